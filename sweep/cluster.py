@@ -1,0 +1,111 @@
+"""Connects to Ray: a cluster named by RAY_ADDRESS, or one of this machine alone that ends with the command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from trainers.distributed import WorkerResources
+from trainers.exceptions import ClusterError
+
+DRIVER_CPUS = 0.01
+"""What a trial's driver function holds: a sliver, so that drivers can never starve the workers they wait for."""
+
+RAY_ENVIRONMENT = {
+    # A report waits for the controller's next poll; the default of 2 s would cost more than a short stage's work.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Workers may wait for others' stages to free their CPUs; what can never be placed is refused before launch.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+}
+
+
+@contextmanager
+def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterator[None]:
+    """Connected to Ray within the block.
+
+    Args:
+        address: as RAY_ADDRESS (`host:port`, `ray://host:port` or `auto`); None starts a cluster on this machine.
+        needs: what the stages of the sweep occupy; each must fit the cluster.
+
+    Raises:
+        ClusterError: Ray cannot be reached, or a stage can never be placed on it.
+    """
+    import ray
+
+    if address is not None:
+        _refuse_unreachable(address)
+    os.environ |= {key: os.environ.get(key, value) for key, value in RAY_ENVIRONMENT.items()}
+    try:
+        if address is None:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(address, log_to_driver=False, runtime_env={"env_vars": RAY_ENVIRONMENT})
+    except (ConnectionError, RuntimeError) as error:
+        raise ClusterError(f"Ray at {address or 'this machine'} did not let us in: {error}") from None
+    try:
+        _refuse_infeasible(needs)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
+    """How many trials the cluster can keep busy at once, each at its largest stage; at least 1."""
+    import ray
+
+    cluster = ray.cluster_resources()
+    slots = [cluster.get("CPU", 0) // (need.workers * need.cpus_per_worker) for need in needs]
+    slots += [
+        cluster.get("GPU", 0) // (need.workers * need.gpus_per_worker) for need in needs if need.gpus_per_worker > 0
+    ]
+    return max(1, int(min(slots)))
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray's own client tries for half a minute and does not say why; a plain connection tells in seconds."""
+    if address in {"auto", "local"}:
+        return
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or not port:
+        raise ClusterError(f"RAY_ADDRESS is {address!r}; allowed: host:port, ray://host:port, auto, or unset.")
+    try:
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise ClusterError(
+            f"Ray is not reachable at {address}: {error.strerror or error}. Start it there (`ray start --head`), "
+            "correct RAY_ADDRESS, or unset it to use this machine alone."
+        ) from None
+
+
+def _refuse_infeasible(needs: Sequence[WorkerResources]) -> None:
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    for need in needs:
+        for resource, amount in (("CPU", need.cpus_per_worker), ("GPU", need.gpus_per_worker)):
+            largest = max(node.get(resource, 0) for node in nodes)
+            if amount > largest:
+                raise ClusterError(
+                    f"A worker needs {amount:g} {resource}s, but the largest node has {largest:g}. "
+                    f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node."
+                )
+            if amount * need.workers > total.get(resource, 0):
+                raise ClusterError(
+                    f"{need.workers} workers of {amount:g} {resource}s were asked for, but the cluster has "
+                    f"{total.get(resource, 0):g}. Lower resources.*.workers in the study, or add nodes."
+                )

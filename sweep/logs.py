@@ -1,0 +1,45 @@
+"""Structured logging: one JSON object a line, from every process of a sweep, beside the store's artifacts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from pathlib import Path
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger, message, process, and every `extra` field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        entry = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            **extra,
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def log_to(folder: Path) -> Path:
+    """Append the `sweep` and `trainers` loggers of this process to `metsweep.jsonl` in `folder`; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "metsweep.jsonl"
+    for name in ("sweep", "trainers"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        if not any(getattr(handler, "baseFilename", None) == str(path) for handler in logger.handlers):
+            handler = logging.FileHandler(path)
+            handler.setFormatter(JsonFormatter())
+            logger.addHandler(handler)
+    return path

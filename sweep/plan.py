@@ -1,0 +1,114 @@
+"""From a study to trials and their stages: what would run, what is shared, what is there already."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from search_spaces.study import Study, Variant
+from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
+from sweep.store import Store
+from trainers.data.cohort import open_cohort
+from trainers.gan.config import GANVariant
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One detector: an arm (variant x synthetic count) with one seed."""
+
+    variant: Variant
+    count: int
+    """Synthetic slices, at the study's scale."""
+    seed: int
+    evaluate: EvaluateStage
+    """Last stage; its inputs lead to all the others."""
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm, e.g. `cpggan 4000`."""
+        return f"{self.variant} {self.count}" if self.count else "none"
+
+    @property
+    def name(self) -> str:
+        """Name of the trial, e.g. `cpggan 4000 seed 0`."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def gan(self) -> GANStage | None:
+        """The GAN stage that this trial shares with others of its variant; None in the real-only arm."""
+        shards = self.evaluate.detector.shards
+        return shards[0].gan if shards else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's trials, in the order of its arms, and their stages without repetition."""
+
+    study: Study
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Stage key -> stage; every stage after its inputs."""
+        found: dict[str, Stage] = {}
+        for trial in self.trials:
+            for stage in trial.evaluate.inputs_first():
+                found.setdefault(stage.key, stage)
+        return found
+
+    @property
+    def gans(self) -> dict[str, GANStage]:
+        """Stage key -> GAN stage."""
+        return {key: stage for key, stage in self.stages.items() if isinstance(stage, GANStage)}
+
+    @property
+    def shared(self) -> int:
+        """Stages saved by sharing: how many more would run if every trial ran its own."""
+        return sum(len(trial.evaluate.inputs_first()) for trial in self.trials) - len(self.stages)
+
+    def missing(self, store: Store) -> dict[str, Stage]:
+        """The stages whose artifacts are not in the store yet."""
+        return {key: stage for key, stage in self.stages.items() if store.find(stage.name, key) is None}
+
+    def execution_order(self) -> list[Trial]:
+        """Trials that are the first to need a GAN come first, so that no worker idles while another trains it."""
+        first = {trial.gan.key: trial for trial in reversed(self.trials) if trial.gan}
+        return sorted(self.trials, key=lambda trial: trial not in first.values())
+
+
+def make_plan(study: Study) -> Plan:
+    """Plan a study on its cohort.
+
+    Raises:
+        CohortError: the cohort is missing or unusable.
+    """
+    cohort = open_cohort(Path(study.cohort))
+    prepared = PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
+    trials = [
+        _trial(study, prepared, arm.variant, study.synthetic_count(count), seed)
+        for arm in study.arms
+        for count in arm.counts
+        for seed in study.seeds
+    ]
+    return Plan(study, tuple(trials))
+
+
+def seconds_of_stages(store: Store) -> dict[str, float]:
+    """Stage name -> median seconds of the stages in the store."""
+    names = ("prepare", "gan", "synthesize", "detector", "evaluate")
+    costs = {name: [artifact.manifest.cost.seconds for artifact in store.artifacts(name)] for name in names}
+    return {name: statistics.median(seconds) for name, seconds in costs.items() if seconds}
+
+
+def _trial(study: Study, prepared: PrepareStage, variant: Variant, count: int, seed: int) -> Trial:
+    shards: tuple[SynthesizeStage, ...] = ()
+    if variant != "none":
+        gan = GANStage(study.gan_for(cast(GANVariant, variant)), prepared, study.resources.gan)
+        needed = -(-count // study.synthesis.shard_size)
+        shards = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(needed))
+    config = study.detector.model_copy(update={"seed": seed})
+    detector = DetectorStage(config, prepared, shards, count, study.resources.detector)
+    return Trial(variant, count, seed, EvaluateStage(study.evaluation, detector))

@@ -1,0 +1,43 @@
+"""Stage `gan`: slice set -> trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from sweep.stages.prepare import PrepareStage
+from sweep.stages.stage import Stage
+from trainers.data.slice_set import open_slice_set
+from trainers.distributed import Context, WorkerResources
+from trainers.gan.config import GANConfig
+from trainers.gan.training import train_gan
+
+
+@dataclass(frozen=True)
+class GANStage(Stage):
+    """Trains one GAN on the training split."""
+
+    name: ClassVar[str] = "gan"
+    version: ClassVar[int] = 1
+    trains: ClassVar[bool] = True
+
+    config: GANConfig
+    slices: PrepareStage
+    workers: WorkerResources = field(default_factory=WorkerResources)
+
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"slices": self.slices}
+
+    @property
+    def resources(self) -> WorkerResources:
+        return self.workers
+
+    @property
+    def label(self) -> str:
+        return f"gan {self.config.variant}"
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        train_gan(self.config, open_slice_set(inputs["slices"]), out, context)

@@ -1,0 +1,82 @@
+"""The contract of a stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from trainers.config import Config
+from trainers.distributed import Context, WorkerResources
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """A memoised unit of work, decided by its name, version, config and inputs alone.
+
+    Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses; where and
+    with how many workers a stage runs is not part of its key.
+    """
+
+    name: ClassVar[str]
+    """One of the words of the design: prepare, gan, synthesize, detector, evaluate."""
+    version: ClassVar[int]
+    """Raised whenever the stage's code changes what it makes."""
+    trains: ClassVar[bool] = False
+    """Whether it is a training loop, run as a Ray Train job, or a short task."""
+
+    config: Config
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Mapping[str, Stage]:
+        """Stages whose artifacts `run` reads, by the name it reads them under."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        """Do the work: read the inputs' folders, write the artifact's files into `out`.
+
+        Training stages call it once a rank; the others run with one rank.
+        """
+
+    @property
+    def resources(self) -> WorkerResources:
+        """What the stage occupies while it runs."""
+        return WorkerResources()
+
+    def inputs_first(self) -> list[Stage]:
+        """Its inputs, their inputs and itself, each once, every stage after what it reads."""
+        ordered: dict[str, Stage] = {}
+        for needed in self.inputs.values():
+            ordered |= {stage.key: stage for stage in needed.inputs_first() if stage.key not in ordered}
+        return [*ordered.values(), self]
+
+    def extra_identity(self) -> dict[str, Any]:
+        """What else decides the artifact, beside config and inputs."""
+        return {}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything the key is made from, JSON-able."""
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "config": self.config.model_dump(mode="json"),
+            "inputs": {name: stage.key for name, stage in self.inputs.items()},
+            **self.extra_identity(),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over `identity`, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """What a person reads: the stage and the first digits of its key."""
+        return f"{self.name} {self.key[:8]}"

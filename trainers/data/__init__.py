@@ -1,0 +1,1 @@
+"""Cohorts, the demo cohort, slice sets and conditioning images."""

@@ -1,0 +1,155 @@
+"""Runs training loops as a Ray Train job or in this process; the only place in `trainers` that knows Ray.
+
+A training loop is a function of one `Context`: it learns its rank and device from it, reports progress to it, and keeps
+its checkpoints with it. Ray is imported where it is used, so loops run where it is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainers.config import Config
+from trainers.exceptions import TrainingError
+
+OnProgress = Callable[[int, int, Mapping[str, float]], None]
+"""Called by rank 0 with the work done, the work in all (same unit) and the newest metrics."""
+
+
+class WorkerResources(Config):
+    """What one training run occupies."""
+
+    workers: int = 1
+    """Ray Train workers, i.e. ranks."""
+    cpus_per_worker: int = 1
+    """CPU cores of one worker; also its torch threads."""
+    gpus_per_worker: float = 0.0
+    """GPUs of one worker; a fraction only with one worker."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which of how many ranks this process is, and the device it works on."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @staticmethod
+    def alone() -> Placement:
+        """The only rank, on the GPU if there is one."""
+        return Placement(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class Context:
+    """What a training loop knows of where it runs.
+
+    Args:
+        placement: rank, world size and device.
+        checkpoints: folder for this very run's checkpoints, unique per content (a stage key), on a disk that every rank
+            reaches: whoever runs the same content later continues from there.
+        on_progress: receives rank 0's progress.
+    """
+
+    def __init__(self, placement: Placement, checkpoints: Path, on_progress: OnProgress) -> None:
+        self.rank = placement.rank
+        self.world_size = placement.world_size
+        self.device = placement.device
+        self._latest = checkpoints / "latest"
+        self._outdated = checkpoints / "outdated"
+        self._on_progress = on_progress
+
+    def progress(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Tell how far the loop is; only rank 0's calls are passed on. Cheap: does not wait for anyone."""
+        if self.rank == 0:
+            self._on_progress(done, total, metrics)
+
+    def load_checkpoint(self) -> Path | None:
+        """The folder of the newest checkpoint of this very run, or None at its first start."""
+        for folder in (self._latest, self._outdated):
+            if folder.is_dir():
+                return folder
+        return None
+
+    def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        """Keep a checkpoint in place of the one before: `write` fills a folder, on rank 0 only."""
+        if self.rank != 0:
+            return
+        self._latest.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix="fresh-", dir=self._latest.parent))
+        write(fresh)
+        # Killed between the two renames, the run still has `outdated` to continue from.
+        shutil.rmtree(self._outdated, ignore_errors=True)
+        if self._latest.is_dir():
+            self._latest.rename(self._outdated)
+        fresh.rename(self._latest)
+
+
+class InProcessContext(Context):
+    """The only rank, in this process."""
+
+    def __init__(self, checkpoints: Path, on_progress: OnProgress) -> None:
+        super().__init__(Placement.alone(), checkpoints, on_progress)
+
+
+def train_on_ray(
+    loop: Callable[[Placement], None],
+    *,
+    name: str,
+    storage: str,
+    resources: WorkerResources,
+    max_failures: int = 2,
+) -> None:
+    """Run `loop` on every worker of a Ray Train job and wait for its end.
+
+    Args:
+        loop: picklable; called once a worker, within the job's process group if there are several.
+        name: name of the Ray Train run.
+        storage: folder or URI that every node reaches, for Ray Train's own state.
+        resources: number of workers and what each holds.
+        max_failures: how often lost workers are started again.
+
+    Raises:
+        TrainingError: the loop failed for good; carries its message.
+    """
+    import ray.train
+    import ray.train.torch
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    def worker() -> None:
+        torch.set_num_threads(resources.cpus_per_worker)
+        context = ray.train.get_context()
+        loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
+
+    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    trainer = ray.train.torch.TorchTrainer(
+        worker,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=ray.train.FailureConfig(max_failures=max_failures, controller_failure_limit=2),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise TrainingError(f"Ray Train run {name} failed: {error}") from error
+
+
+def train_in_process(loop: Callable[[Context], None], *, checkpoints: Path, on_progress: OnProgress) -> None:
+    """Run `loop` here as the only rank; it continues from the newest checkpoint in the folder `checkpoints`."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    loop(InProcessContext(checkpoints, on_progress))

@@ -1,0 +1,1 @@
+"""Matching of detections to lesions and the figures made from it."""

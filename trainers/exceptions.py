@@ -1,0 +1,37 @@
+"""Errors meant for the person who reads them.
+
+Every message says what is wrong, where, what was got, what is allowed and what to do next. The command line prints
+the message alone and exits with code 2; anything that is not a `MetsweepError` is a bug and keeps its traceback.
+"""
+
+
+class MetsweepError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(MetsweepError):
+    """A study, a fidelity or a setting has an unknown key or a value that is not allowed."""
+
+
+class CohortError(MetsweepError):
+    """A cohort's manifest or one of its volumes cannot be used."""
+
+
+class SliceSetError(MetsweepError):
+    """A slice set is missing, incomplete or of the wrong form."""
+
+
+class TrainingError(MetsweepError):
+    """A training run cannot start or go on: bad input, a foreign checkpoint, non-finite losses, too little memory."""
+
+
+class StoreError(MetsweepError):
+    """The artifact store cannot be read or written."""
+
+
+class ClusterError(MetsweepError):
+    """Ray cannot be reached or cannot place what a study asks for."""
+
+
+class TrackingError(MetsweepError):
+    """MLflow cannot be reached or does not hold what was asked for."""

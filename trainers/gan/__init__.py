@@ -1,0 +1,1 @@
+"""Conditional GANs: networks, schedule, training and synthesis."""
