@@ -1,0 +1,246 @@
+"""The library's training loop, taught our data, budget, schedule, evaluation and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from typing_extensions import override
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainers.detector.checkpoint import RunState, Selection, save_state
+from trainers.detector.config import DetectorConfig
+from trainers.detector.dataset import Slices, StepBatches, augment
+from trainers.detector.model import build_model, set_rank
+from trainers.distributed import Context
+from trainers.exceptions import TrainingError
+
+REPORTS = 100
+"""How often a run reports its losses."""
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
+"""Sensitivity and FPs per slice of a network on the validation split, keys SENSITIVITY and FPS."""
+SENSITIVITY, FPS = "validation/sensitivity_iou50", "validation/fps_per_slice_iou50"
+
+
+class YoloRun(DetectionTrainer):
+    """One training run as a rank of `context`.
+
+    The library attaches its MLflow, Ray Tune and other callbacks to every class with "Trainer" in its name: not here.
+    An epoch of the library is `config.evaluate_every` steps.
+    """
+
+    def __init__(
+        self,
+        config: DetectorConfig,
+        slices: Slices,
+        evaluate: Evaluate,
+        state: RunState,
+        context: Context,
+        folder: Path,
+    ) -> None:
+        self.config, self.slices, self.evaluate, self.state, self.context = config, slices, evaluate, state, context
+        self._losses: list[dict[str, torch.Tensor]] = []
+        self._report_every = max(1, config.steps // REPORTS)
+        set_rank(context.rank, context.world_size)
+        super().__init__(overrides=_library_arguments(config, context, folder))
+        # The library counts the devices named in its `device` argument, here always one.
+        self.ddp, self.world_size = False, context.world_size
+        self.device = context.device
+
+    ema: Any  # the library declares it None until its set-up
+    loss_items: dict[str, torch.Tensor]
+
+    @override
+    def get_dataset(self) -> dict[str, Any]:
+        return {"train": "", "val": "", "nc": 1, "names": {0: "tumour"}, "channels": 1}
+
+    @override
+    def setup_model(self) -> None:
+        self.model = build_model(self.config)
+
+    @override
+    def _setup_ddp(self) -> None:
+        """The process group is there already: Ray Train made it."""
+
+    @override
+    def _setup_train(self) -> None:
+        ranks, self.world_size = self.world_size, 1  # the library's wrapper insists on a GPU: wrap below instead
+        super()._setup_train()
+        self.world_size = ranks
+        if ranks > 1:
+            self.model = nn.parallel.DistributedDataParallel(
+                self.model,
+                device_ids=[self.device.index] if self.device.type == "cuda" else None,
+                broadcast_buffers=False,
+            )
+
+    @override
+    def _build_train_pipeline(self) -> None:
+        if self.optimizer is not None:  # the library comes here again to halve the batch after running out of memory
+            raise TrainingError(out_of_memory(self.config))
+        config = self.config
+        self.train_loader = StepBatches(self.slices, config, self.context.rank, self.context.world_size)
+        self.test_loader = SimpleNamespace(dataset=())
+        self.accumulate = 1
+        self.optimizer = self.build_optimizer(
+            self.model, name="Adam", lr=config.learning_rate, momentum=0.9, decay=config.weight_decay
+        )
+        self.lf = lambda _epoch: 1.0  # the rate is set for every step in `optimizer_step`
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.lf)
+
+    @override
+    def get_validator(self) -> SimpleNamespace:
+        return SimpleNamespace(metrics=SimpleNamespace(keys=[]))
+
+    @override
+    def resume_training(self, ckpt: object) -> None:
+        """Continue from `state`, if it is not empty."""
+        config, state = self.config, self.state
+        self.ema.decay = lambda x: config.ema_decay * (1 - math.exp(-x / config.ema_ramp_steps))
+        if state.step:
+            self.model.load_state_dict(state.model)
+            self.ema.ema.load_state_dict(state.ema)
+            self.ema.updates = state.ema_updates
+            self.optimizer.load_state_dict(state.optimizer)
+            self.start_epoch = state.step // config.evaluate_every
+
+    @override
+    def run_callbacks(self, event: str) -> None:
+        if event == "on_train_epoch_start":
+            self.train_loader.set_epoch(self.epoch)
+        elif event == "on_train_batch_end":
+            self._after_step()
+        elif event == "on_fit_epoch_end":
+            self.context.save_checkpoint(self._write_checkpoint)
+
+    @override
+    def preprocess_batch(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return augment(batch, self.config, self.device)
+
+    @override
+    def optimizer_step(self) -> None:
+        rate = learning_rate(self.config, self.state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        super().optimizer_step()
+        self.state.step += 1
+
+    def _after_step(self) -> None:
+        self._losses.append(self.loss_items)
+        step = self.state.step
+        if step % self._report_every and step != self.config.steps:
+            return
+        means = {
+            f"detector/{name}": float(torch.stack([losses[name] for losses in self._losses]).mean())
+            for name in self._losses[0]
+        }
+        self._losses = []
+        metrics = {"detector/loss": sum(means.values()), **means}
+        if not math.isfinite(metrics["detector/loss"]):
+            raise TrainingError(
+                f"The detector's loss is not finite at step {step}: {metrics}. Lower learning_rate "
+                f"({self.config.learning_rate}) or lengthen warmup_steps ({self.config.warmup_steps})."
+            )
+        self._record(metrics)
+
+    @override
+    def validate(self) -> tuple[dict[str, float], None]:
+        """Evaluate the moving average and keep it if it is the best so far; on rank 0, from `select_from` on."""
+        config, state = self.config, self.state
+        if self.context.rank == 0 and selects_at(config, state.step):
+            found = self.evaluate(self.ema.ema)
+            if state.best is None or state.best.beaten_by(found[SENSITIVITY], found[FPS]):
+                weights = {name: value.detach().cpu().clone() for name, value in self.ema.ema.state_dict().items()}
+                state.best = Selection(state.step, found[SENSITIVITY], found[FPS], weights)
+            self._record(found)
+        return {}, None
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.context.rank == 0:
+            self.state.history.append({"step": self.state.step, "time": time.time(), **metrics})
+        self.context.progress(self.state.step, self.config.steps, metrics)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        state = self.state
+        state.model = unwrap_model(self.model).state_dict()
+        state.ema, state.ema_updates = self.ema.ema.state_dict(), self.ema.updates
+        state.optimizer = self.optimizer.state_dict()
+        save_state(folder, state)
+
+    @override
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        return False  # `_after_step` has refused losses that are not finite
+
+    @override
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """The history is ours."""
+
+    @override
+    def save_model(self) -> bool:
+        return False
+
+    @override
+    def final_eval(self) -> None:
+        """Evaluation is a stage of its own."""
+
+
+def selects_at(config: DetectorConfig, step: int) -> bool:
+    """Whether the weights after `step` steps may be picked; the last ones always may."""
+    return step >= config.select_from * config.steps or step == config.steps
+
+
+def learning_rate(config: DetectorConfig, step: int) -> float:
+    """Rate of the step after `step` steps: a linear warm-up, then a cosine to `final_learning_rate`."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
+    span = config.learning_rate - config.final_learning_rate
+    return config.final_learning_rate + span * (1 + math.cos(math.pi * min(share, 1))) / 2
+
+
+def out_of_memory(config: DetectorConfig) -> str:
+    """Advice for a run that does not fit; the batch is never made smaller silently, that would change the arm."""
+    return (
+        f"The detector does not fit into memory with batch={config.batch}, train_size={config.train_size}, "
+        f"validation_size={config.validation_size}, width={config.width}. Lower one of them for every arm of the "
+        "study, set amp: true on a GPU, or give each run more workers."
+    )
+
+
+def _library_arguments(config: DetectorConfig, context: Context, folder: Path) -> dict[str, Any]:
+    on_gpu = context.device.type == "cuda"
+    return {
+        "model": "yolov3.yaml",
+        "task": "detect",
+        "epochs": math.ceil(config.steps / config.evaluate_every),
+        "batch": config.batch,
+        "nbs": config.batch,  # the library would accumulate gradients up to its own nominal batch
+        "imgsz": config.train_size,
+        "device": str(context.device.index or 0) if on_gpu else "cpu",
+        "optimizer": "Adam",
+        "lr0": config.learning_rate,
+        "warmup_epochs": 0.0,
+        "weight_decay": config.weight_decay,
+        "box": config.box_gain,
+        "cls": config.class_gain,
+        "dfl": config.distance_gain,
+        "amp": "bf16" if config.amp and on_gpu else False,
+        "close_mosaic": 0,
+        "patience": 0,
+        "workers": 0,
+        "pretrained": False,
+        "plots": False,
+        "save": False,
+        "verbose": False,
+        "seed": config.seed,
+        "save_dir": str(folder),
+        "exist_ok": True,
+    }

@@ -1,0 +1,128 @@
+"""Trains a detector on the real training slices and the first `count` synthetic ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from trainers.data.slice_set import SliceSet
+from trainers.detector.checkpoint import RunState, load_state
+from trainers.detector.config import DetectorConfig
+from trainers.detector.dataset import Slices, open_slices
+from trainers.detector.model import prepare_library
+from trainers.detector.prediction import Detector, predict
+from trainers.distributed import Context
+from trainers.evaluation.matching import FREE_OF_LESION, match
+from trainers.exceptions import TrainingError
+
+
+def train_detector(
+    config: DetectorConfig, slices: SliceSet, synthetic: Sequence[SliceSet], count: int, out: Path, context: Context
+) -> None:
+    """Train YOLOv3 (paper section 2.3) as a rank of `context`; rank 0 writes the folder `out`.
+
+    Trains on every training slice of tumour patients and on the first `count` slices of the shards `synthetic`, for
+    `config.steps` steps, and keeps the weights (moving average) with the best validation sensitivity between
+    `config.select_from` and the end; ties go to fewer false positives, then to the later step. The test split is never
+    read. Continues from the context's checkpoint if there is one.
+
+    Writes `model.pt` (state dict), `config.json`, `history.jsonl`, `selection.json` and `figures/loss_curves.png`.
+
+    Raises:
+        TrainingError: no lesion to learn from or to select by, a batch that the workers cannot share, a loss that is
+            not finite, too little memory, or a checkpoint of another run.
+        SliceSetError: fewer than `count` synthetic slices.
+    """
+    training, validation = _check(config, slices, synthetic, count, context)
+    identity = f"{config.model_dump_json()} on {len(training.rows)} real and {count} synthetic slices"
+    checkpoint = context.load_checkpoint()
+    state = RunState(identity) if checkpoint is None else load_state(checkpoint, identity)
+
+    if state.step < config.steps:
+        _run(config, training, validation, state, context)
+    if context.rank == 0:
+        _write(out, config, state, len(training.rows), count)
+
+
+def _check(
+    config: DetectorConfig, slices: SliceSet, synthetic: Sequence[SliceSet], count: int, context: Context
+) -> tuple[Slices, Slices]:
+    if config.batch % context.world_size:
+        raise TrainingError(
+            f"batch is {config.batch} and there are {context.world_size} workers; allowed: a batch that the workers "
+            "share evenly. Change batch or the number of workers."
+        )
+    if count < 0:
+        raise TrainingError(f"count is {count}; allowed: 0 (real slices only) or more.")
+    return open_slices(slices, "train", synthetic, count), open_slices(slices, "validation")
+
+
+def _run(config: DetectorConfig, training: Slices, validation: Slices, state: RunState, context: Context) -> None:
+    prepare_library()
+    from trainers.detector.run import FPS, SENSITIVITY, YoloRun, out_of_memory
+
+    images = validation.real[validation.rows]
+    lesions = sum(map(len, validation.boxes))
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        detector = Detector(model.eval(), config, context.device)
+        found = predict(detector, images, config.selection_confidence)
+        hits = int((match(found, validation.boxes, config.selection_iou) != FREE_OF_LESION).sum())
+        return {SENSITIVITY: hits / lesions, FPS: (len(found) - hits) / len(images)}
+
+    with tempfile.TemporaryDirectory(prefix="metsweep-detector-") as folder:
+        try:
+            YoloRun(config, training, evaluate, state, context, Path(folder)).train()
+        except RuntimeError as error:
+            if any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory")):
+                raise TrainingError(out_of_memory(config)) from error
+            raise
+
+
+def _write(out: Path, config: DetectorConfig, state: RunState, real: int, count: int) -> None:
+    best = state.best
+    assert best is not None, "the last step is always evaluated"
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    torch.save(best.weights, out / "model.pt")
+    (out / "config.json").write_text(config.model_dump_json(indent=2))
+    (out / "history.jsonl").write_text("".join(json.dumps(line) + os.linesep for line in state.history))
+    selection = {
+        "step": best.step,
+        "steps": config.steps,
+        "sensitivity": best.sensitivity,
+        "fps_per_slice": best.fps_per_slice,
+        "confidence": config.selection_confidence,
+        "iou": config.selection_iou,
+        "real_slices": real,
+        "synthetic_slices": count,
+    }
+    (out / "selection.json").write_text(json.dumps(selection, indent=2))
+    _loss_curves(state, best.step).savefig(out / "figures" / "loss_curves.png", dpi=120)
+
+
+def _loss_curves(state: RunState, selected: int) -> Figure:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in sorted({key for line in state.history for key in line if key.startswith("detector/")}):
+        points = [(line["step"], line[name]) for line in state.history if name in line]
+        axes.plot(*zip(*points, strict=True), label=name.removeprefix("detector/").replace("_", " "))
+    axes.set(xlabel="optimiser steps", ylabel="training loss")
+    axes.axvline(selected, color="grey", linestyle=":", label="selected step")
+    right = axes.twinx()
+    points = [
+        (line["step"], line["validation/sensitivity_iou50"])
+        for line in state.history
+        if "validation/sensitivity_iou50" in line
+    ]
+    right.plot(*zip(*points, strict=True), "k.-", label="validation sensitivity")
+    right.set(ylabel="validation sensitivity (IoU 0.5)", ylim=(0, 1))
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, fontsize=8)
+    return figure
