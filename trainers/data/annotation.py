@@ -1,0 +1,116 @@
+"""Lesions of a volume as rough 2-D boxes per axial slice, from a boxes file or from a mask.
+
+A boxes file is a CSV with the columns z, x0, y0, x1, y1: voxel indices in the volume reoriented to closest canonical
+(RAS+), x first axis, y second, z third; x1 and y1 exclusive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from nibabel.funcs import as_closest_canonical
+from nibabel.orientations import io_orientation
+from nibabel.spatialimages import SpatialImage
+from scipy import ndimage
+
+from trainers.data.cohort import Cohort, Subject
+from trainers.data.volume import load_image
+from trainers.exceptions import CohortError
+
+COLUMNS = ["z", "x0", "y0", "x1", "y1"]
+
+
+def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
+    """The boxes of one volume, sorted by z: int columns z, x0, y0, x1, y1 (canonical voxels) and `lesion`.
+
+    Boxes of one 3-D lesion share a `lesion` number: the 26-connected component of the mask, or boxes that touch from
+    slice to slice. From a mask, a box is the tight box of an 8-connected 2-D component; `rough` widens it.
+
+    Raises:
+        CohortError: a file has another form than its volume asks for.
+    """
+    image = load_image(cohort.path(subject.volume))
+    where = f"patient {subject.patient_id!r}"
+    if subject.boxes is not None:
+        boxes = _from_file(cohort.path(subject.boxes), where, _canonical_shape(image))
+    elif subject.mask is not None:
+        boxes = _from_mask(cohort.path(subject.mask), subject, image)
+    else:
+        boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
+    return boxes.sort_values(COLUMNS).reset_index(drop=True)
+
+
+def rough(boxes: np.ndarray, spacing: np.ndarray, margin_mm: float, generator: np.random.Generator) -> np.ndarray:
+    """Widen boxes (n x 4 voxel edges: x0, y0, x1, y1) on each side by its own 0 to `margin_mm`; n x 4 float64."""
+    grow = generator.uniform(0, margin_mm, size=(len(boxes), 4)) / spacing[[0, 1, 0, 1]]
+    return boxes + grow * [-1, -1, 1, 1]
+
+
+def _from_file(path: Path, where: str, shape: tuple[int, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise CohortError(f"{path} ({where}): cannot be read as CSV ({error}).") from error
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise CohortError(
+            f"{path} ({where}): lacks the columns {', '.join(missing)}; got {list(table.columns)}, needed: {COLUMNS}."
+        )
+    numbers = table[COLUMNS].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    high = np.array([shape[2] - 1, shape[0], shape[1], shape[0], shape[1]])
+    good = (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers <= high)
+    fits = good.all(axis=1) & (numbers[:, 1] < numbers[:, 3]) & (numbers[:, 2] < numbers[:, 4])
+    if not fits.all():
+        row = int(np.flatnonzero(~fits)[0])
+        raise CohortError(
+            f"{path} ({where}): line {row + 2} is {table[COLUMNS].iloc[row].to_dict()}; allowed: whole numbers with "
+            f"x0 < x1 and y0 < y1 inside the canonical volume of {shape} voxels (x1 and y1 exclusive)."
+        )
+    boxes = pd.DataFrame(numbers.astype(np.int64), columns=COLUMNS)
+    painted = np.zeros(shape, dtype=bool)
+    for z, x0, y0, x1, y1 in boxes.to_numpy():
+        painted[x0:x1, y0:y1, z] = True
+    labels = _components(painted)
+    boxes["lesion"] = labels[boxes["x0"], boxes["y0"], boxes["z"]].astype(np.int64)
+    return boxes
+
+
+def _from_mask(path: Path, subject: Subject, image: SpatialImage) -> pd.DataFrame:
+    mask = load_image(path)
+    got, needed = np.asarray(mask.affine), np.asarray(image.affine)
+    if mask.shape != image.shape or not np.allclose(got, needed, atol=1e-2):
+        raise CohortError(
+            f"{path} (patient {subject.patient_id!r}): shape {mask.shape} and affine "
+            f"{got.round(3).tolist()} differ from its volume's {image.shape} and "
+            f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
+        )
+    values = np.rint(np.asarray(as_closest_canonical(mask).dataobj, dtype=np.float32)).astype(np.int64)
+    lesion = values != 0 if subject.mask_labels is None else np.isin(values, subject.mask_labels)
+    labels = _components(lesion)
+    rows: list[list[int]] = []
+    for z in np.flatnonzero(lesion.any(axis=(0, 1))):
+        parts = _components(lesion[:, :, z])
+        for number, found in enumerate(ndimage.find_objects(parts), start=1):
+            if found is None:
+                continue
+            x, y = found
+            inside = labels[x, y, z][parts[x, y] == number]
+            rows.append([int(z), x.start, y.start, x.stop, y.stop, int(inside[0])])
+    return pd.DataFrame(np.array(rows, dtype=np.int64).reshape(-1, 6), columns=[*COLUMNS, "lesion"])
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    """Labels from 1 of parts that touch at a face, an edge or a corner; int32."""
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, structure=np.ones((3,) * mask.ndim), output=labels)
+    return labels
+
+
+def _canonical_shape(image: SpatialImage) -> tuple[int, ...]:
+    axes = io_orientation(image.affine)[:, 0].astype(int)
+    shape = [0, 0, 0]
+    for length, axis in zip(image.shape, axes, strict=True):
+        shape[axis] = int(length)
+    return tuple(shape)

@@ -1,0 +1,192 @@
+"""A cohort: patients, their volumes, annotations and split, described by `cohort.json` in the cohort's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import Field, ValidationError
+
+from trainers.config import Config
+from trainers.data.slice_set import Kind, Split
+from trainers.exceptions import CohortError
+
+MANIFEST = "cohort.json"
+
+
+class Subject(Config):
+    """One volume of one patient; paths are relative to the cohort's folder."""
+
+    patient_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The same for every volume of a patient: it decides the split."""
+    kind: Kind
+    """`tumour`, or `normal` for a subject without lesions, whose slices train `cpggan+normal` only."""
+    split: Split | None = None
+    """Null: assigned by `trainers.data.splits`."""
+    scanner: str = "unknown"
+    """Free text."""
+    volume: str
+    """A NIfTI volume, T1 after contrast for a tumour subject."""
+    mask: str | None = None
+    """Lesions on the same grid as the volume."""
+    mask_labels: tuple[int, ...] | None = None
+    """The mask's values that are lesion: (1, 3) in BraTS-METS masks, where 2 is oedema. Null: every value but 0."""
+    boxes: str | None = None
+    """CSV of boxes (`trainers.data.annotation`); goes before the mask."""
+    stripped: bool | None = None
+    """Whether the volume shows only the brain; null: found out."""
+
+
+class _Manifest(Config):
+    name: str = Field(min_length=1)
+    origin: dict[str, Any] = Field(default_factory=dict)
+    subjects: tuple[Subject, ...]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """An opened cohort: every file that it refers to is there."""
+
+    folder: Path
+    name: str
+    origin: dict[str, Any]
+    """Where the volumes come from, free form."""
+    subjects: tuple[Subject, ...]
+
+    def path(self, relative: str) -> Path:
+        """Where a volume, mask or boxes file of a subject lies."""
+        return self.folder / relative
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the manifest and the content of every file it refers to; independent of the folder."""
+        digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+        for subject in self.subjects:
+            for _, relative in _files(subject):
+                with self.path(relative).open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "origin": self.origin,
+            "subjects": [subject.model_dump(mode="json") for subject in self.subjects],
+        }
+
+
+def open_cohort(folder: Path) -> Cohort:
+    """Read and check the cohort in `folder`; volumes themselves are not opened.
+
+    Raises:
+        CohortError: no manifest, an unknown key or value, no subjects, a missing file, a tumour subject without
+            annotation, a patient in two splits or of two kinds, or an empty split.
+    """
+    manifest = _read(folder)
+    file = folder / MANIFEST
+    if not manifest.subjects:
+        raise CohortError(f"{file}: `subjects` is empty; at least one tumour patient per split is needed.")
+    for subject in manifest.subjects:
+        _check_subject(folder, subject)
+    _check_patients(file, manifest.subjects)
+    cohort = Cohort(folder, manifest.name, manifest.origin, manifest.subjects)
+    if all(subject.split is not None for subject in cohort.subjects):
+        check_splits(cohort)
+    return cohort
+
+
+def check_splits(cohort: Cohort) -> None:
+    """Refuse a cohort that has no tumour subject in one of the splits.
+
+    Raises:
+        CohortError: names the empty split.
+    """
+    have = {subject.split for subject in cohort.subjects if subject.kind == "tumour"}
+    for split in get_args(Split):
+        if split not in have:
+            raise CohortError(
+                f"{cohort.folder / MANIFEST}: no tumour subject is in the {split} split; each of train, validation and "
+                'test needs one. Set "split" of some patient, or null for all to have them assigned.'
+            )
+
+
+def _read(folder: Path) -> _Manifest:
+    file = folder / MANIFEST
+    advice = "`metsweep cohort demo OUT` makes a cohort to begin with."
+    if not folder.is_dir():
+        raise CohortError(f"There is no cohort folder {folder}. {advice}")
+    if not file.is_file():
+        raise CohortError(f"{folder} is not a cohort: it lacks {MANIFEST}. {advice}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CohortError(f"{file}: not valid JSON ({error}).") from error
+    try:
+        return _Manifest.model_validate(content)
+    except ValidationError as error:
+        raise CohortError("\n".join(_line(file, content, one) for one in error.errors())) from error
+
+
+def _line(file: Path, content: Any, error: Any) -> str:
+    """One of pydantic's errors as: file, patient, dotted key, what was got, what is allowed."""
+    where = error["loc"]
+    key = ".".join(str(part) for part in where) or "the whole file"
+    patient = ""
+    if len(where) > 1 and where[0] == "subjects":
+        named = content["subjects"][where[1]]
+        patient = f" (patient {named['patient_id']!r})" if isinstance(named, dict) and "patient_id" in named else ""
+    if error["type"] == "extra_forbidden":
+        model = Subject if len(where) > 1 else _Manifest
+        return f"{file}: {key}{patient} is not a known key; allowed: {', '.join(model.model_fields)}."
+    if error["type"] == "missing":
+        return f"{file}: {key}{patient} is missing; add it."
+    return f"{file}: {key}{patient} is {error['input']!r}; allowed: {error['msg'].removeprefix('Input should be ')}."
+
+
+def _files(subject: Subject) -> list[tuple[str, str]]:
+    named = {"volume": subject.volume, "mask": subject.mask, "boxes": subject.boxes}
+    return [(key, relative) for key, relative in named.items() if relative is not None]
+
+
+def _check_subject(folder: Path, subject: Subject) -> None:
+    where = f"{folder / MANIFEST}: patient {subject.patient_id!r}"
+    for key, relative in _files(subject):
+        if not (folder / relative).is_file():
+            raise CohortError(
+                f"{where}: {key} is {relative!r}, but there is no file {folder / relative}; paths are relative to the "
+                "cohort's folder. Put the file there or correct the path."
+            )
+    annotated = subject.mask is not None or subject.boxes is not None
+    if subject.kind == "tumour" and not annotated:
+        raise CohortError(f'{where}: kind is "tumour" but neither mask nor boxes is given; give one of them.')
+    if subject.kind == "normal" and annotated:
+        raise CohortError(f'{where}: kind is "normal" but a mask or boxes is given; drop it, or use kind "tumour".')
+    if subject.kind == "normal" and subject.split not in (None, "train"):
+        raise CohortError(
+            f'{where}: kind is "normal" and split is {subject.split!r}; allowed: "train" or null, since normal '
+            "subjects only train a GAN."
+        )
+
+
+def _check_patients(file: Path, subjects: tuple[Subject, ...]) -> None:
+    splits: dict[str, set[str]] = defaultdict(set)
+    kinds: dict[str, set[str]] = defaultdict(set)
+    volumes: set[str] = set()
+    for subject in subjects:
+        where = f"{file}: patient {subject.patient_id!r}"
+        kinds[subject.patient_id].add(subject.kind)
+        if len(kinds[subject.patient_id]) > 1:
+            raise CohortError(f"{where} is both tumour and normal; a patient has one kind.")
+        if subject.split is not None:
+            splits[subject.patient_id].add(subject.split)
+        if len(splits[subject.patient_id]) > 1:
+            raise CohortError(
+                f"{where} is in the splits {' and '.join(sorted(splits[subject.patient_id]))}; all volumes of a "
+                "patient belong to one split, or the test would know the training."
+            )
+        if subject.volume in volumes:
+            raise CohortError(f"{where}: volume {subject.volume!r} is listed more than once; drop one entry.")
+        volumes.add(subject.volume)

@@ -1,0 +1,167 @@
+"""Cohort -> slice set: the stage before everything else (paper section 2.2, Data Preparation)."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections import Counter
+from collections.abc import Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import torch
+
+from trainers.data.annotation import read_boxes
+from trainers.data.cohort import MANIFEST, Cohort
+from trainers.data.prepare_volume import (
+    LABELLED_BOX_COLUMNS,
+    ROW_COLUMNS,
+    PrepareConfig,
+    PreparedVolume,
+    VolumeTask,
+    join_rows,
+    prepare_volume,
+)
+from trainers.data.slice_set import Split, write_slice_set
+from trainers.data.splits import assign_splits
+from trainers.distributed import OnProgress
+from trainers.exceptions import CohortError, SliceSetError
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnProgress, workers: int = 1) -> None:
+    """Write the slice set of `cohort` into the folder `out`, which must be empty or not there yet.
+
+    `slices.parquet` has the extra column `subject_kind` (a lesion-free slice of a tumour patient is kind `normal`,
+    subject_kind `tumour`), `boxes.parquet` the extra column `lesion` (boxes of one 3-D lesion share it), and
+    `meta.json` the geometry of each volume (`SliceGeometry.from_json`).
+
+    Args:
+        workers: processes; each needs about 1.5 GB and uses one thread. 1 works in this process with its threads.
+
+    Raises:
+        CohortError: annotation, splits or a volume cannot be used; most of it is refused before any volume is read.
+        SliceSetError: `out` cannot be written.
+    """
+    cohort, tables = _plan(cohort, config)
+    tasks = list(_tasks(cohort, tables))
+    made = _make_folder(out)
+    try:
+        done: dict[int, PreparedVolume] = {}
+        with closing(_run(tasks, config, workers)) as results:
+            for index, prepared in results:
+                done[index] = prepared
+                on_progress(len(done), len(tasks), {"slices": sum(len(part.images) for part in done.values())})
+        _write(cohort, config, [done[index] for index in range(len(tasks))], out)
+    except BaseException:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def check_cohort(cohort: Cohort, config: PrepareConfig) -> Cohort:
+    """The cohort with all splits set, refused if it cannot be prepared; reads annotation but no volume.
+
+    Raises:
+        CohortError: broken annotation, too few patients, an empty split, or no lesion in one.
+    """
+    return _plan(cohort, config)[0]
+
+
+def _plan(cohort: Cohort, config: PrepareConfig) -> tuple[Cohort, list[pd.DataFrame]]:
+    """The cohort with all splits set, and each subject's boxes."""
+    tables = [read_boxes(cohort, subject) for subject in cohort.subjects]
+    lesions: Counter[str] = Counter()
+    for subject, table in zip(cohort.subjects, tables, strict=True):
+        lesions[subject.patient_id] += table["lesion"].nunique()
+    cohort = assign_splits(cohort, lesions, config.seed)
+    for split in get_args(Split):
+        patients = sorted({s.patient_id for s in cohort.subjects if s.split == split and s.kind == "tumour"})
+        if not any(lesions[patient] for patient in patients):
+            raise CohortError(
+                f"{cohort.folder / MANIFEST}: no lesion in the {split} split; the annotation of {', '.join(patients)} "
+                "is empty. Move a patient with lesions into it, or correct the annotation."
+            )
+    return cohort, tables
+
+
+def _tasks(cohort: Cohort, tables: list[pd.DataFrame]) -> Iterator[VolumeTask]:
+    volumes = Counter(subject.patient_id for subject in cohort.subjects)
+    seen: Counter[str] = Counter()
+    for subject, table in zip(cohort.subjects, tables, strict=True):
+        patient = subject.patient_id
+        seen[patient] += 1
+        stem = patient if volumes[patient] == 1 else f"{patient}-v{seen[patient]}"
+        yield VolumeTask(subject, stem, cohort.path(subject.volume), table)
+
+
+def _make_folder(out: Path) -> bool:
+    """Make `out`; whether it was not there before."""
+    try:
+        there = out.is_dir()
+        if there and any(out.iterdir()):
+            raise SliceSetError(f"{out} is not empty; choose another folder, or remove it to prepare again.")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SliceSetError(f"{out}: the folder of the slice set cannot be made ({error.strerror}).") from error
+    return not there
+
+
+def _run(
+    tasks: list[VolumeTask], config: PrepareConfig, workers: int
+) -> Generator[tuple[int, PreparedVolume], None, None]:
+    """Every task's number and result, in the order of completion."""
+    if workers == 1:
+        for index, task in enumerate(tasks):
+            yield index, prepare_volume(task, config)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = {pool.submit(prepare_volume, task, config): index for index, task in enumerate(tasks)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise CohortError(
+                f"One of {workers} preparing processes was killed, most likely for want of memory: each needs about "
+                "1.5 GB. Use fewer workers."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write(cohort: Cohort, config: PrepareConfig, parts: list[PreparedVolume], out: Path) -> None:
+    slices = join_rows([part.slices for part in parts], ROW_COLUMNS)
+    boxes = join_rows([part.boxes for part in parts], LABELLED_BOX_COLUMNS)
+    volumes = dict(zip((subject.volume for subject in cohort.subjects), (part.about for part in parts), strict=True))
+    for volume, about in volumes.items():
+        if about["boxes_outside_brain"]:
+            logger.warning("%s: %d boxes lie outside the brain and are left out", volume, about["boxes_outside_brain"])
+    counts = {
+        "slices": len(slices),
+        "boxes": len(boxes),
+        "boxes_widened": sum(about["boxes_widened"] for about in volumes.values()),
+        "boxes_outside_brain": sum(about["boxes_outside_brain"] for about in volumes.values()),
+        "by_split": {
+            split: {
+                "patients": int(rows["patient_id"].nunique()),
+                "slices": len(rows),
+                "boxes": int(boxes["slice_id"].isin(rows["slice_id"]).sum()),
+            }
+            for split, rows in ((split, slices[slices["split"] == split]) for split in get_args(Split))
+        },
+    }
+    meta = {
+        "size": config.size,
+        "config": config.model_dump(mode="json"),
+        "cohort": {"name": cohort.name, "origin": cohort.origin, "fingerprint": cohort.fingerprint()},
+        "counts": counts,
+        "volumes": volumes,
+    }
+    write_slice_set(out, np.concatenate([part.images for part in parts]), slices, boxes, meta)

@@ -1,0 +1,119 @@
+"""Brain masks: by deepbet, or from the zeros around a brain that was stripped before.
+
+deepbet (MIT) carries its weights in its wheel and needs about 1.4 GB and 2 to 5 s a volume on two cores.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from nibabel.affines import voxel_sizes
+from nibabel.nifti1 import Nifti1Image
+from scipy import ndimage
+
+from trainers.exceptions import CohortError
+
+if TYPE_CHECKING:
+    from deepbet.bet import BrainExtraction
+
+STRIPPED_BELOW = 0.1
+"""Heads with skull measure 0.5 to 1.4, stripped ones 0.000 to 0.002 (see `outside_share`)."""
+
+BRAIN_ML = (200.0, 2600.0)
+"""A brain mask smaller or larger than this is no human brain."""
+
+
+def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, where: str) -> tuple[np.ndarray, bool]:
+    """The brain of a head.
+
+    Args:
+        volume: X x Y x Z float32, canonical orientation.
+        affine: 4 x 4, canonical voxel centres to mm.
+        stripped: whether everything but the brain is already gone; None finds out.
+        where: names the volume in errors.
+
+    Returns:
+        X x Y x Z bool, and whether the volume came stripped.
+
+    Raises:
+        CohortError: no brain is found.
+    """
+    spacing = voxel_sizes(affine)
+    mask = _nonzero(volume) if stripped else _deepbet(volume, affine, where)
+    if stripped is None:
+        stripped = already_stripped(volume, mask, spacing)
+        if stripped:
+            mask = _nonzero(volume)
+    millilitres = float(mask.sum() * np.prod(spacing) / 1000)
+    if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
+        raise CohortError(
+            f"{where}: the {'non-zero part' if stripped else 'brain found by deepbet'} measures {millilitres:.0f} ml; "
+            f"allowed: {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml. Look at the volume: is it a whole head in T1, is its "
+            'voxel size right, and is "stripped" right in cohort.json?'
+        )
+    return mask, bool(stripped)
+
+
+def already_stripped(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> bool:
+    """Whether hardly anything lies outside the brain `mask`; `volume` and `mask` X x Y x Z, `spacing` in mm."""
+    return outside_share(volume, mask, spacing) < STRIPPED_BELOW
+
+
+def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Foreground voxels further than 5 mm outside the brain mask, as a share of the mask's voxels.
+
+    Foreground is what exceeds a tenth of the brain's 90th percentile. Measured on every n-th voxel, about 2 mm apart.
+    """
+    i, j, k = (max(1, round(2.0 / float(size))) for size in spacing)
+    volume, mask = volume[::i, ::j, ::k], mask[::i, ::j, ::k]
+    distance = np.empty(mask.shape)
+    ndimage.distance_transform_edt(~mask, sampling=spacing * (i, j, k), distances=distance)
+    far = distance > 5.0
+    background = _background(volume)
+    foreground = volume - background > 0.1 * (np.percentile(volume[mask], 90) - background)
+    return float((foreground & far).sum() / max(1, mask.sum()))
+
+
+def _deepbet(volume: np.ndarray, affine: np.ndarray, where: str) -> np.ndarray:
+    try:
+        _, mask, _ = _model(torch.cuda.is_available()).run(Nifti1Image(volume, affine))
+    except (AssertionError, ValueError) as error:
+        raise CohortError(f"{where}: deepbet finds no brain in it ({error}). Is it a whole head in T1?") from error
+    return np.asarray(mask.dataobj) > 0
+
+
+@lru_cache(maxsize=1)
+def _model(gpu: bool) -> BrainExtraction:
+    """Loading takes 2 s, so a process does it once."""
+    from deepbet.bet import BrainExtraction
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return BrainExtraction(no_gpu=not gpu)
+
+
+def _nonzero(volume: np.ndarray) -> np.ndarray:
+    """The brain of a stripped volume: its largest part that differs from the background, without holes."""
+    background = _background(volume)
+    differs = np.abs(volume - background)
+    bright = np.percentile(differs[differs > 0], 90) if (differs > 0).any() else 0.0
+    mask = _largest_part(differs > 0.02 * bright)
+    for z in range(mask.shape[2]):
+        mask[:, :, z] = ndimage.binary_fill_holes(mask[:, :, z])
+    return mask
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, output=labels)
+    sizes = np.bincount(labels.ravel())
+    return labels == 1 + int(np.argmax(sizes[1:])) if len(sizes) > 1 else mask
+
+
+def _background(volume: np.ndarray) -> float:
+    """What surrounds the head: the middle value of the eight corners, since z-scored volumes do not have 0 there."""
+    return float(np.median(volume[np.ix_([0, -1], [0, -1], [0, -1])]))

@@ -1,0 +1,178 @@
+"""One volume -> axial slices of the brain, as the GANs and the detector see them (paper section 2.2, Data Preparation).
+
+Load -> canonical orientation -> brain mask -> square crop around the brain -> resize -> robust scaling to uint8. The
+same function serves preparation and detection, so a detector meets a new volume in the form it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.funcs import as_closest_canonical, squeeze_image
+from nibabel.loadsave import load
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+from pydantic import Field, field_validator
+
+from trainers.config import Config
+from trainers.data.geometry import SliceGeometry
+from trainers.data.skull_strip import brain_mask
+from trainers.exceptions import CohortError
+
+
+class SliceConfig(Config):
+    """How a slice looks."""
+
+    size: int = Field(default=256, ge=32, le=512)
+    """Height and width of a slice in pixels; a power of two, 32 to 512."""
+    margin: float = Field(default=0.04, ge=0.0, le=0.5)
+    """Room on each side of the brain, as a share of its longer in-plane extent."""
+    min_brain_area: float = Field(default=0.15, gt=0.0, le=1.0)
+    """A slice with less brain than this share of the volume's largest slice is left out, unless it has a box."""
+    white: float = Field(default=2.25, gt=1.0)
+    """The intensity shown as white, in medians of the brain: enhancing lesions reach about 2, vessels 2.7."""
+
+    @field_validator("size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size & (size - 1):
+            raise ValueError("must be a power of two: 32, 64, 128, 256 or 512")
+        return size
+
+
+@dataclass(frozen=True)
+class VolumeSlices:
+    """The axial slices of one volume, from the lowest to the highest."""
+
+    images: np.ndarray
+    """N x S x S uint8; 0 outside the brain."""
+    z: np.ndarray
+    """N int64: index along the third canonical axis."""
+    geometry: SliceGeometry
+    brain_ml: float
+    """Volume of the brain mask."""
+    stripped: bool
+    """Whether the volume came without skull."""
+    brain: np.ndarray
+    """N x S x S float32: the share of a pixel that is brain."""
+
+
+def volume_slices(
+    path: Path, config: SliceConfig, stripped: bool | None = None, also: Collection[int] = ()
+) -> VolumeSlices:
+    """The slices of the NIfTI (or Analyze) volume at `path`.
+
+    Args:
+        stripped: whether only the brain is in it; None finds out.
+        also: canonical z indices to keep even where there is little brain.
+
+    Raises:
+        CohortError: the file is no volume, has several frames, NaNs or one value only, or holds no brain.
+    """
+    image = load_image(path)
+    canonical = as_closest_canonical(image)
+    volume = _voxels(canonical, path)
+    mask, stripped = brain_mask(volume, np.asarray(canonical.affine), stripped, str(path))
+    geometry = _geometry(image, mask, config)
+
+    area = mask.sum(axis=(0, 1))
+    keep = area >= config.min_brain_area * area.max()
+    keep[list(also)] = True
+    z = np.flatnonzero(keep)
+
+    rows = _area_weights(geometry.anterior, geometry.mm_per_pixel / geometry.spacing[1], config.size, volume.shape[1])
+    columns = _area_weights(geometry.right, geometry.mm_per_pixel / geometry.spacing[0], config.size, volume.shape[0])
+    black, white = _window(volume[mask], config.white, path)
+    scaled = np.where(mask[:, :, z], (volume[:, :, z] - black) * (255.0 / (white - black)), 0.0)
+    brain = _resize(mask[:, :, z], rows, columns)
+    images = np.rint(np.clip(_resize(scaled, rows, columns), 0, 255)).astype(np.uint8)
+    images[brain < 0.5] = 0
+    brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
+    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain)
+
+
+def load_image(path: Path) -> SpatialImage:
+    """Open a volume, header only, and drop a single fourth axis.
+
+    Raises:
+        CohortError: no such file, not an image, not one 3-D volume, or no usable affine.
+    """
+    try:
+        image = load(path)
+    except (OSError, ImageFileError, HeaderDataError) as error:
+        raise CohortError(f"{path}: cannot be read as a volume ({error}); allowed: NIfTI (.nii, .nii.gz).") from error
+    if not isinstance(image, SpatialImage):
+        raise CohortError(f"{path}: is a {type(image).__name__}; allowed: a NIfTI volume.")
+    shape = tuple(image.shape)
+    if len(shape) == 4 and shape[3] == 1:
+        image = squeeze_image(image)
+    elif len(shape) != 3:
+        raise CohortError(f"{path}: its shape is {shape}; allowed: one 3-D volume. Keep one frame of it.")
+    affine = np.asarray(image.affine)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise CohortError(f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown.")
+    return image
+
+
+def _voxels(image: SpatialImage, path: Path) -> np.ndarray:
+    try:
+        volume = np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise CohortError(f"{path}: its voxels cannot be read ({error}); is the file complete?") from error
+    broken = int(volume.size - np.isfinite(volume).sum())
+    if broken:
+        raise CohortError(f"{path}: {broken} of {volume.size} voxels are NaN or infinite; replace them, say by 0.")
+    if volume.min() == volume.max():
+        raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it.")
+    return volume
+
+
+def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> SliceGeometry:
+    """One square around the brain for all slices, so that a volume keeps its proportions from slice to slice."""
+    spacing = voxel_sizes(as_closest_canonical(image).affine)
+    extent = [np.flatnonzero(mask.any(axis=axes))[[0, -1]] + [0, 1] for axes in ((1, 2), (0, 2))]
+    side_mm = max((high - low) * size for (low, high), size in zip(extent, spacing, strict=False))
+    side_mm *= 1 + 2 * config.margin
+    right, anterior = (
+        (low + high) / 2 + side_mm / (2 * size) for (low, high), size in zip(extent, spacing, strict=False)
+    )
+    return SliceGeometry.fit(image, config.size, right, anterior, side_mm)
+
+
+def _area_weights(start: float, step: float, size: int, voxels: int) -> np.ndarray:
+    """Row p averages the linear interpolant of the voxels over pixel p; size x voxels float32.
+
+    Pixel p covers the edges start - (p + 1) step to start - p step. Outside the volume counts as 0. Shrinking it is an
+    area average (no aliasing), growing it linear interpolation.
+    """
+    high = start - np.arange(size)[:, None] * step
+    centre = np.arange(voxels)[None] + 0.5
+    return ((_hat_integral(high - centre) - _hat_integral(high - step - centre)) / step).astype(np.float32)
+
+
+def _hat_integral(t: np.ndarray) -> np.ndarray:
+    """The integral up to t of the hat function max(0, 1 - |t|)."""
+    t = np.clip(t, -1.0, 1.0)
+    return np.where(t < 0, (t + 1) ** 2 / 2, 1 - (1 - t) ** 2 / 2)
+
+
+def _resize(slices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """X x Y x N -> N x S x S float32."""
+    moved = np.moveaxis(slices, 2, 0).astype(np.float32)
+    return rows @ np.swapaxes(moved, 1, 2) @ columns.T
+
+
+def _window(brain: np.ndarray, white: float, path: Path) -> tuple[float, float]:
+    """The intensities shown as 0 and 255.
+
+    White hangs on the brain's median, not on a high percentile: that would move with the number of lesions and vessels.
+    """
+    black = min(0.0, float(np.percentile(brain, 0.5)))
+    middle = float(np.median(brain))
+    if middle <= black:
+        raise CohortError(f"{path}: half of its brain is not brighter than {black:g}; is it a T1 volume?")
+    return black, black + white * (middle - black)
