@@ -10,21 +10,22 @@ import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
-from trainers.evaluation.config import EvaluationConfig
 
 from trainers.config import Config
 from trainers.data.prepare import PrepareConfig
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
+from trainers.evaluation.evaluate import EvaluationConfig
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANConfig, GANVariant
 from trainers.gan.synthesis import SynthesisConfig
 
 Variant = Literal["none", GANVariant]
+SectionConfig = TypeVar("SectionConfig", bound=Config)
 VARIANTS: tuple[str, ...] = ("none", *get_args(GANVariant))
 
 
@@ -73,7 +74,7 @@ class Study(Config):
     """How volumes become slices."""
     gan: GANConfig = GANConfig()
     """How GANs are trained; each arm sets the variant."""
-    variants: dict[GANVariant, dict[str, Any]] = {}
+    variants: dict[GANVariant, dict[str, Any]] = Field(default_factory=dict)
     """Overrides of `gan` for one variant."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How synthetic slices are drawn."""
@@ -142,11 +143,50 @@ def load_study(
         raise ConfigError(explain(str(path), error)) from None
 
 
-def explain(where: str, error: ValidationError) -> str:
+def section_config(
+    section: str,
+    model: type[SectionConfig],
+    *,
+    fidelity: str,
+    variant: str | None = None,
+    overrides: Sequence[str] = (),
+) -> SectionConfig:
+    """The config of one stage that is run by hand: its defaults, then the fidelity's overrides, then `overrides`.
+
+    Args:
+        section: key of the study that holds it: `prepare`, `gan`, `synthesis`, `detector` or `evaluation`.
+        model: the section's config class.
+        fidelity: `paper`, `gpu`, `laptop` or the path of a YAML file.
+        variant: for the section `gan`; the fidelity's overrides for it come after those for all variants.
+        overrides: `section.key=value` pairs, applied last; values are YAML.
+
+    Raises:
+        ConfigError: unknown fidelity or key, a key of another section, or a value that is not allowed.
+    """
+    path = _find(fidelity, "fidelities")
+    layers = _read(path)
+    values = layers.get(section, {})
+    if variant is not None:
+        values = _merge(values, layers.get("variants", {}).get(variant, {})) | {"variant": variant}
+    for override in overrides:
+        parsed = _parse_override(override)
+        if list(parsed) != [section]:
+            raise ConfigError(
+                f"--set {override!r}: allowed here are the keys {section}.*: {', '.join(model.model_fields)}."
+            )
+        values = _merge({section: values}, parsed)[section]
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(f"{path} and the command line", error, section)) from None
+
+
+def explain(where: str, error: ValidationError, section: str | None = None) -> str:
     """Pydantic's complaints as lines of: file, dotted key, what is wrong, what was got."""
     lines = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "the study"
+        loc = ([section] if section else []) + list(problem["loc"])
+        key = ".".join(str(part) for part in loc) or "the study"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,9 @@ from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, S
 from sweep.store import Store
 from trainers.data.cohort import open_cohort
 from trainers.gan.config import GANVariant
+
+BYTES_OF_TRAINING_RUN = 50_000_000
+"""Model and checkpoints of a small network; a full-width one takes more."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,13 @@ class Plan:
     def missing(self, store: Store) -> dict[str, Stage]:
         """The stages whose artifacts are not in the store yet."""
         return {key: stage for key, stage in self.stages.items() if store.find(stage.name, key) is None}
+
+    def bytes_of(self, stages: Mapping[str, Stage]) -> int:
+        """What stages will write, cautiously: slices, and each training run's model and checkpoints."""
+        pixels = self.study.prepare.size**2
+        drawn = sum(isinstance(stage, SynthesizeStage) for stage in stages.values()) * self.study.synthesis.shard_size
+        training_runs = sum(stage.trains for stage in stages.values())
+        return drawn * pixels + training_runs * BYTES_OF_TRAINING_RUN
 
     def execution_order(self) -> list[Trial]:
         """Trials that are the first to need a GAN come first, so that no worker idles while another trains it."""

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from trainers.evaluation.config import EvaluationConfig
-
 from sweep.stages.detector import DetectorStage
 from sweep.stages.stage import Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
-from trainers.evaluation.evaluate import evaluate
+from trainers.evaluation.evaluate import EvaluationConfig, evaluate
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-fast lint types ci clean
+
+demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
+	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 4 --seed 0
+	$(BIN)/metsweep launch quickstart
+	$(BIN)/metsweep report quickstart
+	$(BIN)/metsweep promote quickstart
+
+test: $(INSTALLED)  ## every test
+	$(BIN)/pytest
+
+test-fast: $(INSTALLED)  ## all but the whole demo under kill -9
+	$(BIN)/pytest -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/pyright
+
+ci: lint types test
+
+clean:
+	rm -rf $(VENV)
+
+# uv installs the pinned versions in seconds where pip takes minutes; it comes from PyPI like everything else.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	touch $@

@@ -1,0 +1,100 @@
+"""Shows a sweep's progress: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from sweep.plan import Plan
+from sweep.progress import StageProgress
+
+PLAIN_EVERY_SECONDS = 15.0
+
+
+class Display:
+    """Which stage, for which trials, how far, how long still."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._began = time.time()
+        self._states: dict[str, str] = {}
+        self._said = 0.0
+
+    def start(self) -> None:
+        """Begin to draw."""
+        if self._live:
+            self._live.start()
+
+    def stop(self) -> None:
+        """Leave the last picture standing."""
+        if self._live:
+            self._live.stop()
+
+    def show(self, stages: Mapping[str, StageProgress]) -> None:
+        """Draw what the board holds now."""
+        if self._live:
+            self._live.update(self._table(stages))
+        else:
+            self._print_changes(stages)
+
+    def _table(self, stages: Mapping[str, StageProgress]) -> Table:
+        table = Table(title=self._headline(stages), title_justify="left", expand=False)
+        for column in ("stage", "state", "done", "left", "newest figures", "trials"):
+            table.add_column(column, justify="right" if column in {"done", "left"} else "left")
+        for key, stage in stages.items():
+            table.add_row(
+                stage.label, stage.state, _share(stage), _left(stage), _figures(stage), str(self._trials_of(key))
+            )
+        return table
+
+    def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
+        now = time.time()
+        repeat = now - self._said >= PLAIN_EVERY_SECONDS
+        for key, stage in stages.items():
+            changed = self._states.get(key) != stage.state
+            self._states[key] = stage.state
+            if changed or (repeat and stage.state == "running"):
+                parts = [stage.label, stage.state, _share(stage), _left(stage), _figures(stage)]
+                self._console.print(f"[{_clock(now - self._began)}] " + "  ".join(filter(None, parts)), markup=False)
+        if repeat:
+            self._said = now
+            self._console.print(f"[{_clock(now - self._began)}] {self._headline(stages)}", markup=False)
+
+    def _headline(self, stages: Mapping[str, StageProgress]) -> str:
+        ended = sum(_is_done(stages, trial.evaluate.key) for trial in self._plan.trials)
+        running = [trial.name for trial in self._plan.trials if self._is_running(stages, trial.evaluate.inputs_first())]
+        return f"{ended} of {len(self._plan.trials)} trials evaluated; at work for: {', '.join(running) or 'none'}"
+
+    @staticmethod
+    def _is_running(stages: Mapping[str, StageProgress], needed: list) -> bool:
+        return any(stage.key in stages and stages[stage.key].state == "running" for stage in needed)
+
+    def _trials_of(self, key: str) -> int:
+        return sum(any(stage.key == key for stage in trial.evaluate.inputs_first()) for trial in self._plan.trials)
+
+
+def _is_done(stages: Mapping[str, StageProgress], key: str) -> bool:
+    return key in stages and stages[key].state == "done"
+
+
+def _share(stage: StageProgress) -> str:
+    return f"{stage.done / stage.total:.0%}" if stage.total else ""
+
+
+def _left(stage: StageProgress) -> str:
+    seconds = stage.remaining_seconds(time.time())
+    return "" if seconds is None else f"{_clock(seconds)} left"
+
+
+def _figures(stage: StageProgress) -> str:
+    return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(stage.metrics.items())[:3])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

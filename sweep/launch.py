@@ -1,0 +1,121 @@
+"""Launches a study: refuses what cannot work, runs what is missing, shows how far it is, and tells what it cost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.study import Study
+from sweep.cluster import ray_cluster
+from sweep.display import Display
+from sweep.logs import log_to
+from sweep.plan import Plan, make_plan
+from sweep.runner import run_trials, start_board
+from sweep.settings import Settings
+from sweep.store import Store
+from sweep.tracking import Tracker
+
+
+def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]:
+    """Run a study to its end; the same call continues one that was stopped or killed.
+
+    Returns:
+        Trial name -> error of the trials that failed; the others are complete, logged and reported.
+
+    Raises:
+        MetsweepError: before any work, when the study, its cohort, the store, MLflow or Ray cannot be used.
+    """
+    plan = make_plan(study)
+    store = Store(settings.store)
+    missing = plan.missing(store)
+    store.check_writable(plan.bytes_of(missing))
+    log_to(store.root / "logs")
+    tracker = Tracker(settings.tracking_uri, plan, store)
+    console.print(
+        f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
+        f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing."
+    )
+    began = time.time()
+    failed: dict[str, str] = {}
+    if missing:
+        needs = [stage.resources for stage in missing.values()]
+        with ray_cluster(settings.ray_address, needs):
+            board = start_board()
+            with _Observer(Display(plan, console), tracker, board):
+                failed = run_trials(plan, store, board)
+    tracker.open()
+    tracker.record()
+    tracker.close("FAILED" if failed else "FINISHED")
+    console.print(_costs(plan, store, time.time() - began))
+    return failed
+
+
+class _Observer:
+    """Shows progress and logs finished stages to MLflow in a thread, so that neither slows the trials.
+
+    MLflow holds no truth: what it refuses while the trials run is logged when they have ended, or by the next launch.
+    """
+
+    def __init__(self, display: Display, tracker: Tracker, board: Any, every_seconds: float = 1.0) -> None:
+        self._display = display
+        self._tracker = tracker
+        self._board = board
+        self._every_seconds = every_seconds
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(action,), daemon=True) for action in (self._show, self._log)
+        ]
+
+    def __enter__(self) -> None:
+        self._display.start()
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._display.stop()
+
+    def _repeat(self, action: Callable[[], None]) -> None:
+        while not self._stop.wait(self._every_seconds):
+            action()
+
+    def _show(self) -> None:
+        import ray
+
+        self._display.show(ray.get(self._board.snapshot.remote()))
+
+    def _log(self) -> None:
+        self._tracker.open()
+        self._tracker.record()
+
+
+def _costs(plan: Plan, store: Store, elapsed: float) -> Table:
+    """Time and memory of every stage, from the manifests, and the share that starting processes took."""
+    table = Table(title="What each stage took", title_justify="left")
+    for column in ("stage", "work", "start-up", "peak memory"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    costs = {
+        stage.label: artifact.manifest.cost
+        for key, stage in plan.stages.items()
+        if (artifact := store.find(stage.name, key))
+    }
+    for label, cost in costs.items():
+        startup = cost.started - cost.requested
+        table.add_row(label, f"{cost.seconds:.1f} s", f"{startup:.1f} s", f"{cost.peak_memory_bytes / 2**20:,.0f} MiB")
+    work = sum(cost.seconds for cost in costs.values())
+    startup = sum(cost.started - cost.requested for cost in costs.values())
+    share = startup / (work + startup) if costs else 0.0
+    highest = max((cost.peak_memory_bytes for cost in costs.values()), default=0)
+    table.add_section()
+    table.add_row(
+        f"all, {share:.0%} of it start-up", f"{work:.1f} s", f"{startup:.1f} s", f"{highest / 2**20:,.0f} MiB"
+    )
+    table.caption = f"This command took {elapsed:.0f} s. Start-up: from the request to the first line of the work."
+    return table

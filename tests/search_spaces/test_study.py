@@ -1,0 +1,84 @@
+"""Studies: layering, shipped files, and refusals that name file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search_spaces.study import Study, load_study, shipped
+from trainers.exceptions import ConfigError
+from trainers.gan.config import GANConfig
+
+
+@pytest.mark.parametrize("study", shipped("studies"))
+@pytest.mark.parametrize("fidelity", shipped("fidelities"))
+def test_every_shipped_study_resolves_at_every_fidelity(study: str, fidelity: str) -> None:
+    assert load_study(study, fidelity=fidelity).fidelity == fidelity
+
+
+def test_table1_at_paper_fidelity_is_the_paper() -> None:
+    study = load_study("table1")
+    rows = [(arm.variant, study.synthetic_count(count)) for arm in study.arms for count in arm.counts]
+    assert len(rows) == 10
+    assert rows[0] == ("none", 0)
+    assert [count for variant, count in rows if variant == "cpggan"] == [4000, 8000, 12000]
+    assert study.gan_for("cpggan") == GANConfig()
+    assert study.gan.total_kimg * 1000 / study.gan.batch_size == 3_000_000
+    assert study.detector.steps == 240_000
+
+
+def test_study_overrides_fidelity_and_set_overrides_both(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(minimal() | {"fidelity": "laptop", "detector": {"steps": 7}}))
+    assert load_study(str(path)).detector.steps == 7
+    changed = load_study(str(path), overrides=["detector.steps=9", "gan.learning_rate=1e-4"])
+    assert changed.detector.steps == 9
+    assert changed.gan.learning_rate == 1e-4
+    assert changed.prepare.size == load_study("quickstart").prepare.size
+
+
+def test_variant_overrides_touch_that_variant_only() -> None:
+    study = load_study("quickstart", overrides=["variants.image2image.batch_size=3"])
+    assert study.gan_for("image2image").batch_size == 3
+    assert study.gan_for("cpggan").batch_size == study.gan.batch_size
+
+
+def minimal() -> dict[str, object]:
+    return {"name": "mine", "cohort": "c", "fidelity": "paper", "arms": [{"variant": "none"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gan": {"lerning_rate": 1}}, "gan.lerning_rate: unknown key; got 1"),
+        ({"arms": [{"variant": "cpgan", "counts": [1]}]}, "arms.0.variant: .*'cpggan'.*got 'cpgan'"),
+        ({"arms": [{"variant": "cpggan", "counts": [-5]}]}, "arms.0.counts.0: .*greater than or equal to 0; got -5"),
+        ({"arms": [{"variant": "cpggan"}]}, "needs counts above 0"),
+        ({"arms": []}, "arms: .*at least 1 item"),
+        ({"seeds": [1, 1]}, "holds a seed more than once"),
+        ({"prepare": {"size": 128}}, "prepare.size is 128 but gan.resolution is 256"),
+        ({"variants": {"cpggan": {"nonsense": 1}}}, "nonsense"),
+        ({"fidelity": "laptob"}, "Unknown fidelity 'laptob'. Did you mean 'laptop'"),
+    ],
+)
+def test_bad_study_is_refused_naming_file_and_key(tmp_path: Path, change: dict, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(minimal() | change))
+    with pytest.raises(ConfigError, match=message):
+        load_study(str(path))
+
+
+def test_unknown_study_lists_what_there_is() -> None:
+    with pytest.raises(ConfigError, match="Unknown study 'tabel1'. Did you mean 'table1'"):
+        load_study("tabel1")
+
+
+def test_override_without_equals_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dotted\.key=value"):
+        load_study("table1", overrides=["gan"])
+
+
+def test_study_documents_every_field() -> None:
+    assert all(field.description for field in Study.model_fields.values())

@@ -1,0 +1,113 @@
+"""Stages on a real Ray: shared ones run once, finished ones never again, short ones ride in the training job."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from sweep.cluster import ray_cluster
+from sweep.execution import ensure
+from sweep.runner import start_board
+from sweep.stages import Stage
+from sweep.store import Store
+from trainers.config import Config
+from trainers.distributed import Context, WorkerResources
+
+
+class Number(Config):
+    """Decides a test stage."""
+
+    value: int = 0
+    """Anything."""
+
+
+@dataclass(frozen=True)
+class Base(Stage):
+    """Notes that it ran."""
+
+    name: ClassVar[str] = "base"
+    version: ClassVar[int] = 1
+
+    config: Number
+    diary: Path
+
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {}
+
+    @property
+    def resources(self) -> WorkerResources:
+        return WorkerResources(cpus_per_worker=2)
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:  # noqa: ARG002
+        with self.diary.open("a") as diary:
+            diary.write(f"base {self.config.value}\n")
+        context.progress(1, 2, {"figure": 0.5})
+        (out / "value.txt").write_text(str(self.config.value))
+
+
+@dataclass(frozen=True)
+class Trained(Stage):
+    """A training stage on top of it, which fails at first if told so and continues from its checkpoint."""
+
+    name: ClassVar[str] = "trained"
+    version: ClassVar[int] = 1
+    trains: ClassVar[bool] = True
+
+    config: Number
+    base: Base
+
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"base": self.base}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        checkpoint = context.load_checkpoint()
+        if checkpoint is None:
+            context.save_checkpoint(lambda folder: (folder / "step").write_text("1") and None)
+            if self.config.value < 0:
+                raise RuntimeError("lost the first time")
+        with self.base.diary.open("a") as diary:
+            diary.write(f"trained {self.config.value} resumed={checkpoint is not None}\n")
+        (out / "value.txt").write_text((inputs["base"] / "value.txt").read_text())
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[Any]:
+    with ray_cluster(None, []):
+        yield start_board()
+
+
+def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    diary = tmp_path / "diary.txt"
+    base = Base(Number(value=3), diary)
+    wanted = [Trained(Number(value=1), base), Trained(Number(value=2), base)]
+    threads = [threading.Thread(target=ensure, args=(stage, store, board)) for stage in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(diary.read_text().splitlines()) == ["base 3", "trained 1 resumed=False", "trained 2 resumed=False"]
+    artifact = store.find("trained", wanted[0].key)
+    assert artifact is not None
+    assert artifact.manifest.cost.peak_memory_bytes > 50e6
+    assert artifact.manifest.identity["inputs"] == {"base": base.key}
+
+    ensure(wanted[0], store, board)
+    assert len(diary.read_text().splitlines()) == 3
+
+    log = [json.loads(line) for line in (store.root / "logs" / "metsweep.jsonl").read_text().splitlines()]
+    assert {entry["stage"] for entry in log if entry["message"] == "stage done"} == {"base", "trained"}
+
+
+def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board)
+    assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
