@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.trainers.gan.conftest import SIZE, tiny
+from trainers.gan.config import GANConfig
+from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
+from trainers.gan.layers import Convolution, DownscaleConvolution, MinibatchStddev, UpscaleConvolution, stddev_group
+from trainers.gan.losses import discriminator_loss, gradient_penalty
+from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator, Discriminator
+from trainers.gan.schedule import Phase
+
+FULL = Phase(SIZE, 1.0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def inputs(count: int, size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
+    random = seeded(1)
+    condition = torch.zeros(count, 1, size, size)
+    condition[:, :, 1:3, : size // 2] = 1.0
+    return torch.randn(count, 8, generator=random), torch.randn(count, 1, size, size, generator=random), condition
+
+
+def test_fused_scaling_equals_scaling_and_convolution() -> None:
+    x = torch.randn(2, 3, 8, 8, generator=seeded())
+    plain = Convolution(3, 5, 3, seeded(2))
+    up, down = UpscaleConvolution(3, 5, seeded(2)), DownscaleConvolution(3, 5, seeded(2))
+    torch.testing.assert_close(up(x), plain(F.interpolate(x, scale_factor=2)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(down(x), F.avg_pool2d(plain(x), 2), atol=1e-5, rtol=1e-5)
+
+
+def test_equalised_layers_keep_the_scale_of_their_input() -> None:
+    x = torch.randn(8, 64, 16, 16, generator=seeded())
+    assert Convolution(64, 64, 3, seeded(), gain=1.0)(x).std().item() == pytest.approx(1.0, rel=0.1)
+
+
+def test_minibatch_stddev() -> None:
+    assert [stddev_group(batch) for batch in (1, 2, 3, 4, 5, 6, 7, 16)] == [1, 2, 3, 4, 1, 3, 1, 4]
+    x = torch.randn(8, 3, 4, 4, generator=seeded())
+    channel = MinibatchStddev(4)(x)[:, 3]
+    by_hand = x[4:].var(dim=0, unbiased=False).sqrt().mean()
+    torch.testing.assert_close(channel[4:], by_hand.expand(4, 4, 4), atol=1e-4, rtol=1e-4)
+    assert MinibatchStddev(1)(x)[:, 3].abs().max() == 0
+    assert MinibatchStddev(4)(x[:1].expand(4, 3, 4, 4))[:, 3].abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("resolution", [8, 16])
+def test_a_fade_starts_where_the_resolution_before_ended(resolution: int) -> None:
+    generator, discriminator = CPGGANGenerator(tiny(), seeded()), CPGGANDiscriminator(tiny(), 2, seeded())
+    latents, images, condition = inputs(2, resolution)
+    coarse_condition = F.avg_pool2d(condition, 2)
+    before, start = Phase(resolution // 2, 1.0), Phase(resolution, 0.0)
+    coarse = generator(latents, coarse_condition, before)
+    torch.testing.assert_close(generator(latents, condition, start), F.interpolate(coarse, scale_factor=2))
+    torch.testing.assert_close(
+        discriminator(images, condition, start), discriminator(F.avg_pool2d(images, 2), coarse_condition, before)
+    )
+    end = generator(latents, condition, Phase(resolution, 1.0))
+    torch.testing.assert_close(generator(latents, condition, Phase(resolution, 1.0 - 1e-7)), end, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", ["1", "match"])
+def test_the_condition_reaches_every_block(channels: str) -> None:
+    generator = CPGGANGenerator(tiny(condition_channels=channels), seeded())
+    latents, _, condition = inputs(2)
+    for block in generator.upscale:
+        weight = block.get_parameter("weight")
+        features = 16
+        with torch.no_grad():
+            kept = weight.clone()
+            weight[:, features:] = 0.0
+            others = [other for other in generator.upscale if other is not block]
+            saved = [other.get_parameter("weight").clone() for other in others]
+            for other in others:
+                other.get_parameter("weight")[:, features:] = 0.0
+            blind = generator(latents, condition, FULL)
+            torch.testing.assert_close(generator(latents, torch.zeros_like(condition), FULL), blind)
+            weight.copy_(kept)
+            assert (generator(latents, condition, FULL) - blind).abs().max() > 1e-3
+            for other, weights in zip(others, saved, strict=True):
+                other.get_parameter("weight").copy_(weights)
+
+
+def test_the_discriminator_sees_the_condition_in_both_branches_of_a_fade() -> None:
+    discriminator = CPGGANDiscriminator(tiny(), 2, seeded())
+    _, images, condition = inputs(2)
+    for alpha in (0.0, 1.0):
+        phase = Phase(SIZE, alpha)
+        difference = discriminator(images, condition, phase) - discriminator(images, 0 * condition, phase)
+        assert difference.abs().min() > 1e-4
+
+
+def test_paper_widths_make_the_known_parameter_counts() -> None:
+    config = GANConfig()
+    generator = CPGGANGenerator(config, seeded())
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    condition = sum(9 * width for width in config.widths[1:])
+    assert count - condition == pytest.approx(23.0e6, rel=0.01)
+
+
+def test_image2image_uses_noise_and_condition_and_its_critic_does_not_couple_samples() -> None:
+    config = tiny(variant="image2image")
+    generator, discriminator = UNetGenerator(config, seeded()), ConvolutionalDiscriminator(config, seeded())
+    _, images, condition = inputs(3)
+    noise = torch.randn(3, *generator.latent_shape, generator=seeded(3))
+    made = generator(noise, condition, FULL)
+    assert made.shape == images.shape
+    assert (made - generator(noise.flip(0), condition, FULL)).abs().max() > 1e-3
+    assert (made - generator(noise, 0 * condition, FULL)).abs().max() > 1e-3
+    together = discriminator(images, condition, FULL)
+    torch.testing.assert_close(together[:1], discriminator(images[:1], condition[:1], FULL))
+
+
+class Linear(Discriminator):
+    """Score = weight . image: its gradient wrt the image is the weight everywhere."""
+
+    def __init__(self, norm: float) -> None:
+        super().__init__()
+        weight = torch.randn(SIZE * SIZE, generator=seeded())
+        self.weight = nn.Parameter(weight / weight.norm() * norm)
+        self.on_condition = nn.Parameter(torch.ones(SIZE * SIZE))
+
+    def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:  # noqa: ARG002
+        return images.flatten(1) @ self.weight + condition.flatten(1) @ self.on_condition
+
+
+@pytest.mark.parametrize("norm", [0.25, 1.0, 3.0])
+def test_losses_of_a_linear_critic_by_hand(norm: float) -> None:
+    critic = Linear(norm)
+    _, real, condition = inputs(4)
+    fake = torch.zeros_like(real)
+    mix = torch.rand(4, generator=seeded())
+    penalty = gradient_penalty(critic, real, fake, condition, FULL, mix)
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
+    loss = discriminator_loss(critic, real, fake, condition, FULL, mix, penalty_weight=10.0, drift=0.001)
+    on_real = critic(real, condition, FULL)
+    distance = on_real.mean() - critic(fake, condition, FULL).mean()
+    expected = 10 * (norm - 1) ** 2 - distance + 0.001 * on_real.square().mean()
+    assert loss.total.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_the_penalty_mixes_once_a_sample_and_leaves_the_condition_alone() -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Spy(Linear):
+        def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
+            seen.append((images.detach(), condition))
+            return super().forward(images, condition, phase)
+
+    _, real, condition = inputs(3)
+    gradient_penalty(Spy(1.0), real, real + 1.0, condition, FULL, torch.tensor([0.0, 0.5, 1.0]))
+    images, shown = seen[0]
+    torch.testing.assert_close(images, real + torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1, 1))
+    assert shown is condition
+
+
+@pytest.mark.parametrize("variant", ["cpggan", "image2image"])
+def test_the_penalty_has_gradient_in_the_weights(variant: str) -> None:
+    config = tiny(variant=variant)
+    if variant == "cpggan":
+        discriminator: Discriminator = CPGGANDiscriminator(config, 2, seeded())
+    else:
+        discriminator = ConvolutionalDiscriminator(config, seeded())
+    _, real, condition = inputs(2)
+    gradient_penalty(discriminator, real, -real, condition, FULL, torch.tensor([0.3, 0.6])).backward()
+    weights = dict(discriminator.named_parameters())
+    used = [name for name, weight in weights.items() if weight.grad is not None and weight.grad.abs().max() > 0]
+    assert [name for name in used if "weight" in name] == [
+        name for name in weights if "weight" in name and name not in ("from_image.0.weight", "from_image.1.weight")
+    ]

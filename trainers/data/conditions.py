@@ -1,0 +1,136 @@
+"""Conditioning images: black slices with white boxes, and new ones drawn from annotation (paper section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from trainers.config import Config
+
+REDRAWS = 20
+
+
+class ConditionConfig(Config):
+    """How far a drawn condition may lie from the training annotation it is made from."""
+
+    horizontal_flip: bool = True
+    """Whether half of the annotations are mirrored left-right."""
+    vertical_flip: bool = True
+    """Whether half of the annotations are mirrored top-bottom (as in the paper), which swaps front and back."""
+    max_shift: float = Field(0.1, ge=0.0, le=0.5)
+    """Largest shift along each axis, as a share of the slice's side; drawn uniformly from both directions."""
+    max_zoom: float = Field(0.1, ge=0.0, lt=1.0)
+    """Largest relative zoom about the slice's centre; the factor is uniform between 1 - max_zoom and 1 + max_zoom."""
+    min_box_side: float = Field(2.0, ge=1.0)
+    """A draw that makes a box narrower than this many pixels (and than it was annotated) is drawn again."""
+    min_visible: float = Field(0.5, gt=0.0, le=1.0)
+    """A draw that leaves less than this share of a box's area within the slice is drawn again."""
+
+
+def conditioning_images(boxes: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Paint one conditioning image a slice: 255 within its boxes, 0 elsewhere.
+
+    Args:
+        boxes: for each slice n x 4 (x0, y0, x1, y1) in pixels; n may be 0, which gives an all-black image.
+        size: height and width of the images, pixels.
+
+    Returns:
+        N x size x size uint8. A pixel is white if and only if its centre lies in a box; a box without any pixel centre
+        whitens the one pixel at its corner.
+    """
+    images = np.zeros((len(boxes), size, size), dtype=np.uint8)
+    for image, found in zip(images, boxes, strict=True):
+        for x0, y0, x1, y1 in whole_pixels(found, size).astype(int).tolist():
+            image[y0:y1, x0:x1] = 255
+    return images
+
+
+def whole_pixels(boxes: np.ndarray, size: int) -> np.ndarray:
+    """Clip boxes (n x 4, pixels) to the slice and round their edges; n x 4 float32, at least 1 pixel wide and high."""
+    rounded = np.floor(np.clip(boxes, 0, size) + 0.5)
+    low = np.minimum(rounded[:, :2], size - 1)
+    return np.concatenate([low, np.maximum(rounded[:, 2:], low + 1)], axis=1).astype(np.float32)
+
+
+def transform_boxes(
+    boxes: np.ndarray, size: int, *, mirror_x: bool, mirror_y: bool, shift: tuple[float, float], zoom: float
+) -> np.ndarray:
+    """Mirror, zoom about the slice's centre, then shift boxes; they may leave the slice.
+
+    Args:
+        boxes: n x 4 (x0, y0, x1, y1), pixels.
+        size: height and width of the slice, pixels.
+        mirror_x: mirror left-right.
+        mirror_y: mirror top-bottom.
+        shift: (right, down), pixels.
+        zoom: factor of magnification.
+
+    Returns:
+        n x 4 float64, pixels.
+    """
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2) - size / 2
+    corners *= zoom * np.array([-1.0 if mirror_x else 1.0, -1.0 if mirror_y else 1.0])
+    corners += size / 2 + np.asarray(shift, dtype=np.float64)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def draw_condition(boxes: np.ndarray, size: int, config: ConditionConfig, rng: np.random.Generator) -> np.ndarray:
+    """Draw a new condition from one slice's annotation: random flips, shift and zoom, the same for all of its boxes.
+
+    A draw that shrinks or cuts a box too much (`min_box_side`, `min_visible`) is drawn again, at most REDRAWS times;
+    then the annotation is only flipped, which loses nothing. No box is ever dropped.
+
+    Returns:
+        n x 4 float32 in whole pixels, within the slice.
+    """
+    for attempt in range(REDRAWS + 1):
+        limit = 0.0 if attempt == REDRAWS else 1.0
+        moved = transform_boxes(
+            boxes,
+            size,
+            mirror_x=config.horizontal_flip and bool(rng.random() < 0.5),
+            mirror_y=config.vertical_flip and bool(rng.random() < 0.5),
+            shift=tuple(limit * size * config.max_shift * rng.uniform(-1.0, 1.0, 2)),
+            zoom=1.0 + limit * config.max_zoom * rng.uniform(-1.0, 1.0),
+        )
+        visible = np.clip(moved, 0, size)
+        if _is_whole(boxes, moved, visible, config):
+            return whole_pixels(visible, size)
+    return whole_pixels(visible, size)
+
+
+def _is_whole(boxes: np.ndarray, moved: np.ndarray, visible: np.ndarray, config: ConditionConfig) -> bool:
+    sides, annotated = _sides(visible), _sides(boxes)
+    wide_enough = sides >= np.minimum(config.min_box_side, annotated)
+    return bool(wide_enough.all() and (sides.prod(axis=1) >= config.min_visible * _sides(moved).prod(axis=1)).all())
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    return boxes[:, 2:] - boxes[:, :2]
+
+
+def box_contrast(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """How much brighter each box is than the ring around it.
+
+    The ring reaches half of the box's longer side (at least 2 pixels) beyond the box, and leaves out all other boxes of
+    the slice.
+
+    Args:
+        images: N x H x W, any real type; the result is in its units (grey levels for uint8).
+        boxes: for each image n x 4 (x0, y0, x1, y1) in pixels.
+
+    Returns:
+        One float32 a box, image by image: mean inside minus mean of the ring; NaN for a box without any ring.
+    """
+    size = images.shape[1]
+    within = conditioning_images(boxes, size) > 0
+    contrasts: list[float] = []
+    for image, white, found in zip(images, within, boxes, strict=True):
+        for x0, y0, x1, y1 in whole_pixels(found, size).astype(int).tolist():
+            reach = max(2, (max(x1 - x0, y1 - y0) + 1) // 2)
+            around = np.s_[max(0, y0 - reach) : y1 + reach, max(0, x0 - reach) : x1 + reach]
+            ring = image[around][~white[around]]
+            contrasts.append(float(image[y0:y1, x0:x1].mean() - ring.mean()) if ring.size else float("nan"))
+    return np.array(contrasts, dtype=np.float32)

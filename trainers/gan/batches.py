@@ -1,0 +1,112 @@
+"""Which training slices are shown when: a pure function of the images shown, so that resuming is exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainers.data.conditions import conditioning_images, transform_boxes
+from trainers.data.slice_set import SliceSet
+from trainers.exceptions import TrainingError
+from trainers.gan.config import GANConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training slices and their conditioning images, each N x H x W uint8."""
+
+    images: np.ndarray
+    conditions: np.ndarray
+
+
+class TrainingSlices:
+    """One worker's view of the training split.
+
+    All workers walk the same shuffled order, epoch by epoch; at each step a worker takes its share of the next
+    `batch_size` slices.
+    """
+
+    def __init__(self, config: GANConfig, slices: SliceSet, rank: int, world_size: int) -> None:
+        """Raises TrainingError when the slice set or the number of workers does not fit the config."""
+        _check(config, slices, world_size)
+        self._config = config
+        self._slices = slices
+        self._boxes = slices.boxes_by_slice()
+        self._tumour = slices.indices("train", "tumour")
+        with_normal = config.variant == "cpggan+normal"
+        self._normal = slices.indices("train", "normal") if with_normal else np.zeros(0, dtype=np.int64)
+        self._rank = rank
+        self.local_batch = config.batch_size // world_size
+        self._epoch = -1
+        self._order = self._order_of(0)
+
+    def batch(self, images_shown: int) -> Batch:
+        """This worker's slices of the step that follows `images_shown` images (of all workers)."""
+        start = images_shown + self._rank * self.local_batch
+        rows = [self._row(position) for position in range(start, start + self.local_batch)]
+        rng = np.random.default_rng([self._config.seed, 1, self._rank, images_shown])
+        mirrored = rng.random(self.local_batch) < (0.5 if self._config.horizontal_flip else 0.0)
+        size = self._slices.size
+        images = np.stack([
+            self._slices.images[row][:, ::-1] if mirror else self._slices.images[row]
+            for row, mirror in zip(rows, mirrored, strict=True)
+        ])
+        boxes = [
+            transform_boxes(self._boxes[row], size, mirror_x=bool(mirror), mirror_y=False, shift=(0.0, 0.0), zoom=1.0)
+            for row, mirror in zip(rows, mirrored, strict=True)
+        ]
+        return Batch(images, conditioning_images(boxes, size))
+
+    def examples(self, count: int) -> tuple[Batch, list[np.ndarray]]:
+        """The same tumour slices at every call, as they are, with their boxes (n x 4, pixels): at most `count`."""
+        rng = np.random.default_rng([self._config.seed, 2])
+        rows = rng.permutation(self._tumour)[:count]
+        boxes = [self._boxes[row] for row in rows]
+        return Batch(np.stack([self._slices.images[row] for row in rows]),
+                     conditioning_images(boxes, self._slices.size)), boxes
+
+    def _row(self, position: int) -> int:
+        epoch, offset = divmod(position, len(self._order))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = self._order_of(epoch)
+        return int(self._order[offset])
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        """Rows in the order of one epoch; every epoch has as many."""
+        rng = np.random.default_rng([self._config.seed, 0, epoch])
+        share = self._config.normal_share
+        normal = self._normal
+        if share is not None and len(normal):
+            wanted = max(1, round(len(self._tumour) * share / (1.0 - share)))
+            normal = rng.choice(normal, wanted, replace=wanted > len(normal))
+        return rng.permutation(np.concatenate([self._tumour, normal]))
+
+
+def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
+    if slices.size != config.resolution:
+        raise TrainingError(
+            f"{slices.path}: slices are {slices.size} pixels wide, but gan.resolution is {config.resolution}; "
+            "allowed: equal. Prepare the cohort at the GAN's resolution."
+        )
+    tumour = len(slices.indices("train", "tumour"))
+    normal = len(slices.indices("train", "normal"))
+    if not tumour:
+        raise TrainingError(f"{slices.path}: got 0 tumour slices in the training split; a GAN needs at least 1.")
+    if config.variant == "cpggan+normal" and not normal:
+        raise TrainingError(
+            f"{slices.path}: got 0 normal slices in the training split; the variant cpggan+normal needs some. "
+            "Add normal subjects to the cohort or use the variant cpggan."
+        )
+    available = tumour + (normal if config.variant == "cpggan+normal" else 0)
+    if config.batch_size > available:
+        raise TrainingError(
+            f"{slices.path}: gan.batch_size is {config.batch_size}, but the training split has {available} slices; "
+            f"allowed: 1 to {available}."
+        )
+    if config.batch_size % world_size:
+        raise TrainingError(
+            f"gan.batch_size is {config.batch_size}, but there are {world_size} workers; allowed: a multiple of the "
+            "number of workers, among whom a step's images are divided."
+        )

@@ -1,0 +1,128 @@
+"""Settings of the GANs; the defaults are the paper's values and, where it is silent, those of its base PGGAN."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from trainers.config import Config
+
+GANVariant = Literal["cpggan", "cpggan+normal", "image2image"]
+
+SMALLEST = 4
+"""Side of the first images that progressive growing makes, pixels."""
+
+
+class GANConfig(Config):
+    """One GAN and its training run."""
+
+    variant: GANVariant = "cpggan"
+    """The GAN of an arm: CPGGAN, CPGGAN trained also with normal brains, or the image-to-image GAN."""
+    resolution: int = 256
+    """Height and width of the slices, pixels; a power of two."""
+    initial_resolution: int = SMALLEST
+    """Resolution at which progressive growing starts, pixels; a power of two."""
+    widths: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)
+    """CPGGAN: feature channels at 4, 8, 16, ... pixels, times `width`."""
+    unet_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Image-to-image GAN: feature channels after each convolution of the generator's encoder, times `width`."""
+    critic_widths: tuple[int, int, int] = (64, 128, 256)
+    """Image-to-image GAN: feature channels after each convolution of the discriminator, times `width`."""
+    width: float = Field(1.0, gt=0.0)
+    """Factor on all widths."""
+    min_width: int = Field(8, ge=1)
+    """No layer has fewer feature channels than this."""
+    latent_size: int = Field(512, ge=1)
+    """CPGGAN: length of the noise vector. (The image-to-image GAN takes one noise channel as large as the slice.)"""
+    condition_channels: Literal["1", "match"] = "1"
+    """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
+    batch_size: int = Field(4, ge=1)
+    """Images a step, over all workers."""
+    learning_rate: float = Field(2e-4, gt=0.0)
+    """Adam's learning rate, both networks."""
+    beta1: float = Field(0.0, ge=0.0, lt=1.0)
+    """Adam's decay of the mean."""
+    beta2: float = Field(0.99, ge=0.0, lt=1.0)
+    """Adam's decay of the variance."""
+    gradient_penalty: float = Field(10.0, ge=0.0)
+    """Weight (lambda) of the gradient penalty."""
+    drift: float = Field(0.001, ge=0.0)
+    """Weight of the squared scores of real images, which keeps scores near 0."""
+    ema: float = Field(0.999, ge=0.0, lt=1.0)
+    """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
+    total_kimg: float = Field(12_000.0, gt=0.0)
+    """Length of the run: thousands of real images shown (3,000,000 steps of 4)."""
+    fade_kimg: float = Field(600.0, ge=0.0)
+    """Thousands of images over which a new resolution is faded in."""
+    stable_kimg: float = Field(600.0, ge=0.0)
+    """Thousands of images at a resolution before the next is faded in; the last resolution takes what remains."""
+    fade_kimg_at: dict[int, float] = Field(default_factory=dict)
+    """Exceptions from `fade_kimg`: resolution -> thousands of images."""
+    stable_kimg_at: dict[int, float] = Field(default_factory=dict)
+    """Exceptions from `stable_kimg`: resolution -> thousands of images."""
+    normal_share: float | None = Field(None, gt=0.0, lt=1.0)
+    """`cpggan+normal`: share of normal slices among those shown; None shows every slice of both kinds equally often."""
+    horizontal_flip: bool = True
+    """Whether half of the training slices are mirrored left-right together with their boxes."""
+    checkpoint_kimg: float = Field(100.0, gt=0.0)
+    """Thousands of images between two checkpoints."""
+    seed: int = Field(0, ge=0)
+    """Decides initial weights, order of the slices, flips and noise."""
+
+    @field_validator("resolution", "initial_resolution")
+    @classmethod
+    def _is_power_of_two(cls, value: int) -> int:
+        if value < SMALLEST or value & (value - 1):
+            raise ValueError(f"got {value}; allowed: a power of two from {SMALLEST}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> GANConfig:
+        if self.variant == "image2image":
+            if self.resolution < 16:
+                raise ValueError(f"resolution: got {self.resolution}; allowed for image2image: 16 or more")
+            return self
+        if self.initial_resolution > self.resolution:
+            raise ValueError(f"initial_resolution: got {self.initial_resolution}; allowed: up to {self.resolution}")
+        blocks = len(self.resolutions(SMALLEST))
+        if len(self.widths) < blocks:
+            raise ValueError(f"widths: got {len(self.widths)} values; {self.resolution} pixels need {blocks}")
+        for key, lengths in (("fade_kimg_at", self.fade_kimg_at), ("stable_kimg_at", self.stable_kimg_at)):
+            for resolution, kimg in lengths.items():
+                if resolution not in self.resolutions() or kimg < 0:
+                    raise ValueError(f"{key}: got {resolution}: {kimg}; allowed: {self.resolutions()} and 0 or more")
+        if self.growth_kimg > self.total_kimg:
+            raise ValueError(
+                f"total_kimg: got {self.total_kimg:g}, but growing to {self.resolution} pixels takes "
+                f"{self.growth_kimg:g}; allowed: at least that, or shorter fade_kimg and stable_kimg"
+            )
+        return self
+
+    def resolutions(self, smallest: int | None = None) -> list[int]:
+        """The resolutions of progressive growing, first (`initial_resolution` unless given) to last, pixels."""
+        first = smallest or self.initial_resolution
+        return [1 << level for level in range(first.bit_length() - 1, self.resolution.bit_length())]
+
+    def fade_length(self, resolution: int) -> float:
+        """Thousands of images over which `resolution` is faded in; 0 for the first one."""
+        return 0.0 if resolution == self.initial_resolution else self.fade_kimg_at.get(resolution, self.fade_kimg)
+
+    def stable_length(self, resolution: int) -> float:
+        """Thousands of images at `resolution`, faded in, before the next one."""
+        return self.stable_kimg_at.get(resolution, self.stable_kimg)
+
+    @property
+    def growth_kimg(self) -> float:
+        """Thousands of images until the last resolution is faded in."""
+        *earlier, last = self.resolutions()
+        return sum(self.fade_length(r) + self.stable_length(r) for r in earlier) + self.fade_length(last)
+
+    @property
+    def total_images(self) -> int:
+        """Length of the run in images."""
+        return round(self.total_kimg * 1000)
+
+    def scaled(self, channels: int) -> int:
+        """A layer's feature channels under `width` and `min_width`."""
+        return max(self.min_width, round(channels * self.width))

@@ -1,0 +1,47 @@
+"""From noise and conditions to grey-level slices."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.gan.networks import Generator
+from trainers.gan.schedule import Phase
+
+
+def signed(images: np.ndarray, device: torch.device) -> Tensor:
+    """N x H x W uint8 slices -> N x 1 x H x W float32, -1 (black) to 1 (white)."""
+    return torch.from_numpy(images).to(device).unsqueeze(1).float() / 127.5 - 1.0
+
+
+def unit(conditions: np.ndarray, device: torch.device) -> Tensor:
+    """N x H x W uint8 conditioning images -> N x 1 x H x W float32, 0 (black) to 1 (white)."""
+    return torch.from_numpy(conditions).to(device).unsqueeze(1).float() / 255.0
+
+
+def grey(images: Tensor) -> Tensor:
+    """N x 1 x H x W, -1 to 1 (clipped) -> N x H x W uint8 on the same device."""
+    return (images.squeeze(1) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def noise(seed: int, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The noise of image `index`: standard normal float32 that depends on seed and index alone."""
+    return np.random.default_rng([seed, 3, index]).standard_normal(shape, dtype=np.float32)
+
+
+@torch.no_grad()
+def sample(generator: Generator, conditions: Tensor, latents: np.ndarray, phase: Phase) -> np.ndarray:
+    """Make slices.
+
+    Args:
+        generator: on the device of `conditions`.
+        conditions: N x 1 x R x R float, 0 to 1, at the phase's resolution.
+        latents: N x `generator.latent_shape` float32.
+        phase: resolution R and fade.
+
+    Returns:
+        N x R x R uint8.
+    """
+    images = generator(torch.from_numpy(latents).to(conditions.device), conditions, phase)
+    return grey(images).cpu().numpy()

@@ -1,0 +1,34 @@
+"""The schedule of progressive growing: a pure function of the images shown, so that resuming needs one number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainers.gan.config import GANConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Where training stands: at `resolution` pixels, of which the share `alpha` (0 to 1) is faded in."""
+
+    resolution: int
+    alpha: float
+
+
+def phase_at(config: GANConfig, images: float) -> Phase:
+    """The phase after `images` real images were shown.
+
+    Each resolution but the first starts with a linear fade from alpha 0 to 1 and goes on with alpha 1; the first has no
+    fade and the last goes on until the end (Karras et al. 2018, section 2). The image-to-image GAN does not grow.
+    """
+    if config.variant == "image2image":
+        return Phase(config.resolution, 1.0)
+    left = images / 1000
+    for resolution in config.resolutions():
+        fade = config.fade_length(resolution)
+        if left < fade:
+            return Phase(resolution, left / fade)
+        left -= fade + config.stable_length(resolution)
+        if left < 0:
+            return Phase(resolution, 1.0)
+    return Phase(config.resolution, 1.0)
