@@ -6,7 +6,7 @@ moving average and optimiser are kept in full precision (the library would keep 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class RunState:
 
 def save_state(folder: Path, state: RunState) -> None:
     """Write `state` into `folder`."""
-    torch.save(asdict(state), folder / FILE)
+    best = state.best and vars(state.best)
+    torch.save({**vars(state), "best": best}, folder / FILE)
 
 
 def load_state(folder: Path, identity: str) -> RunState:

@@ -13,72 +13,72 @@ STRIDE = 32
 class DetectorConfig(Config):
     """YOLOv3 and how it is trained: `DetectorConfig()` is the paper's detector."""
 
-    width: float = Field(1.0, gt=0)
+    width: float = Field(default=1.0, gt=0)
     """Multiplies the channels of every layer of Darknet-53 and the head (rounded up to multiples of 8)."""
-    depth: float = Field(1.0, gt=0)
+    depth: float = Field(default=1.0, gt=0)
     """Multiplies the repeats of every residual block (at least one stays)."""
-    box_bins: int = Field(16, ge=4)
+    box_bins: int = Field(default=16, ge=4)
     """Bins of the head's distance distribution: a side reaches `box_bins - 1` strides from its anchor point."""
-    initial_reach: float | None = Field(None, gt=0)
+    initial_reach: float | None = Field(default=None, gt=0)
     """Mean initial distance of a box's sides from its anchor point, in strides; none = the library's, all bins alike.
 
     A target's weight grows with the overlap of the predicted box, and untrained boxes of the library are 15 strides
     wide: they hardly overlap a metastasis, so that the first thousands of slices teach next to nothing.
     """
-    initial_confidence: float | None = Field(None, gt=0, lt=1)
+    initial_confidence: float | None = Field(default=None, gt=0, lt=1)
     """Initial confidence of every anchor point; none = the library's, set for 640-pixel photographs."""
-    nms_iou: float = Field(0.45, gt=0, lt=1)
+    nms_iou: float = Field(default=0.45, gt=0, lt=1)
     """Of two detections that overlap more than this, the less confident is dropped."""
 
-    train_size: int = Field(416, ge=STRIDE, multiple_of=STRIDE)
+    train_size: int = Field(default=416, ge=STRIDE, multiple_of=STRIDE)
     """Network resolution in training, pixels."""
-    validation_size: int = Field(608, ge=STRIDE, multiple_of=STRIDE)
+    validation_size: int = Field(default=608, ge=STRIDE, multiple_of=STRIDE)
     """Network resolution in validation and prediction, pixels; larger, to see small tumours better."""
 
-    batch: int = Field(64, ge=1)
+    batch: int = Field(default=64, ge=1)
     """Images of one step, over all workers."""
-    steps: int = Field(240_000, ge=1)
+    steps: int = Field(default=240_000, ge=1)
     """Optimiser steps, the same for every arm: more synthetic slices do not mean more updates."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Adam's learning rate after the warm-up."""
-    final_learning_rate: float = Field(1e-3, ge=0)
+    final_learning_rate: float = Field(default=1e-3, ge=0)
     """Learning rate of the last step, reached along a cosine; equal to `learning_rate` = constant."""
-    warmup_steps: int = Field(1000, ge=0)
+    warmup_steps: int = Field(default=1000, ge=0)
     """Steps over which the learning rate rises from 0."""
-    weight_decay: float = Field(5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on convolution weights."""
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
     """Largest decay of the moving average of the weights, which is what is evaluated and kept."""
-    ema_ramp_steps: float = Field(2000, gt=0)
+    ema_ramp_steps: float = Field(default=2000, gt=0)
     """The decay rises as 1 - exp(-step / ema_ramp_steps), so that a short run is not averaged with its start."""
-    box_gain: float = Field(7.5, ge=0)
+    box_gain: float = Field(default=7.5, ge=0)
     """Weight of the box loss (CIoU)."""
-    class_gain: float = Field(0.5, ge=0)
+    class_gain: float = Field(default=0.5, ge=0)
     """Weight of the tumour-or-not loss."""
-    distance_gain: float = Field(1.5, ge=0)
+    distance_gain: float = Field(default=1.5, ge=0)
     """Weight of the loss on the distance distribution."""
 
-    evaluate_every: int = Field(4000, ge=1)
+    evaluate_every: int = Field(default=4000, ge=1)
     """Steps between checkpoints, and between evaluations on the validation split."""
-    select_from: float = Field(0.4, ge=0, le=1)
+    select_from: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps from which the validation split is evaluated and the best weights may be picked (96,000)."""
-    selection_confidence: float = Field(0.001, ge=0, lt=1)
+    selection_confidence: float = Field(default=0.001, ge=0, lt=1)
     """Confidence threshold of the selection."""
-    selection_iou: float = Field(0.5, gt=0, le=1)
+    selection_iou: float = Field(default=0.5, gt=0, le=1)
     """IoU threshold of the selection."""
 
-    flip: float = Field(0.5, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
     """Probability of a left-right flip."""
-    translate: float = Field(0.1, ge=0, lt=1)
+    translate: float = Field(default=0.1, ge=0, lt=1)
     """Largest shift, as share of the slice."""
-    scale: float = Field(0.5, ge=0, lt=1)
+    scale: float = Field(default=0.5, ge=0, lt=1)
     """Largest zoom in or out: 0.5 = half to one and a half."""
-    intensity: float = Field(0.4, ge=0, lt=1)
+    intensity: float = Field(default=0.4, ge=0, lt=1)
     """Largest relative change of brightness, and of the exponent of a gamma curve."""
 
     amp: bool = False
     """Automatic mixed precision (bfloat16); on a GPU only."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of the initial weights, the order of the slices and their augmentation."""
 
     @model_validator(mode="after")

@@ -50,7 +50,9 @@ class YoloRun(DetectionTrainer):
         self._losses: list[dict[str, torch.Tensor]] = []
         self._report_every = max(1, config.steps // REPORTS)
         set_rank(context.rank, context.world_size)
+        threads = torch.get_num_threads()
         super().__init__(overrides=_library_arguments(config, context, folder))
+        torch.set_num_threads(threads)  # the library takes all but one of the machine's cores
         # The library counts the devices named in its `device` argument, here always one.
         self.ddp, self.world_size = False, context.world_size
         self.device = context.device
