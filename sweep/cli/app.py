@@ -1,0 +1,37 @@
+"""All commands; what they need is imported when they run, so that help appears at once."""
+
+from __future__ import annotations
+
+import typer
+
+from sweep.cli import by_hand, cohort, detect, machine, study
+
+# Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
+app = typer.Typer(
+    name="metsweep",
+    help="Find out which synthetic MR slices make a brain-metastasis detector miss fewer lesions.\n\n"
+    "To begin: `metsweep doctor`, `metsweep cohort demo demo-cohort`, `metsweep launch quickstart`.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
+training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
+
+app.add_typer(cohorts, name="cohort")
+cohorts.command("demo")(cohort.demo)
+cohorts.command("check")(cohort.check)
+
+app.command("prepare")(by_hand.prepare)
+app.add_typer(training, name="train")
+training.command("gan")(by_hand.train_gan)
+training.command("detector")(by_hand.train_detector)
+app.command("synthesize")(by_hand.synthesize)
+app.command("evaluate")(by_hand.evaluate)
+app.command("detect")(detect.detect)
+
+app.command("plan")(study.plan)
+app.command("launch")(study.launch)
+
+app.command("ui")(machine.ui)
+app.command("doctor")(machine.doctor)

@@ -1,0 +1,216 @@
+"""The stages run by hand: each writes the same folder as in a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import Fidelity, Out, Overrides, Slices
+
+BYTES_OF_PREPARING_PROCESS = 2_000_000_000
+
+Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; 1 runs in this process, without Ray.")]
+
+
+def prepare(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.", show_default=False)],
+    out: Out,
+    size: Annotated[
+        int | None, typer.Option(help="Side of a slice in pixels, instead of the fidelity's.", show_default=False)
+    ] = None,
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: what cores and memory allow.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a slice set of a cohort.
+
+    Every volume is stripped of its skull, cropped to the brain, cut into axial slices of one size and scaled to grey
+    levels; the annotation becomes boxes. Patients are divided into train, validation and test where the cohort leaves
+    that open.
+
+    \b
+    Example:
+      metsweep prepare demo-cohort --out slices --size 64
+    """
+    import psutil
+
+    from search_spaces.study import section_config
+    from sweep.cli.console import progress
+    from sweep.cli.result import result_folder
+    from sweep.doctor import usable_cores
+    from trainers.data import prepare as preparation
+    from trainers.data.cohort import open_cohort
+
+    sized = [] if size is None else [f"prepare.size={size}"]
+    config = section_config(
+        "prepare", preparation.PrepareConfig, fidelity=fidelity, overrides=[*(overrides or ()), *sized]
+    )
+    opened = open_cohort(cohort)
+    fitting = int(psutil.virtual_memory().available // BYTES_OF_PREPARING_PROCESS)
+    with result_folder(out) as unfinished, progress("prepare") as on_progress:
+        preparation.prepare(
+            opened, config, unfinished.result, on_progress, workers or max(1, min(usable_cores(), fitting))
+        )
+    typer.echo(f"Slice set: {out}. Next: metsweep train gan {out} --out gan")
+
+
+def train_gan(
+    slices: Slices,
+    out: Out,
+    variant: Annotated[str, typer.Option(help="cpggan, cpggan+normal or image2image.")] = "cpggan",
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+    workers: Workers = 1,
+) -> None:
+    """Train a GAN on the training split of a slice set.
+
+    Checkpoints are kept beside OUT until the run has ended: Ctrl-C and the same command again continue it. The result
+    holds the averaged generator, its config, the history of the losses and figures.
+
+    \b
+    Example:
+      metsweep train gan slices --out gan --variant cpggan --set gan.learning_rate=1e-4
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.result import result_folder
+    from sweep.cli.training import GANRun, train
+    from trainers.data.slice_set import open_slice_set
+    from trainers.gan.config import GANConfig
+
+    config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
+    run = GANRun(config, open_slice_set(slices).path.absolute())
+    with result_folder(out) as unfinished:
+        train(run, unfinished, workers)
+    typer.echo(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
+
+
+def synthesize(
+    gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.", show_default=False)],
+    slices: Slices,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="How many synthetic slices.")],
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+) -> None:
+    """Draw synthetic slices from a trained GAN.
+
+    Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on the GAN and i alone, so the first 200 of 1000 are the 200. `--set synthesis.max_shift=0.05` and
+    the like change how conditions are drawn.
+
+    \b
+    Example:
+      metsweep synthesize gan slices --out synthetic --count 200
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.console import progress
+    from sweep.cli.result import result_folder
+    from trainers.data.slice_set import open_slice_set
+    from trainers.gan import synthesis
+
+    overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]
+    config = section_config("synthesis", synthesis.SynthesisConfig, fidelity=fidelity, overrides=overridden)
+    opened = open_slice_set(slices)
+    with result_folder(out) as unfinished, progress("synthesize") as on_progress:
+        synthesis.synthesize(gan, opened, config, 0, unfinished.result, on_progress)
+    typer.echo(
+        f"{count} synthetic slices: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector"
+    )
+
+
+def train_detector(
+    slices: Slices,
+    out: Out,
+    synthetic: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Synthetic slices to add; may be repeated.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=0, help="Use the first COUNT synthetic slices; default: all.", show_default=False),
+    ] = None,
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+    workers: Workers = 1,
+) -> None:
+    """Train YOLOv3 on real and synthetic slices.
+
+    It learns from the training split of a slice set and, if given, from synthetic slices. The weights with the best sensitivity on the validation split are kept; the test split is never read. Checkpoints
+    are kept beside OUT until the run has ended: Ctrl-C and the same command again continue it.
+
+    \b
+    Example:
+      metsweep train detector slices --synthetic synthetic --count 100 --out detector
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.result import result_folder
+    from sweep.cli.training import DetectorRun, train
+    from trainers.data.slice_set import open_slice_set
+    from trainers.detector.config import DetectorConfig
+
+    config = section_config("detector", DetectorConfig, fidelity=fidelity, overrides=overrides or ())
+    real = open_slice_set(slices)
+    shards = [open_slice_set(folder) for folder in synthetic or ()]
+    wanted = sum(len(shard.images) for shard in shards) if count is None else count
+    run = DetectorRun(config, real.path.absolute(), tuple(shard.path.absolute() for shard in shards), wanted)
+    with result_folder(out) as unfinished:
+        train(run, unfinished, workers)
+    typer.echo(f"Detector: {out}. Next: metsweep evaluate {out} {slices} --out evaluation")
+
+
+def evaluate(
+    detector: Annotated[
+        Path, typer.Argument(metavar="DETECTOR", help="Folder of `metsweep train detector`.", show_default=False)
+    ],
+    slices: Slices,
+    out: Out,
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+) -> None:
+    """Count a detector's hits and false positives.
+
+    Shows, for the validation and the test split, sensitivity and false positives (FPs) per slice at each IoU threshold, and writes them with all detections,
+    the counts of every patient, the FROC curve and a picture of detections.
+
+    \b
+    Example:
+      metsweep evaluate detector slices --out evaluation
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.console import progress
+    from sweep.cli.result import result_folder
+    from trainers.data.slice_set import open_slice_set
+    from trainers.distributed import Placement
+    from trainers.evaluation import evaluate as evaluation
+
+    config = section_config("evaluation", evaluation.EvaluationConfig, fidelity=fidelity, overrides=overrides or ())
+    opened = open_slice_set(slices)
+    with result_folder(out) as unfinished, progress("evaluate") as on_progress:
+        evaluation.evaluate(detector, opened, config, unfinished.result, on_progress, Placement.alone().device)
+    _show_figures(out)
+
+
+def _show_figures(evaluation: Path) -> None:
+    import json
+
+    from rich.table import Table
+
+    from sweep.cli.console import output
+
+    table = Table(title=f"Evaluation {evaluation}", title_justify="left")
+    for column in ("split", "IoU", "sensitivity", "FPs per slice", "lesions", "slices"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, by_iou in json.loads((evaluation / "metrics.json").read_text()).items():
+        for name, found in by_iou.items():
+            table.add_row(
+                split,
+                f"{int(name.removeprefix('iou')) / 100:.2f}",
+                f"{found['sensitivity']:.2f}",
+                f"{found['fps_per_slice']:.2f}",
+                str(found["lesions"]),
+                str(found["slices"]),
+            )
+    output().print(table)

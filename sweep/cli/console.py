@@ -1,0 +1,92 @@
+"""What the commands print: tables on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from sweep.progress import Board, StageProgress
+from trainers.distributed import OnProgress
+
+PLAIN_EVERY_SECONDS = 10.0
+PLAIN_WIDTH = 120
+"""Columns where output does not go to a terminal."""
+
+
+def output() -> Console:
+    """Console for results."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+@contextmanager
+def progress(label: str, console: Console | None = None) -> Iterator[OnProgress]:
+    """Shows how far one stage is: done of total, newest figures, time left; a bar on a terminal, lines elsewhere."""
+    console = console or Console(stderr=True, highlight=False)
+    board = Board()
+    board.set_state(label, label, "running")
+    with _bar(label, console) if console.is_terminal else _lines(label, console) as draw:
+
+        def on_progress(done: int, total: int, metrics: Mapping[str, float]) -> None:
+            board.advance(label, done, total, metrics)
+            draw(board.snapshot()[label])
+
+        yield on_progress
+
+
+@contextmanager
+def _bar(label: str, console: Console) -> Iterator[Callable[[StageProgress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = None
+
+        def draw(stage: StageProgress) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task(label, total=stage.total, left="", figures="")
+            bar.update(task, completed=stage.done, left=_left(stage), figures=_figures(stage))
+
+        yield draw
+
+
+@contextmanager
+def _lines(label: str, console: Console) -> Iterator[Callable[[StageProgress], None]]:
+    began = time.time()
+    said = 0.0
+
+    def draw(stage: StageProgress) -> None:
+        nonlocal said
+        now = time.time()
+        if now - said < PLAIN_EVERY_SECONDS and stage.done < stage.total:
+            return
+        said = now
+        parts = (f"{label}: {stage.done:,} of {stage.total:,}", _left(stage), _figures(stage))
+        console.print(f"[{clock(now - began)}] " + "  ".join(filter(None, parts)), markup=False, soft_wrap=True)
+
+    yield draw
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, e.g. `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _left(stage: StageProgress) -> str:
+    seconds = stage.remaining_seconds(time.time())
+    return "" if seconds is None or stage.done >= stage.total else f"{clock(seconds)} left"
+
+
+def _figures(stage: StageProgress) -> str:
+    return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(stage.metrics.items())[:3])

@@ -1,0 +1,73 @@
+"""`metsweep detect`: a trained detector on one volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import Out
+
+
+def detect(
+    volume: Annotated[
+        Path, typer.Argument(metavar="VOLUME", help="NIfTI volume, T1 after contrast.", show_default=False)
+    ],
+    out: Out,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder of a detector, or models:/NAME@ALIAS; default: the champion.", show_default=False),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less confident boxes.")] = 0.1,
+    slices: Annotated[
+        Path | None,
+        typer.Option(
+            help="Slice set the detector was trained on, where the detector does not say.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Find lesions in a volume.
+
+    The volume is prepared as the detector's training slices were. Writes boxes.csv and boxes.json (the slice, the box
+    in pixels of the prepared slice, in voxels of the file and in millimetres, and the confidence) and a picture of each
+    slice with a box. The detector is the champion of the MLflow registry unless another is named. For research, not for
+    diagnosis.
+
+    \b
+    Example:
+      metsweep detect demo-cohort/P003/t1c.nii.gz --out found
+    """
+    from rich.table import Table
+
+    from sweep import detect as detection
+    from sweep.cli.console import output
+    from sweep.cli.result import result_folder
+    from sweep.settings import Settings
+    from trainers.data.volume import load_image
+
+    load_image(volume)
+    name = model or detection.CHAMPION
+    if name.startswith("models:/"):
+        folder = detection.champion_folder(name, Settings.from_environment().tracking_uri)
+    else:
+        folder = Path(name)
+    config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(slices)
+    with result_folder(out) as unfinished:
+        found = detection.detect(volume, folder, config, unfinished.result, confidence=confidence, model=name)
+    most = found.boxes.sort_values("confidence", ascending=False).head(10)
+    table = Table(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
+    for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm)"):
+        table.add_column(column, justify="right")
+    for row in most.to_dict("records"):
+        voxel = [(row[f"{axis}0"] + row[f"{axis}1"]) / 2 for axis in "ijk"]
+        world = [(row[f"mm_{axis}0"] + row[f"mm_{axis}1"]) / 2 for axis in "xyz"]
+        table.add_row(
+            str(row["z"]),
+            f"{row['confidence']:.2f}",
+            ", ".join(f"{value:.0f}" for value in voxel),
+            ", ".join(f"{value:.1f}" for value in world),
+        )
+    console = output()
+    console.print(table)
+    console.print(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}", soft_wrap=True)

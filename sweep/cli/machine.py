@@ -1,0 +1,95 @@
+"""`metsweep ui` and `metsweep doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import StoreFolder
+
+HOST = "127.0.0.1"
+
+
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
+    """Open the MLflow UI.
+
+    Shows the runs of MLFLOW_TRACKING_URI, else of mlflow.db in the working directory. Ctrl-C ends it; results are not touched. When MLFLOW_TRACKING_URI names a server, its address is shown instead.
+
+    \b
+    Example:
+      metsweep ui --port 5000
+    """
+    import os
+    import sys
+
+    from sweep.settings import Settings
+
+    uri = Settings.from_environment().tracking_uri
+    if uri.startswith(("http://", "https://")):
+        from sweep.redaction import without_password
+
+        typer.echo(f"The MLflow UI is served by the tracking server: {without_password(uri)}")
+        return
+    _refuse_used(port)
+    typer.echo(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_BACKEND_STORE_URI": uri}
+    server = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, server)
+
+
+def doctor(
+    store: StoreFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what is here, what is missing, and how to mend it.
+
+    On this machine, or on the cluster of RAY_ADDRESS. Looks at Python and its packages, cores, memory, the store's disk, GPUs, Ray, MLflow, and the data and weights that
+    the demo takes from packages. Exit code 0 if the demo can run, else 1.
+
+    \b
+    Example:
+      metsweep doctor
+    """
+    import json
+    from dataclasses import asdict
+
+    from sweep.doctor import MISSING, examine
+    from sweep.settings import Settings
+
+    findings = examine(Settings.from_environment(store))
+    missing = [finding for finding in findings if finding.state == MISSING]
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        from rich.table import Table
+
+        from sweep.cli.console import output
+
+        table = Table(title="What is here", title_justify="left")
+        for column in ("what", "state", "found", "how to mend it"):
+            table.add_column(column, overflow="fold")
+        for finding in findings:
+            table.add_row(finding.what, finding.state, finding.found, finding.mend)
+        console = output()
+        console.print(table)
+        console.print(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
+    raise typer.Exit(1 if missing else 0)
+
+
+def _refuse_used(port: int) -> None:
+    import socket
+
+    from trainers.exceptions import TrackingError
+
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are only fading away is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise TrackingError(
+                f"Port {port} on {HOST} cannot be used: {error.strerror}. Stop what uses it, or name a free one: "
+                f"metsweep ui --port {min(port + 1, 65535)}."
+            ) from None

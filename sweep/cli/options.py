@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A shipped study (quickstart, table1) or a YAML file.", show_default=False),
+]
+StudyFidelity = Annotated[
+    str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")
+]
+StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder, instead of the study's own.")]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the artifacts; else METSWEEP_STORE, else ./metsweep-store.")
+]
+Fidelity = Annotated[str, typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting by its dotted key; may be repeated.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or not there yet.")]
+Slices = Annotated[
+    Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)
+]

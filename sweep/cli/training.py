@@ -1,0 +1,154 @@
+"""Training by hand: in this process, or with several Ray Train workers."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.cli.console import progress
+from sweep.cli.result import Unfinished
+from sweep.cluster import ray_cluster
+from sweep.doctor import usable_cores
+from sweep.progress import StageProgress
+from sweep.runner import start_board
+from sweep.settings import Settings
+from trainers.data.slice_set import open_slice_set
+from trainers.detector.config import DetectorConfig
+from trainers.detector.training import train_detector
+from trainers.distributed import Context, OnProgress, Placement, WorkerResources, train_in_process, train_on_ray
+from trainers.gan.config import GANConfig
+from trainers.gan.training import train_gan
+
+
+@dataclass(frozen=True)
+class GANRun:
+    """Trains a GAN; picklable."""
+
+    config: GANConfig
+    slices: Path
+
+    def __call__(self, out: Path, context: Context) -> None:
+        train_gan(self.config, open_slice_set(self.slices), out, context)
+
+    @property
+    def label(self) -> str:
+        """What the progress shows."""
+        return f"gan {self.config.variant}"
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides the result."""
+        return f"{self.config.model_dump_json()} {_content(self.slices)}"
+
+
+@dataclass(frozen=True)
+class DetectorRun:
+    """Trains a detector; picklable."""
+
+    config: DetectorConfig
+    slices: Path
+    synthetic: tuple[Path, ...]
+    count: int
+
+    def __call__(self, out: Path, context: Context) -> None:
+        shards = [open_slice_set(folder) for folder in self.synthetic]
+        train_detector(self.config, open_slice_set(self.slices), shards, self.count, out, context)
+
+    @property
+    def label(self) -> str:
+        """What the progress shows."""
+        return f"detector + {self.count} synthetic" if self.count else "detector"
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides the result."""
+        shards = " ".join(map(_content, self.synthetic))
+        return f"{self.config.model_dump_json()} {_content(self.slices)} {self.count} {shards}"
+
+
+Run = GANRun | DetectorRun
+
+
+def train(run: Run, unfinished: Unfinished, workers: int) -> None:
+    """Train from the newest checkpoint of the same config and slices, if there is one."""
+    checkpoints = unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16]
+    if workers == 1:
+        with progress(run.label) as on_progress:
+            train_in_process(
+                lambda context: run(unfinished.result, context), checkpoints=checkpoints, on_progress=on_progress
+            )
+        return
+    with ray_cluster(Settings.from_environment().ray_address, [resources := _resources(workers)]):
+        board = start_board()
+        with progress(run.label) as on_progress, _forwarding(board, on_progress):
+            train_on_ray(
+                _OnRank(run, unfinished.result, checkpoints, board),
+                name="by-hand",
+                storage=str(unfinished.root / "ray"),
+                resources=resources,
+            )
+
+
+@dataclass(frozen=True)
+class _OnRank:
+    run: Run
+    result: Path
+    checkpoints: Path
+    board: Any
+
+    def __call__(self, placement: Placement) -> None:
+        def on_progress(done: int, total: int, metrics: Any) -> None:
+            self.board.advance.remote(self.run.label, done, total, dict(metrics))
+
+        if placement.rank == 0:
+            self.board.set_state.remote(self.run.label, self.run.label, "running")
+        context = Context(placement, self.checkpoints, on_progress)
+        if placement.rank == 0:
+            self.run(self.result, context)
+            return
+        with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
+            self.run(Path(scratch), context)
+
+
+def _resources(workers: int) -> WorkerResources:
+    import torch
+
+    gpus = 1.0 if torch.cuda.is_available() else 0.0
+    return WorkerResources(workers=workers, cpus_per_worker=max(1, usable_cores() // workers), gpus_per_worker=gpus)
+
+
+@contextmanager
+def _forwarding(board: Any, on_progress: OnProgress, every_seconds: float = 1.0) -> Iterator[None]:
+    """Passes what the workers tell the board on to this process's progress."""
+    import ray
+
+    stop = threading.Event()
+
+    def forward() -> None:
+        before = None
+        while not stop.wait(every_seconds):
+            snapshot: dict[str, StageProgress] = ray.get(board.snapshot.remote())
+            for stage in snapshot.values():
+                if stage.total and (stage.done, stage.total) != before:
+                    on_progress(stage.done, stage.total, stage.metrics)
+                    before = (stage.done, stage.total)
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _content(slices: Path) -> str:
+    """Hash of what a slice set's metadata says of it: how and from what it was made."""
+    files = (slices / name for name in ("meta.json", "slices.parquet", "boxes.parquet"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,184 @@
+"""Applies a trained detector to one volume: boxes in pixels, voxels and millimetres, and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+from pydantic import ValidationError
+
+from sweep.redaction import without_password
+from sweep.store import MANIFEST, Store
+from trainers.data.slice_set import open_slice_set
+from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
+from trainers.detector.prediction import load_detector, predict
+from trainers.distributed import Placement
+from trainers.exceptions import TrackingError, TrainingError
+
+CHAMPION = "models:/metsweep-detector@champion"
+SLICES_FILE = "slices.json"
+"""Beside a detector's weights: the SliceConfig of the slices that it was trained on."""
+COLUMNS = (
+    "z", "x0", "y0", "x1", "y1",
+    "i0", "j0", "k0", "i1", "j1", "k1",
+    "mm_x0", "mm_y0", "mm_z0", "mm_x1", "mm_y1", "mm_z1",
+    "confidence",
+)  # fmt: skip
+"""z: canonical slice; x, y: pixels of the prepared slice; i, j, k: voxel edges of the file; mm: world (RAS+)."""
+OVERLAY_SIDE = 512
+COLOUR = "#ffd600"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector found in a volume."""
+
+    boxes: pd.DataFrame
+    """One row a box, columns COLUMNS; by slice, then by falling confidence."""
+    slices: VolumeSlices
+    """The slices that the detector saw."""
+
+
+def detect(volume: Path, detector_dir: Path, config: SliceConfig, out: Path, *, confidence: float, model: str) -> Found:
+    """Find lesions in a volume and write `boxes.json`, `boxes.csv` and `overlays/` into the existing folder `out`.
+
+    Args:
+        volume: NIfTI file, T1 after contrast, with or without skull.
+        detector_dir: what `train_detector` wrote.
+        config: how the detector's training slices were made; the volume's are made the same way.
+        confidence: detections below it are left out.
+        model: what `boxes.json` calls the detector.
+
+    Raises:
+        CohortError: the volume cannot be used.
+        TrainingError: `detector_dir` holds no detector.
+    """
+    detector = load_detector(detector_dir, Placement.alone().device)
+    slices = volume_slices(volume, config)
+    detections = predict(detector, slices.images, confidence)
+    boxes = _located(detections, slices)
+    boxes.to_csv(out / "boxes.csv", index=False)
+    about = {"volume": str(volume), "model": model, "confidence": confidence, "slices": len(slices.images)}
+    (out / "boxes.json").write_text(json.dumps({**about, "boxes": [_nested(row) for row in _rows(boxes)]}, indent=2))
+    _draw_overlays(slices, boxes, out / "overlays")
+    return Found(boxes, slices)
+
+
+def slice_config(detector_dir: Path) -> SliceConfig:
+    """How the slices were made that a detector was trained on.
+
+    It is written beside the weights, or is the config of the `prepare` artifact that the detector's manifest names.
+
+    Raises:
+        TrainingError: it is not known.
+    """
+    beside = detector_dir / SLICES_FILE
+    if beside.is_file():
+        return _slice_config(json.loads(beside.read_text()), beside)
+    manifest = detector_dir / MANIFEST
+    if manifest.is_file():
+        key = json.loads(manifest.read_text())["identity"]["inputs"]["slices"]
+        prepared = Store(detector_dir.absolute().parent.parent).find("prepare", key)
+        if prepared is not None:
+            return _slice_config(prepared.manifest.identity["config"], prepared.path)
+    raise TrainingError(
+        f"{detector_dir} does not say how its training slices were made: it lacks {SLICES_FILE}. "
+        "Name the slice set that it was trained on with --slices."
+    )
+
+
+def slice_config_of_set(slices: Path) -> SliceConfig:
+    """How the slices of a slice set were made.
+
+    Raises:
+        SliceSetError: `slices` is not a slice set.
+        TrainingError: its `meta.json` does not say it.
+    """
+    return _slice_config(open_slice_set(slices).meta.get("config", {}), slices / "meta.json")
+
+
+def champion_folder(model: str, tracking_uri: str) -> Path:
+    """Local folder of a registered detector's weights and config, e.g. of CHAMPION.
+
+    Raises:
+        TrackingError: the registry cannot be reached, or does not hold the model.
+    """
+    from sweep.mlflow_client import connect
+
+    kind, _, database = tracking_uri.partition(":///")
+    if kind == "sqlite" and not Path(database).is_file():
+        raise TrackingError(_not_registered(model, tracking_uri))
+    connect(tracking_uri)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        folder = Path(download_artifacts(artifact_uri=model))
+    except MlflowException:
+        raise TrackingError(_not_registered(model, tracking_uri)) from None
+    weights = next(folder.rglob("model.pt"), None)
+    if weights is None:
+        raise TrackingError(f"{model} holds no detector: there is no model.pt in it. Allowed: a metsweep-detector.")
+    return weights.parent
+
+
+def _not_registered(model: str, tracking_uri: str) -> str:
+    where = without_password(tracking_uri)
+    if model == CHAMPION:
+        return f"The registry at {where} has no champion yet: `metsweep promote STUDY` makes one."
+    return f"The registry at {where} does not hold {model}. Allowed: models:/NAME@ALIAS or models:/NAME/VERSION."
+
+
+def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:
+    try:
+        return SliceConfig.model_validate({name: fields[name] for name in SliceConfig.model_fields})
+    except (KeyError, ValidationError) as error:
+        raise TrainingError(f"{where} does not say how slices are made ({error}). Prepare and train again.") from None
+
+
+def _located(detections: pd.DataFrame, slices: VolumeSlices) -> pd.DataFrame:
+    z = slices.z[detections["slice"].to_numpy()]
+    pixels = detections[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float64)
+    voxels = slices.geometry.to_file(pixels, z).reshape(len(z), 6)
+    world = slices.geometry.to_world(pixels, z).reshape(len(z), 6)
+    values = np.column_stack([z, pixels, voxels, world, detections["confidence"].to_numpy()])
+    return pd.DataFrame(values, columns=list(COLUMNS)).astype({"z": np.int64})
+
+
+def _rows(boxes: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in COLUMNS} for row in boxes.to_dict("records")]
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    def pick(*names: str) -> list[float]:
+        return [round(float(row[name]), 3) for name in names]
+
+    return {
+        "slice": int(row["z"]),
+        "pixels": {"lower": pick("x0", "y0"), "upper": pick("x1", "y1")},
+        "voxels": {"lower": pick("i0", "j0", "k0"), "upper": pick("i1", "j1", "k1")},
+        "mm": {"lower": pick("mm_x0", "mm_y0", "mm_z0"), "upper": pick("mm_x1", "mm_y1", "mm_z1")},
+        "confidence": round(float(row["confidence"]), 4),
+    }
+
+
+def _draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> None:
+    """One PNG for each slice with a detection: the slice enlarged, the boxes with their confidence."""
+    folder.mkdir()
+    size = slices.images.shape[1]
+    factor = max(1, OVERLAY_SIDE // size)
+    position = {int(z): i for i, z in enumerate(slices.z)}
+    for z, found in boxes.groupby("z"):
+        image = Image.fromarray(slices.images[position[int(str(z))]]).convert("RGB")
+        image = image.resize((size * factor, size * factor), Image.Resampling.BICUBIC)
+        pen = ImageDraw.Draw(image)
+        for x0, y0, x1, y1, confidence in found[["x0", "y0", "x1", "y1", "confidence"]].to_numpy():
+            pen.rectangle((x0 * factor, y0 * factor, x1 * factor, y1 * factor), outline=COLOUR, width=2)
+            pen.text((x0 * factor, max(0, y0 * factor - 12)), f"{confidence:.2f}", fill=COLOUR)
+        image.save(folder / f"z{int(str(z)):03d}.png")
