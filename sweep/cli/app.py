@@ -32,6 +32,8 @@ app.command("detect")(detect.detect)
 
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
+app.command("report")(study.report)
+app.command("promote")(study.promote)
 
 app.command("ui")(machine.ui)
 app.command("doctor")(machine.doctor)

@@ -98,8 +98,9 @@ def synthesize(
 ) -> None:
     """Draw synthetic slices from a trained GAN.
 
-    Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on the GAN and i alone, so the first 200 of 1000 are the 200. `--set synthesis.max_shift=0.05` and
-    the like change how conditions are drawn.
+    Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on
+    the GAN and i alone, so the first 200 of 1000 are the 200. `--set synthesis.max_shift=0.05` and the like change how
+    boxes are drawn.
 
     \b
     Example:
@@ -138,8 +139,9 @@ def train_detector(
 ) -> None:
     """Train YOLOv3 on real and synthetic slices.
 
-    It learns from the training split of a slice set and, if given, from synthetic slices. The weights with the best sensitivity on the validation split are kept; the test split is never read. Checkpoints
-    are kept beside OUT until the run has ended: Ctrl-C and the same command again continue it.
+    It learns from the training split of a slice set and, if given, from synthetic slices. The weights with the best
+    sensitivity on the validation split are kept; the test split is never read. Checkpoints are kept beside OUT until
+    the run has ended: Ctrl-C and the same command again continue it.
 
     \b
     Example:
@@ -172,8 +174,8 @@ def evaluate(
 ) -> None:
     """Count a detector's hits and false positives.
 
-    Shows, for the validation and the test split, sensitivity and false positives (FPs) per slice at each IoU threshold, and writes them with all detections,
-    the counts of every patient, the FROC curve and a picture of detections.
+    Shows sensitivity and false positives (FPs) per slice on the validation and the test split at each IoU threshold,
+    and writes them with all detections, the counts of every patient, the FROC curve and a picture of detections.
 
     \b
     Example:

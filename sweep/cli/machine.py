@@ -14,7 +14,8 @@ HOST = "127.0.0.1"
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI.
 
-    Shows the runs of MLFLOW_TRACKING_URI, else of mlflow.db in the working directory. Ctrl-C ends it; results are not touched. When MLFLOW_TRACKING_URI names a server, its address is shown instead.
+    It shows the runs of MLFLOW_TRACKING_URI, else of mlflow.db in the working directory. Ctrl-C ends it; results are
+    not touched. When MLFLOW_TRACKING_URI names a server, its address is shown instead.
 
     \b
     Example:
@@ -45,8 +46,8 @@ def doctor(
 ) -> None:
     """Show what is here, what is missing, and how to mend it.
 
-    On this machine, or on the cluster of RAY_ADDRESS. Looks at Python and its packages, cores, memory, the store's disk, GPUs, Ray, MLflow, and the data and weights that
-    the demo takes from packages. Exit code 0 if the demo can run, else 1.
+    Looks at Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
+    set), MLflow, and the data and weights that the demo takes from packages. Exit code 0 if the demo can run, else 1.
 
     \b
     Example:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
-    pass
+    from search_spaces.study import Study
 
 
 def plan(
@@ -48,8 +48,9 @@ def launch(
 ) -> None:
     """Run a study.
 
-    Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. Stopped or killed at any moment, the same command continues; what is done is not done again. Every run is logged to
-    MLflow (MLFLOW_TRACKING_URI, else mlflow.db in the working directory).
+    Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. Stopped or killed
+    at any moment, the same command continues; what is done is not done again. Every run is logged to MLflow
+    (MLFLOW_TRACKING_URI, else mlflow.db in the working directory).
 
     \b
     Example:
@@ -66,6 +67,78 @@ def launch(
             typer.echo(f"error: trial {name} failed: {error}", err=True)
         raise typer.Exit(1)
     typer.echo(f"Next: metsweep report {study}")
+
+
+def report(
+    study: StudyName,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.md and table1.csv; default: in the store.", show_default=False),
+    ] = None,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreFolder = None,
+) -> None:
+    """Show Table 1 of a study.
+
+    Sensitivity and false positives (FPs) per slice of every arm on the test split, mean and standard deviation over
+    seeds, as far as its trials are complete; on the console and as Markdown and CSV files.
+
+    \b
+    Example:
+      metsweep report quickstart --out report
+    """
+    from sweep.cli.console import output
+    from sweep.plan import make_plan
+    from sweep.report import build_report
+    from sweep.settings import Settings
+    from sweep.store import Store
+
+    plan = make_plan(_load(study, fidelity, cohort, overrides))
+    opened = Store(Settings.from_environment(store).store)
+    made = build_report(plan, opened)
+    console = output()
+    console.print("\n".join(made.header), soft_wrap=True)
+    console.print(made.table())
+    written = made.write(out or opened.root / "reports" / plan.study.name)
+    console.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True)
+
+
+def promote(
+    study: StudyName,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreFolder = None,
+) -> None:
+    """Make the best trial's models the champions.
+
+    The best trial has the highest validation sensitivity at IoU 0.5; its detector becomes metsweep-detector@champion
+    in the MLflow registry, the GAN behind it metsweep-generator@champion, once each has predicted in a fresh process.
+
+    \b
+    Example:
+      metsweep promote quickstart
+    """
+    from sweep import registry
+    from sweep.plan import make_plan
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.tracking import Tracker
+
+    plan = make_plan(_load(study, fidelity, cohort, overrides))
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    found = registry.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened))
+    typer.echo(
+        f"Best trial: {found.best.name}, validation sensitivity {found.sensitivity:.3f} at "
+        f"{found.fps_per_slice:.2f} FPs per slice (IoU 0.5)."
+    )
+    for entry in filter(None, (found.detector, found.generator)):
+        since = "now the champion" if entry.newly_champion else "the champion already"
+        typer.echo(f"{entry.uri}: version {entry.version}, of {entry.trial}, is {since}.")
+    typer.echo("Next: metsweep detect VOLUME.nii.gz --out found, and metsweep ui")
 
 
 def _load(study: str, fidelity: str | None, cohort: Path | None, overrides: list[str] | None) -> Study:
