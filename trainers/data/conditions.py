@@ -19,13 +19,13 @@ class ConditionConfig(Config):
     """Whether half of the annotations are mirrored left-right."""
     vertical_flip: bool = True
     """Whether half of the annotations are mirrored top-bottom (as in the paper), which swaps front and back."""
-    max_shift: float = Field(0.1, ge=0.0, le=0.5)
+    max_shift: float = Field(default=0.1, ge=0.0, le=0.5)
     """Largest shift along each axis, as a share of the slice's side; drawn uniformly from both directions."""
-    max_zoom: float = Field(0.1, ge=0.0, lt=1.0)
+    max_zoom: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Largest relative zoom about the slice's centre; the factor is uniform between 1 - max_zoom and 1 + max_zoom."""
-    min_box_side: float = Field(2.0, ge=1.0)
+    min_box_side: float = Field(default=2.0, ge=1.0)
     """A draw that makes a box narrower than this many pixels (and than it was annotated) is drawn again."""
-    min_visible: float = Field(0.5, gt=0.0, le=1.0)
+    min_visible: float = Field(default=0.5, gt=0.0, le=1.0)
     """A draw that leaves less than this share of a box's area within the slice is drawn again."""
 
 

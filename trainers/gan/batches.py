@@ -34,8 +34,7 @@ class TrainingSlices:
         self._slices = slices
         self._boxes = slices.boxes_by_slice()
         self._tumour = slices.indices("train", "tumour")
-        with_normal = config.variant == "cpggan+normal"
-        self._normal = slices.indices("train", "normal") if with_normal else np.zeros(0, dtype=np.int64)
+        self._normal = _normal_rows(slices) if config.variant == "cpggan+normal" else self._tumour[:0]
         self._rank = rank
         self.local_batch = config.batch_size // world_size
         self._epoch = -1
@@ -84,6 +83,14 @@ class TrainingSlices:
         return rng.permutation(np.concatenate([self._tumour, normal]))
 
 
+def _normal_rows(slices: SliceSet) -> np.ndarray:
+    """Training slices of normal subjects; where subjects are told apart, not lesion-free slices of tumour patients."""
+    rows = slices.indices("train", "normal")
+    if "subject_kind" not in slices.slices:
+        return rows
+    return rows[slices.slices["subject_kind"].to_numpy()[rows] == "normal"]
+
+
 def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
     if slices.size != config.resolution:
         raise TrainingError(
@@ -91,12 +98,12 @@ def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
             "allowed: equal. Prepare the cohort at the GAN's resolution."
         )
     tumour = len(slices.indices("train", "tumour"))
-    normal = len(slices.indices("train", "normal"))
+    normal = len(_normal_rows(slices))
     if not tumour:
         raise TrainingError(f"{slices.path}: got 0 tumour slices in the training split; a GAN needs at least 1.")
     if config.variant == "cpggan+normal" and not normal:
         raise TrainingError(
-            f"{slices.path}: got 0 normal slices in the training split; the variant cpggan+normal needs some. "
+            f"{slices.path}: got 0 slices of normal subjects in the training split; cpggan+normal needs some. "
             "Add normal subjects to the cohort or use the variant cpggan."
         )
     available = tumour + (normal if config.variant == "cpggan+normal" else 0)

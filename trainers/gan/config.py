@@ -29,45 +29,45 @@ class GANConfig(Config):
     """Image-to-image GAN: feature channels after each convolution of the generator's encoder, times `width`."""
     critic_widths: tuple[int, int, int] = (64, 128, 256)
     """Image-to-image GAN: feature channels after each convolution of the discriminator, times `width`."""
-    width: float = Field(1.0, gt=0.0)
+    width: float = Field(default=1.0, gt=0.0)
     """Factor on all widths."""
-    min_width: int = Field(8, ge=1)
+    min_width: int = Field(default=8, ge=1)
     """No layer has fewer feature channels than this."""
-    latent_size: int = Field(512, ge=1)
+    latent_size: int = Field(default=512, ge=1)
     """CPGGAN: length of the noise vector. (The image-to-image GAN takes one noise channel as large as the slice.)"""
     condition_channels: Literal["1", "match"] = "1"
     """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
-    batch_size: int = Field(4, ge=1)
+    batch_size: int = Field(default=4, ge=1)
     """Images a step, over all workers."""
-    learning_rate: float = Field(2e-4, gt=0.0)
+    learning_rate: float = Field(default=2e-4, gt=0.0)
     """Adam's learning rate, both networks."""
-    beta1: float = Field(0.0, ge=0.0, lt=1.0)
+    beta1: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Adam's decay of the mean."""
-    beta2: float = Field(0.99, ge=0.0, lt=1.0)
+    beta2: float = Field(default=0.99, ge=0.0, lt=1.0)
     """Adam's decay of the variance."""
-    gradient_penalty: float = Field(10.0, ge=0.0)
+    gradient_penalty: float = Field(default=10.0, ge=0.0)
     """Weight (lambda) of the gradient penalty."""
-    drift: float = Field(0.001, ge=0.0)
+    drift: float = Field(default=0.001, ge=0.0)
     """Weight of the squared scores of real images, which keeps scores near 0."""
-    ema: float = Field(0.999, ge=0.0, lt=1.0)
+    ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
-    total_kimg: float = Field(12_000.0, gt=0.0)
+    total_kimg: float = Field(default=12_000.0, gt=0.0)
     """Length of the run: thousands of real images shown (3,000,000 steps of 4)."""
-    fade_kimg: float = Field(600.0, ge=0.0)
+    fade_kimg: float = Field(default=600.0, ge=0.0)
     """Thousands of images over which a new resolution is faded in."""
-    stable_kimg: float = Field(600.0, ge=0.0)
+    stable_kimg: float = Field(default=600.0, ge=0.0)
     """Thousands of images at a resolution before the next is faded in; the last resolution takes what remains."""
     fade_kimg_at: dict[int, float] = Field(default_factory=dict)
     """Exceptions from `fade_kimg`: resolution -> thousands of images."""
     stable_kimg_at: dict[int, float] = Field(default_factory=dict)
     """Exceptions from `stable_kimg`: resolution -> thousands of images."""
-    normal_share: float | None = Field(None, gt=0.0, lt=1.0)
+    normal_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     """`cpggan+normal`: share of normal slices among those shown; None shows every slice of both kinds equally often."""
     horizontal_flip: bool = True
     """Whether half of the training slices are mirrored left-right together with their boxes."""
-    checkpoint_kimg: float = Field(100.0, gt=0.0)
+    checkpoint_kimg: float = Field(default=100.0, gt=0.0)
     """Thousands of images between two checkpoints."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Decides initial weights, order of the slices, flips and noise."""
 
     @field_validator("resolution", "initial_resolution")

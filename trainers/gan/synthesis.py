@@ -27,11 +27,11 @@ COLUMNS = 8
 class SynthesisConfig(ConditionConfig):
     """How synthetic slices are drawn from a GAN."""
 
-    shard_size: int = Field(1000, ge=1)
+    shard_size: int = Field(default=1000, ge=1)
     """Slices in a shard; a count of slices is a prefix of the shards."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Slices made at once; it may change an image's grey levels by rounding, never its boxes."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Decides noise and conditions."""
 
 

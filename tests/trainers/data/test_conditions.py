@@ -17,7 +17,7 @@ SIZE = 64
 
 
 @st.composite
-def annotations(draw: st.DrawFn) -> np.ndarray:
+def annotated_boxes(draw: st.DrawFn) -> np.ndarray:
     boxes = []
     for _ in range(draw(st.integers(1, 4))):
         x0, y0 = draw(st.integers(0, SIZE - 1)), draw(st.integers(0, SIZE - 1))
@@ -25,7 +25,7 @@ def annotations(draw: st.DrawFn) -> np.ndarray:
     return np.array(boxes, dtype=np.float32)
 
 
-@given(annotations(), st.integers(0, 2**32), st.floats(0, 0.5), st.floats(0, 0.9))
+@given(annotated_boxes(), st.integers(0, 2**32), st.floats(0, 0.5), st.floats(0, 0.9))
 def test_drawn_boxes_stay_in_the_slice_and_are_what_the_conditioning_image_shows(
     boxes: np.ndarray, seed: int, shift: float, zoom: float
 ) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.trainers.gan.conftest import tiny
+from tests.trainers.gan.tiny_runs import tiny
 from trainers.gan.config import GANConfig
 from trainers.gan.schedule import Phase, phase_at
 
@@ -73,7 +75,7 @@ def test_the_schedule_is_continuous(fade: float, stable: float, fades: dict[int,
     )
     phases = [phase_at(config, images) for images in range(0, 22_000, 50)]
     assert phases[-1] == Phase(32, 1.0)
-    for before, after in zip(phases, phases[1:], strict=False):
+    for before, after in pairwise(phases):
         assert after.resolution >= before.resolution
         if after.resolution == before.resolution:
             assert after.alpha >= before.alpha

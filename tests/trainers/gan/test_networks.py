@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.trainers.gan.conftest import SIZE, tiny
+from tests.trainers.gan.tiny_runs import SIZE, tiny
 from trainers.gan.config import GANConfig
 from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
 from trainers.gan.layers import Convolution, DownscaleConvolution, MinibatchStddev, UpscaleConvolution, stddev_group

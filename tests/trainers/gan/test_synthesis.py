@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.trainers.gan.conftest import SIZE, Interruptible, tiny
+from tests.trainers.gan.tiny_runs import SIZE, Interruptible, tiny
 from trainers.data.conditions import box_contrast, conditioning_images
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.exceptions import TrainingError
@@ -21,7 +21,7 @@ CONFIG = SynthesisConfig(shard_size=10, batch_size=4, seed=7)
 @pytest.fixture(scope="module")
 def gan(slices: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("gan")
-    config = tiny(total_kimg=6.0, fade_kimg=0.5, stable_kimg=0.5, learning_rate=3e-3, ema=0.98, checkpoint_kimg=100.0)
+    config = tiny(total_kimg=1.6, fade_kimg=0.1, stable_kimg=0.2, learning_rate=3e-3, ema=0.98, checkpoint_kimg=100.0)
     train_gan(config, slices, out, Interruptible(out / "checkpoints"))
     return out
 

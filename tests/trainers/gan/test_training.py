@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
-from tests.trainers.gan.conftest import SIZE, Interruptible, Killed, make_slices, tiny
+from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
 from trainers.exceptions import TrainingError
@@ -35,7 +35,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
         if kill_after is None:
             train_gan(config, slices, tmp_path / "parts", context)
         else:
-            with pytest.raises(Killed):
+            with pytest.raises(KilledError):
                 train_gan(config, slices, tmp_path / "parts", context)
     assert context.reports[0][0] > 150
     for name, expected in weights(tmp_path / "whole").items():
@@ -90,6 +90,15 @@ def test_share_of_normal_slices(slices: SliceSet, share: float | None, tumour: f
     assert (shown.max(axis=(1, 2)) == 255).mean() == pytest.approx(tumour, abs=0.01)
 
 
+def test_lesion_free_slices_of_tumour_patients_are_not_normal(slices: SliceSet) -> None:
+    kinds = ["normal" if row >= 28 else "tumour" for row in range(32)]
+    told = SliceSet(slices.path, slices.images, slices.slices.assign(subject_kind=kinds), slices.boxes, {})
+    data = TrainingSlices(tiny(variant="cpggan+normal"), told, 0, 1)
+    shown = {image.tobytes() for step in range(0, 56, 8) for image in data.batch(step).images}
+    flipped = {image[:, ::-1].tobytes() for image in slices.images[24:28]}
+    assert not shown & ({image.tobytes() for image in slices.images[24:28]} | flipped)
+
+
 def test_only_the_training_split_is_read(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="got 0 tumour slices in the training split"):
         TrainingSlices(tiny(), make_slices(tmp_path, split="test"), 0, 1)
@@ -109,17 +118,17 @@ def test_misfits_are_refused(slices: SliceSet, changes: dict[str, object], worke
 
 
 def test_normal_variant_needs_normal_slices(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="got 0 normal slices"):
+    with pytest.raises(TrainingError, match="got 0 slices of normal subjects"):
         TrainingSlices(tiny(variant="cpggan+normal"), make_slices(tmp_path, normal=0), 0, 1)
 
 
 def test_diverging_losses_stop_the_run(slices: SliceSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not finite after .* images"):
+    with pytest.raises(TrainingError, match=r"not finite after .* images"):
         train_gan(tiny(learning_rate=1e30), slices, tmp_path, Interruptible(tmp_path))
 
 
 def test_a_foreign_checkpoint_is_refused(slices: SliceSet, tmp_path: Path) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_gan(tiny(), slices, tmp_path, Interruptible(tmp_path / "checkpoints", 1))
     with pytest.raises(TrainingError, match="checkpoint of another run"):
         train_gan(tiny(seed=1), slices, tmp_path, Interruptible(tmp_path / "checkpoints"))
@@ -127,7 +136,7 @@ def test_a_foreign_checkpoint_is_refused(slices: SliceSet, tmp_path: Path) -> No
 
 def test_workers_need_a_process_group(slices: SliceSet, tmp_path: Path) -> None:
     context = Context(Placement(0, 2, torch.device("cpu")), tmp_path, lambda *_: None)
-    with pytest.raises(TrainingError, match="2 workers needs a torch.distributed process group"):
+    with pytest.raises(TrainingError, match=r"2 workers needs a torch\.distributed process group"):
         train_gan(tiny(), slices, tmp_path, context)
 
 
@@ -155,7 +164,7 @@ def work(rank: int, folder: Path, slices: Path) -> None:
 
 
 def test_two_workers_stay_equal_and_learn_what_one_learns(slices: SliceSet, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(work, (tmp_path, slices.path), nprocs=2)
+    spawn(work, (tmp_path, slices.path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(first["weights"]) >= 3
     for a, b in zip(first["weights"], second["weights"], strict=True):
