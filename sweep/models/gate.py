@@ -1,0 +1,37 @@
+"""Loads models and lets each predict on its input example: `python -m sweep.models.gate MODEL_URI...`.
+
+Run in a process of its own, it shows that a model needs nothing but the registry and an installed metsweep.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+
+def check(model_uri: str) -> None:
+    """Load one model and predict once.
+
+    Raises:
+        ValueError: the model has no input example, or its output is not what its signature promises.
+    """
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(model_uri)
+    example = model.input_example
+    if example is None:
+        raise ValueError(f"{model_uri} has no input example to predict on.")
+    output = model.predict(example)
+    if isinstance(output, pd.DataFrame):
+        good = bool(np.isfinite(output.to_numpy(dtype=np.float64)).all()) and "confidence" in output.columns
+    else:
+        good = output.dtype == np.uint8 and output.ndim == 3 and len(output) == int(example["slice"].max()) + 1
+    if not good:
+        raise ValueError(f"{model_uri} predicted something else than its signature promises: {output!r}")
+
+
+if __name__ == "__main__":
+    for uri in sys.argv[1:]:
+        check(uri)

@@ -1,0 +1,227 @@
+"""What the runs of a sweep hold in MLflow, read from the store: plain values, so that nothing here needs MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.models.packaging import save_detector, save_generator
+from sweep.plan import Plan, Trial
+from sweep.stages import GANStage, PrepareStage, SynthesizeStage
+from sweep.store import Artifact, Store
+from trainers.config import Config
+from trainers.data.slice_set import open_slice_set
+
+if TYPE_CHECKING:
+    from mlflow.models import Model
+
+LONGEST_PARAM = 500
+"""Longer values are cut off, characters."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric."""
+
+    name: str
+    value: float
+    time: float
+    """When it was measured, unix seconds."""
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A slice set that a run learnt from."""
+
+    name: str
+    key: str
+    path: Path
+    count: int
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """A trained network and how to write it as an MLflow model."""
+
+    name: str
+    save: Callable[[Path, Model], None]
+    """Writes it into a new folder, completing MLflow's description."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is written into a run in one go, as soon as its artifact is in the store."""
+
+    name: str
+    """Word of the stage, with the shard if there are several."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+    slices: tuple[Slices, ...] = ()
+    figures: Path | None = None
+    """Folder of PNGs."""
+    network: NetworkFiles | None = None
+    judges_network: bool = False
+    """Whether the points belong to the run's network too, not to the run alone."""
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """One run."""
+
+    key: str
+    """Stage key that the run is found again by."""
+    name: str
+    tags: Mapping[str, str]
+    parts: tuple[Part, ...]
+    """Those whose artifacts are in the store."""
+    complete: bool
+    """Whether no part is to come."""
+    started: float
+    """Unix seconds."""
+    finished: float
+    """Unix seconds."""
+
+
+def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
+    """The run of a GAN and of the shards drawn from it, or None before it is trained."""
+    artifact = store.find(stage.name, stage.key)
+    prepared = store.find("prepare", stage.slices.key)
+    if artifact is None or prepared is None:
+        return None
+    planned = [one for one in plan.stages.values() if isinstance(one, SynthesizeStage) and one.gan.key == stage.key]
+    shards = [(shard.shard, found) for shard in planned if (found := store.find(shard.name, shard.key))]
+
+    def save(out: Path, model: Model) -> None:
+        save_generator(artifact.path, open_slice_set(prepared.path), out, model)
+
+    training = Part(
+        "gan",
+        params=flat("gan", stage.config) | flat("prepare", stage.slices.config),
+        points=(*_history(artifact, "images", stage.name), *cost_points(artifact)),
+        slices=(_real(stage.slices, prepared),),
+        figures=artifact.path / "figures",
+        network=NetworkFiles("generator", save),
+    )
+    return RunContent(
+        key=stage.key,
+        name=stage.label,
+        tags={"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | _fidelity(plan),
+        parts=(training, *(_shard_part(number, found) for number, found in shards)),
+        complete=len(shards) == len(planned),
+        started=artifact.manifest.cost.started,
+        finished=max(one.manifest.cost.finished for one in (artifact, *(found for _, found in shards))),
+    )
+
+
+def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
+    """The run of a trial, or None before it is evaluated."""
+    stage = trial.evaluate.detector
+    evaluated = store.find("evaluate", trial.evaluate.key)
+    detector = store.find("detector", stage.key)
+    prepared = store.find("prepare", stage.slices.key)
+    if evaluated is None or detector is None or prepared is None:
+        return None
+    slices = [_real(stage.slices, prepared)]
+    params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
+    params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
+    params |= flat("prepare", stage.slices.config)
+    tags = {"metsweep.kind": "trial", "metsweep.arm": trial.arm, "metsweep.variant": trial.variant}
+    tags |= {"metsweep.detector_key": stage.key} | _fidelity(plan)
+    if trial.gan is not None:
+        params |= flat("synthesis", stage.shards[0].config)
+        tags["metsweep.gan_key"] = trial.gan.key
+        drawn = store.root / "synthesize" / stage.shards[0].key
+        slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
+
+    def save(out: Path, model: Model) -> None:
+        save_detector(detector.path, open_slice_set(prepared.path), stage.slices.config, out, model)
+
+    training = Part(
+        "detector",
+        params=params,
+        points=(*_history(detector, "step", stage.name), *cost_points(detector)),
+        slices=tuple(slices),
+        figures=detector.path / "figures",
+        network=NetworkFiles("detector", save),
+    )
+    return RunContent(
+        key=trial.evaluate.key,
+        name=trial.name,
+        tags=tags,
+        parts=(training, _evaluation_part(evaluated)),
+        complete=True,
+        started=detector.manifest.cost.started,
+        finished=evaluated.manifest.cost.finished,
+    )
+
+
+def flat(prefix: str, config: Config) -> dict[str, str]:
+    """A config as MLflow params: dotted key -> text."""
+    return _flat(prefix, config.model_dump(mode="json"))
+
+
+def cost_points(artifact: Artifact) -> tuple[Point, ...]:
+    """Time, start-up and memory of an artifact's making."""
+    cost, stage = artifact.manifest.cost, artifact.manifest.stage
+    values = {
+        "seconds": cost.seconds,
+        "startup_seconds": cost.started - cost.requested,
+        "peak_memory_mb": cost.peak_memory_bytes / 1e6,
+    }
+    return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
+
+
+
+
+def _shard_part(number: int, artifact: Artifact) -> Part:
+    meta = json.loads((artifact.path / "meta.json").read_text())
+    finished = artifact.manifest.cost.finished
+    contrast = [Point(f"gan/{name}", meta[name], finished, number) for name in ("box_contrast", "box_contrast_real")]
+    costs = [Point(point.name, point.value, point.time, number) for point in cost_points(artifact)]
+    return Part(f"synthesize-{number}", points=(*contrast, *costs), figures=artifact.path / "figures")
+
+
+def _evaluation_part(artifact: Artifact) -> Part:
+    metrics: dict[str, dict[str, dict[str, float]]] = json.loads((artifact.path / "metrics.json").read_text())
+    points = [
+        Point(f"{split}/{name}_{iou}", figures[name], artifact.manifest.cost.finished)
+        for split, ious in metrics.items()
+        for iou, figures in ious.items()
+        for name in ("sensitivity", "fps_per_slice")
+    ]
+    return Part(
+        "evaluate",
+        points=(*points, *cost_points(artifact)),
+        figures=artifact.path / "figures",
+        judges_network=True,
+    )
+
+
+def _history(artifact: Artifact, step: str, stage: str) -> list[Point]:
+    """Every value of `history.jsonl`; names that do not begin with the stage's word get it, lest those of the whole
+    run (the detector's validation along the way) hide the final ones."""
+    points = []
+    for line in (artifact.path / "history.jsonl").read_text().splitlines():
+        report = json.loads(line)
+        at, time = int(report.pop(step)), report.pop("time")
+        names = {name: name if name.startswith(f"{stage}/") else f"{stage}/{name}" for name in report}
+        points += [Point(names[name], value, time, at) for name, value in report.items()]
+    return points
+
+
+def _fidelity(plan: Plan) -> dict[str, str]:
+    return {"metsweep.fidelity": plan.study.fidelity}
+
+
+def _real(stage: PrepareStage, artifact: Artifact) -> Slices:
+    return Slices("real", stage.key, artifact.path, len(open_slice_set(artifact.path).slices))
+
+
+def _flat(prefix: str, value: Any) -> dict[str, str]:
+    if isinstance(value, dict) and value:
+        return {key: text for name, inner in value.items() for key, text in _flat(f"{prefix}.{name}", inner).items()}
+    return {prefix: (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAM]}
