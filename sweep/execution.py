@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import BaseFileLock
 
 from sweep.logs import log_to
 from sweep.progress import reporter
@@ -97,15 +98,17 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any) -> None:
         return [stage for stage in stages if store.find(stage.name, stage.key) is None]
 
     with ExitStack() as stack:
-        for stage in missing():
-            board.set_state.remote(stage.key, stage.label, "waiting")
-            stack.enter_context(store.single_flight(stage.name, stage.key))
+        locks = {stage.key: store.single_flight(stage.name, stage.key) for stage in missing()}
+        for stage in stages:
+            if stage.key in locks:
+                board.set_state.remote(stage.key, stage.label, "waiting")
+                stack.enter_context(locks[stage.key])
         wanted = missing()
         if not wanted:
             return
         for stage in wanted:
             logger.info("stage missed", extra={"stage": stage.name, "key": stage.key, "reason": _why(stage, store)})
-        stack.enter_context(_freeing_published(wanted, store))
+        stack.enter_context(_freeing_published([(stage, locks[stage.key]) for stage in wanted], store))
         job = _Job(tuple(wanted), store, board, time.time())
         try:
             if any(stage.trains for stage in wanted):
@@ -153,16 +156,16 @@ def _run_as_task(job: _Job) -> None:
 
 
 @contextmanager
-def _freeing_published(stages: Sequence[Stage], store: Store) -> Iterator[None]:
+def _freeing_published(locks: Sequence[tuple[Stage, BaseFileLock]], store: Store) -> Iterator[None]:
     """Frees each stage's lock as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
     stop = threading.Event()
 
     def watch() -> None:
-        held = list(stages)
+        held = list(locks)
         while held and not stop.wait(0.5):
-            for stage in [one for one in held if store.find(one.name, one.key)]:
-                store.single_flight(stage.name, stage.key).release(force=True)
-                held.remove(stage)
+            for stage, lock in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
+                lock.release()
+                held.remove((stage, lock))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

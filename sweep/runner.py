@@ -22,7 +22,7 @@ def start_board() -> Any:
     """The progress board, an actor that occupies nothing."""
     import ray
 
-    return ray.remote(num_cpus=0, max_concurrency=1)(Board).remote()
+    return ray.remote(Board).options(num_cpus=0).remote()
 
 
 def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:

@@ -165,8 +165,8 @@ class Store:
         """Lock that one process at a time holds while it makes `key`; the system frees it when its holder dies."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        # One lock object per process, usable from any of its threads: who waits and who frees may differ.
-        return FileLock(folder / f"{stage}-{key}.lock", is_singleton=True, thread_local=False)
+        # Not bound to a thread: who waits for a lock and who frees it may differ.
+        return FileLock(folder / f"{stage}-{key}.lock", thread_local=False)
 
     def runs(self, name: str) -> Path:
         """Folder for what runs under way keep (checkpoints, Ray Tune's state)."""

@@ -95,7 +95,7 @@ def test_killed_driver_continues_without_doing_or_logging_anything_twice(home: P
         "prepare": 1, "gan": 1, "synthesize": 1, "detector": 2, "evaluate": 2
     }  # fmt: skip
     before = logged(home)
-    assert Counter(kind for kind, _ in before) == {"study": 1, "gan": 1, "trial": 2}
+    assert Counter(kind for kind, _ in before) == {"sweep": 1, "gan": 1, "trial": 2}
 
     began = time.time()
     assert metsweep(home, "launch", "tiny.yaml").wait() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import ray.cloudpickle
 
 from sweep.cluster import ray_cluster
 from sweep.execution import ensure
@@ -18,6 +20,9 @@ from sweep.stages import Stage
 from sweep.store import Store
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
+
+# Ray's workers cannot import a test module.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Number(Config):
