@@ -65,8 +65,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context) 
 
 def _run(state: TrainingState, data: TrainingSlices, examples: Batch, context: Context) -> None:
     total = state.config.total_images
-    report_every = max(1, total // REPORTS)
-    checkpoint_every = max(1, round(state.config.checkpoint_kimg * 1000))
+    checkpoints = total / (state.config.checkpoint_kimg * 1000)
     sums = torch.zeros(len(LOSSES), device=context.device)
     steps = 0
     while state.images < total:
@@ -75,12 +74,13 @@ def _run(state: TrainingState, data: TrainingSlices, examples: Batch, context: C
         steps += 1
         state.images = before + state.config.batch_size
         finished = state.images >= total
-        keep = not finished and _crossed(before, state.images, checkpoint_every)
-        if finished or keep or _crossed(before, state.images, report_every):
+        done = (before / total, state.images / total)
+        keep = not finished and _passes(checkpoints, *done)
+        if finished or keep or _passes(REPORTS, *done):
             _report(state, average_tensor(sums / steps, context.world_size), context)
             sums.zero_()
             steps = 0
-        if finished or _crossed(before, state.images, max(1, total // SNAPSHOTS)):
+        if finished or _passes(SNAPSHOTS, *done):
             state.snapshots.append(torch.from_numpy(_examples_made(state, examples)))
         if keep:
             context.save_checkpoint(state.save)
@@ -137,8 +137,9 @@ def _random(seed: int, rank: int, images: int, device: torch.device) -> torch.Ge
     return torch.Generator(device).manual_seed(state)
 
 
-def _crossed(before: int, after: int, every: int) -> bool:
-    return before // every != after // every
+def _passes(parts: float, before: float, after: float) -> bool:
+    """Whether a step ends one of `parts` equal parts of the run."""
+    return math.floor(before * parts) != math.floor(after * parts)
 
 
 def _report(state: TrainingState, losses: Tensor, context: Context) -> None:
