@@ -68,8 +68,27 @@ class UpscaleConvolution(Convolution):
         super().__init__(inputs, outputs, 3, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = _widened(self.weight * self.scale).flip(2, 3).transpose(0, 1)
+        return self._upscaled(x, self.weight)
+
+    def _upscaled(self, x: Tensor, weight: Tensor) -> Tensor:
+        kernel = _widened(weight * self.scale).flip(2, 3).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+
+
+class ConditionedUpscaleConvolution(UpscaleConvolution):
+    """Upscales features concatenated with `repeats` copies of a one-channel condition.
+
+    The copies are never made: a convolution of equal channels is the convolution of one with the sum of the weights.
+    """
+
+    def __init__(self, features: int, repeats: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__(features + repeats, outputs, generator)
+        self.features = features
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        of_features, of_condition = self.weight[:, : self.features], self.weight[:, self.features :]
+        weight = torch.cat([of_features, of_condition.sum(dim=1, keepdim=True)], dim=1)
+        return self._upscaled(torch.cat([x, condition], dim=1), weight)
 
 
 class DownscaleConvolution(Convolution):

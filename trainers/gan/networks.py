@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from trainers.gan.config import SMALLEST, GANConfig
 from trainers.gan.layers import (
     GAIN,
+    ConditionedUpscaleConvolution,
     Convolution,
     Dense,
     DownscaleConvolution,
     MinibatchStddev,
-    UpscaleConvolution,
     activate,
     pixel_norm,
     resized,
@@ -62,10 +62,9 @@ class CPGGANGenerator(Generator):
         self.latent_shape = (config.latent_size,)
         self.dense = Dense(config.latent_size, widths[0] * SMALLEST**2, generator, gain=GAIN / 4)
         self.convolution = Convolution(widths[0], widths[0], 3, generator)
-        self.repeats = [1 if config.condition_channels == "1" else width for width in widths[:-1]]
         self.upscale = nn.ModuleList(
-            UpscaleConvolution(a + r, b, generator)
-            for a, r, b in zip(widths[:-1], self.repeats, widths[1:], strict=True)
+            ConditionedUpscaleConvolution(a, 1 if config.condition_channels == "1" else a, b, generator)
+            for a, b in pairwise(widths)
         )
         self.refine = nn.ModuleList(Convolution(width, width, 3, generator) for width in widths[1:])
         self.to_image = nn.ModuleList(Convolution(width, 1, 1, generator, gain=1.0) for width in widths)
@@ -77,8 +76,7 @@ class CPGGANGenerator(Generator):
         before = x
         for level in range(top):
             before = x
-            mask = resized(condition, x.shape[-1]).expand(-1, self.repeats[level], -1, -1)
-            x = pixel_norm(activate(self.upscale[level](torch.cat([x, mask], dim=1))))
+            x = pixel_norm(activate(self.upscale[level](x, resized(condition, x.shape[-1]))))
             x = pixel_norm(activate(self.refine[level](x)))
         image = self.to_image[top](x)
         if phase.alpha == 1.0:

@@ -163,7 +163,7 @@ def work(rank: int, folder: Path, slices: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_workers_stay_equal_and_learn_what_one_learns(slices: SliceSet, tmp_path: Path) -> None:
+def test_two_workers_stay_equal(slices: SliceSet, tmp_path: Path) -> None:
     spawn(work, (tmp_path, slices.path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(first["weights"]) >= 3
