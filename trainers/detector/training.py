@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 from trainers.data.slice_set import SliceSet
@@ -87,6 +86,8 @@ def _run(config: DetectorConfig, training: Slices, validation: Slices, state: Ru
 
 
 def _write(out: Path, config: DetectorConfig, state: RunState, real: int, count: int) -> None:
+    from trainers.detector.figures import loss_curves
+
     best = state.best
     assert best is not None, "the last step is always evaluated"
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -104,25 +105,4 @@ def _write(out: Path, config: DetectorConfig, state: RunState, real: int, count:
         "synthetic_slices": count,
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2))
-    _loss_curves(state, best.step).savefig(out / "figures" / "loss_curves.png", dpi=120)
-
-
-def _loss_curves(state: RunState, selected: int) -> Figure:
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for name in sorted({key for line in state.history for key in line if key.startswith("detector/")}):
-        points = [(line["step"], line[name]) for line in state.history if name in line]
-        axes.plot(*zip(*points, strict=True), label=name.removeprefix("detector/").replace("_", " "))
-    axes.set(xlabel="optimiser steps", ylabel="training loss")
-    axes.axvline(selected, color="grey", linestyle=":", label="selected step")
-    right = axes.twinx()
-    points = [
-        (line["step"], line["validation/sensitivity_iou50"])
-        for line in state.history
-        if "validation/sensitivity_iou50" in line
-    ]
-    right.plot(*zip(*points, strict=True), "k.-", label="validation sensitivity")
-    right.set(ylabel="validation sensitivity (IoU 0.5)", ylim=(0, 1))
-    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, fontsize=8)
-    return figure
+    loss_curves(state.history, best.step).savefig(out / "figures" / "loss_curves.png", dpi=120)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 
-from trainers.config import Config
 from trainers.data.slice_set import SliceSet, Split
 from trainers.detector.dataset import Slices, open_slices
 from trainers.detector.prediction import load_detector, predict
-from trainers.evaluation.figures import detections_figure, froc_figure
+from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import froc_points
 from trainers.evaluation.matching import FREE_OF_LESION, match
 from trainers.evaluation.metrics import Figures, count_by_patient, figures
@@ -25,17 +22,6 @@ OnProgress = Callable[[int, int, Mapping[str, float]], None]
 SPLITS: tuple[Split, ...] = ("validation", "test")
 SHOWN = 12
 """Slices in the figure of detections."""
-
-
-class EvaluationConfig(Config):
-    """How detections are counted: `EvaluationConfig()` is the paper's Table 1."""
-
-    confidence: float = Field(default=0.001, ge=0, lt=1)
-    """Detections less confident than this are dropped (0.1 %)."""
-    ious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5, 0.25), min_length=1)
-    """IoU thresholds."""
-    batch: int = Field(default=32, ge=1)
-    """Slices per forward pass."""
 
 
 def name_of(iou: float) -> str:
@@ -64,6 +50,8 @@ def evaluate(
     Raises:
         TrainingError: `detector_dir` is no detector, or a split has no lesion.
     """
+    from trainers.evaluation.figures import froc_figure
+
     detector = load_detector(detector_dir, device)
     opened = {split: open_slices(slices, split) for split in SPLITS}
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -101,6 +89,8 @@ def _named(found: pd.DataFrame, rows: pd.DataFrame, split: str) -> pd.DataFrame:
 
 def _draw(part: Slices, rows: pd.DataFrame, found: pd.DataFrame, iou: float, path: Path) -> None:
     """Draw detections on slices spread evenly over those with lesions; the last split evaluated stays."""
+    from trainers.evaluation.figures import detections_figure
+
     with_lesions = np.array([i for i, lesions in enumerate(part.boxes) if len(lesions)])
     shown = with_lesions[np.unique(np.linspace(0, len(with_lesions) - 1, SHOWN).round().astype(int))]
     hit = match(found, part.boxes, iou) != FREE_OF_LESION

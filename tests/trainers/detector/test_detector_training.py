@@ -36,20 +36,20 @@ def straight(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_to_find_discs(discs: SliceSet, tmp_path: Path) -> None:
-    config = tiny_config(batch=8, steps=100, evaluate_every=50, learning_rate=3e-3, warmup_steps=10, scale=0.2,
+    config = tiny_config(batch=8, steps=150, evaluate_every=75, learning_rate=3e-3, warmup_steps=10, scale=0.2,
                          select_from=1.0, selection_confidence=0.05)  # fmt: skip
     context = FolderContext(tmp_path / "checkpoint")
     out = train(config, discs, tmp_path, context)
 
     selection = json.loads((out / "selection.json").read_text())
-    assert selection["step"] == 100
+    assert selection["step"] == 150
     assert selection["sensitivity"] >= 0.6
     assert selection["fps_per_slice"] <= 5
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     losses = [line["detector/loss"] for line in history if "detector/loss" in line]
     assert losses[-1] < 0.7 * max(losses)
-    assert [line["step"] for line in history if "validation/sensitivity_iou50" in line] == [100]
-    assert {(done, total) for done, total, _ in context.reports} >= {(1, 100), (50, 100), (100, 100)}
+    assert [line["step"] for line in history if "validation/sensitivity_iou50" in line] == [150]
+    assert {(done, total) for done, total, _ in context.reports} >= {(1, 150), (75, 150), (150, 150)}
     assert (out / "figures" / "loss_curves.png").stat().st_size > 1000
 
     found = predict(load_detector(out), discs.images[discs.indices("test")], 0.05)

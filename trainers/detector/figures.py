@@ -1,0 +1,31 @@
+"""The figure of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+SENSITIVITY = "validation/sensitivity_iou50"
+
+
+def loss_curves(history: Sequence[dict[str, float]], selected: int) -> Figure:
+    """Training losses and validation sensitivity against optimiser steps, the `selected` step marked.
+
+    Args:
+        history: lines with `step` and `detector/...` losses or `validation/...` figures.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in sorted({key for line in history for key in line if key.startswith("detector/")}):
+        points = [(line["step"], line[name]) for line in history if name in line]
+        axes.plot(*zip(*points, strict=True), label=name.removeprefix("detector/").replace("_", " "))
+    axes.set(xlabel="optimiser steps", ylabel="training loss")
+    axes.axvline(selected, color="grey", linestyle=":", label="selected step")
+    right = axes.twinx()
+    points = [(line["step"], line[SENSITIVITY]) for line in history if SENSITIVITY in line]
+    right.plot(*zip(*points, strict=True), "k.-", label="validation sensitivity")
+    right.set(ylabel="validation sensitivity (IoU 0.5)", ylim=(0, 1))
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, fontsize=8)
+    return figure
