@@ -26,6 +26,15 @@ GATE_SECONDS = 600
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """A trial and its figures on the validation split at IoU 0.5."""
+
+    trial: Trial
+    sensitivity: float
+    fps_per_slice: float
+
+
+@dataclass(frozen=True)
 class Entry:
     """A version in the registry."""
 
@@ -70,22 +79,19 @@ def promote(plan: Plan, store: Store, tracker: Tracker) -> Promotion:
         ConfigError: the study does not evaluate at IoU 0.5.
         TrackingError: MLflow cannot be reached or written, or a model does not pass.
     """
-    _refuse_incomplete(plan, store)
-    validation = {trial.name: _validation(trial, store) for trial in plan.trials}
-    ranked = sorted(plan.trials, key=lambda trial: (-validation[trial.name][0], validation[trial.name][1]))
-    best, with_gan = ranked[0], next((trial for trial in ranked if trial.gan), None)
+    ranked = ranking(plan, store)
+    best, with_gan = ranked[0], next((one for one in ranked if one.trial.gan), None)
 
     tracker.open()
     tracker.record()
     tracker.close()
     client = connect(tracker.tracking_uri)
-    chosen = [(DETECTOR, best, best.evaluate.key)]
-    if with_gan is not None and with_gan.gan is not None:
-        chosen.append((GENERATOR, with_gan, with_gan.gan.key))
+    chosen = [(DETECTOR, best, best.trial.evaluate.key)]
+    if with_gan is not None and with_gan.trial.gan is not None:
+        chosen.append((GENERATOR, with_gan, with_gan.trial.gan.key))
     with explained(tracker.tracking_uri):
         versions = {
-            name: _registered(client, tracker, name, key, _lineage(plan, trial, *validation[trial.name]))
-            for name, trial, key in chosen
+            name: _registered(client, tracker, name, key, _lineage(plan, ranked)) for name, ranked, key in chosen
         }
         crowned = {name for name, version in versions.items() if _champion(client, name) != version}
     if crowned:
@@ -93,8 +99,24 @@ def promote(plan: Plan, store: Store, tracker: Tracker) -> Promotion:
     with explained(tracker.tracking_uri):
         for name in crowned:
             client.set_registered_model_alias(name, CHAMPION, versions[name])
-    entries = [Entry(name, versions[name], trial.name, key, name in crowned) for name, trial, key in chosen]
-    return Promotion(best, *validation[best.name], entries[0], entries[1] if len(entries) > 1 else None)
+    entries = [Entry(name, versions[name], ranked.trial.name, key, name in crowned) for name, ranked, key in chosen]
+    detector, generator = entries[0], entries[1] if len(entries) > 1 else None
+    return Promotion(best.trial, best.sensitivity, best.fps_per_slice, detector, generator)
+
+
+def ranking(plan: Plan, store: Store) -> list[Ranked]:
+    """All trials, best first: by validation sensitivity at IoU 0.5, then by fewer false positives per slice there.
+
+    Trials that are equal in both stay in the study's order.
+
+    Raises:
+        StoreError: trials are missing.
+        ConfigError: the study does not evaluate at IoU 0.5.
+    """
+    _refuse_incomplete(plan, store)
+    return sorted(
+        (_ranked(trial, store) for trial in plan.trials), key=lambda one: (-one.sensitivity, one.fps_per_slice)
+    )
 
 
 def _refuse_incomplete(plan: Plan, store: Store) -> None:
@@ -112,20 +134,19 @@ def _refuse_incomplete(plan: Plan, store: Store) -> None:
         )
 
 
-def _validation(trial: Trial, store: Store) -> tuple[float, float]:
-    """Sensitivity and false positives per slice."""
+def _ranked(trial: Trial, store: Store) -> Ranked:
     artifact = store.find("evaluate", trial.evaluate.key)
     assert artifact is not None, "checked before"
     figures = read_metrics(artifact)["validation"]["iou50"]
-    return figures["sensitivity"], figures["fps_per_slice"]
+    return Ranked(trial, figures["sensitivity"], figures["fps_per_slice"])
 
 
-def _lineage(plan: Plan, trial: Trial, sensitivity: float, fps_per_slice: float) -> str:
+def _lineage(plan: Plan, ranked: Ranked) -> str:
     """Where a version comes from, for its description."""
-    stage = trial.evaluate.detector
+    trial, stage = ranked.trial, ranked.trial.evaluate.detector
     lines = [
         f"Study {plan.study.name} at fidelity {plan.study.fidelity}, trial {trial.name}.",
-        f"Validation at IoU 0.5: sensitivity {sensitivity:.3f}, {fps_per_slice:.2f} false positives per slice.",
+        f"Validation at IoU 0.5: sensitivity {ranked.sensitivity:.3f}, {ranked.fps_per_slice:.2f} FPs per slice.",
         "Stage keys:",
         f"- evaluate {trial.evaluate.key}",
         f"- detector {stage.key}",

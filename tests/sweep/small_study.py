@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search_spaces.study import Study
+from search_spaces.study import Study, Variant
 from sweep.plan import Plan, Trial
 from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
 from sweep.store import Cost, Store
 from tests.trainers.disc_slices import SIZE, make_slice_set, tiny_config
 from trainers.distributed import InProcessContext
 
-ARMS = (("none", 0), ("cpggan", 4), ("cpggan", 8), ("image2image", 4))
+ARMS: tuple[tuple[Variant, int], ...] = (("none", 0), ("cpggan", 4), ("cpggan", 8), ("image2image", 4))
 SHARD = 4
 
 
@@ -37,6 +37,7 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
         },
         "synthesis": {"shard_size": SHARD, "batch_size": 4},
         "detector": tiny_config().model_dump(),
+        "evaluation": {"confidence": 0.5},  # drawing what an untrained network detects would take seconds
     }  # fmt: skip
     study = Study.model_validate({**values, **changes})
     prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")

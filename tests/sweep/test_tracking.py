@@ -1,0 +1,276 @@
+"""MLflow holds what the store holds, each thing once, whatever happened in between."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Run
+
+from sweep.mlflow_client import connect
+from sweep.plan import Plan
+from sweep.run_content import gan_content, trial_content
+from sweep.store import Store
+from sweep.tracking import STAGE_KEY, Tracker
+from tests.sweep.small_study import make
+from trainers.exceptions import TrackingError
+
+
+def runs_of(uri: str, name: str = "small") -> dict[str, Run]:
+    """Run name -> run."""
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {str(run.info.run_name): run for run in found}
+
+
+def outputs_of(run: Run) -> list[LoggedModelOutput]:
+    return run.outputs.model_outputs if run.outputs else []
+
+
+@pytest.fixture(scope="module")
+def runs(recorded_uri: str) -> dict[str, Run]:
+    return runs_of(recorded_uri)
+
+
+@pytest.fixture(scope="module")
+def client(recorded_uri: str) -> MlflowClient:
+    return MlflowClient(recorded_uri, recorded_uri)
+
+
+def test_one_run_for_the_sweep_each_gan_and_each_trial(plan: Plan, runs: dict[str, Run]) -> None:
+    parent = runs["small"]
+    children = [run for run in runs.values() if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    keys = {run.data.tags[STAGE_KEY] for run in children}
+    assert keys == {*plan.gans, *(trial.evaluate.key for trial in plan.trials)}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_trial_run_tells_arm_config_and_final_figures(plan: Plan, full_store: Store, runs: dict[str, Run]) -> None:
+    trial = plan.trials[2]
+    run = runs["cpggan 8 seed 0"]
+    config = plan.study.detector
+    wanted = {
+        "variant": "cpggan", "count": "8", "seed": "0", "detector.steps": str(config.steps),
+        "detector.learning_rate": str(config.learning_rate), "prepare.size": str(plan.study.prepare.size),
+        "evaluation.ious": "[0.5, 0.25]",
+    }  # fmt: skip
+    assert wanted.items() <= run.data.params.items()
+    assert trial.gan is not None
+    assert run.data.tags["metsweep.gan_key"] == trial.gan.key
+    metrics = json.loads((full_store.root / "evaluate" / trial.evaluate.key / "metrics.json").read_text())
+    for split in ("validation", "test"):
+        for iou in ("iou50", "iou25"):
+            for name in ("sensitivity", "fps_per_slice"):
+                assert run.data.metrics[f"{split}/{name}_{iou}"] == metrics[split][iou][name]
+    found = full_store.find("detector", trial.evaluate.detector.key)
+    assert found is not None
+    assert run.info.start_time == round(found.manifest.cost.started * 1000)
+    assert run.data.metrics["cost/detector_peak_memory_mb"] == pytest.approx(100)
+    assert run.data.metrics["cost/detector_startup_seconds"] == pytest.approx(2)
+
+
+def test_history_has_the_steps_and_times_of_the_training(
+    plan: Plan, full_store: Store, runs: dict[str, Run], client: MlflowClient
+) -> None:
+    key = plan.trials[0].evaluate.detector.key
+    text = (full_store.root / "detector" / key / "history.jsonl").read_text()
+    lines = [line for line in map(json.loads, text.splitlines()) if "detector/loss" in line]
+    logged = client.get_metric_history(runs["none seed 0"].info.run_id, "detector/loss")
+    assert [(one.step, one.value, one.timestamp) for one in logged] == [
+        (line["step"], line["detector/loss"], round(line["time"] * 1000)) for line in lines
+    ]
+
+
+def test_figures_of_all_stages_are_there(runs: dict[str, Run], client: MlflowClient) -> None:
+    def figures(name: str) -> set[str]:
+        run_id = runs[name].info.run_id
+        folders = [entry.path for entry in client.list_artifacts(run_id, "figures")]
+        return {entry.path for folder in folders for entry in client.list_artifacts(run_id, folder)}
+
+    assert {
+        "figures/gan/samples.png", "figures/gan/losses.png", "figures/synthesize-0/samples.png",
+        "figures/synthesize-1/samples.png",
+    } <= figures("gan cpggan")  # fmt: skip
+    wanted = {"figures/detector/loss_curves.png", "figures/evaluate/froc.png", "figures/evaluate/detections.png"}
+    assert wanted <= figures("none seed 0")
+    report = {entry.path for entry in client.list_artifacts(runs["small"].info.run_id, "report")}
+    assert report == {"report/report.md", "report/table1.csv"}
+
+
+def test_inputs_and_models_belong_to_their_runs(plan: Plan, runs: dict[str, Run], client: MlflowClient) -> None:
+    prepared = plan.trials[0].evaluate.detector.slices.key
+    read = runs["cpggan 4 seed 0"].inputs
+    inputs = {one.dataset.name: one.dataset.digest for one in read.dataset_inputs} if read else {}
+    assert inputs["real"] == prepared[:32]
+    assert set(inputs) == {"real", "synthetic cpggan 4"}
+    for name, run in runs.items():
+        outputs = outputs_of(run)
+        assert len(outputs) == (0 if name == "small" else 1)
+        if outputs:
+            model = client.get_logged_model(outputs[0].model_id)
+            assert str(model.status) == "READY"
+            assert model.name == ("generator" if name.startswith("gan") else "detector")
+            assert model.tags["license"] == "AGPL-3.0-or-later"
+    model = client.get_logged_model(outputs_of(runs["none seed 0"])[0].model_id)
+    shown = {metric.key: metric.value for metric in model.metrics or []}
+    assert shown["test/sensitivity_iou50"] == runs["none seed 0"].data.metrics["test/sensitivity_iou50"]
+
+
+def test_recording_again_changes_nothing(plan: Plan, full_store: Store, recorded_uri: str) -> None:
+    before = {name: run.to_dictionary() for name, run in runs_of(recorded_uri).items()}
+    tracker = Tracker(recorded_uri, plan, full_store)
+    tracker.open()
+    began = time.perf_counter()
+    assert tracker.record() == 0
+    assert time.perf_counter() - began < 1
+    tracker.close()
+    assert {name: run.to_dictionary() for name, run in runs_of(recorded_uri).items()} == before
+
+
+def test_runs_appear_as_their_artifacts_do(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
+    """A GAN's run is there once it is trained and ends with its last shard; a failed sweep leaves nothing running."""
+    store = Store(tmp_path / "store")
+    gan = next(iter(plan.gans.values()))
+    shards = plan.trials[2].evaluate.detector.shards
+    tracker = Tracker(tracking_uri, plan, store)
+    tracker.open()
+    assert tracker.record() == 0
+    for stage in [plan.trials[0].evaluate.detector.slices, gan, shards[0]]:
+        make(stage, store)
+    assert tracker.record() == 0
+    assert runs_of(tracking_uri)["gan cpggan"].info.status == "RUNNING"
+    tracker.close("FAILED")
+    assert {run.info.status for run in runs_of(tracking_uri).values()} == {"FAILED"}
+
+    make(shards[1], store)
+    again = Tracker(tracking_uri, plan, store)
+    again.open()
+    assert runs_of(tracking_uri)["small"].info.status == "RUNNING"
+    assert again.record() == 1
+    run = runs_of(tracking_uri)["gan cpggan"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["metsweep.written"] == "gan,synthesize-0,synthesize-1"
+
+
+class DyingClient:
+    """MLflow's client until its last call; then the driver is gone."""
+
+    def __init__(self, client: MlflowClient, calls: int) -> None:
+        self._client, self.left = client, calls
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return method(*args, **kwargs)
+
+        return call
+
+
+def test_killed_after_any_call_nothing_is_lost_or_doubled(
+    plan: Plan, full_store: Store, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_gan = (plan.trials[3],)
+    calls, survived = 1, False
+    while not survived:
+        name = f"killed-{calls}"
+        study = plan.study.model_copy(update={"name": name})
+        client = DyingClient(connect(tracking_uri), calls)
+        with monkeypatch.context() as patch:
+            patch.setattr("sweep.tracking.connect", lambda _, dying=client: dying)
+            survived = _drive(Plan(study, one_gan), full_store, tracking_uri)
+        if not survived:
+            assert _drive(Plan(study, one_gan), full_store, tracking_uri)
+        _check_once(Plan(study, one_gan), full_store, tracking_uri)
+        calls += 4
+    assert calls > 40
+
+
+def _drive(plan: Plan, store: Store, uri: str) -> bool:
+    tracker = Tracker(uri, plan, store)
+    try:
+        tracker.open()
+        tracker.record()
+        tracker.close()
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _check_once(plan: Plan, store: Store, uri: str) -> None:
+    client = MlflowClient(uri, uri)
+    runs = runs_of(uri, plan.study.name)
+    assert set(runs) == {plan.study.name, "gan image2image", "image2image 4 seed 0"}
+    contents = [gan_content(stage, plan, store) for stage in plan.gans.values()]
+    contents += [trial_content(trial, plan, store) for trial in plan.trials]
+    for content in contents:
+        assert content is not None
+        run = runs[content.name]
+        assert run.info.status == "FINISHED"
+        assert len(outputs_of(run)) == 1
+        points = [point for part in content.parts for point in part.points]
+        for name in {point.name for point in points}:
+            history = client.get_metric_history(run.info.run_id, name)
+            assert len(history) == sum(point.name == name for point in points)
+    experiment = client.get_experiment_by_name(plan.study.name)
+    assert experiment is not None
+    assert len(client.search_logged_models([experiment.experiment_id])) == 2
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_unreachable_server_is_told_at_once_without_its_password(plan: Plan, tmp_path: Path, closed_port: int) -> None:
+    for uri in (f"http://127.0.0.1:{closed_port}", f"postgresql://someone:secret@127.0.0.1:{closed_port}/mlflow"):
+        began = time.perf_counter()
+        with pytest.raises(TrackingError, match=f"{closed_port}.*MLFLOW_TRACKING_URI") as caught:
+            Tracker(uri, plan, Store(tmp_path)).open()
+        assert time.perf_counter() - began < 10
+        assert "secret" not in str(caught.value)
+
+
+def test_deleted_experiment_is_refused_with_the_way_back(plan: Plan, full_store: Store, tracking_uri: str) -> None:
+    client = MlflowClient(tracking_uri, tracking_uri)
+    client.delete_experiment(client.create_experiment("small"))
+    with pytest.raises(TrackingError, match="mlflow experiments restore"):
+        Tracker(tracking_uri, plan, full_store).open()
+
+
+def test_a_relative_database_is_found_from_any_folder(
+    plan: Plan, full_store: Store, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker("sqlite:///mlflow.db", plan, full_store)
+    monkeypatch.chdir("/")
+    tracker.open()
+    experiment = MlflowClient(tracker.tracking_uri).get_experiment_by_name("small")
+    assert experiment is not None
+    assert experiment.artifact_location == str(tmp_path / "mlruns" / "small")
+
+
+def test_new_arms_are_a_new_sweep_that_repeats_no_run(plan: Plan, full_store: Store, tracking_uri: str) -> None:
+    assert _drive(Plan(plan.study, plan.trials[:2]), full_store, tracking_uri)
+    assert _drive(replace(plan, trials=plan.trials[:3]), full_store, tracking_uri)
+    client = MlflowClient(tracking_uri, tracking_uri)
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    names = sorted(str(run.info.run_name) for run in client.search_runs([experiment.experiment_id]))
+    assert names == ["cpggan 4 seed 0", "cpggan 8 seed 0", "gan cpggan", "none seed 0", "small", "small"]
