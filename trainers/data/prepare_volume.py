@@ -64,9 +64,7 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     boxes, counts = _pixel_boxes(task, config, found)
     boxed = set(boxes["slice_id"])
     with_box = np.array([slice_id in boxed for slice_id in ids])
-    area = found.brain.sum(axis=(1, 2))
-    enough = area >= config.min_brain_area * area.max()
-    lesion_free = ~with_box & enough & (subject.kind == "normal" or config.lesion_free_slices == "keep")
+    lesion_free = ~with_box & found.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
     keep = np.flatnonzero(with_box | lesion_free)
     slices = pd.DataFrame(
         {

@@ -59,6 +59,8 @@ class VolumeSlices:
     """Whether the volume came without skull."""
     brain: np.ndarray
     """N x S x S float32: the share of a pixel that is brain."""
+    enough_brain: np.ndarray
+    """N bool: whether a slice has the brain area that the config asks for; the others were asked for by `also`."""
 
 
 def volume_slices(
@@ -80,7 +82,8 @@ def volume_slices(
     geometry = _geometry(image, mask, config)
 
     area = mask.sum(axis=(0, 1))
-    keep = area >= config.min_brain_area * area.max()
+    enough = area >= config.min_brain_area * area.max()
+    keep = enough.copy()
     keep[list(also)] = True
     z = np.flatnonzero(keep)
 
@@ -92,7 +95,7 @@ def volume_slices(
     images = np.rint(np.clip(_resize(scaled, rows, columns), 0, 255)).astype(np.uint8)
     images[brain < 0.5] = 0
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
-    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain)
+    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z])
 
 
 def load_image(path: Path) -> SpatialImage:
@@ -162,8 +165,9 @@ def _hat_integral(t: np.ndarray) -> np.ndarray:
 
 def _resize(slices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """X x Y x N -> N x S x S float32."""
-    moved = np.moveaxis(slices, 2, 0).astype(np.float32)
-    return rows @ np.swapaxes(moved, 1, 2) @ columns.T
+    x, y, n = slices.shape
+    across = (columns @ slices.astype(np.float32).reshape(x, y * n)).reshape(len(columns), y, n)
+    return np.ascontiguousarray(np.matmul(rows, across).transpose(2, 1, 0))
 
 
 def _window(brain: np.ndarray, white: float, path: Path) -> tuple[float, float]:

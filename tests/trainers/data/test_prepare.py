@@ -115,6 +115,8 @@ def test_lesion_free_slices_can_be_kept(tmp_path: Path) -> None:
     free = kept[(kept["kind"] == "normal") & (kept["subject_kind"] == "tumour")]
     assert free.groupby("patient_id").size().min() > 10
     assert set(kept.loc[kept["subject_kind"] == "normal", "patient_id"]) == {"P003"}
+    shown = volume_slices(folder / "P000" / "t1c.nii.gz", CONFIG, stripped=True)
+    assert kept.loc[kept["patient_id"] == "P000", "z"].tolist() == shown.z.tolist()
 
 
 def test_small_boxes_are_widened_and_counted(tmp_path: Path) -> None:

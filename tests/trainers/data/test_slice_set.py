@@ -53,7 +53,10 @@ def test_what_is_written_is_read(tmp_path: Path, parts: Parts) -> None:
     assert found.indices("train").tolist() == [0, 1]
     assert found.indices("train", "tumour").tolist() == [0]
     assert [boxes.tolist() for boxes in found.boxes_by_slice()] == [
-        [[0, 0, 32, 32], [5, 6, 7, 8]], [], [], [[1, 2, 3, 4]]
+        [[0, 0, 32, 32], [5, 6, 7, 8]],
+        [],
+        [],
+        [[1, 2, 3, 4]],
     ]
 
 
