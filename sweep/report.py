@@ -95,10 +95,10 @@ class Report:
 
     @property
     def columns(self) -> list[str]:
-        """Titles of the table that people read."""
+        """Titles of the Markdown table."""
         titles = ["arm"]
-        for iou in self.ious:
-            titles += [f"sensitivity {_iou(iou)}", f"FPs/slice {_iou(iou)}", f"gain over none {_iou(iou)}"]
+        for at in (f"IoU {_threshold(iou)}" for iou in self.ious):
+            titles += [f"sensitivity {at}", f"FPs/slice {at}", f"gain over none {at}"]
         return [*titles, "seeds", "stage key"]
 
     def cells(self, row: Row) -> list[str]:
@@ -110,16 +110,23 @@ class Report:
                 texts.append(MISSING if value is None else value.text(digits))
             gain = self.difference(row, iou)
             texts.append(MISSING if gain is None else f"{gain:+.3f}")
-        done = f"{len(row.results)} of {len(row.trials)}"
+        done = f"{len(row.results)}/{len(row.trials)}"
         return [*texts, done, " ".join(key[:KEY_DIGITS] for key in row.keys)]
 
     def table(self) -> Table:
-        """For the console; print the header before it."""
+        """For the console, within 80 columns if there is one seed; print the header before it."""
+        from rich import box
         from rich.table import Table
 
-        table = Table(title=f"Table 1 of {self.study} (test split)", title_justify="left")
-        for title in self.columns:
-            table.add_column(title, justify="left" if title in {"arm", "stage key"} else "right")
+        table = Table(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.title_justify = "left"
+        table.caption = "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none. @: IoU."
+        table.caption_justify = "left"
+        table.add_column("arm", no_wrap=True)
+        for title in (f"{short}\n@ {_threshold(iou)}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
+            table.add_column(title, justify="right")
+        table.add_column("seeds", justify="right")
+        table.add_column("stage key")
         for row in self.rows:
             table.add_row(*self.cells(row))
         return table
@@ -211,8 +218,8 @@ def _header(plan: Plan, evaluated: Artifact | None) -> Iterable[str]:
         )
 
 
-def _iou(name: str) -> str:
-    return f"IoU {int(name.removeprefix('iou')) / 100:g}"
+def _threshold(name: str) -> str:
+    return f"{int(name.removeprefix('iou')) / 100:g}"
 
 
 def _line(cells: Iterable[str]) -> str:
