@@ -45,7 +45,16 @@ class Found:
     """The slices that the detector saw."""
 
 
-def detect(volume: Path, detector_dir: Path, config: SliceConfig, out: Path, *, confidence: float, model: str) -> Found:
+def detect(
+    volume: Path,
+    detector_dir: Path,
+    config: SliceConfig,
+    out: Path,
+    *,
+    confidence: float,
+    model: str,
+    stripped: bool | None = None,
+) -> Found:
     """Find lesions in a volume and write `boxes.json`, `boxes.csv` and `overlays/` into the existing folder `out`.
 
     Args:
@@ -54,13 +63,14 @@ def detect(volume: Path, detector_dir: Path, config: SliceConfig, out: Path, *, 
         config: how the detector's training slices were made; the volume's are made the same way.
         confidence: detections below it are left out.
         model: what `boxes.json` calls the detector.
+        stripped: whether the volume shows only the brain; None finds out.
 
     Raises:
         CohortError: the volume cannot be used.
         TrainingError: `detector_dir` holds no detector.
     """
     detector = load_detector(detector_dir, Placement.alone().device)
-    slices = volume_slices(volume, config)
+    slices = volume_slices(volume, config, stripped)
     detections = predict(detector, slices.images, confidence)
     boxes = _located(detections, slices)
     boxes.to_csv(out / "boxes.csv", index=False)

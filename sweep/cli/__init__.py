@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "metsweep"
-            print(f"error: {error.format_message()} `{command} --help` shows what is allowed.", file=sys.stderr)
+            message = error.format_message().rstrip(".")
+            print(f"error: {message}. `{command} --help` shows what is allowed.", file=sys.stderr)
             return REFUSED
     except MetsweepError as error:
         print(f"error: {error}", file=sys.stderr)

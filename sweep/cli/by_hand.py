@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import Fidelity, Out, Overrides, Slices
+from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers, refuse_below
 
 BYTES_OF_PREPARING_PROCESS = 2_000_000_000
-
-Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; 1 runs in this process, without Ray.")]
 
 
 def prepare(
@@ -22,9 +20,7 @@ def prepare(
     ] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: what cores and memory allow.", show_default=False)
-    ] = None,
+    workers: Processes = None,
 ) -> None:
     """Make a slice set of a cohort.
 
@@ -45,6 +41,7 @@ def prepare(
     from trainers.data import prepare as preparation
     from trainers.data.cohort import open_cohort
 
+    refuse_below(1, workers=workers)
     sized = [] if size is None else [f"prepare.size={size}"]
     config = section_config(
         "prepare", preparation.PrepareConfig, fidelity=fidelity, overrides=[*(overrides or ()), *sized]
@@ -81,6 +78,7 @@ def train_gan(
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.config import GANConfig
 
+    refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
     run = GANRun(config, open_slice_set(slices).path.absolute())
     with result_folder(out) as unfinished:
@@ -92,7 +90,7 @@ def synthesize(
     gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.", show_default=False)],
     slices: Slices,
     out: Out,
-    count: Annotated[int, typer.Option(min=1, help="How many synthetic slices.")],
+    count: Annotated[int, typer.Option(help="How many synthetic slices.")],
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
 ) -> None:
@@ -112,6 +110,7 @@ def synthesize(
     from trainers.data.slice_set import open_slice_set
     from trainers.gan import synthesis
 
+    refuse_below(1, count=count)
     overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]
     config = section_config("synthesis", synthesis.SynthesisConfig, fidelity=fidelity, overrides=overridden)
     opened = open_slice_set(slices)
@@ -131,7 +130,7 @@ def train_detector(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option(min=0, help="Use the first COUNT synthetic slices; default: all.", show_default=False),
+        typer.Option(help="Use the first COUNT synthetic slices; default: all.", show_default=False),
     ] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
@@ -153,6 +152,8 @@ def train_detector(
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
 
+    refuse_below(1, workers=workers)
+    refuse_below(0, count=count)
     config = section_config("detector", DetectorConfig, fidelity=fidelity, overrides=overrides or ())
     real = open_slice_set(slices)
     shards = [open_slice_set(folder) for folder in synthetic or ()]

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
+from sweep.cli.options import Processes, refuse_below
+
 
 def demo(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new cohort.", show_default=False)],
     patients: Annotated[int, typer.Option(help="Patients with lesions.")] = 20,
     normals: Annotated[int, typer.Option(help="Subjects without lesions.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one a core.", show_default=False)
-    ] = None,
+    workers: Processes = None,
 ) -> None:
     """Make the demo cohort: simulated patients on real heads.
 
@@ -35,6 +35,7 @@ def demo(
     from trainers.data.demo import DemoCohortConfig, make_demo_cohort
     from trainers.exceptions import ConfigError
 
+    refuse_below(1, workers=workers)
     try:
         config = DemoCohortConfig.model_validate({"patients": patients, "normals": normals, "seed": seed})
     except ValidationError as error:

@@ -26,6 +26,10 @@ def detect(
             help="Slice set the detector was trained on, where the detector does not say.", show_default=False
         ),
     ] = None,
+    stripped: Annotated[
+        bool | None,
+        typer.Option("--stripped/--with-skull", help="What the volume shows; default: found out.", show_default=False),
+    ] = None,
 ) -> None:
     """Find lesions in a volume.
 
@@ -54,7 +58,9 @@ def detect(
         folder = Path(name)
     config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(slices)
     with result_folder(out) as unfinished:
-        found = detection.detect(volume, folder, config, unfinished.result, confidence=confidence, model=name)
+        found = detection.detect(
+            volume, folder, config, unfinished.result, confidence=confidence, model=name, stripped=stripped
+        )
     most = found.boxes.sort_values("confidence", ascending=False).head(10)
     table = Table(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
     for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm)"):

@@ -24,6 +24,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     import os
     import sys
 
+    from sweep.mlflow_client import ENVIRONMENT
     from sweep.settings import Settings
 
     uri = Settings.from_environment().tracking_uri
@@ -35,7 +36,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     _refuse_used(port)
     typer.echo(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
     sys.stdout.flush()
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_BACKEND_STORE_URI": uri}
+    os.environ |= ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, server)
 

@@ -25,7 +25,24 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="A setting by its dotted key; may be repeated.", show_default=False
     ),
 ]
+Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 runs in this process, without Ray.")]
+Processes = Annotated[
+    int | None, typer.Option("--workers", help="Processes; default: as many as fit this machine.", show_default=False)
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or not there yet.")]
 Slices = Annotated[
     Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)
 ]
+
+
+def refuse_below(least: int, **options: int | None) -> None:
+    """Refuse options whose value is less than `least`; None means that an option was not given.
+
+    Raises:
+        ConfigError: names the first such option.
+    """
+    from trainers.exceptions import ConfigError
+
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} is {value}; allowed: {least} or more.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
 from sweep.cluster import ray_cluster
+from sweep.detect import SLICES_FILE
 from sweep.doctor import usable_cores
 from sweep.progress import StageProgress
 from sweep.runner import start_board
@@ -58,7 +60,9 @@ class DetectorRun:
 
     def __call__(self, out: Path, context: Context) -> None:
         shards = [open_slice_set(folder) for folder in self.synthetic]
-        train_detector(self.config, open_slice_set(self.slices), shards, self.count, out, context)
+        slices = open_slice_set(self.slices)
+        train_detector(self.config, slices, shards, self.count, out, context)
+        (out / SLICES_FILE).write_text(json.dumps(slices.meta.get("config", {})))
 
     @property
     def label(self) -> str:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweep.cli import main
+from tests.trainers.data.phantom import make_cohort
+from tests.trainers.disc_slices import tiny_config
+
+SIZE = 32
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Metsweep = Callable[..., Ended]
+
+
+@pytest.fixture
+def metsweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Metsweep:
+    """Runs a command in this process, in a working directory of the test's own and with nothing set up."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Ended(code, str(said.out), str(said.err))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patients and a normal subject, stripped phantoms."""
+    return make_cohort(tmp_path_factory.mktemp("phantoms") / "cohort")
+
+
+@pytest.fixture(scope="session")
+def fidelity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fidelity at which every stage takes a second or two."""
+    path = tmp_path_factory.mktemp("fidelity") / "tiny.yaml"
+    gan = {
+        "resolution": SIZE, "initial_resolution": 16, "width": 0.02, "latent_size": 8, "total_kimg": 0.08,
+        "fade_kimg": 0.02, "stable_kimg": 0.02, "checkpoint_kimg": 0.008, "batch_size": 2,
+    }  # fmt: skip
+    settings = {"prepare": {"size": SIZE}, "gan": gan, "detector": tiny_config().model_dump(mode="json")}
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="session")
+def slices(cohort: Path, fidelity: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slice set of `cohort`, by the command."""
+    out = tmp_path_factory.mktemp("prepared") / "slices"
+    assert main(["prepare", str(cohort), "--out", str(out), "--fidelity", str(fidelity), "--workers", "1"]) == 0
+    return out

@@ -1,0 +1,139 @@
+"""Help that appears at once and whose examples are true; progress on terminals and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import typer
+from rich.console import Console
+
+from sweep.cli.app import app
+from sweep.cli.console import clock, progress
+from tests.sweep.cli.conftest import Metsweep
+
+HEAVY = ("torch", "ray", "mlflow", "pandas", "rich")
+COMMAND = Path(sys.executable).with_name("metsweep")
+
+
+def leaves(command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield path, command
+        return
+    for name, subcommand in subcommands.items():
+        yield from leaves(subcommand, (*path, name))
+
+
+LEAVES = dict(leaves(typer.main.get_command(app)))
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    assert {" ".join(path) for path in LEAVES} == {
+        "cohort demo", "cohort check", "prepare", "train gan", "train detector", "synthesize", "evaluate", "detect",
+        "plan", "launch", "report", "promote", "ui", "doctor",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_example_of_the_help_is_accepted(path: tuple[str, ...]) -> None:
+    command: typer.main.TyperCommand = LEAVES[path]  # type: ignore[assignment]
+    assert command.help is not None
+    assert "Example:\n" in command.help
+    example = shlex.split(command.help.split("Example:\n")[1].splitlines()[0])
+    assert tuple(example[: len(path) + 1]) == ("metsweep", *path)
+    command.make_context(path[-1], example[len(path) + 1 :]).close()
+
+
+def test_help_appears_without_heavy_imports() -> None:
+    check = f"""
+import sys
+from sweep.cli import main
+assert main(["--help"]) == 0
+assert main(["launch", "--help"]) == 0
+print("heavy:", [name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert "launch" in done.stdout
+    assert done.stdout.endswith("heavy: []\n")
+
+
+def test_installed_command_refuses_without_traceback(tmp_path: Path) -> None:
+    done = subprocess.run([COMMAND, "cohort", "check", "nowhere"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no cohort folder nowhere.")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_ui_serves_mlflow(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([COMMAND, "ui", "--port", str(port)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert f"http://127.0.0.1:{port}" in server.stdout.readline()
+    deadline = time.time() + 120
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    assert answer.status == 200
+                    break
+            except OSError:
+                assert server.poll() is None
+                assert time.time() < deadline
+                time.sleep(0.3)
+    finally:
+        family = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        server.wait(timeout=30)
+        psutil.wait_procs(family, timeout=30)
+        server.stdout.close()
+
+
+def test_ui_names_the_server_that_has_the_runs(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://reader:secret@mlflow.example:5000")
+    ended = metsweep("ui")
+    assert ended.code == 0
+    assert "http://reader:***@mlflow.example:5000" in ended.out
+
+
+def test_progress_elsewhere_than_on_a_terminal_is_lines() -> None:
+    text = io.StringIO()
+    with progress("gan cpggan", Console(file=text, width=80)) as on_progress:
+        on_progress(10, 1200, {"gan/d_loss": 1.25})
+        on_progress(20, 1200, {"gan/d_loss": 1.125})
+        on_progress(1200, 1200, {"gan/d_loss": 1.0})
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 2, lines
+    assert "gan cpggan: 10 of 1,200" in lines[0]
+    assert "d_loss=1.25" in lines[0]
+    assert "gan cpggan: 1,200 of 1,200" in lines[1]
+
+
+def test_progress_on_a_terminal_is_a_bar_with_time_left() -> None:
+    text = io.StringIO()
+    with progress("detector", Console(file=text, width=110, force_terminal=True)) as on_progress:
+        on_progress(0, 100, {})
+        time.sleep(0.2)
+        on_progress(1, 100, {"validation/sensitivity_iou50": 0.5})
+        time.sleep(0.3)
+    shown = text.getvalue()
+    assert "1 of 100" in shown
+    assert "left" in shown
+    assert "sensitivity_iou50=0.5" in shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.9, "1:01"), (3723, "1:02:03")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

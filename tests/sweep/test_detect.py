@@ -1,0 +1,138 @@
+"""Detection on a volume: where boxes lie, in every coordinate system."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sweep.detect import CHAMPION, champion_folder, detect, slice_config, slice_config_of_set
+from sweep.plan import Plan
+from sweep.store import Store
+from tests.trainers.data.phantom import SPACING, save, stripped_brain
+from tests.trainers.disc_slices import tiny_config
+from trainers.data.slice_set import SliceSet
+from trainers.data.volume import SliceConfig
+from trainers.detector.training import train_detector
+from trainers.distributed import InProcessContext
+from trainers.exceptions import TrackingError, TrainingError
+
+CONFIG = SliceConfig(size=32)
+CONFIDENCE = 0.001
+
+
+@pytest.fixture(scope="module")
+def detector(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("detector")
+    context = InProcessContext(tmp_path_factory.mktemp("checkpoints"), lambda *_: None)
+    train_detector(tiny_config(steps=2), discs, [], 0, out, context)
+    return out
+
+
+def find(detector: Path, folder: Path, axes: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    folder.mkdir()
+    save(folder / "t1c.nii.gz", stripped_brain(), axes)
+    (folder / "out").mkdir()
+    detect(folder / "t1c.nii.gz", detector, CONFIG, folder / "out", confidence=confidence, model="tiny", stripped=True)
+    return pd.read_csv(folder / "out" / "boxes.csv")
+
+
+def corners(boxes: pd.DataFrame, lower: list[str], upper: list[str]) -> np.ndarray:
+    return np.stack([boxes[lower].to_numpy(), boxes[upper].to_numpy()], axis=1)
+
+
+def voxel_corners(boxes: pd.DataFrame) -> np.ndarray:
+    return corners(boxes, ["i0", "j0", "k0"], ["i1", "j1", "k1"])
+
+
+def world_corners(boxes: pd.DataFrame) -> np.ndarray:
+    return corners(boxes, ["mm_x0", "mm_y0", "mm_z0"], ["mm_x1", "mm_y1", "mm_z1"])
+
+
+def test_boxes_lie_at_one_place_in_every_coordinate_system(detector: Path, tmp_path: Path) -> None:
+    boxes = find(detector, tmp_path / "ras", "RAS")
+    assert len(boxes) > 0
+    assert (boxes["confidence"] >= CONFIDENCE).all()
+    affine = nibabel.load(tmp_path / "ras" / "t1c.nii.gz").affine  # type: ignore[attr-defined]
+    voxels, world = voxel_corners(boxes), world_corners(boxes)
+    # Voxel i covers i - 0.5 to i + 0.5 of the affine's continuous index.
+    assert np.allclose(world, (voxels - 0.5) @ affine[:3, :3].T + affine[:3, 3])
+    assert np.allclose(voxels[:, 1, 2] - voxels[:, 0, 2], 1)
+    assert np.array_equal(voxels[:, 0, 2], boxes["z"])
+    pixel_mm = (world[:, 1, 0] - world[:, 0, 0]) / (boxes["x1"] - boxes["x0"]).to_numpy()
+    assert np.allclose(pixel_mm, pixel_mm[0])
+    assert 2 < pixel_mm[0] < 10
+
+
+def test_same_brain_in_another_orientation_gives_the_same_millimetres(detector: Path, tmp_path: Path) -> None:
+    ras, psr = (find(detector, tmp_path / axes, axes) for axes in ("RAS", "PSR"))
+    assert np.allclose(world_corners(ras), world_corners(psr), atol=1e-3)
+    assert np.allclose(ras["confidence"], psr["confidence"], atol=1e-5)
+    here = {axes: nibabel.load(tmp_path / axes / "t1c.nii.gz").get_fdata() for axes in ("RAS", "PSR")}  # type: ignore[attr-defined]
+    extents = {axes: voxel_corners(boxes) for axes, boxes in (("RAS", ras), ("PSR", psr))}
+    assert not np.allclose(extents["RAS"], extents["PSR"])
+    for number in range(0, len(ras), max(1, len(ras) // 20)):
+        means = []
+        for axes, volume in here.items():
+            low, high = np.round(extents[axes][number]).astype(int)
+            low, high = np.maximum(low, 0), np.minimum(np.maximum(high, low + 1), volume.shape)
+            means.append(volume[tuple(map(slice, low, high))].sum())
+        assert np.isclose(means[0], means[1], rtol=1e-3, atol=1.0)
+
+
+def test_json_says_the_same_as_the_table(detector: Path, tmp_path: Path) -> None:
+    boxes = find(detector, tmp_path / "ras", "RAS")
+    told = json.loads((tmp_path / "ras" / "out" / "boxes.json").read_text())
+    assert told["model"] == "tiny"
+    assert told["volume"].endswith("t1c.nii.gz")
+    first, row = told["boxes"][0], boxes.iloc[0]
+    assert first["slice"] == row["z"]
+    assert np.allclose(first["pixels"]["lower"], row[["x0", "y0"]].to_list(), atol=1e-3)
+    assert np.allclose(first["voxels"]["upper"], row[["i1", "j1", "k1"]].to_list(), atol=1e-3)
+    assert np.allclose(first["mm"]["lower"], row[["mm_x0", "mm_y0", "mm_z0"]].to_list(), atol=1e-3)
+    overlays = sorted((tmp_path / "ras" / "out" / "overlays").iterdir())
+    assert [path.name for path in overlays] == [f"z{z:03d}.png" for z in sorted(boxes["z"].unique())]
+    assert Image.open(overlays[0]).size == (512, 512)
+    pixels = np.asarray(Image.open(overlays[0]))
+    assert ((pixels[..., 0] > 200) & (pixels[..., 2] < 60)).any()  # a yellow box
+
+
+def test_nothing_found_is_an_empty_table(detector: Path, tmp_path: Path) -> None:
+    boxes = find(detector, tmp_path / "ras", "RAS", confidence=1.0)
+    assert len(boxes) == 0
+    assert "mm_x0" in boxes.columns
+    assert json.loads((tmp_path / "ras" / "out" / "boxes.json").read_text())["boxes"] == []
+
+
+def test_spacing_of_phantoms_is_anisotropic() -> None:
+    """Else the tests above could not tell axes apart."""
+    assert SPACING[2] != SPACING[0]
+
+
+def test_detector_in_a_store_knows_its_slices(full_store: Store, plan: Plan) -> None:
+    stage = plan.trials[0].evaluate.detector
+    config = slice_config(full_store.root / "detector" / stage.key)
+    assert config.size == plan.study.prepare.size
+    assert config == SliceConfig(**{name: getattr(plan.study.prepare, name) for name in SliceConfig.model_fields})
+
+
+def test_detector_that_does_not_know_its_slices_is_refused(detector: Path, discs: SliceSet, tmp_path: Path) -> None:
+    shutil.copytree(detector, tmp_path / "detector")
+    (tmp_path / "detector" / "slices.json").unlink(missing_ok=True)
+    with pytest.raises(TrainingError, match="--slices"):
+        slice_config(tmp_path / "detector")
+    with pytest.raises(TrainingError, match=r"meta\.json does not say"):
+        slice_config_of_set(discs.path)
+
+
+def test_registry_without_the_model(tracking_uri: str) -> None:
+    with pytest.raises(TrackingError, match="no champion yet: `metsweep promote STUDY`"):
+        champion_folder(CHAMPION, tracking_uri)
+    with pytest.raises(TrackingError, match="does not hold models:/nothing/1"):
+        champion_folder("models:/nothing/1", tracking_uri)

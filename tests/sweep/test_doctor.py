@@ -1,0 +1,77 @@
+"""What the doctor finds, on this machine and on broken ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sweep.cli import main
+from sweep.doctor import LOOK, MISSING, OK, Finding, examine
+from sweep.settings import Settings
+
+PASSWORD = "a-secret"
+
+
+def findings(tmp_path: Path, store: Path | None = None, uri: str | None = None, ray: str | None = None):
+    """What is found, by what was looked at."""
+    settings = Settings(
+        store=store or tmp_path / "store", tracking_uri=uri or f"sqlite:///{tmp_path / 'mlflow.db'}", ray_address=ray
+    )
+    found = {finding.what: finding for finding in examine(settings)}
+    assert all(isinstance(finding, Finding) for finding in found.values())
+    return found
+
+
+def test_this_machine_can_run_the_demo_and_looking_changes_nothing(tmp_path: Path) -> None:
+    found = findings(tmp_path)
+    blocking = [finding for finding in found.values() if finding.state == MISSING]
+    assert not blocking
+    assert {"Python", "packages", "cores", "memory", "store", "disk of the store", "GPU", "Ray", "MLflow"} <= set(found)
+    assert found["heads of the demo cohort"].state == OK
+    assert found["weights of the skull stripping"].state == OK
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_named_with_a_way_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("something")
+    database = f"postgresql://mlflow:{PASSWORD}@127.0.0.1:1/mlflow"
+    found = findings(tmp_path, store=tmp_path / "file" / "store", uri=database, ray="127.0.0.1:1")
+    for what, mend in (("store", "METSWEEP_STORE"), ("MLflow", "MLFLOW_TRACKING_URI"), ("Ray", "RAY_ADDRESS")):
+        assert found[what].state == MISSING
+        assert mend in found[what].mend
+    assert PASSWORD not in str(found)
+
+
+def test_unreachable_tracking_server(tmp_path: Path) -> None:
+    assert findings(tmp_path, uri="http://127.0.0.1:1")["MLflow"].state == MISSING
+
+
+def test_database_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to be looked at " * 10)
+    assert findings(tmp_path)["MLflow"].state == MISSING
+
+
+def test_versions_other_than_the_tested_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "constraints.txt").write_text("# tested\nnumpy==0.0.1\nno-such-package==1.0\n")
+    versions = findings(tmp_path)["versions"]
+    assert versions.state == LOOK
+    assert "numpy" in versions.found
+    assert "0.0.1" in versions.found
+    assert "no-such-package" not in versions.found
+
+
+def test_command_tells_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["doctor"]) == 0
+    assert "The demo can run." in capsys.readouterr().out
+    assert main(["doctor", "--json", "--store", "/proc/store"]) == 1
+    table = {entry["what"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert table["store"]["state"] == MISSING
+    assert table["Python"]["state"] == OK

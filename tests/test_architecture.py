@@ -1,0 +1,91 @@
+"""The rooms of the repository: what lies where, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("trainers", "search_spaces", "sweep", "dashboards")
+"""From the lowest to the highest: each imports only what stands before it, and itself."""
+TOP_LEVEL = {
+    "search_spaces", "trainers", "sweep", "infra", "dashboards", "tests",
+    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml",
+}  # fmt: skip
+BARRED_FROM_TRAINERS = {"ray", "mlflow", "boto3", "botocore", "s3fs", "optuna", "typer"}
+WITHOUT_RAY_AND_MLFLOW = """
+import importlib, pkgutil, sys
+sys.modules["ray"] = sys.modules["mlflow"] = None
+for name in ("trainers.gan", "trainers.detector", "trainers.evaluation"):
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """Dotted names of every module that a file imports, at its top or within functions."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def roots(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(file)}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    higher = {*ROOMS[ROOMS.index(room) + 1 :], "tests", "infra"}
+    wrong = {str(file): sorted(roots(file) & higher) for file in modules(room) if roots(file) & higher}
+    assert not wrong
+
+
+def test_trainers_know_neither_the_cluster_nor_the_tracking_nor_the_object_store() -> None:
+    files = modules("trainers")
+    assert len(files) > 20
+    distributed = ROOT / "trainers" / "distributed.py"
+    for file in files:
+        allowed = {"ray"} if file == distributed else set()
+        assert not roots(file) & (BARRED_FROM_TRAINERS - allowed), file
+        assert not any(name.startswith(("pyarrow.fs", "ray.tune")) for name in imported(file)), file
+
+
+def test_import_scan_sees_imports_within_functions(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("import os\n\ndef later():\n    from ray import tune\n    import mlflow.pyfunc\n")
+    assert roots(file) == {"os", "ray", "mlflow"}
+    assert "ray.tune" in imported(file)
+
+
+def test_training_and_evaluation_import_without_ray_and_mlflow() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_RAY_AND_MLFLOW], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"trainers.gan.training", "trainers.detector.training", "trainers.evaluation.evaluate"} <= set(
+        done.stdout.split()
+    )
+
+
+def test_top_level_holds_the_rooms_and_nothing_else() -> None:
+    ignored = [line.strip().strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.strip()]
+    there = {
+        entry.name
+        for entry in ROOT.iterdir()
+        if not entry.name.startswith(".") and not any(fnmatch(entry.name, pattern) for pattern in ignored)
+    }
+    assert there == TOP_LEVEL
