@@ -31,6 +31,7 @@ VERSION = 1
 
 _MANIFEST = "cohort.json"
 _UNFINISHED = ".unfinished.json"
+_WRITING = ".writing-"
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -77,7 +78,7 @@ def _prepare(out: Path, config: DemoCohortConfig) -> bool:
             if (out / name).is_file():
                 _check_same(out / name, config, advice)
                 return name == _MANIFEST
-        foreign = sorted(path.name for path in out.iterdir())
+        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith(_WRITING))
         if foreign:
             raise CohortError(f"{out} is not empty and is no demo cohort: it holds {', '.join(foreign[:5])}. {advice}")
         check_packages()
@@ -169,7 +170,7 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:
     """Write beside `file` and rename, so that a file is there whole or not at all."""
-    temporary = file.with_name(f".writing-{file.name}")
+    temporary = file.with_name(_WRITING + file.name)
     write(temporary)
     temporary.replace(file)
 
