@@ -28,10 +28,11 @@ ci: lint types test
 clean:
 	rm -rf $(VENV)
 
-# uv installs the pinned versions in seconds where pip takes minutes; it comes from PyPI like everything else.
+# uv installs the pinned versions in seconds where pip takes minutes. Compiled at once, they load twice as fast: a sweep
+# starts dozens of processes, and where PYTHONDONTWRITEBYTECODE is set each would compile them again.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@$(BIN)/python -c "import cv2" || { echo "OpenCV lacks system libraries: apt-get install libgl1 libglib2.0-0"; exit 1; }
 	touch $@

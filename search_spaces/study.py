@@ -19,7 +19,7 @@ from trainers.config import Config
 from trainers.data.prepare import PrepareConfig
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
-from trainers.evaluation.evaluate import EvaluationConfig
+from trainers.evaluation.config import EvaluationConfig
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANConfig, GANVariant
 from trainers.gan.synthesis import SynthesisConfig

@@ -12,20 +12,22 @@ from urllib.parse import urlsplit
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
-DRIVER_CPUS = 0.01
-"""What a trial's driver function holds: a sliver, so that drivers can never starve the workers they wait for."""
-
 RAY_ENVIRONMENT = {
     # A report waits for the controller's next poll; the default of 2 s would cost more than a short stage's work.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # Workers may wait for others' stages to free their CPUs; what can never be placed is refused before launch.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+    # We show progress and log results ourselves, and Ctrl-C must end the command at once: the store keeps what is done.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+LOCAL_ENVIRONMENT = {
+    # One process less a Ray Train job: nobody preempts one's own machine.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 
@@ -44,12 +46,13 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
 
     if address is not None:
         _refuse_unreachable(address)
-    os.environ |= {key: os.environ.get(key, value) for key, value in RAY_ENVIRONMENT.items()}
+    environment = RAY_ENVIRONMENT | (LOCAL_ENVIRONMENT if address is None else {})
+    os.environ |= {key: os.environ.get(key, value) for key, value in environment.items()}
     try:
         if address is None:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            ray.init(address, log_to_driver=False, runtime_env={"env_vars": RAY_ENVIRONMENT})
+            ray.init(address, log_to_driver=False, runtime_env={"env_vars": environment})
     except (ConnectionError, RuntimeError) as error:
         raise ClusterError(f"Ray at {address or 'this machine'} did not let us in: {error}") from None
     try:

@@ -142,10 +142,17 @@ class _Job:
 
 def _run_as_task(job: _Job) -> None:
     import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     resources = job.stages[0].resources
 
-    @ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=2)
+    @ray.remote(
+        num_cpus=resources.cpus_per_worker,
+        num_gpus=resources.gpus_per_worker,
+        max_retries=2,
+        # Outside the empty placement group of the trial's driver.
+        scheduling_strategy=PlacementGroupSchedulingStrategy(placement_group=None),
+    )
     def task() -> None:
         import torch
 

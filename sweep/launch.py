@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from sweep.runner import run_trials, start_board
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.tracking import Tracker
+from trainers.exceptions import TrackingError
+
+logger = logging.getLogger(__name__)
 
 
 def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]:
@@ -36,6 +40,7 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
     store.check_writable(plan.bytes_of(missing))
     log_to(store.root / "logs")
     tracker = Tracker(settings.tracking_uri, plan, store)
+    tracker.open()
     console.print(
         f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
         f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing."
@@ -48,7 +53,6 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
             board = start_board()
             with _Observer(Display(plan, console), tracker, board):
                 failed = run_trials(plan, store, board)
-    tracker.open()
     tracker.record()
     tracker.close("FAILED" if failed else "FINISHED")
     console.print(_costs(plan, store, time.time() - began))
@@ -92,8 +96,10 @@ class _Observer:
         self._display.show(ray.get(self._board.snapshot.remote()))
 
     def _log(self) -> None:
-        self._tracker.open()
-        self._tracker.record()
+        try:
+            self._tracker.record()
+        except TrackingError as error:
+            logger.warning("MLflow is behind", extra={"error": str(error)})
 
 
 def _costs(plan: Plan, store: Store, elapsed: float) -> Table:

@@ -13,6 +13,7 @@ from search_spaces.study import Study, Variant
 from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
 from sweep.store import Store
 from trainers.data.cohort import open_cohort
+from trainers.data.prepare import check_cohort
 from trainers.gan.config import GANVariant
 
 BYTES_OF_TRAINING_RUN = 50_000_000
@@ -94,9 +95,9 @@ def make_plan(study: Study) -> Plan:
     """Plan a study on its cohort.
 
     Raises:
-        CohortError: the cohort is missing or unusable.
+        CohortError: the cohort is missing or unusable, or a split would be without patients or lesions.
     """
-    cohort = open_cohort(Path(study.cohort))
+    cohort = check_cohort(open_cohort(Path(study.cohort)), study.prepare)
     prepared = PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
     trials = [
         _trial(study, prepared, arm.variant, study.synthetic_count(count), seed)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweep.stages import Stage
-from trainers.distributed import OnProgress
+if TYPE_CHECKING:  # the board's process would import torch for nothing
+    from sweep.stages import Stage
+    from trainers.distributed import OnProgress
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sweep.cluster import DRIVER_CPUS, concurrent_trials
+from sweep.cluster import concurrent_trials
 from sweep.execution import ensure
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial
@@ -16,6 +16,10 @@ from sweep.progress import Board
 from sweep.store import Store
 
 logger = logging.getLogger(__name__)
+
+HEAD_NODE, DRIVER_SHARE = "node:__internal_head__", 0.001
+"""A trial's driver function only waits: it holds a share of a resource that no worker needs, on the node least likely
+to be taken away. With so much as a sliver of a CPU it could starve the workers that it waits for."""
 
 
 def start_board() -> Any:
@@ -41,7 +45,7 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
         return {}
     trainable = tune.with_parameters(_run_trial, trials=waiting, store=store, board=board)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": DRIVER_CPUS}),
+        tune.with_resources(trainable, {"CPU": 0, HEAD_NODE: DRIVER_SHARE}),
         param_space={"trial": tune.grid_search(list(waiting))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=concurrent_trials([plan.study.resources.gan, plan.study.resources.detector]),
@@ -59,7 +63,7 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
     for result in results:
         if result.error is not None:
             name = (result.config or {}).get("trial", "?")
-            failed[name] = str(result.error)
+            failed[name] = str(result.error).strip().splitlines()[-1]
             logger.error("trial failed", extra={"trial": name, "error": str(result.error)})
     return failed
 

@@ -11,7 +11,8 @@ from sweep.stages.detector import DetectorStage
 from sweep.stages.stage import Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
-from trainers.evaluation.evaluate import EvaluationConfig, evaluate
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import evaluate
 
 
 @dataclass(frozen=True)
