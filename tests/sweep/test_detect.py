@@ -16,7 +16,7 @@ from sweep.detect import CHAMPION, champion_folder, detect, slice_config, slice_
 from sweep.plan import Plan
 from sweep.store import Store
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
-from tests.trainers.disc_slices import tiny_config
+from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet
 from trainers.data.volume import SliceConfig
 from trainers.detector.training import train_detector
@@ -25,6 +25,11 @@ from trainers.exceptions import TrackingError, TrainingError
 
 CONFIG = SliceConfig(size=32)
 CONFIDENCE = 0.001
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
+    return make_slice_set(tmp_path_factory.mktemp("discs"), {"train": 4, "validation": 2, "test": 2})
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,8 @@ def fidelity(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fidelity at which every stage takes a second or two."""
     path = tmp_path_factory.mktemp("fidelity") / "tiny.yaml"
     gan = {
-        "resolution": SIZE, "initial_resolution": 16, "width": 0.02, "latent_size": 8, "total_kimg": 0.08,
-        "fade_kimg": 0.02, "stable_kimg": 0.02, "checkpoint_kimg": 0.008, "batch_size": 2,
+        "resolution": SIZE, "initial_resolution": 16, "width": 0.02, "latent_size": 8, "total_kimg": 0.03,
+        "fade_kimg": 0.01, "stable_kimg": 0.01, "checkpoint_kimg": 0.006, "batch_size": 2,
     }  # fmt: skip
     settings = {"prepare": {"size": SIZE}, "gan": gan, "detector": tiny_config().model_dump(mode="json")}
     path.write_text(yaml.safe_dump(settings))
@@ -68,4 +68,12 @@ def slices(cohort: Path, fidelity: Path, tmp_path_factory: pytest.TempPathFactor
     """The slice set of `cohort`, by the command."""
     out = tmp_path_factory.mktemp("prepared") / "slices"
     assert main(["prepare", str(cohort), "--out", str(out), "--fidelity", str(fidelity), "--workers", "1"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def gan(slices: Path, fidelity: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GAN trained on `slices`, by the command."""
+    out = tmp_path_factory.mktemp("trained") / "gan"
+    assert main(["train", "gan", str(slices), "--out", str(out), "--fidelity", str(fidelity)]) == 0
     return out
