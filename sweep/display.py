@@ -45,12 +45,10 @@ class Display:
 
     def _table(self, stages: Mapping[str, StageProgress]) -> Table:
         table = Table(title=self._headline(stages), title_justify="left", expand=False)
-        for column in ("stage", "state", "done", "left", "newest figures", "trials"):
+        for column in ("stage", "for", "state", "done", "left", "newest figures"):
             table.add_column(column, justify="right" if column in {"done", "left"} else "left")
         for key, stage in stages.items():
-            table.add_row(
-                stage.label, stage.state, _share(stage), _left(stage), _figures(stage), str(self._trials_of(key))
-            )
+            table.add_row(stage.label, self._for(key), stage.state, _share(stage), _left(stage), _figures(stage))
         return table
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
@@ -60,23 +58,28 @@ class Display:
             changed = self._states.get(key) != stage.state
             self._states[key] = stage.state
             if changed or (repeat and stage.state == "running"):
-                parts = [stage.label, stage.state, _share(stage), _left(stage), _figures(stage)]
-                self._console.print(f"[{_clock(now - self._began)}] " + "  ".join(filter(None, parts)), markup=False)
+                who = f"{stage.label} (for {self._for(key)})"
+                self._say(who, stage.state, _share(stage), _left(stage), _figures(stage))
         if repeat:
             self._said = now
-            self._console.print(f"[{_clock(now - self._began)}] {self._headline(stages)}", markup=False)
+            self._say(self._headline(stages))
+
+    def _say(self, *parts: str) -> None:
+        line = f"[{_clock(time.time() - self._began)}] " + "  ".join(filter(None, parts))
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
         ended = sum(_is_done(stages, trial.evaluate.key) for trial in self._plan.trials)
-        running = [trial.name for trial in self._plan.trials if self._is_running(stages, trial.evaluate.inputs_first())]
-        return f"{ended} of {len(self._plan.trials)} trials evaluated; at work for: {', '.join(running) or 'none'}"
+        return f"{ended} of {len(self._plan.trials)} trials evaluated"
 
-    @staticmethod
-    def _is_running(stages: Mapping[str, StageProgress], needed: list) -> bool:
-        return any(stage.key in stages and stages[stage.key].state == "running" for stage in needed)
-
-    def _trials_of(self, key: str) -> int:
-        return sum(any(stage.key == key for stage in trial.evaluate.inputs_first()) for trial in self._plan.trials)
+    def _for(self, key: str) -> str:
+        """Which trial a stage works for; a shared stage works for several."""
+        names = [
+            trial.name
+            for trial in self._plan.trials
+            if any(stage.key == key for stage in trial.evaluate.inputs_first())
+        ]
+        return names[0] if len(names) == 1 else f"{len(names)} trials"
 
 
 def _is_done(stages: Mapping[str, StageProgress], key: str) -> bool:

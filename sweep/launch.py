@@ -55,7 +55,9 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
                 failed = run_trials(plan, store, board)
     tracker.record()
     tracker.close("FAILED" if failed else "FINISHED")
-    console.print(_costs(plan, store, time.time() - began))
+    console.print(_costs(plan, store))
+    console.print("Start-up: from the request to the first line of the work.")
+    console.print(f"This command took {time.time() - began:.0f} s.")
     return failed
 
 
@@ -102,7 +104,7 @@ class _Observer:
             logger.warning("MLflow is behind", extra={"error": str(error)})
 
 
-def _costs(plan: Plan, store: Store, elapsed: float) -> Table:
+def _costs(plan: Plan, store: Store) -> Table:
     """Time and memory of every stage, from the manifests, and the share that starting processes took."""
     table = Table(title="What each stage took", title_justify="left")
     for column in ("stage", "work", "start-up", "peak memory"):
@@ -123,5 +125,4 @@ def _costs(plan: Plan, store: Store, elapsed: float) -> Table:
     table.add_row(
         f"all, {share:.0%} of it start-up", f"{work:.1f} s", f"{startup:.1f} s", f"{highest / 2**20:,.0f} MiB"
     )
-    table.caption = f"This command took {elapsed:.0f} s. Start-up: from the request to the first line of the work."
     return table

@@ -1,4 +1,4 @@
-"""`kill -9` of the driver at three moments of a study; the same command continues, and nothing is done or logged twice."""
+"""`kill -9` of the driver at three moments of a study: the same command continues, nothing is done or logged twice."""
 
 from __future__ import annotations
 

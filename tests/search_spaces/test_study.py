@@ -71,7 +71,7 @@ def test_bad_study_is_refused_naming_file_and_key(tmp_path: Path, change: dict, 
 
 
 def test_unknown_study_lists_what_there_is() -> None:
-    with pytest.raises(ConfigError, match="Unknown study 'tabel1'. Did you mean 'table1'"):
+    with pytest.raises(ConfigError, match=r"Unknown study 'tabel1'\. Did you mean 'table1'"):
         load_study("tabel1")
 
 

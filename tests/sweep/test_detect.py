@@ -13,12 +13,15 @@ import pytest
 from PIL import Image
 
 from sweep.detect import CHAMPION, champion_folder, detect, slice_config, slice_config_of_set
+from sweep.mlflow_client import connect
 from sweep.plan import Plan
 from sweep.store import Store
+from sweep.tracking import Tracker
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet
 from trainers.data.volume import SliceConfig
+from trainers.detector.prediction import load_detector
 from trainers.detector.training import train_detector
 from trainers.distributed import InProcessContext
 from trainers.exceptions import TrackingError, TrainingError
@@ -141,3 +144,15 @@ def test_registry_without_the_model(tracking_uri: str) -> None:
         champion_folder(CHAMPION, tracking_uri)
     with pytest.raises(TrackingError, match="does not hold models:/nothing/1"):
         champion_folder("models:/nothing/1", tracking_uri)
+
+
+def test_champion_is_fetched_from_the_registry(recorded_uri: str, plan: Plan, full_store: Store) -> None:
+    tracker = Tracker(recorded_uri, plan, full_store)
+    tracker.open()
+    model = tracker.model_of(plan.trials[0].evaluate.key)
+    client, name = connect(recorded_uri), "detector-of-this-test"
+    client.create_registered_model(name)
+    version = client.create_model_version(name, f"models:/{model.model_id}", model_id=model.model_id)
+    client.set_registered_model_alias(name, "champion", version.version)
+    folder = champion_folder(f"models:/{name}@champion", recorded_uri)
+    assert load_detector(folder).config == plan.trials[0].evaluate.detector.config

@@ -50,7 +50,7 @@ class Base(Stage):
     def resources(self) -> WorkerResources:
         return WorkerResources(cpus_per_worker=2)
 
-    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:  # noqa: ARG002
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         with self.diary.open("a") as diary:
             diary.write(f"base {self.config.value}\n")
         context.progress(1, 2, {"figure": 0.5})

@@ -41,9 +41,13 @@ def test_published_artifact_is_found_with_sizes_and_checksums(store: Store) -> N
 
 
 def test_unpublished_files_are_invisible_and_removed(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.writing("gan", "k1") as folder:
-        (folder / "half.txt").write_text("half")
-        raise RuntimeError
+    def fail() -> None:
+        with store.writing("gan", "k1") as folder:
+            (folder / "half.txt").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert store.find("gan", "k1") is None
     assert not list((store.root / "tmp").iterdir())
 

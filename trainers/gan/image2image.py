@@ -38,7 +38,7 @@ class UNetGenerator(Generator):
         )
         self.to_image = Convolution(outputs[0] + 2, 1, 3, generator, gain=1.0)
 
-    def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:  # noqa: ARG002 - does not grow
+    def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         x = torch.cat([latents, condition], dim=1)
         skips: list[Tensor] = []
         for layer in self.encoder:
@@ -60,7 +60,7 @@ class ConvolutionalDiscriminator(Discriminator):
         )
         self.score = Dense(widths[-1] * (config.resolution // 8) ** 2, 1, generator, gain=1.0)
 
-    def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:  # noqa: ARG002 - does not grow
+    def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         x = torch.cat([images, condition], dim=1)
         for layer in self.layers:
             x = activate(layer(x))

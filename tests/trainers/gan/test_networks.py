@@ -132,7 +132,7 @@ class Linear(Discriminator):
         self.weight = nn.Parameter(weight / weight.norm() * norm)
         self.on_condition = nn.Parameter(torch.ones(SIZE * SIZE))
 
-    def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:  # noqa: ARG002
+    def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         return images.flatten(1) @ self.weight + condition.flatten(1) @ self.on_condition
 
 

@@ -1,0 +1,55 @@
+"""Studies before anything has run; `tests/integration` launches them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from tests.sweep.cli.conftest import Metsweep
+
+
+def row(text: str, first: str) -> list[str]:
+    """The cells of the first table row that begins with `first`."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+        if cells[0] == first:
+            return cells
+    raise AssertionError(f"no row {first!r} in:\n{text}")
+
+
+def test_plan_shows_arms_stages_and_sharing(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("plan", "quickstart", "--cohort", cohort, "--set", "synthesis.shard_size=100")
+    assert ended.code == 0, ended.err
+    assert "5 trials" in ended.out
+    assert row(ended.out, "cpggan") == ["cpggan", "4,000", "200", "1", "0"]
+    # Five trials want five `prepare`, four GANs, and 2 + 4 shards of each of the two GANs.
+    assert row(ended.out, "prepare") == ["prepare", "5", "1", "0", "1", "no history yet"]
+    assert row(ended.out, "gan") == ["gan", "4", "2", "0", "2", "no history yet"]
+    assert row(ended.out, "synthesize")[1:5] == ["12", "8", "0", "8"]
+    assert row(ended.out, "detector")[1:5] == ["5", "5", "0", "5"]
+    assert "Sharing saves 10 stages" in ended.out
+    assert "no history yet of detector, evaluate, gan, prepare, synthesize" in ended.out
+    assert not list(Path.cwd().iterdir())
+
+
+def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("report", "quickstart", "--cohort", cohort, "--out", "report")
+    assert ended.code == 0, ended.err
+    assert "No trial is complete yet." in ended.out
+    assert "# Table 1 of quickstart" in Path("report/report.md").read_text()
+    assert len(list(csv.DictReader(Path("report/table1.csv").read_text().splitlines()))) == 5
+
+
+def test_study_that_has_not_run_is_not_promoted(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("promote", "quickstart", "--cohort", cohort)
+    assert ended.code == 2
+    assert "5 of 5 trials are not in the store" in ended.err
+    assert not list(Path.cwd().iterdir())
+
+
+def test_cohort_check_counts_by_split(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("cohort", "check", cohort)
+    assert ended.code == 0, ended.err
+    assert row(ended.out, "train") == ["train", "1", "1", "2", "1"]
+    assert row(ended.out, "validation") == ["validation", "1", "0", "1", "1"]
+    assert row(ended.out, "test") == ["test", "1", "0", "1", "1"]
