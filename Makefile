@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test test-fast lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
-	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 4 --seed 0
+	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
 	$(BIN)/metsweep launch quickstart
 	$(BIN)/metsweep report quickstart
 	$(BIN)/metsweep promote quickstart
