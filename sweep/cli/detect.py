@@ -19,7 +19,7 @@ def detect(
         str | None,
         typer.Option(help="Folder of a detector, or models:/NAME@ALIAS; default: the champion.", show_default=False),
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less confident boxes.")] = 0.1,
+    confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less confident boxes.")] = 0.2,
     slices: Annotated[
         Path | None,
         typer.Option(
