@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sweep.plan import Plan
-from sweep.progress import StageProgress
+from sweep.progress import StageProgress, clock
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -48,7 +48,9 @@ class Display:
         for column in ("stage", "for", "state", "done", "left", "newest figures"):
             table.add_column(column, justify="right" if column in {"done", "left"} else "left")
         for key, stage in stages.items():
-            table.add_row(stage.label, self._for(key), stage.state, _share(stage), _left(stage), _figures(stage))
+            table.add_row(
+                stage.label, self._for(key), stage.state, _share(stage), stage.time_left(), stage.newest_figures()
+            )
         return table
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
@@ -59,13 +61,13 @@ class Display:
             self._states[key] = stage.state
             if changed or (repeat and stage.state == "running"):
                 who = f"{stage.label} (for {self._for(key)})"
-                self._say(who, stage.state, _share(stage), _left(stage), _figures(stage))
+                self._say(who, stage.state, _share(stage), stage.time_left(), stage.newest_figures())
         if repeat:
             self._said = now
             self._say(self._headline(stages))
 
     def _say(self, *parts: str) -> None:
-        line = f"[{_clock(time.time() - self._began)}] " + "  ".join(filter(None, parts))
+        line = f"[{clock(time.time() - self._began)}] " + "  ".join(filter(None, parts))
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
@@ -88,16 +90,3 @@ def _is_done(stages: Mapping[str, StageProgress], key: str) -> bool:
 
 def _share(stage: StageProgress) -> str:
     return f"{stage.done / stage.total:.0%}" if stage.total else ""
-
-
-def _left(stage: StageProgress) -> str:
-    seconds = stage.remaining_seconds(time.time())
-    return "" if seconds is None else f"{_clock(seconds)} left"
-
-
-def _figures(stage: StageProgress) -> str:
-    return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(stage.metrics.items())[:3])
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

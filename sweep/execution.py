@@ -112,9 +112,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any) -> None:
         job = _Job(tuple(wanted), store, board, time.time())
         try:
             if any(stage.trains for stage in wanted):
-                train_on_ray(
-                    job, name=wanted[-1].key, storage=str(store.runs("train")), resources=wanted[0].resources
-                )
+                train_on_ray(job, name=wanted[-1].key, storage=str(store.runs("train")), resources=wanted[0].resources)
             else:
                 _run_as_task(job)
         except BaseException:

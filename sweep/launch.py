@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
@@ -38,18 +39,21 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
     store = Store(settings.store)
     missing = plan.missing(store)
     store.check_writable(plan.bytes_of(missing))
-    log_to(store.root / "logs")
     tracker = Tracker(settings.tracking_uri, plan, store)
-    tracker.open()
-    console.print(
-        f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
-        f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing."
-    )
     began = time.time()
     failed: dict[str, str] = {}
-    if missing:
-        needs = [stage.resources for stage in missing.values()]
-        with ray_cluster(settings.ray_address, needs):
+    with ExitStack() as stack:
+        if missing:  # Ray may refuse: nothing is written before
+            needs = [stage.resources for stage in missing.values()]
+            stack.enter_context(ray_cluster(settings.ray_address, needs))
+        tracker.open()
+        log_to(store.root / "logs")
+        console.print(
+            f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
+            f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing.",
+            soft_wrap=True,
+        )
+        if missing:
             board = start_board()
             with _Observer(Display(plan, console), tracker, board):
                 failed = run_trials(plan, store, board)

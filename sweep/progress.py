@@ -19,20 +19,23 @@ class StageProgress:
     label: str
     state: str
     """`waiting` (for resources), `running`, `done` or `failed`."""
-    began: float
-    """When the state began, unix seconds."""
     done: int = 0
     total: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
-    resumed_at: int = 0
-    """Work that was done already when this attempt first reported: a resumed run starts there."""
+    first_report: tuple[float, int] | None = None
+    """Unix seconds and work done at this attempt's first report: the pace counts from there, a resumed run's too."""
 
-    def remaining_seconds(self, now: float) -> float | None:
-        """Time left at the pace of this attempt, or None before the pace is known."""
-        progressed = self.done - self.resumed_at
-        if self.state != "running" or progressed <= 0 or not self.total:
-            return None
-        return (now - self.began) * (self.total - self.done) / progressed
+    def time_left(self) -> str:
+        """How long still at the pace of this attempt, e.g. `2:03 left`; empty before the pace is known."""
+        if self.state != "running" or self.first_report is None or self.done >= self.total:
+            return ""
+        began, done_then = self.first_report
+        progressed = self.done - done_then
+        return f"{clock((time.time() - began) * (self.total - self.done) / progressed)} left" if progressed else ""
+
+    def newest_figures(self) -> str:
+        """The first three metrics, e.g. `loss=0.31`."""
+        return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(self.metrics.items())[:3])
 
 
 class Board:
@@ -46,19 +49,24 @@ class Board:
         before = self._stages.get(key)
         if state == "waiting" and before is not None and before.state in {"running", "done"}:
             return
-        self._stages[key] = StageProgress(label, state, time.time()) if before is None else replace(
-            before, state=state, began=time.time()
-        )
+        self._stages[key] = replace(before, state=state) if before else StageProgress(label, state)
 
     def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """A running stage got further."""
         before = self._stages[key]
-        resumed_at = done if before.total == 0 and done < total else before.resumed_at
-        self._stages[key] = replace(before, done=done, total=total, metrics=dict(metrics), resumed_at=resumed_at)
+        first = before.first_report or (time.time(), done)
+        self._stages[key] = replace(before, done=done, total=total, metrics=dict(metrics), first_report=first)
 
     def snapshot(self) -> dict[str, StageProgress]:
         """All stages, in the order they first appeared."""
         return dict(self._stages)
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, e.g. `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def reporter(board: Any, stage: Stage) -> OnProgress:

@@ -175,8 +175,6 @@ def cost_points(artifact: Artifact) -> tuple[Point, ...]:
     return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
 
 
-
-
 def _shard_part(number: int, artifact: Artifact) -> Part:
     meta = json.loads((artifact.path / "meta.json").read_text())
     finished = artifact.manifest.cost.finished

@@ -37,9 +37,7 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
     from ray import tune
 
     waiting = {
-        trial.name: trial
-        for trial in plan.execution_order()
-        if store.find("evaluate", trial.evaluate.key) is None
+        trial.name: trial for trial in plan.execution_order() if store.find("evaluate", trial.evaluate.key) is None
     }
     if not waiting:
         return {}

@@ -94,16 +94,16 @@ class Store:
         Raises:
             StoreError: names the folder, the reason, and the variable to change.
         """
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root) as probe:
+            with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"metsweep")
         except OSError as error:
             raise StoreError(
                 f"The store {self.root} cannot be written: {error.strerror}. "
                 "Give its owner write permission, or set METSWEEP_STORE (--store) to another folder."
             ) from None
-        free = shutil.disk_usage(self.root).free
+        free = shutil.disk_usage(folder).free
         if free < needed_bytes:
             raise StoreError(
                 f"The store {self.root} has {free / 1e6:,.0f} MB free, but {needed_bytes / 1e6:,.0f} MB are needed. "
@@ -115,7 +115,7 @@ class Store:
         path = self.root / stage / key
         try:
             text = (path / MANIFEST).read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return Artifact(path, Manifest.model_validate_json(text))

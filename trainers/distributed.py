@@ -6,7 +6,6 @@ its checkpoints with it. Ray is imported where it is used, so loops run where it
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -151,5 +150,4 @@ def train_on_ray(
 
 def train_in_process(loop: Callable[[Context], None], *, checkpoints: Path, on_progress: OnProgress) -> None:
     """Run `loop` here as the only rank; it continues from the newest checkpoint in the folder `checkpoints`."""
-    torch.set_num_threads(os.cpu_count() or 1)
     loop(InProcessContext(checkpoints, on_progress))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sweep.progress import Board, StageProgress
+from sweep.progress import Board, StageProgress, clock
 from trainers.distributed import OnProgress
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -54,7 +54,7 @@ def _bar(label: str, console: Console) -> Iterator[Callable[[StageProgress], Non
             nonlocal task
             if task is None:
                 task = bar.add_task(label, total=stage.total, left="", figures="")
-            bar.update(task, completed=stage.done, left=_left(stage), figures=_figures(stage))
+            bar.update(task, completed=stage.done, left=stage.time_left(), figures=stage.newest_figures())
 
         yield draw
 
@@ -70,23 +70,7 @@ def _lines(label: str, console: Console) -> Iterator[Callable[[StageProgress], N
         if now - said < PLAIN_EVERY_SECONDS and stage.done < stage.total:
             return
         said = now
-        parts = (f"{label}: {stage.done:,} of {stage.total:,}", _left(stage), _figures(stage))
+        parts = (f"{label}: {stage.done:,} of {stage.total:,}", stage.time_left(), stage.newest_figures())
         console.print(f"[{clock(now - began)}] " + "  ".join(filter(None, parts)), markup=False, soft_wrap=True)
 
     yield draw
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds, e.g. `1:02:03` or `2:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _left(stage: StageProgress) -> str:
-    seconds = stage.remaining_seconds(time.time())
-    return "" if seconds is None or stage.done >= stage.total else f"{clock(seconds)} left"
-
-
-def _figures(stage: StageProgress) -> str:
-    return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(stage.metrics.items())[:3])

@@ -113,8 +113,12 @@ def check(path: Path, images: np.ndarray, slices: pd.DataFrame, boxes: pd.DataFr
         raise SliceSetError(f"{path}: a box belongs to slice {unknown.iloc[0]!r}, which is not in slices.parquet.")
     size = images.shape[1]
     bad = boxes[
-        (boxes["x0"] < 0) | (boxes["y0"] < 0) | (boxes["x1"] > size) | (boxes["y1"] > size)
-        | (boxes["x1"] <= boxes["x0"]) | (boxes["y1"] <= boxes["y0"])
+        (boxes["x0"] < 0)
+        | (boxes["y0"] < 0)
+        | (boxes["x1"] > size)
+        | (boxes["y1"] > size)
+        | (boxes["x1"] <= boxes["x0"])
+        | (boxes["y1"] <= boxes["y0"])
     ]
     if len(bad):
         row = bad.iloc[0]

@@ -47,10 +47,12 @@ class TrainingSlices:
         rng = np.random.default_rng([self._config.seed, 1, self._rank, images_shown])
         mirrored = rng.random(self.local_batch) < (0.5 if self._config.horizontal_flip else 0.0)
         size = self._slices.size
-        images = np.stack([
-            self._slices.images[row][:, ::-1] if mirror else self._slices.images[row]
-            for row, mirror in zip(rows, mirrored, strict=True)
-        ])
+        images = np.stack(
+            [
+                self._slices.images[row][:, ::-1] if mirror else self._slices.images[row]
+                for row, mirror in zip(rows, mirrored, strict=True)
+            ]
+        )
         boxes = [
             transform_boxes(self._boxes[row], size, mirror_x=bool(mirror), mirror_y=False, shift=(0.0, 0.0), zoom=1.0)
             for row, mirror in zip(rows, mirrored, strict=True)
@@ -62,8 +64,9 @@ class TrainingSlices:
         rng = np.random.default_rng([self._config.seed, 2])
         rows = rng.permutation(self._tumour)[:count]
         boxes = [self._boxes[row] for row in rows]
-        return Batch(np.stack([self._slices.images[row] for row in rows]),
-                     conditioning_images(boxes, self._slices.size)), boxes
+        return Batch(
+            np.stack([self._slices.images[row] for row in rows]), conditioning_images(boxes, self._slices.size)
+        ), boxes
 
     def _row(self, position: int) -> int:
         epoch, offset = divmod(position, len(self._order))

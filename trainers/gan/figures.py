@@ -59,8 +59,15 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     for before, after in pairwise(history):
         if before["gan/resolution"] != after["gan/resolution"]:
             axis.axvline(after["images"] / 1000, color="0.8", zorder=0)
-            axis.annotate(f"{after['gan/resolution']:.0f} px", (after["images"] / 1000, 0.97), fontsize="small",
-                          xycoords=("data", "axes fraction"), color="0.4", ha="left", va="top")
+            axis.annotate(
+                f"{after['gan/resolution']:.0f} px",
+                (after["images"] / 1000, 0.97),
+                fontsize="small",
+                xycoords=("data", "axes fraction"),
+                color="0.4",
+                ha="left",
+                va="top",
+            )
     axis.set(xlabel="thousands of images shown", ylabel="loss")
     axis.legend(frameon=False, loc="lower left")
     figure.savefig(path, dpi=110)

@@ -28,14 +28,10 @@ class UNetGenerator(Generator):
         super().__init__()
         self.latent_shape = (1, config.resolution, config.resolution)
         widths = [2, *(config.scaled(width) for width in config.unet_widths)]
-        self.encoder = nn.ModuleList(
-            DownscaleConvolution(a, b, generator) for a, b in pairwise(widths)
-        )
+        self.encoder = nn.ModuleList(DownscaleConvolution(a, b, generator) for a, b in pairwise(widths))
         outputs = [widths[1], *widths[1:-1]]
         inputs = [a + skip for a, skip in zip(outputs[1:], widths[1:-1], strict=True)] + [widths[-1]]
-        self.decoder = nn.ModuleList(
-            UpscaleConvolution(a, b, generator) for a, b in zip(inputs, outputs, strict=True)
-        )
+        self.decoder = nn.ModuleList(UpscaleConvolution(a, b, generator) for a, b in zip(inputs, outputs, strict=True))
         self.to_image = Convolution(outputs[0] + 2, 1, 3, generator, gain=1.0)
 
     def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
@@ -55,9 +51,7 @@ class ConvolutionalDiscriminator(Discriminator):
     def __init__(self, config: GANConfig, generator: torch.Generator) -> None:
         super().__init__()
         widths = [2, *(config.scaled(width) for width in config.critic_widths)]
-        self.layers = nn.ModuleList(
-            DownscaleConvolution(a, b, generator) for a, b in pairwise(widths)
-        )
+        self.layers = nn.ModuleList(DownscaleConvolution(a, b, generator) for a, b in pairwise(widths))
         self.score = Dense(widths[-1] * (config.resolution // 8) ** 2, 1, generator, gain=1.0)
 
     def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:

@@ -93,9 +93,7 @@ class CPGGANDiscriminator(Discriminator):
         widths = _widths(config)
         self.from_image = nn.ModuleList(Convolution(2, width, 1, generator) for width in widths)
         self.refine = nn.ModuleList(Convolution(width, width, 3, generator) for width in widths[1:])
-        self.downscale = nn.ModuleList(
-            DownscaleConvolution(b, a, generator) for a, b in pairwise(widths)
-        )
+        self.downscale = nn.ModuleList(DownscaleConvolution(b, a, generator) for a, b in pairwise(widths))
         self.stddev = MinibatchStddev(group)
         self.convolution = Convolution(widths[0] + 1, widths[0], 3, generator)
         self.dense = Dense(widths[0] * SMALLEST**2, widths[0], generator)

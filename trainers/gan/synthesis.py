@@ -151,10 +151,18 @@ def _write(
 ) -> None:
     indices = np.arange(first, first + len(images))
     ids = [f"synthetic-{index:06d}" for index in indices]
-    frame = pd.DataFrame({
-        "slice_id": ids, "patient_id": "synthetic", "split": "train", "scanner": "synthetic", "kind": "tumour",
-        "volume": "", "z": -1, "image_index": indices,
-    })
+    frame = pd.DataFrame(
+        {
+            "slice_id": ids,
+            "patient_id": "synthetic",
+            "split": "train",
+            "scanner": "synthetic",
+            "kind": "tumour",
+            "volume": "",
+            "z": -1,
+            "image_index": indices,
+        }
+    )
     corners = pd.DataFrame(np.concatenate(boxes), columns=["x0", "y0", "x1", "y1"])
     corners.insert(0, "slice_id", np.repeat(ids, [len(found) for found in boxes]))
     annotated = slices.indices("train", "tumour")

@@ -98,8 +98,14 @@ def _step(state: TrainingState, batch: Batch, context: Context) -> Tensor:
     with torch.no_grad():
         fake = state.generator(latents[0], condition, phase)
     critic = discriminator_loss(
-        state.discriminator, real, fake, condition, phase, mix,
-        penalty_weight=config.gradient_penalty, drift=config.drift,
+        state.discriminator,
+        real,
+        fake,
+        condition,
+        phase,
+        mix,
+        penalty_weight=config.gradient_penalty,
+        drift=config.drift,
     )
     critic.total.backward()
     average_gradients(state.discriminator, context.world_size)

@@ -21,9 +21,7 @@ CONFIG = SynthesisConfig(shard_size=10, batch_size=4, seed=7)
 @pytest.fixture(scope="module")
 def gan(slices: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("gan")
-    config = tiny(
-        initial_resolution=8, total_kimg=2.0, fade_kimg=0.1, stable_kimg=0.4, learning_rate=4e-3, ema=0.95
-    )
+    config = tiny(initial_resolution=8, total_kimg=2.0, fade_kimg=0.1, stable_kimg=0.4, learning_rate=4e-3, ema=0.95)
     train_gan(config, slices, out, Interruptible(out / "checkpoints"))
     return out
 
