@@ -149,7 +149,7 @@ def _run_as_task(job: _Job) -> None:
         num_gpus=resources.gpus_per_worker,
         max_retries=2,
         # Outside the empty placement group of the trial's driver.
-        scheduling_strategy=PlacementGroupSchedulingStrategy(placement_group=None),
+        scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # pyright: ignore[reportArgumentType]
     )
     def task() -> None:
         import torch

@@ -75,12 +75,16 @@ class Trained(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         checkpoint = context.load_checkpoint()
         if checkpoint is None:
-            context.save_checkpoint(lambda folder: (folder / "step").write_text("1") and None)
+            context.save_checkpoint(_note_one_step)
             if self.config.value < 0:
                 raise RuntimeError("lost the first time")
         with self.base.diary.open("a") as diary:
             diary.write(f"trained {self.config.value} resumed={checkpoint is not None}\n")
         (out / "value.txt").write_text((inputs["base"] / "value.txt").read_text())
+
+
+def _note_one_step(folder: Path) -> None:
+    (folder / "step").write_text("1")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_store_without_space_is_refused_with_both_figures(small_disk: Path) -> N
         Store(small_disk).check_writable(5_000_000)
 
 
-def _hold(root: Path, held: multiprocessing.synchronize.Event) -> None:
+def _hold(root: Path, held: Event) -> None:
     with Store(root).single_flight("gan", "k1"):
         held.set()
         multiprocessing.Event().wait()
