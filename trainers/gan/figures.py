@@ -16,12 +16,13 @@ BOX_COLOUR = "#ffb000"
 
 
 def contact_sheet(path: Path, rows: Mapping[str, np.ndarray], boxes: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Write a PNG with one named row of slices each, boxes drawn.
+    """Write a PNG with one named row of slices each.
 
     Args:
         path: the PNG.
         rows: name -> N x H x W uint8.
-        boxes: name -> for each of its slices n x 4 (x0, y0, x1, y1), pixels.
+        boxes: name -> for each of its slices n x 4 (x0, y0, x1, y1), pixels, drawn; rows that it does not name show
+            none, as an outline would hide a small lesion.
     """
     columns = max(len(images) for images in rows.values())
     figure = Figure(figsize=(COLUMNS_INCHES * columns + 0.4, COLUMNS_INCHES * len(rows)), layout="constrained")
@@ -31,8 +32,9 @@ def contact_sheet(path: Path, rows: Mapping[str, np.ndarray], boxes: Mapping[str
         line[0].set_ylabel(name)
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
-        for axis, image, found in zip(line, images, boxes[name], strict=False):
+        for axis, image in zip(line, images, strict=False):
             axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        for axis, found in zip(line, boxes.get(name, ()), strict=False):
             for x0, y0, x1, y1 in found:
                 corner = (x0 - 0.5, y0 - 0.5)
                 axis.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=BOX_COLOUR, linewidth=0.8))

@@ -81,7 +81,7 @@ def _run(state: TrainingState, data: TrainingSlices, examples: Batch, context: C
             sums.zero_()
             steps = 0
         if finished or _passes(SNAPSHOTS, *done):
-            state.snapshots.append(torch.from_numpy(_examples_made(state, examples)))
+            state.snapshots.append(torch.from_numpy(_examples_made(state, examples.conditions)))
         if keep:
             context.save_checkpoint(state.save)
 
@@ -161,11 +161,11 @@ def _report(state: TrainingState, losses: Tensor, context: Context) -> None:
     context.progress(min(state.images, state.config.total_images), state.config.total_images, metrics)
 
 
-def _examples_made(state: TrainingState, examples: Batch) -> np.ndarray:
-    """The averaged generator's slices for the same noise and boxes each time, N x H x W uint8 at full resolution."""
+def _examples_made(state: TrainingState, conditions: np.ndarray) -> np.ndarray:
+    """The averaged generator's slices at `conditions`, with the same noise each time; both N x H x W uint8."""
     phase = phase_at(state.config, state.images)
     device = next(state.average.parameters()).device
-    condition = resized(unit(examples.conditions, device), phase.resolution)
+    condition = resized(unit(conditions, device), phase.resolution)
     shape = state.average.latent_shape
     latents = np.stack([noise(state.config.seed, index, shape) for index in range(len(condition))])
     made = sample(state.average, condition, latents, phase)
@@ -179,9 +179,13 @@ def _write(state: TrainingState, examples: Batch, boxes: list[np.ndarray], out: 
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     made = [snapshot.numpy() for snapshot in state.snapshots]
-    figures.contact_sheet(
-        folder / "samples.png", {"real": examples.images, "synthetic": made[-1]}, {"real": boxes, "synthetic": boxes}
-    )
+    rows = {
+        "real": examples.images,
+        "condition": examples.conditions,
+        "synthetic": made[-1],
+        "unconditioned": _examples_made(state, np.zeros_like(examples.conditions)),
+    }
+    figures.contact_sheet(folder / "samples.png", rows, {"real": boxes})
     moments = {f"{(row + 1) / len(made):.0%}": images for row, images in enumerate(made)}
     figures.contact_sheet(folder / "progress.png", moments, dict.fromkeys(moments, boxes))
     figures.loss_curves(folder / "losses.png", state.history)
