@@ -91,10 +91,16 @@ class Study(Config):
             raise ValueError(
                 f"prepare.size is {self.prepare.size} but gan.resolution is {self.gan.resolution}; they must be equal"
             )
-        rows = [(arm.variant, count) for arm in self.arms for count in arm.counts]
+        for arm in self.arms:
+            lost = [count for count in arm.counts if count and not self.synthetic_count(count)]
+            if lost:
+                raise ValueError(
+                    f"arms: {arm.variant} {lost[0]} is no slice at all at count_scale {self.count_scale:g}"
+                )
+        rows = [(arm.variant, self.synthetic_count(count)) for arm in self.arms for count in arm.counts]
         twice = [f"{variant} {count}" for variant, count in dict.fromkeys(rows) if rows.count((variant, count)) > 1]
         if twice:
-            raise ValueError(f"arms: {', '.join(twice)} is there more than once")
+            raise ValueError(f"arms: {', '.join(twice)} is there more than once, at count_scale {self.count_scale:g}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} holds a seed more than once")
         for variant in self.variants:
@@ -232,7 +238,10 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise ConfigError(f"--set {text!r} is not of the form dotted.key=value, e.g. --set gan.learning_rate=1e-4.")
-    nested: Any = yaml.safe_load(value)
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML.") from None
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import platform
+import shutil
 import tempfile
 import threading
 import time
@@ -46,7 +47,8 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, reques
     """Run one stage on this rank where its inputs are in the store, and publish what rank 0 wrote."""
     board.set_state.remote(stage.key, stage.label, "running")
     inputs = {name: found(store, needed).path for name, needed in stage.inputs.items()}
-    context = Context(placement, store.runs("checkpoints") / stage.key, reporter(board, stage))
+    checkpoints = store.runs("checkpoints") / stage.key
+    context = Context(placement, checkpoints, reporter(board, stage))
     if placement.rank != 0:
         with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
             stage.run(inputs, Path(scratch), context)
@@ -63,6 +65,7 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, reques
             host=platform.node(),
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     board.set_state.remote(stage.key, stage.label, "done")
     logger.info(
         "stage done",

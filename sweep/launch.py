@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +21,7 @@ from sweep.runner import run_trials, start_board
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.tracking import Tracker
-from trainers.exceptions import TrackingError
+from trainers.exceptions import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
         if missing:  # Ray may refuse: nothing is written before
             needs = [stage.resources for stage in missing.values()]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
+        stack.enter_context(_only_driver(study, store))
         tracker.open()
         log_to(store.root / "logs")
         console.print(
@@ -63,6 +64,22 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
     console.print("Start-up: from the request to the first line of the work.")
     console.print(f"This command took {time.time() - began:.0f} s.")
     return failed
+
+
+@contextmanager
+def _only_driver(study: Study, store: Store) -> Iterator[None]:
+    """Two drivers of one study would log every run twice."""
+    lock = store.single_flight("study", study.name)
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        raise StoreError(
+            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Observer:
@@ -94,7 +111,10 @@ class _Observer:
 
     def _repeat(self, action: Callable[[], None]) -> None:
         while not self._stop.wait(self._every_seconds):
-            action()
+            try:
+                action()
+            except Exception:  # progress and tracking are no reason to stop, nor to give up watching
+                logger.exception("observer failed")
 
     def _show(self) -> None:
         import ray
@@ -102,15 +122,12 @@ class _Observer:
         self._display.show(ray.get(self._board.snapshot.remote()))
 
     def _log(self) -> None:
-        try:
-            self._tracker.record()
-        except TrackingError as error:
-            logger.warning("MLflow is behind", extra={"error": str(error)})
+        self._tracker.record()
 
 
 def _costs(plan: Plan, store: Store) -> Table:
     """Time and memory of every stage, from the manifests, and the share that starting processes took."""
-    table = Table(title="What each stage took", title_justify="left")
+    table = Table(title="What each stage took when it was made", title_justify="left")
     for column in ("stage", "work", "start-up", "peak memory"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     costs = {

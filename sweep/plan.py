@@ -16,8 +16,8 @@ from trainers.data.cohort import open_cohort
 from trainers.data.prepare import check_cohort
 from trainers.gan.config import GANVariant
 
-BYTES_OF_TRAINING_RUN = 50_000_000
-"""Model and checkpoints of a small network; a full-width one takes more."""
+GAN_BYTES, DETECTOR_BYTES = 1_000_000_000, 4_000_000_000
+"""A training run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,12 @@ class Plan:
         """What stages will write, cautiously: slices, and each training run's model and checkpoints."""
         pixels = self.study.prepare.size**2
         drawn = sum(isinstance(stage, SynthesizeStage) for stage in stages.values()) * self.study.synthesis.shard_size
-        training_runs = sum(stage.trains for stage in stages.values())
-        return drawn * pixels + training_runs * BYTES_OF_TRAINING_RUN
+        gans = sum(isinstance(stage, GANStage) for stage in stages.values())
+        detectors = sum(isinstance(stage, DetectorStage) for stage in stages.values())
+        gan_width = self.study.gan.width * max(self.study.gan.widths) / 512
+        return round(
+            drawn * pixels + gans * GAN_BYTES * gan_width**2 + detectors * DETECTOR_BYTES * self.study.detector.width**2
+        )
 
     def execution_order(self) -> list[Trial]:
         """Trials that are the first to need a GAN come first, so that no worker idles while another trains it."""

@@ -138,7 +138,8 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
 
     def save(out: Path, model: Model) -> None:
-        save_detector(detector.path, open_slice_set(prepared.path), stage.slices.config, out, model)
+        slices = open_slice_set(prepared.path)
+        save_detector(detector.path, slices, stage.slices.config, trial.evaluate.config.confidence, out, model)
 
     training = Part(
         "detector",

@@ -81,6 +81,8 @@ class Context:
         if self.rank != 0:
             return
         self._latest.parent.mkdir(parents=True, exist_ok=True)
+        for half_written in self._latest.parent.glob("fresh-*"):
+            shutil.rmtree(half_written, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="fresh-", dir=self._latest.parent))
         write(fresh)
         # Killed between the two renames, the run still has `outdated` to continue from.

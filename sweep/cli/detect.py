@@ -71,7 +71,7 @@ def detect(
         table.add_row(
             str(row["z"]),
             f"{row['confidence']:.2f}",
-            ", ".join(f"{value:.0f}" for value in voxel),
+            ", ".join(f"{value - 0.5:.0f}" for value in voxel),  # boxes run from edge to edge, indices name centres
             ", ".join(f"{value:.1f}" for value in world),
         )
     console = output()

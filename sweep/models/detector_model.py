@@ -6,6 +6,7 @@ installed and loads no pickle.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class DetectorModel(PythonModel):
         from trainers.detector.prediction import load_detector
 
         folder = Path(context.artifacts["config"]).parent
+        self._size = json.loads(Path(context.artifacts["slices"]).read_text())["size"]
         self._detector = load_detector(folder, "cuda" if torch.cuda.is_available() else "cpu")
 
     def predict(
@@ -42,8 +44,10 @@ class DetectorModel(PythonModel):
         """
         from trainers.detector.prediction import predict
 
-        if model_input.ndim != 3 or model_input.shape[1] != model_input.shape[2]:
-            raise SliceSetError(f"Slices are {model_input.shape}; allowed: N x S x S, prepared by `metsweep prepare`.")
+        if model_input.shape[1:] != (self._size, self._size):
+            raise SliceSetError(
+                f"Slices are {model_input.shape}; allowed: N x {self._size} x {self._size}, as `metsweep prepare` makes."
+            )
         return predict(self._detector, model_input, (params or {})["confidence"])
 
 

@@ -22,13 +22,16 @@ BOX = ("x0", "y0", "x1", "y1")
 CODE = Path(__file__).parent
 
 
-def save_detector(detector_dir: Path, slices: SliceSet, config: SliceConfig, out: Path, model: Model) -> None:
+def save_detector(
+    detector_dir: Path, slices: SliceSet, config: SliceConfig, confidence: float, out: Path, model: Model
+) -> None:
     """Write the detector in `detector_dir` as a pyfunc model into the new folder `out`.
 
     Args:
         detector_dir: what `train_detector` wrote.
         slices: the slice set it was trained on; its first validation slice becomes the input example.
         config: how those slices were made; kept beside the weights, so that new volumes are prepared the same way.
+        confidence: default of the model's parameter of that name: the threshold of the study's figures.
         model: MLflow's description of the model, which this completes.
     """
     from mlflow.models import ModelSignature
@@ -39,7 +42,7 @@ def save_detector(detector_dir: Path, slices: SliceSet, config: SliceConfig, out
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1))]),
         Schema([ColSpec("long", "slice"), *(ColSpec("double", name) for name in (*BOX, "confidence"))]),
-        ParamSchema([ParamSpec("confidence", "double", 0.001)]),
+        ParamSchema([ParamSpec("confidence", "double", confidence)]),
     )
     example = np.array(slices.images[slices.indices("validation")[:1]])
     with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:

@@ -12,6 +12,7 @@ from sweep.stages.stage import Stage
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import PrepareConfig, prepare
 from trainers.distributed import Context, WorkerResources
+from trainers.exceptions import CohortError
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class PrepareStage(Stage):
         return WorkerResources(cpus_per_worker=2)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        cohort = open_cohort(self.cohort)
+        if cohort.fingerprint() != self.fingerprint:
+            raise CohortError(f"The cohort {self.cohort} has changed since the study was planned; launch again.")
         prepare(
-            open_cohort(self.cohort),
+            cohort,
             self.config,
             out,
             context.progress,

@@ -37,7 +37,8 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context) 
 
     Written by rank 0 at the end: `generator.pt` (state dict of the averaged generator), `config.json`, `history.jsonl`
     (one report a line) and `figures/*.png`. The result depends on the config and the slices alone, whether or not the
-    run was interrupted (bit for bit on one CPU worker; the last digits may differ with the number of workers).
+    run was interrupted (bit for bit on one CPU worker). Workers draw noise and flips of their own:
+    another number of them gives another, equally trained GAN.
 
     Args:
         config: the GAN and its schedule.
