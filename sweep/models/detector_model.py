@@ -46,7 +46,7 @@ class DetectorModel(PythonModel):
 
         if model_input.shape[1:] != (self._size, self._size):
             raise SliceSetError(
-                f"Slices are {model_input.shape}; allowed: N x {self._size} x {self._size}, as `metsweep prepare` makes."
+                f"Got slices of {model_input.shape}; allowed: N x {self._size} x {self._size} of `metsweep prepare`."
             )
         return predict(self._detector, model_input, (params or {})["confidence"])
 

@@ -56,6 +56,11 @@ def minimal() -> dict[str, object]:
         ({"arms": [{"variant": "cpgan", "counts": [1]}]}, "arms.0.variant: .*'cpggan'.*got 'cpgan'"),
         ({"arms": [{"variant": "cpggan", "counts": [-5]}]}, "arms.0.counts.0: .*greater than or equal to 0; got -5"),
         ({"arms": [{"variant": "cpggan"}]}, "needs counts above 0"),
+        ({"arms": [{"variant": "cpggan", "counts": [5]}], "count_scale": 0.05}, "cpggan 5 is no slice at count_scale"),
+        (
+            {"arms": [{"variant": "cpggan", "counts": [4000, 4001]}], "count_scale": 0.05},
+            "cpggan 200 is there more than once",
+        ),
         ({"arms": []}, "arms: .*at least 1 item"),
         ({"seeds": [1, 1]}, "holds a seed more than once"),
         ({"prepare": {"size": 128}}, "prepare.size is 128 but gan.resolution is 256"),
@@ -75,9 +80,12 @@ def test_unknown_study_lists_what_there_is() -> None:
         load_study("tabel1")
 
 
-def test_override_without_equals_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"dotted\.key=value"):
-        load_study("table1", overrides=["gan"])
+@pytest.mark.parametrize(
+    ("override", "message"), [("gan", r"dotted\.key=value"), ("gan=[1", "the value is not valid YAML")]
+)
+def test_malformed_override_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_study("table1", overrides=[override])
 
 
 def test_study_documents_every_field() -> None:

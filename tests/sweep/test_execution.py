@@ -120,3 +120,4 @@ def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -
     diary = tmp_path / "diary.txt"
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board)
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
+    assert not list((tmp_path / "store" / "runs" / "checkpoints").glob("*/latest"))
