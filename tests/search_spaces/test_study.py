@@ -56,7 +56,10 @@ def minimal() -> dict[str, object]:
         ({"arms": [{"variant": "cpgan", "counts": [1]}]}, "arms.0.variant: .*'cpggan'.*got 'cpgan'"),
         ({"arms": [{"variant": "cpggan", "counts": [-5]}]}, "arms.0.counts.0: .*greater than or equal to 0; got -5"),
         ({"arms": [{"variant": "cpggan"}]}, "needs counts above 0"),
-        ({"arms": [{"variant": "cpggan", "counts": [5]}], "count_scale": 0.05}, "cpggan 5 is no slice at all at count_scale"),
+        (
+            {"arms": [{"variant": "cpggan", "counts": [5]}], "count_scale": 0.05},
+            "cpggan 5 is no slice at all at count_scale",
+        ),
         (
             {"arms": [{"variant": "cpggan", "counts": [4000, 4001]}], "count_scale": 0.05},
             "cpggan 200 is there more than once",

@@ -18,6 +18,9 @@ from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.prediction import load_detector, predict
 from trainers.exceptions import SliceSetError
 
+ALL = {"confidence": 0.001}
+"""What an untrained network detects is seldom more confident than the small study's threshold."""
+
 
 @pytest.fixture(scope="module")
 def load(plan: Plan, full_store: Store, recorded_uri: str) -> Callable[[str], Any]:
@@ -51,21 +54,24 @@ def test_detector_predicts_what_the_trained_network_predicts(
 ) -> None:
     images = np.array(slices.images[slices.indices("test")])
     network = load_detector(full_store.root / "detector" / plan.trials[0].evaluate.detector.key)
-    pd.testing.assert_frame_equal(detector.predict(images), predict(network, images))
+    pd.testing.assert_frame_equal(detector.predict(images, params=ALL), predict(network, images))
 
 
 def test_confidence_parameter_drops_weaker_detections(slices: SliceSet, detector: Any) -> None:
     images = np.array(slices.images[:2])
-    everything = detector.predict(images)
+    everything = detector.predict(images, params=ALL)
     threshold = float(everything["confidence"].median())
     kept = detector.predict(images, params={"confidence": threshold})
     assert 0 < len(kept) < len(everything)
+    assert detector.metadata.signature.params.params[0].default == 0.5, "the study's threshold"
     assert kept["confidence"].min() >= threshold
 
 
 def test_detector_refuses_what_is_not_a_stack_of_square_slices(detector: Any) -> None:
-    with pytest.raises(SliceSetError, match=r"\(1, 32, 16\).*N x S x S"):
+    with pytest.raises(SliceSetError, match=r"\(1, 32, 16\); allowed: N x 32 x 32"):
         detector.predict(np.zeros((1, 32, 16), np.uint8))
+    with pytest.raises(SliceSetError, match=r"\(2, 16, 16\); allowed: N x 32 x 32"):
+        detector.predict(np.zeros((2, 16, 16), np.uint8))
     with pytest.raises(MlflowException, match="uint8"):
         detector.predict(np.zeros((1, 32, 32), np.float32))
 
@@ -83,7 +89,7 @@ def test_generator_makes_a_slice_a_number_and_depends_on_boxes_and_seed(generato
 
 
 def test_generator_takes_the_detectors_boxes(slices: SliceSet, detector: Any, generator: Any) -> None:
-    found = detector.predict(np.array(slices.images[:2]))
+    found = detector.predict(np.array(slices.images[:2]), params=ALL)
     assert generator.predict(found).shape == (2, 32, 32)
 
 

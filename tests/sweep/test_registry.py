@@ -24,7 +24,7 @@ import json, sys
 import mlflow, numpy as np, pandas as pd
 
 detector = mlflow.pyfunc.load_model("models:/metsweep-detector@champion")
-found = detector.predict(np.load(sys.argv[1])[:2])
+found = detector.predict(np.load(sys.argv[1])[:2], params={"confidence": 0.001})
 generator = mlflow.pyfunc.load_model("models:/metsweep-generator@champion")
 made = generator.predict(pd.DataFrame({"slice": [0], "x0": [8.0], "y0": [8.0], "x1": [16.0], "y1": [18.0]}))
 print(json.dumps([list(found.columns), len(found), list(made.shape), str(made.dtype)]))
