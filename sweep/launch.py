@@ -58,8 +58,8 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
             board = start_board()
             with _Observer(Display(plan, console), tracker, board):
                 failed = run_trials(plan, store, board)
-    tracker.record()
-    tracker.close("FAILED" if failed else "FINISHED")
+        tracker.record()
+        tracker.close("FAILED" if failed else "FINISHED")
     console.print(_costs(plan, store))
     console.print("Start-up: from the request to the first line of the work.")
     console.print(f"This command took {time.time() - began:.0f} s.")
