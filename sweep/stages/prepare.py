@@ -20,7 +20,7 @@ class PrepareStage(Stage):
     """Skull-strips, crops, resizes and scales every volume of a cohort."""
 
     name: ClassVar[str] = "prepare"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     config: PrepareConfig
     cohort: Path

@@ -6,10 +6,12 @@ A boxes file is a CSV with the columns z, x0, y0, x1, y1: voxel indices in the v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nibabel.affines import voxel_sizes
 from nibabel.funcs import as_closest_canonical
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import SpatialImage
@@ -23,10 +25,14 @@ COLUMNS = ["z", "x0", "y0", "x1", "y1"]
 
 
 def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
-    """The boxes of one volume, sorted by z: int columns z, x0, y0, x1, y1 (canonical voxels) and `lesion`.
+    """The boxes of one volume, sorted by z: int columns z, x0, y0, x1, y1 (canonical voxels) and `lesion`, and
+    float64 `diameter_mm`.
 
     Boxes of one 3-D lesion share a `lesion` number: the 26-connected component of the mask, or boxes that touch from
     slice to slice. From a mask, a box is the tight box of an 8-connected 2-D component; `rough` widens it.
+
+    `diameter_mm` is a lesion's size, the same in all its boxes: the longest side, in millimetres, that any of them has
+    on any slice. From a mask that is the lesion's own extent; of a boxes file the sides count as drawn.
 
     Raises:
         CohortError: a file has another form than its volume asks for.
@@ -34,11 +40,12 @@ def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
     image = load_image(cohort.path(subject.volume))
     where = f"patient {subject.patient_id!r}"
     if subject.boxes is not None:
-        boxes = _from_file(cohort.path(subject.boxes), where, _canonical_shape(image))
+        boxes = _from_file(cohort.path(subject.boxes), where, _canonical(image, image.shape).astype(int).tolist())
     elif subject.mask is not None:
         boxes = _from_mask(cohort.path(subject.mask), subject, image)
     else:
         boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
+    boxes["diameter_mm"] = _diameters(boxes, _canonical(image, voxel_sizes(image.affine)))
     return boxes.sort_values(COLUMNS).reset_index(drop=True)
 
 
@@ -48,7 +55,13 @@ def rough(boxes: np.ndarray, spacing: np.ndarray, margin_mm: float, generator: n
     return boxes + grow * [-1, -1, 1, 1]
 
 
-def _from_file(path: Path, where: str, shape: tuple[int, ...]) -> pd.DataFrame:
+def _diameters(boxes: pd.DataFrame, spacing: np.ndarray) -> pd.Series:
+    """For each box the longest side of any box of its lesion, mm; `spacing` is that of canonical voxels."""
+    sides = pd.concat([(boxes["x1"] - boxes["x0"]) * spacing[0], (boxes["y1"] - boxes["y0"]) * spacing[1]], axis=1)
+    return sides.max(axis=1).groupby(boxes["lesion"]).transform("max").astype(np.float64)
+
+
+def _from_file(path: Path, where: str, shape: Sequence[int]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (ValueError, OSError) as error:
@@ -66,7 +79,7 @@ def _from_file(path: Path, where: str, shape: tuple[int, ...]) -> pd.DataFrame:
         row = int(np.flatnonzero(~fits)[0])
         raise CohortError(
             f"{path} ({where}): line {row + 2} is {table[COLUMNS].iloc[row].to_dict()}; allowed: whole numbers with "
-            f"x0 < x1 and y0 < y1 inside the canonical volume of {shape} voxels (x1 and y1 exclusive)."
+            f"x0 < x1 and y0 < y1 inside the canonical volume of {tuple(shape)} voxels (x1 and y1 exclusive)."
         )
     boxes = pd.DataFrame(numbers.astype(np.int64), columns=COLUMNS)
     painted = np.zeros(shape, dtype=bool)
@@ -108,9 +121,8 @@ def _components(mask: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _canonical_shape(image: SpatialImage) -> tuple[int, ...]:
-    axes = io_orientation(image.affine)[:, 0].astype(int)
-    shape = [0, 0, 0]
-    for length, axis in zip(image.shape, axes, strict=True):
-        shape[axis] = int(length)
-    return tuple(shape)
+def _canonical(image: SpatialImage, of_axes: Sequence[float] | np.ndarray) -> np.ndarray:
+    """What the axes of the file have (a length, a voxel size), for the canonical axes; reads no voxels."""
+    moved = np.empty(3)
+    moved[io_orientation(image.affine)[:, 0].astype(int)] = of_axes
+    return moved

@@ -39,8 +39,10 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
     """Write the slice set of `cohort` into the folder `out`, which must be empty or not there yet.
 
     `slices.parquet` has the extra column `subject_kind` (a lesion-free slice of a tumour patient is kind `normal`,
-    subject_kind `tumour`), `boxes.parquet` the extra column `lesion` (boxes of one 3-D lesion share it), and
-    `meta.json` the geometry of each volume (`SliceGeometry.from_json`).
+    subject_kind `tumour`), `boxes.parquet` the extra columns `lesion` (number of the 3-D lesion within its volume) and
+    `diameter_mm` (float64: its size, see `read_boxes`; all its boxes share both), and `meta.json` the geometry of each
+    volume (`SliceGeometry.from_json`). The size is the annotation's before the rough margin, before small boxes are
+    widened and before boxes outside the brain are left out: the lesion's, not its boxes'.
 
     Args:
         workers: processes; each needs about 1.5 GB and uses one thread. 1 works in this process with its threads.

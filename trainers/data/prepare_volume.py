@@ -16,7 +16,7 @@ from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 
 ROW_COLUMNS = [*SLICE_COLUMNS, "subject_kind"]
-LABELLED_BOX_COLUMNS = [*BOX_COLUMNS, "lesion"]
+LABELLED_BOX_COLUMNS = [*BOX_COLUMNS, "lesion", "diameter_mm"]
 
 
 class PrepareConfig(SliceConfig):
@@ -95,7 +95,7 @@ def _pixel_boxes(task: VolumeTask, config: PrepareConfig, found: VolumeSlices) -
     """The boxes of one volume in whole pixels, and how many were widened or lie outside the brain."""
     spacing = np.array(found.geometry.spacing)
     row_of = {int(z): row for row, z in enumerate(found.z)}
-    rows: list[tuple[str | int, ...]] = []
+    rows: list[tuple[str | int | float, ...]] = []
     outside = enlarged = 0
     for z, table in task.boxes.groupby("z"):
         slice_id = f"{task.stem}-z{z:03d}"
@@ -105,13 +105,13 @@ def _pixel_boxes(task: VolumeTask, config: PrepareConfig, found: VolumeSlices) -
             voxels = rough(voxels, spacing, config.rough_margin_mm, generator)
         pixels = np.clip(np.rint(found.geometry.to_pixels(voxels)).astype(np.int64), 0, config.size)
         brain = found.brain[row_of[int(str(z))]] >= 0.5
-        for box, lesion in zip(pixels, table["lesion"], strict=True):
+        for box, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
             wide = _at_least(box, config.min_box_pixels, config.size)
             if not brain[wide[1] : wide[3], wide[0] : wide[2]].any():
                 outside += 1
                 continue
             enlarged += int((wide != box).any())
-            rows.append((slice_id, *wide.tolist(), int(lesion)))
+            rows.append((slice_id, *wide.tolist(), int(lesion), float(diameter)))
     return pd.DataFrame(rows, columns=LABELLED_BOX_COLUMNS), {"boxes_widened": enlarged, "boxes_outside_brain": outside}
 
 

@@ -2,7 +2,9 @@
 
 A slice set is a folder: `images.npy` (N x H x W uint8, read as a memory map), `slices.parquet` (one row a slice),
 `boxes.parquet` (one row a box) and `meta.json`. A synthetic slice set has the same form; its boxes are the
-conditioning boxes and its slices carry `image_index`, the number that alone (with the GAN) decides a slice.
+conditioning boxes and its slices carry `image_index`, the number that alone (with the GAN) decides a slice. A set
+prepared from a cohort says more of its boxes: `lesion`, the number of the 3-D lesion within its volume, and
+`diameter_mm`, the size of that lesion (`trainers.data.prepare`).
 """
 
 from __future__ import annotations

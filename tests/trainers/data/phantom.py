@@ -42,9 +42,9 @@ def stripped_brain(seed: int = 0, lesion: bool = True) -> np.ndarray:
     return volume.astype(np.float32)
 
 
-def save(path: Path, volume: np.ndarray, axes: str = "RAS") -> None:
+def save(path: Path, volume: np.ndarray, axes: str = "RAS", spacing: tuple[float, float, float] = SPACING) -> None:
     """Write a canonical volume with the voxel axes of the file running to `axes`; the same place in the world."""
-    affine = np.diag([*SPACING, 1.0])
+    affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [-90, -105, -80]
     ornt = np.array([["RAS".find(a) if a in "RAS" else "LPI".find(a), 1 if a in "RAS" else -1] for a in axes])
     forth = np.empty((3, 2))

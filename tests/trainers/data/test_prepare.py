@@ -109,6 +109,33 @@ def test_lesions_lie_in_their_boxes(tmp_path: Path, mask: bool) -> None:
             assert (x1 - x0) * (y1 - y0) < (6 if mask else 2) * len(bright)
 
 
+@pytest.mark.parametrize("axes", ["RAS", "SAL"])
+def test_size_is_the_lesions_in_millimetres_not_its_boxes(tmp_path: Path, axes: str) -> None:
+    """Axial voxels measure 2 x 4 mm; the long lesion is longest, 6 voxels of 4 mm, on the middle one of its slices."""
+    folder = make_cohort(tmp_path / "cohort", mask=True)
+    found = np.zeros(SHAPE, dtype=np.uint8)
+    found[20:24, 30:32, 15] = 1
+    found[20:24, 30:36, 16] = 1
+    found[22, 31, 17] = 1
+    found[35:40, 30:32, 16] = 1
+    for name, volume in (("t1c", stripped_brain(lesion=False)), ("mask", found)):
+        save(folder / "P000" / f"{name}.nii.gz", volume, axes, spacing=(2.0, 4.0, 3.0))
+    boxes = _prepare(folder, PrepareConfig(size=64, min_box_pixels=12)).boxes
+    mine = boxes[boxes["slice_id"].str.startswith("P000")]
+    assert mine["diameter_mm"].dtype == np.float64
+    of_lesions = mine.groupby("lesion")["diameter_mm"].agg(["size", "min", "max"])
+    assert sorted(of_lesions.itertuples(index=False, name=None)) == [(1, 10.0, 10.0), (3, 24.0, 24.0)]
+
+
+def test_size_counts_boxes_outside_the_brain_and_sides_as_drawn(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort")
+    (folder / "P000" / "boxes.csv").write_text("z,x0,y0,x1,y1\n36,28,33,32,37\n37,20,30,40,33\n20,30,30,31,31\n")
+    found = _prepare(folder)
+    assert found.meta["volumes"]["P000/t1c.nii.gz"]["boxes_outside_brain"] == 1
+    mine = found.boxes.set_index("slice_id").filter(like="P000", axis=0)
+    assert mine["diameter_mm"].to_dict() == {"P000-z020": 3.0, "P000-z036": 60.0}
+
+
 def test_lesion_free_slices_can_be_kept(tmp_path: Path) -> None:
     folder = make_cohort(tmp_path / "cohort")
     kept = _prepare(folder, PrepareConfig(size=64, lesion_free_slices="keep")).slices
