@@ -17,7 +17,7 @@ from sweep.redaction import without_password
 from sweep.store import MANIFEST, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
-from trainers.detector.prediction import load_detector, predict
+from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import Placement
 from trainers.exceptions import TrackingError, TrainingError
 
@@ -31,6 +31,8 @@ COLUMNS = (
     "confidence",
 )  # fmt: skip
 """z: canonical slice; x, y: pixels of the prepared slice; i, j, k: voxel edges of the file; mm: world (RAS+)."""
+MODEL_COLUMNS = ("slice", *COLUMNS[1:])
+"""What the detector's MLflow model calls them; `slice` is z, or of slices without a volume their position."""
 OVERLAY_SIDE = 512
 COLOUR = "#ffd600"
 
@@ -69,15 +71,25 @@ def detect(
         CohortError: the volume cannot be used.
         TrainingError: `detector_dir` holds no detector.
     """
-    detector = load_detector(detector_dir, Placement.alone().device)
+    found = find(load_detector(detector_dir, Placement.alone().device), volume, config, confidence, stripped)
+    found.boxes.to_csv(out / "boxes.csv", index=False)
+    about = {"volume": str(volume), "model": model, "confidence": confidence, "slices": len(found.slices.images)}
+    boxes = [_nested(row) for row in _rows(found.boxes)]
+    (out / "boxes.json").write_text(json.dumps({**about, "boxes": boxes}, indent=2))
+    _draw_overlays(found.slices, found.boxes, out / "overlays")
+    return found
+
+
+def find(
+    detector: Detector, volume: Path, config: SliceConfig, confidence: float, stripped: bool | None = None
+) -> Found:
+    """What `detect` does, with an opened detector and writing nothing.
+
+    Raises:
+        CohortError: the volume cannot be used.
+    """
     slices = volume_slices(volume, config, stripped)
-    detections = predict(detector, slices.images, confidence)
-    boxes = _located(detections, slices)
-    boxes.to_csv(out / "boxes.csv", index=False)
-    about = {"volume": str(volume), "model": model, "confidence": confidence, "slices": len(slices.images)}
-    (out / "boxes.json").write_text(json.dumps({**about, "boxes": [_nested(row) for row in _rows(boxes)]}, indent=2))
-    _draw_overlays(slices, boxes, out / "overlays")
-    return Found(boxes, slices)
+    return Found(_located(predict(detector, slices.images, confidence), slices), slices)
 
 
 def slice_config(detector_dir: Path) -> SliceConfig:

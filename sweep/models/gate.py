@@ -10,6 +10,8 @@ import sys
 import numpy as np
 import pandas as pd
 
+from sweep.models.packaging import BOX
+
 
 def check(model_uri: str) -> None:
     """Load one model and predict once.
@@ -25,7 +27,10 @@ def check(model_uri: str) -> None:
         raise ValueError(f"{model_uri} has no input example to predict on.")
     output = model.predict(example)
     if isinstance(output, pd.DataFrame):
-        good = bool(np.isfinite(output.to_numpy(dtype=np.float64)).all()) and "confidence" in output.columns
+        promised = model.metadata.get_output_schema()
+        good = promised is not None and list(output.columns) == promised.input_names()
+        # Voxels and millimetres are NaN: the example holds slices, which do not tell where they lie.
+        good = good and bool(np.isfinite(output[["slice", *BOX, "confidence"]].to_numpy(dtype=np.float64)).all())
     else:
         good = output.dtype == np.uint8 and output.ndim == 3 and len(output) == int(example["slice"].max()) + 1
     if not good:

@@ -37,13 +37,17 @@ def save_detector(
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    from sweep.detect import SLICES_FILE
+    from sweep.detect import MODEL_COLUMNS, SLICES_FILE
 
+    first, *others = MODEL_COLUMNS
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1))]),
-        Schema([ColSpec("long", "slice"), *(ColSpec("double", name) for name in (*BOX, "confidence"))]),
-        ParamSchema([ParamSpec("confidence", "double", confidence)]),
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, config.size, config.size))]),
+        Schema([ColSpec("long", first), *(ColSpec("double", name) for name in others)]),
+        ParamSchema([ParamSpec("confidence", "double", confidence), ParamSpec("stripped", "boolean", None)]),
     )
+    # No schema describes "a tensor or a path", and MLflow would refuse the path. So the model checks its input itself,
+    # which this tells MLflow; parameters it still checks.
+    signature._is_signature_from_type_hint = True
     example = np.array(slices.images[slices.indices("validation")[:1]])
     with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
         made_so = Path(folder) / SLICES_FILE

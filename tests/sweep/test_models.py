@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import init
 
+from sweep.detect import detect, slice_config
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.tracking import Tracker
+from tests.trainers.data.phantom import save, stripped_brain
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.prediction import load_detector, predict
-from trainers.exceptions import SliceSetError
+from trainers.exceptions import CohortError, SliceSetError
 
 ALL = {"confidence": 0.001}
 """What an untrained network detects is seldom more confident than the small study's threshold."""
@@ -54,7 +60,55 @@ def test_detector_predicts_what_the_trained_network_predicts(
 ) -> None:
     images = np.array(slices.images[slices.indices("test")])
     network = load_detector(full_store.root / "detector" / plan.trials[0].evaluate.detector.key)
-    pd.testing.assert_frame_equal(detector.predict(images, params=ALL), predict(network, images))
+    found, expected = detector.predict(images, params=ALL), predict(network, images)
+    assert len(expected) > 0
+    pd.testing.assert_frame_equal(found[list(expected.columns)], expected)
+    assert found.drop(columns=list(expected.columns)).isna().all(axis=None), "slices alone lie nowhere in the world"
+
+
+@pytest.mark.parametrize("as_what", [str, Path])
+def test_detector_finds_in_a_volume_what_metsweep_detect_finds(
+    plan: Plan, full_store: Store, detector: Any, tmp_path: Path, as_what: Callable[[Path], Any]
+) -> None:
+    volume, folder = tmp_path / "t1c.nii.gz", full_store.root / "detector" / plan.trials[0].evaluate.detector.key
+    save(volume, stripped_brain(), "PSR")
+    expected = detect(volume, folder, slice_config(folder), tmp_path, **ALL, model="tiny", stripped=True).boxes
+    assert len(expected) > 0
+    found = detector.predict(as_what(volume), params={**ALL, "stripped": True})
+    pd.testing.assert_frame_equal(found, expected.rename(columns={"z": "slice"}))
+    assert np.isfinite(found.to_numpy()).all()
+    assert (found["mm_x1"] > found["mm_x0"]).all()
+
+
+def test_detector_finds_out_whether_the_volume_is_stripped(detector: Any, tmp_path: Path) -> None:
+    save(tmp_path / "t1c.nii.gz", stripped_brain())
+    said, found_out = (
+        detector.predict(str(tmp_path / "t1c.nii.gz"), params={**ALL, **more}) for more in ({"stripped": True}, {})
+    )
+    pd.testing.assert_frame_equal(said, found_out)
+
+
+def test_table_of_the_detector_is_its_signatures_for_both_inputs(
+    slices: SliceSet, detector: Any, tmp_path: Path
+) -> None:
+    save(tmp_path / "t1c.nii.gz", stripped_brain())
+    names = detector.metadata.signature.outputs.input_names()
+    for given in (np.array(slices.images[:2]), str(tmp_path / "t1c.nii.gz")):
+        for confidence in (0.001, 1.0):
+            table = detector.predict(given, params={"confidence": confidence, "stripped": True})
+            assert list(table.columns) == names
+            assert table.dtypes.astype(str).tolist() == ["int64"] + ["float64"] * (len(names) - 1)
+        assert len(table) == 0
+
+
+def test_detector_refuses_what_is_no_volume(detector: Any, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"nowhere\.nii\.gz: cannot be read as a volume"):
+        detector.predict(str(tmp_path / "nowhere.nii.gz"))
+    with pytest.raises(CohortError, match="cannot be read as a volume"):
+        detector.predict(tmp_path)
+    (tmp_path / "notes.txt").write_text("no volume")
+    with pytest.raises(CohortError, match=r"notes\.txt: cannot be read as a volume.*allowed: NIfTI"):
+        detector.predict(tmp_path / "notes.txt")
 
 
 def test_confidence_parameter_drops_weaker_detections(slices: SliceSet, detector: Any) -> None:
@@ -68,12 +122,38 @@ def test_confidence_parameter_drops_weaker_detections(slices: SliceSet, detector
 
 
 def test_detector_refuses_what_is_not_a_stack_of_square_slices(detector: Any) -> None:
-    with pytest.raises(SliceSetError, match=r"\(1, 32, 16\); allowed: N x 32 x 32"):
-        detector.predict(np.zeros((1, 32, 16), np.uint8))
-    with pytest.raises(SliceSetError, match=r"\(2, 16, 16\); allowed: N x 32 x 32"):
-        detector.predict(np.zeros((2, 16, 16), np.uint8))
-    with pytest.raises(MlflowException, match="uint8"):
+    for shape in ((1, 32, 16), (2, 16, 16), (32, 32), (1, 32, 32, 3)):
+        with pytest.raises(SliceSetError) as refused:
+            detector.predict(np.zeros(shape, np.uint8))
+        assert f"got uint8 of shape {shape}; allowed: slices" in str(refused.value)
+        assert "N x 32 x 32 uint8" in str(refused.value)
+    with pytest.raises(SliceSetError, match=r"got float32 of shape \(1, 32, 32\); allowed: .* the path of a NIfTI"):
         detector.predict(np.zeros((1, 32, 32), np.float32))
+    with pytest.raises(SliceSetError, match="got a DataFrame; allowed: "):
+        detector.predict(pd.DataFrame({"volume": ["t1c.nii.gz"]}))
+    with pytest.raises(SliceSetError, match="got int64"):
+        detector.predict([[[256] * 32] * 32])
+    with pytest.raises(SliceSetError, match="lists that are no array"):
+        detector.predict([[[1], [1, 2]]])
+    with pytest.raises(MlflowException, match="confidence"):
+        detector.predict(np.zeros((1, 32, 32), np.uint8), params={"confidence": "high"})
+
+
+def test_detector_takes_over_the_wire_what_it_takes_here(slices: SliceSet, detector: Any, tmp_path: Path) -> None:
+    """`mlflow models serve` hands on what JSON can hold."""
+    save(tmp_path / "t1c.nii.gz", stripped_brain())
+
+    async def ask(content: dict[str, Any]) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(init(detector)), base_url="http://here") as client:
+            return await client.post("/invocations", json=content)
+
+    for given in (np.array(slices.images[:1]), str(tmp_path / "t1c.nii.gz")):
+        params = {**ALL, "stripped": True}
+        inputs = given if isinstance(given, str) else given.tolist()
+        answer = asyncio.run(ask({"inputs": inputs, "params": params}))
+        assert answer.status_code == 200, answer.text
+        served = pd.DataFrame(answer.json()["predictions"]).astype(np.float64)
+        pd.testing.assert_frame_equal(served, detector.predict(given, params=params).astype(np.float64))
 
 
 def test_generator_makes_a_slice_a_number_and_depends_on_boxes_and_seed(generator: Any) -> None:
@@ -103,5 +183,6 @@ def test_models_carry_signature_example_and_licence(detector: Any, generator: An
     for model, inputs in ((detector, "tensor"), (generator, "x0")):
         assert inputs in str(model.metadata.signature.inputs.to_dict())
         assert model.input_example is not None
+        assert model.metadata.signature.inputs
         assert model.metadata.metadata == {"license": "AGPL-3.0-or-later"}
         assert model.metadata.flavors["python_function"]["loader_module"] == "mlflow.pyfunc.loaders.code_model"

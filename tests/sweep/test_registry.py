@@ -8,15 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
 from sweep.plan import Plan
 from sweep.registry import DETECTOR, GENERATOR, promote, ranking
 from sweep.store import Store
 from sweep.tracking import STAGE_KEY, Tracker
 from tests.sweep.small_study import small_plan
 from tests.sweep.test_report import put
+from tests.trainers.data.phantom import save, stripped_brain
 from trainers.exceptions import ConfigError, StoreError, TrackingError
 
 LOAD_BOTH = """
@@ -25,9 +28,10 @@ import mlflow, numpy as np, pandas as pd
 
 detector = mlflow.pyfunc.load_model("models:/metsweep-detector@champion")
 found = detector.predict(np.load(sys.argv[1])[:2], params={"confidence": 0.001})
+inside = detector.predict("t1c.nii.gz", params={"confidence": 0.001, "stripped": True})
 generator = mlflow.pyfunc.load_model("models:/metsweep-generator@champion")
 made = generator.predict(pd.DataFrame({"slice": [0], "x0": [8.0], "y0": [8.0], "x1": [16.0], "y1": [18.0]}))
-print(json.dumps([list(found.columns), len(found), list(made.shape), str(made.dtype)]))
+print(json.dumps([list(found.columns), len(found), list(made.shape), str(made.dtype), inside.to_dict("list")]))
 """
 
 
@@ -90,6 +94,7 @@ def test_champions_pass_the_gate_and_load_anywhere(
     assert len(client.search_model_versions(f"name = '{GENERATOR}'")) == 1
 
     images = full_store.root / "prepare" / best.evaluate.detector.slices.key / "images.npy"
+    save(tmp_path / "t1c.nii.gz", stripped_brain())
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_BOTH, str(images)],
         cwd=tmp_path,
@@ -98,7 +103,13 @@ def test_champions_pass_the_gate_and_load_anywhere(
         text=True,
     )
     assert loaded.returncode == 0, loaded.stderr
-    columns, count, shape, dtype = json.loads(loaded.stdout.splitlines()[-1])
-    assert columns == ["slice", "x0", "y0", "x1", "y1", "confidence"]
+    columns, count, shape, dtype, inside = json.loads(loaded.stdout.splitlines()[-1])
+    assert columns == list(MODEL_COLUMNS)
     assert count > 0
     assert (shape, dtype) == ([1, 32, 32], "uint8")
+    weights = champion_folder(promotion.detector.uri, recorded_uri)
+    by_command = detect(
+        tmp_path / "t1c.nii.gz", weights, slice_config(weights), tmp_path, confidence=0.001, model="m", stripped=True
+    )
+    assert len(by_command.boxes) > 0
+    pd.testing.assert_frame_equal(pd.DataFrame(inside), by_command.boxes.rename(columns={"z": "slice"}))
