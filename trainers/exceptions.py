@@ -25,6 +25,10 @@ class TrainingError(MetsweepError):
     """A training run cannot start or go on: bad input, a foreign checkpoint, non-finite losses, too little memory."""
 
 
+class ScoringError(MetsweepError):
+    """Truth or detections given to be scored are not of the form that scoring needs."""
+
+
 class StoreError(MetsweepError):
     """The artifact store cannot be read or written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers.config import Config
 
@@ -13,8 +13,24 @@ class EvaluationConfig(Config):
     """How detections are counted: `EvaluationConfig()` is the paper's Table 1."""
 
     confidence: float = Field(default=0.001, ge=0, lt=1)
-    """Detections less confident than this are dropped (0.1 %)."""
+    """Detections less confident than this are not counted (0.1 %)."""
+    froc_confidence: float = Field(default=0.001, ge=0, lt=1)
+    """Detections down to this confidence are kept for the FROC curve; at most `confidence`."""
     ious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5, 0.25), min_length=1)
     """IoU thresholds."""
+    bootstraps: int = Field(default=2000, ge=100)
+    """Resamples of the patients behind every interval."""
     batch: int = Field(default=32, ge=1)
     """Slices per forward pass."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the resamples and the shuffles of the chance level."""
+
+    @model_validator(mode="after")
+    def _keeps_what_it_counts(self) -> EvaluationConfig:
+        if self.froc_confidence > self.confidence:
+            raise ValueError(
+                f"froc_confidence is {self.froc_confidence}; allowed: at most confidence ({self.confidence})"
+            )
+        if len({round(100 * iou) for iou in self.ious}) < len(self.ious):
+            raise ValueError(f"ious: {list(self.ious)} holds a threshold more than once, in steps of 0.01")
+        return self

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from trainers.data.slice_set import SliceSet, Split
-from trainers.detector.dataset import Slices, open_slices
-from trainers.detector.prediction import load_detector, predict
+from trainers.data.slice_set import BOX_COLUMNS, SliceSet, Split
+from trainers.detector.dataset import detector_rows
+from trainers.detector.prediction import Detector, load_detector, predict
+from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.froc import froc_points
-from trainers.evaluation.matching import FREE_OF_LESION, match
-from trainers.evaluation.metrics import Figures, count_by_patient, figures
+from trainers.evaluation.outcome import (
+    LESION_COLUMNS,
+    SLICE_COLUMNS,
+    Outcome,
+    Truth,
+    match_outcomes,
+    name_of,
+    outcome_tables,
+    outcomes_of_tables,
+)
+from trainers.evaluation.summary import summarise
+from trainers.exceptions import TrainingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
 SPLITS: tuple[Split, ...] = ("validation", "test")
+TABLES = ("slices", "lesions", "detections")
 SHOWN = 12
 """Slices in the figure of detections."""
-
-
-def name_of(iou: float) -> str:
-    """Key of an IoU threshold in figures: 0.5 is `iou50`."""
-    return f"iou{round(100 * iou)}"
 
 
 def evaluate(
@@ -37,72 +47,111 @@ def evaluate(
     on_progress: OnProgress,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Count hits and false positives of a trained detector (paper section 3.2, Table 1) into the folder `out`.
+    """Measure a trained detector (paper section 3.2, Table 1, and beyond it) into the folder `out`.
 
-    Writes `metrics.json` (split -> `iou50`... -> Figures), `detections.parquet` (split, slice_id, patient_id, x0, y0,
-    x1, y1 in slice pixels, confidence), `patients.parquet` (split, iou, patient_id and counts), `figures/froc.png` and
-    `figures/detections.png`.
+    Writes `metrics.json` (split -> `iou50`... -> the figures of `summary.summarise`); `slices.parquet`,
+    `lesions.parquet` and `detections.parquet` (`read_outcomes` reads them); `coco/SPLIT.truth.json` and
+    `coco/SPLIT.detections.json` for other tools; and figures of the test split in `figures/`.
 
     Args:
         detector_dir: what `train_detector` wrote.
-        on_progress: called with splits done, splits in all, and the newest sensitivity.
+        on_progress: called with slices done, slices in all, and once known the validation split's sensitivity.
 
     Raises:
         TrainingError: `detector_dir` is no detector, or a split has no lesion.
     """
-    from trainers.evaluation.figures import froc_figure
-
     detector = load_detector(detector_dir, device)
-    opened = {split: open_slices(slices, split) for split in SPLITS}
+    rows = {split: detector_rows(slices, split) for split in SPLITS}
+    truths = {split: truth_of(slices, split, rows[split]) for split in SPLITS}
     (out / "figures").mkdir(parents=True, exist_ok=True)
+    (out / "coco").mkdir(exist_ok=True)
 
-    metrics: dict[str, dict[str, Figures]] = {}
-    tables, counted, curves = [], [], {}
-    for done, (split, part) in enumerate(opened.items(), start=1):
-        rows = slices.slices.iloc[part.rows].reset_index(drop=True)
-        found = predict(detector, part.real[part.rows], config.confidence, config.batch)
-        tables.append(_named(found, rows, split))
-        metrics[split] = {}
-        for iou in config.ious:
-            counts = count_by_patient(found, part.boxes, rows["patient_id"].tolist(), iou)
-            counted.append(counts.assign(split=split, iou=iou))
-            metrics[split][name_of(iou)] = found_figures = figures(counts)
-            hit = match(found, part.boxes, iou) != FREE_OF_LESION
-            curves[f"{split}, IoU {iou}"] = froc_points(
-                found["confidence"].to_numpy(), hit, found_figures["lesions"], found_figures["slices"]
-            )
-        _draw(part, rows, found, min(config.ious), out / "figures" / "detections.png")
+    total = sum(map(len, rows.values()))
+    known: dict[str, float] = {}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    metrics: dict[str, dict[str, Any]] = {}
+    for number, split in enumerate(SPLITS):
+        before = sum(len(rows[one]) for one in SPLITS[:number])
+        found = _detect(
+            detector, slices.images, rows[split], config, lambda n, before=before: on_progress(before + n, total, known)
+        )
+        outcomes = match_outcomes(found, truths[split], config.ious)
+        metrics[split] = summarise(outcomes, config)
         first = name_of(config.ious[0])
-        on_progress(done, len(opened), {f"{split}/sensitivity_{first}": metrics[split][first]["sensitivity"]})
+        known[f"validation/sensitivity_{first}"] = metrics["validation"][first]["sensitivity"]
+        for name, table in outcome_tables(outcomes).items():
+            tables[name].append(table.assign(split=split))
+        (out / "coco" / f"{split}.truth.json").write_text(json.dumps(truth_json(truths[split], slices.size)))
+        (out / "coco" / f"{split}.detections.json").write_text(json.dumps(detections_json(found)))
 
-    pd.concat(tables, ignore_index=True).to_parquet(out / "detections.parquet", index=False)
-    pd.concat(counted, ignore_index=True).to_parquet(out / "patients.parquet", index=False)
-    froc_figure(curves).savefig(out / "figures" / "froc.png", dpi=120)
+    for name, parts in tables.items():
+        pd.concat(parts, ignore_index=True).to_parquet(out / f"{name}.parquet", index=False)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    for name, figure in _figures(outcomes, config, slices, rows["test"]).items():
+        figure.savefig(out / "figures" / f"{name}.png", dpi=120)
+    on_progress(total, total, known)
 
 
-def _named(found: pd.DataFrame, rows: pd.DataFrame, split: str) -> pd.DataFrame:
-    where = rows.iloc[found["slice"].to_numpy()]
-    names = {"split": split, "slice_id": where["slice_id"].to_numpy(), "patient_id": where["patient_id"].to_numpy()}
-    return pd.DataFrame({**names, **{name: found[name].to_numpy() for name in found.columns if name != "slice"}})
+def read_outcomes(folder: Path, split: Split, ious: Sequence[float]) -> dict[float, Outcome]:
+    """What an evaluation found on one split, from the tables that `evaluate` wrote into `folder`."""
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet", filters=[("split", "==", split)]) for name in TABLES}
+    return outcomes_of_tables(tables, ious)
 
 
-def _draw(part: Slices, rows: pd.DataFrame, found: pd.DataFrame, iou: float, path: Path) -> None:
-    """Draw detections on slices spread evenly over those with lesions; the last split evaluated stays."""
-    from trainers.evaluation.figures import detections_figure
+def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
+    """Some slices of a slice set with their boxes.
 
-    with_lesions = np.array([i for i, lesions in enumerate(part.boxes) if len(lesions)])
-    shown = with_lesions[np.unique(np.linspace(0, len(with_lesions) - 1, SHOWN).round().astype(int))]
-    hit = match(found, part.boxes, iou) != FREE_OF_LESION
-    detections = []
-    for i in shown:
-        here = (found["slice"] == i).to_numpy()
-        boxes = found.loc[here, ["x0", "y0", "x1", "y1"]].to_numpy()
-        detections.append((boxes, found.loc[here, "confidence"].to_numpy(), hit[here]))
-    figure = detections_figure(
-        part.real[part.rows[shown]],
-        [part.boxes[i] for i in shown],
-        detections,
-        [f"{rows['slice_id'][i]}" for i in shown],
+    Raises:
+        TrainingError: there is no box on them.
+    """
+    table = slices.slices.iloc[rows].reset_index(drop=True)
+    position = pd.Series(np.arange(len(table)), index=table["slice_id"])
+    boxes = slices.boxes[slices.boxes["slice_id"].isin(table["slice_id"])]
+    if boxes.empty:
+        raise TrainingError(
+            f"{slices.path}: no lesion in the {split} split ({len(rows)} slices of tumour patients), so sensitivity is "
+            "not defined; needed: at least one. Add patients to the cohort or change its split."
+        )
+    lesions = boxes.reindex(columns=[*BOX_COLUMNS, "lesion", "diameter_mm"])
+    lesions = lesions.assign(slice=position[boxes["slice_id"]].to_numpy()).sort_values("slice", kind="stable")
+    return Truth(
+        table[list(SLICE_COLUMNS)].reset_index(drop=True), lesions[list(LESION_COLUMNS)].reset_index(drop=True)
     )
-    figure.savefig(path, dpi=130)
+
+
+def _detect(
+    detector: Detector,
+    images: np.ndarray,
+    rows: np.ndarray,
+    config: EvaluationConfig,
+    on_slices: Callable[[int], None],
+) -> pd.DataFrame:
+    parts = []
+    for start in range(0, len(rows), config.batch):
+        found = predict(detector, images[rows[start : start + config.batch]], config.froc_confidence, config.batch)
+        parts.append(found.assign(slice=found["slice"] + start))
+        on_slices(min(start + config.batch, len(rows)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _figures(
+    outcomes: Mapping[float, Outcome], config: EvaluationConfig, slices: SliceSet, rows: np.ndarray
+) -> dict[str, Figure]:
+    """Figures of the test split: all of them at the loosest IoU threshold, the FROC curve at every one."""
+    from trainers.evaluation import figures
+
+    loosest = outcomes[min(outcomes)].at(config.confidence)
+    drawn = {
+        "froc": figures.froc_figure({f"IoU {iou:g}": [outcome] for iou, outcome in outcomes.items()}, config),
+        "detections": figures.detections_figure(slices.images, rows, loosest, _spread(loosest.truth)),
+        "confidence": figures.confidence_figure(loosest),
+        "calibration": figures.calibration_figure(loosest),
+        "missed_by_diameter": figures.missed_figure({"": [loosest]}),
+    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _spread(truth: Truth) -> np.ndarray:
+    """Positions of slices spread evenly over those with lesions."""
+    with_lesions = np.unique(truth.lesions["slice"].to_numpy())
+    return with_lesions[np.unique(np.linspace(0, len(with_lesions) - 1, SHOWN).round().astype(int))]

@@ -1,64 +1,190 @@
-"""Figures of an evaluation."""
+"""Figures of evaluations: one detector's, or several arms' beside each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-TRUTH, HIT, MISS = "#00c853", "#ffd600", "#ff1744"
+from trainers.evaluation.bootstrap import bootstrap_weights, froc_band, patient_curve
+from trainers.evaluation.calibration import calibration, calibration_error
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.metrics import DIAMETERS, diameter_class
+from trainers.evaluation.outcome import BOX, Outcome
+from trainers.evaluation.summary import CURVE_POINTS
+
+TRUTH, HIT, MISS, GAINED = "#00c853", "#ffd600", "#ff1744", "#ff00e5"
+MOST_FPS = 8.0
+"""Right end of FROC axes, false positives per slice."""
 
 
-def froc_figure(curves: Mapping[str, pd.DataFrame], most_fps: float = 8.0) -> Figure:
-    """FROC curves by label, each as `froc_points` gives it; false positives per slice up to `most_fps`."""
-    figure = Figure(figsize=(5.5, 4.2), layout="constrained")
+def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig) -> Figure:
+    """FROC curves with their intervals over patients.
+
+    Args:
+        arms: label -> outcomes to average, one a seed, all on the same slices.
+        config: number and seed of the resamples; its confidence is marked on each curve.
+    """
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
-    for label, curve in curves.items():
-        axes.step(curve["fps_per_slice"], curve["sensitivity"], where="post", label=label)
-    axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, most_fps), ylim=(0, 1))
+    grid = np.linspace(0, MOST_FPS, 401)
+    for label, outcomes in arms.items():
+        curves = [patient_curve(outcome, CURVE_POINTS) for outcome in outcomes]
+        weights = bootstrap_weights(len(outcomes[0].truth.patients), config.bootstraps, config.seed)
+        band = froc_band(curves, grid, weights)
+        end = np.mean([curve.false_positives[:, -1].sum() / curve.slices.sum() for curve in curves])
+        band = band[band["fps_per_slice"] <= max(end, grid[1])]
+        (line,) = axes.step(band["fps_per_slice"], band["sensitivity"], where="post", label=label)
+        axes.fill_between(
+            band["fps_per_slice"], band["low"], band["high"], step="post", alpha=0.15, color=line.get_color(), lw=0
+        )
+        shown = [outcome.at(config.confidence) for outcome in outcomes]
+        fps = np.mean([(~one.hit).sum() / len(one.truth.slices) for one in shown])
+        axes.plot(fps, np.mean([np.isfinite(one.found_at).mean() for one in shown]), "o", color=line.get_color(), ms=4)
+    axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
+    patients = len(outcomes[0].truth.patients)
+    axes.set_title(
+        f"bands: 95 % intervals over {patients} patients; dots: confidence {config.confidence:g}", fontsize=8
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
 
 
-def detections_figure(
-    images: np.ndarray,
-    truth: Sequence[np.ndarray],
-    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    titles: Sequence[str],
-) -> Figure:
+def detections_figure(images: np.ndarray, rows: np.ndarray, outcome: Outcome, shown: np.ndarray) -> Figure:
     """Pairs of a slice with its lesions and the same slice with its detections.
 
     Args:
-        images: n x S x S uint8.
-        truth: lesions of each slice, m x 4 pixels.
-        detections: of each slice: boxes k x 4, confidences k, hits k (bool).
-        titles: one a slice.
+        images: N x S x S uint8; `rows` names those of the outcome's slices.
+        shown: positions of slices in the outcome.
     """
     pairs_in_row = 3
-    rows = -(-len(images) // pairs_in_row)
-    figure = Figure(figsize=(4 * pairs_in_row, 2.3 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, 2 * pairs_in_row, squeeze=False)
+    lines = -(-len(shown) // pairs_in_row)
+    figure = Figure(figsize=(4 * pairs_in_row, 2.3 * lines + 0.5), layout="constrained")
+    grid = figure.subplots(lines, 2 * pairs_in_row, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for i, image in enumerate(images):
+    for i, position in enumerate(shown):
         left, right = grid[i // pairs_in_row, 2 * (i % pairs_in_row) :][:2]
         for axes in (left, right):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        left.set_title(titles[i], fontsize=7)
-        for box in truth[i]:
+            _show_slice(axes, images[rows[position]])
+        left.set_title(outcome.truth.slices["slice_id"].iloc[position], fontsize=7)
+        for box in outcome.truth.boxes[position]:
             _outline(left, box, TRUTH)
-        for box, confidence, hit in zip(*detections[i], strict=True):
-            _outline(right, box, HIT if hit else MISS)
-            right.text(box[0], box[1] - 1, f"{confidence:.2f}", color=HIT if hit else MISS, fontsize=5)
+        _draw_detections(right, outcome, position)
     figure.suptitle("truth (green) beside detections: hits yellow, false positives red", fontsize=9)
     return figure
 
 
+def gained_figure(
+    images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outcome], gained: np.ndarray, shown: np.ndarray
+) -> Figure:
+    """Slices in rows, the truth and every arm's detections in columns (paper figure 5).
+
+    Args:
+        images: N x S x S uint8; `rows` names those of the outcomes' slices.
+        arms: label -> outcome, all of one truth; the first is the real-only arm.
+        gained: rows of the lesions found only with synthetic slices, marked V.
+        shown: positions of slices.
+    """
+    figure = Figure(figsize=(1.9 * (1 + len(arms)), 1.9 * len(shown) + 0.6), layout="constrained")
+    grid = figure.subplots(len(shown), 1 + len(arms), squeeze=False)
+    truth = next(iter(arms.values())).truth
+    where, corners = truth.lesions["slice"].to_numpy(), truth.lesions[list(BOX)].to_numpy(dtype=np.float64)
+    for line, position in zip(grid, shown, strict=True):
+        for axes, (label, outcome) in zip(line, [("truth", None), *arms.items()], strict=True):
+            _show_slice(axes, images[rows[position]])
+            axes.axis("off")
+            if line is grid[0]:
+                axes.set_title(label, fontsize=8)
+            if outcome is None:
+                for box in truth.boxes[position]:
+                    _outline(axes, box, TRUTH)
+                for row in gained[where[gained] == position]:
+                    axes.text(corners[row, 2], corners[row, 1], "V", color=GAINED, fontsize=9, weight="bold")
+            else:
+                _draw_detections(axes, outcome, position)
+    figure.suptitle("V: missed by the real-only arm, found with synthetic slices", fontsize=9)
+    return figure
+
+
+def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
+    """Lesions by diameter, found and missed, one group of bars an arm (mean over its seeds).
+
+    Returns:
+        None if no diameter is known.
+    """
+    truth = next(iter(arms.values()))[0].truth
+    classes = diameter_class(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
+    if (classes == "unknown").all():
+        return None
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    names = [name for name in (*DIAMETERS, "unknown") if (classes == name).any()]
+    width = 0.8 / len(arms)
+    for i, (label, outcomes) in enumerate(arms.items()):
+        missed = [
+            np.mean([(~np.isfinite(one.found_at) & (classes == name)).sum() for one in outcomes]) for name in names
+        ]
+        at = np.arange(len(names)) - 0.4 + (i + 0.5) * width
+        axes.bar(at, missed, 0.9 * width, label=label or "missed")
+    totals = [(classes == name).sum() for name in names]
+    axes.bar(np.arange(len(names)), totals, 0.86, fill=False, ec="grey", ls=":", label="all lesions")
+    axes.set_xticks(range(len(names)), [f"{name} mm" if name in DIAMETERS else name for name in names])
+    axes.set(xlabel="diameter of the lesion", ylabel="boxes missed")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def confidence_figure(outcome: Outcome) -> Figure:
+    """Histograms of the confidence of hits and of false positives."""
+    figure = Figure(figsize=(5.5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    confidence = outcome.detections["confidence"].to_numpy()
+    for kept, label, colour in ((outcome.hit, "hits", HIT), (~outcome.hit, "false positives", MISS)):
+        axes.hist(confidence[kept], bins=40, range=(0, 1), alpha=0.6, label=f"{label} ({kept.sum()})", color=colour)
+    axes.set(xlabel="confidence", ylabel="detections", xlim=(0, 1), yscale="log")
+    axes.set_ylim(bottom=0.5)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def calibration_figure(outcome: Outcome) -> Figure | None:
+    """Share of detections that hit, against their confidence; None where confidence is no probability."""
+    table = calibration(outcome)
+    if table is None:
+        return None
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", ls=":")
+    axes.plot(table["confidence"], table["precision"], "o-")
+    for row in table.itertuples():
+        axes.annotate(str(row.detections), (row.confidence, row.precision), fontsize=7, xytext=(3, 3),
+                      textcoords="offset points")  # fmt: skip
+    axes.set(xlabel="confidence", ylabel="share that hits a lesion", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title(f"expected calibration error {calibration_error(table):.3f}; numbers: detections", fontsize=8)
+    return figure
+
+
+def _show_slice(axes: Axes, image: np.ndarray) -> None:
+    """A slice as it is, without smoothing."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _draw_detections(axes: Axes, outcome: Outcome, position: int) -> None:
+    """The detections of one slice: hits yellow, false positives red, with their confidence."""
+    here = (outcome.detections["slice"] == position).to_numpy()
+    boxes = outcome.detections.loc[here, list(BOX)].to_numpy(dtype=np.float64)
+    for box, confidence, hit in zip(boxes, outcome.detections.loc[here, "confidence"], outcome.hit[here], strict=True):
+        colour = HIT if hit else MISS
+        _outline(axes, box, colour)
+        axes.text(box[0], box[1] - 1, f"{confidence:.2f}", color=colour, fontsize=5)
+
+
 def _outline(axes: Axes, box: np.ndarray, colour: str) -> None:
+    """The edge of a box, x0, y0, x1, y1 in pixels."""
     corner = (float(box[0]) - 0.5, float(box[1]) - 0.5)
     axes.add_patch(Rectangle(corner, float(box[2] - box[0]), float(box[3] - box[1]), fill=False, ec=colour, lw=1))

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+
+from trainers.evaluation.outcome import Outcome
+
+FPS_PER_SLICE = (1.0, 2.0, 4.0, 8.0)
+"""False positives per slice at which sensitivity is told."""
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Where a curve is read."""
+
+    sensitivity: float
+    fps_per_slice: float
+    """At most what was asked for."""
+    confidence: float
+    """Threshold of this point; infinite = no detection."""
+    ends_before: bool
+    """Whether the curve ends before the false positives asked for: its last point stands."""
+
+
+def froc(outcome: Outcome) -> pd.DataFrame:
+    """The curve of an outcome, as `froc_points` gives it."""
+    confidence = outcome.detections["confidence"].to_numpy()
+    return froc_points(confidence, outcome.hit, len(outcome.truth.lesions), len(outcome.truth.slices))
 
 
 def froc_points(confidence: np.ndarray, hit: np.ndarray, lesions: int, slices: int) -> pd.DataFrame:
@@ -37,3 +63,15 @@ def froc_points(confidence: np.ndarray, hit: np.ndarray, lesions: int, slices: i
             "fps_per_slice": np.concatenate([[0.0], (last_of_equal + 1 - hits) / slices]),
         }
     )
+
+
+def operating_point(curve: pd.DataFrame, fps_per_slice: float) -> Operating:
+    """The lowest confidence threshold that makes no more than `fps_per_slice` false positives per slice.
+
+    A threshold that anyone can set: nothing is interpolated between two points of the curve.
+    """
+    rates = curve["fps_per_slice"].to_numpy()
+    last = int(np.searchsorted(rates, fps_per_slice, side="right")) - 1
+    point = curve.iloc[last]
+    ends_before = last == len(rates) - 1 and rates[last] < fps_per_slice
+    return Operating(float(point["sensitivity"]), float(rates[last]), float(point["confidence"]), bool(ends_before))

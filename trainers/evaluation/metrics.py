@@ -1,16 +1,17 @@
-"""Sensitivity and false positives, counted by patient so that intervals can be drawn over patients later."""
+"""Sensitivity and false positives: of a split, by patient, by scanner and by lesion diameter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
-from trainers.evaluation.matching import FREE_OF_LESION, match
+from trainers.evaluation.outcome import Outcome
 
 COUNTS = ("true_positives", "false_positives", "lesions", "slices")
+DIAMETERS = {"<5": (0.0, 5.0), "5-10": (5.0, 10.0), "10-20": (10.0, 20.0), ">=20": (20.0, np.inf)}
+"""Classes of lesion diameter in mm; the upper bound is exclusive."""
 
 
 class Figures(TypedDict):
@@ -24,30 +25,21 @@ class Figures(TypedDict):
     slices: int
 
 
-def count_by_patient(
-    detections: pd.DataFrame, truth: Sequence[np.ndarray], patients: Sequence[str], iou: float
-) -> pd.DataFrame:
-    """Counts of every patient at one IoU threshold.
-
-    Args:
-        detections: columns DETECTION_COLUMNS, those below the confidence threshold already dropped.
-        truth: lesions of every slice, n x 4 pixels; slices without lesions or detections belong in it too.
-        patients: the patient of every slice.
-        iou: threshold, inclusive.
+def counts_by(outcome: Outcome, column: str = "patient_id") -> pd.DataFrame:
+    """Counts of every patient (or of every value of another column of the slices).
 
     Returns:
-        One row a patient in order of `patient_id`: `patient_id` and COUNTS (int64).
+        Index: the values in order; columns COUNTS (int64). Slices without lesions or detections count.
     """
-    hit = match(detections, truth, iou) != FREE_OF_LESION
-    where = detections["slice"].to_numpy(dtype=np.int64)
+    slices = len(outcome.truth.slices)
+    where = outcome.detections["slice"].to_numpy(dtype=np.int64)
     counts = {
-        "true_positives": np.bincount(where[hit], minlength=len(truth)),
-        "false_positives": np.bincount(where[~hit], minlength=len(truth)),
-        "lesions": np.array([len(lesions) for lesions in truth], dtype=np.int64),
-        "slices": np.ones(len(truth), dtype=np.int64),
+        "true_positives": np.bincount(where[outcome.hit], minlength=slices),
+        "false_positives": np.bincount(where[~outcome.hit], minlength=slices),
+        "lesions": np.bincount(outcome.truth.lesions["slice"], minlength=slices),
+        "slices": np.ones(slices, dtype=np.int64),
     }
-    table = pd.DataFrame({"patient_id": list(patients), **counts})
-    return table.groupby("patient_id", as_index=False)[list(COUNTS)].sum()
+    return pd.DataFrame(counts).groupby(outcome.truth.slices[column].to_numpy(dtype=str)).sum()
 
 
 def figures(counts: pd.DataFrame) -> Figures:
@@ -67,3 +59,29 @@ def figures(counts: pd.DataFrame) -> Figures:
         lesions=total["lesions"],
         slices=total["slices"],
     )
+
+
+def diameter_class(diameter_mm: np.ndarray) -> np.ndarray:
+    """The key of DIAMETERS that each diameter belongs to, `unknown` for NaN; str."""
+    found = np.full(len(diameter_mm), "unknown", dtype=object)
+    for name, (low, high) in DIAMETERS.items():
+        found[(diameter_mm >= low) & (diameter_mm < high)] = name
+    return found
+
+
+def sensitivity_by_diameter(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """Of each diameter class that has lesions: `sensitivity`, `true_positives` and `lesions` (boxes on slices).
+
+    False positives have no lesion and so no diameter. Empty if no diameter is known.
+    """
+    classes = diameter_class(outcome.truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
+    found = np.isfinite(outcome.found_at)
+    return {
+        name: {
+            "sensitivity": float(found[classes == name].mean()),
+            "true_positives": int(found[classes == name].sum()),
+            "lesions": int((classes == name).sum()),
+        }
+        for name in (*DIAMETERS, "unknown")
+        if (classes == name).any() and (classes != "unknown").any()
+    }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet
 from trainers.detector.model import build_model
 from trainers.detector.prediction import MAX_DETECTIONS, load_detector, predict
-from trainers.evaluation.evaluate import EvaluationConfig, evaluate
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import evaluate, read_outcomes
 from trainers.exceptions import TrainingError
 
 
@@ -53,26 +55,53 @@ def test_a_folder_without_detector_is_refused(tmp_path: Path) -> None:
         load_detector(tmp_path)
 
 
-def test_evaluation_writes_figures_detections_and_counts(untrained: Path, discs: SliceSet, tmp_path: Path) -> None:
+def test_evaluation_writes_figures_and_tables_that_agree(untrained: Path, discs: SliceSet, tmp_path: Path) -> None:
     heard = []
-    evaluate(untrained, discs, EvaluationConfig(), tmp_path, lambda *report: heard.append(report))
+    config = EvaluationConfig(froc_confidence=0.1, confidence=0.5, bootstraps=100, batch=4)
+    evaluate(untrained, discs, config, tmp_path, lambda *report: heard.append(report))
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    patients = pd.read_parquet(tmp_path / "patients.parquet")
-    detections = pd.read_parquet(tmp_path / "detections.parquet")
     for split in ("validation", "test"):
         assert set(metrics[split]) == {"iou50", "iou25"}
         assert metrics[split]["iou50"]["lesions"] == 8
         assert metrics[split]["iou50"]["slices"] == 9
-        for name, iou in (("iou50", 0.5), ("iou25", 0.25)):
-            mine = patients[(patients["split"] == split) & (patients["iou"] == iou)]
+        for name, outcome in zip(("iou50", "iou25"), read_outcomes(tmp_path, split, config.ious).values(), strict=True):
             found = metrics[split][name]
-            assert mine["false_positives"].sum() == found["false_positives"]
-            assert found["true_positives"] + found["false_positives"] == (detections["split"] == split).sum()
+            shown = outcome.at(config.confidence)
+            assert 0 < len(shown.detections) < len(outcome.detections)
+            assert found["false_positives"] == (~shown.hit).sum()
+            assert found["true_positives"] + found["false_positives"] == len(shown.detections)
+            assert found["sensitivity"] == np.isfinite(shown.found_at).mean()
+    detections = pd.read_parquet(tmp_path / "detections.parquet")
     assert set(detections["slice_id"]) <= set(discs.slices["slice_id"])
-    assert [report[:2] for report in heard] == [(1, 2), (2, 2)]
-    for name in ("froc.png", "detections.png"):
-        assert (tmp_path / "figures" / name).stat().st_size > 1000
+    assert detections["confidence"].min() >= 0.1
+    assert [report[:2] for report in heard[:3]] == [(4, 18), (8, 18), (9, 18)]
+    assert heard[-1][:2] == (18, 18)
+    assert {name for *_, told in heard for name in told} == {"validation/sensitivity_iou50"}, (
+        "no test figure on the way"
+    )
+    written = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert written == {"froc.png", "detections.png", "confidence.png", "calibration.png"}
+    assert min(path.stat().st_size for path in (tmp_path / "figures").iterdir()) > 1000
+
+
+def test_all_figures_of_a_prepared_set(untrained: Path, tmp_path: Path) -> None:
+    """With lesion numbers and diameters, as `metsweep prepare` gives them."""
+    slices = make_slice_set(tmp_path / "slices", {"train": 1, "validation": 4, "test": 4})
+    boxes = slices.boxes.assign(lesion=1, diameter_mm=7.0)
+    evaluate(
+        untrained, replace(slices, boxes=boxes), EvaluationConfig(confidence=0.1), tmp_path / "out", lambda *_: None
+    )
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["test"]["iou25"]
+    assert found["by_diameter"]["5-10"]["lesions"] == 4
+    assert found["by_scanner"]["scanner"]["slices"] == 5
+    assert found["lesion_level"]["lesions"] == 1
+    assert list(found["at_fps_per_slice"]) == ["1", "2", "4", "8"]
+    assert found["chance"]["shuffles"] > 0
+    assert sum(one["detections"] for one in found["calibration"]["bins"]) == (
+        found["true_positives"] + found["false_positives"]
+    )
+    assert (tmp_path / "out" / "figures" / "missed_by_diameter.png").stat().st_size > 1000
 
 
 def test_a_split_without_lesions_is_refused_before_anything_is_written(untrained: Path, tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
+from trainers.evaluation.comparison import compare, holm, seeds_needed
+
+
+def study(
+    draw: np.random.Generator, gain: float, *, seeds: int = 4, patients: int = 36, lesions: int = 40
+) -> np.ndarray:
+    """Differences of two simulated arms: patients differ in difficulty and gain, seeds in skill."""
+    ease = draw.normal(0.5, 0.1, patients)
+    taste = draw.normal(0, 0.05, patients)  # how much more the arm suits a patient
+    rows = []
+    for _ in range(seeds):
+        base = draw.binomial(lesions, np.clip(ease + draw.normal(0, 0.03), 0, 1))
+        arm = draw.binomial(lesions, np.clip(ease + taste + gain + draw.normal(0, 0.03), 0, 1))
+        weights = leave_one_out_weights(patients)
+        rows.append(ratios(weights, arm - base, np.full(patients, lesions)))
+    return np.array(rows)
+
+
+def test_without_a_difference_five_in_a_hundred_studies_seem_to_show_one() -> None:
+    draw = np.random.default_rng(0)
+    found = [compare(study(draw, 0.0)) for _ in range(400)]
+    assert 0.015 <= np.mean([one.p < 0.05 for one in found]) <= 0.075
+    assert 0.925 <= np.mean([one.interval.low <= 0 <= one.interval.high for one in found]) <= 0.985
+
+
+def test_forgetting_that_seeds_differ_would_find_too_much() -> None:
+    """The same studies, each judged by its first seed alone: that answers a narrower question."""
+    draw = np.random.default_rng(0)
+    found = [compare(study(draw, 0.0)[:1]).p < 0.05 for _ in range(400)]
+    assert np.mean(found) > 0.15
+
+
+def test_a_gain_is_found_and_its_interval_covers_it() -> None:
+    draw = np.random.default_rng(1)
+    found = [compare(study(draw, 0.1)) for _ in range(200)]
+    assert np.mean([one.p < 0.05 for one in found]) > 0.8
+    assert 0.9 <= np.mean([one.interval.low <= 0.1 <= one.interval.high for one in found]) <= 0.99
+
+
+def test_p_and_interval_agree() -> None:
+    draw = np.random.default_rng(2)
+    for _ in range(50):
+        one = compare(study(draw, 0.04))
+        assert (one.p < 0.05) == (not one.interval.low <= 0 <= one.interval.high)
+
+
+def test_minimum_detectable_difference_is_detected_with_the_promised_power() -> None:
+    draw = np.random.default_rng(3)
+    typical = float(np.median([compare(study(draw, 0.0)).minimum_detectable for _ in range(50)]))
+    power = np.mean([compare(study(draw, typical)).p < 0.05 for _ in range(200)])
+    assert 0.65 <= power <= 0.93
+
+
+def test_seeds_needed_show_the_gain_and_one_less_would_not() -> None:
+    draw = np.random.default_rng(4)
+    pilot = compare(study(draw, 0.0, seeds=3, patients=200))
+    needed = seeds_needed(pilot, 0.04)
+    assert needed is not None
+    assert 2 <= needed <= 40
+    assert seeds_needed(pilot, 0.5) == 2
+    assert seeds_needed(pilot, 0.005) is None, "the patients' share alone is larger"
+    more, fewer = seeds_needed(pilot, 0.03), seeds_needed(pilot, 0.06)
+    assert more is not None
+    assert fewer is not None
+    assert more >= needed >= fewer
+
+
+def test_identical_arms_differ_by_nothing() -> None:
+    same = compare(np.zeros((3, 11)))
+    assert (same.difference, same.p, same.interval) == (0, 1, (0, 0))
+
+
+def test_one_seed_is_compared_over_patients_and_one_patient_not_at_all() -> None:
+    draw = np.random.default_rng(5)
+    differences = study(draw, 0.1, seeds=1)
+    one = compare(differences)
+    jackknife = 35 / 36 * ((differences[0, 1:] - differences[0, 1:].mean()) ** 2).sum()
+    assert one.patient_variance == pytest.approx(jackknife)
+    assert math.isnan(one.seed_variance)
+    assert seeds_needed(one, 0.1) is None
+    alone = compare(np.array([[0.2, np.nan]]))
+    assert alone.difference == 0.2
+    assert math.isnan(alone.p)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    adjusted = holm([0.02, float("nan"), 0.01])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+    assert adjusted[2] == pytest.approx(0.02)
+    assert holm([]) == []

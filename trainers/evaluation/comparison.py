@@ -1,0 +1,116 @@
+"""Is one arm better than another? Paired over the same patients and seeds, both drawn at random.
+
+The analysis is Obuchowski and Rockette's for studies with several readers and cases (Commun. Stat. Simul. Comput. 24,
+1995), as Hillis gives it for two treatments (Stat. Med. 26, 2007). A training seed takes the reader's place: detectors
+trained from other seeds would have found other lesions, other patients would have had others. Covariances over patients
+come from the jackknife.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from trainers.evaluation.bootstrap import LEVEL, Interval
+
+MOST_SEEDS = 1000
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference between two arms, mean over seeds."""
+
+    difference: float
+    interval: Interval
+    """Of coverage LEVEL; NaN with a single patient."""
+    p: float
+    """Two-sided, against no difference; NaN with a single patient."""
+    seeds: int
+    patients: int
+    seed_variance: float
+    """Variance of the difference from seed to seed on the same patients; NaN with a single seed."""
+    patient_variance: float
+    """Variance of the difference that all seeds share, because they meet the same patients."""
+
+    @property
+    def minimum_detectable(self) -> float:
+        """The smallest true difference that a study of this size shows (p < 5 %) with a probability of POWER."""
+        share = 0.0 if math.isnan(self.seed_variance) else self.seed_variance / self.seeds
+        return _detectable(share, self.seeds, self.patient_variance, self.patients)
+
+
+def compare(differences: np.ndarray) -> Comparison:
+    """Test whether a difference is zero.
+
+    Args:
+        differences: S x (1 + P): for each seed the difference on all patients, then without each patient in turn
+            (`bootstrap.leave_one_out_weights`).
+
+    With a single seed, how seeds differ is not known: the comparison then holds for these two trained detectors alone.
+    Degrees of freedom join the seeds' S - 1 and the patients' P - 1 by Satterthwaite's rule; Hillis takes the patients'
+    as infinite, which a test split of few patients does not allow.
+    """
+    seeds, patients = differences.shape[0], differences.shape[1] - 1
+    by_seed = differences[:, 0]
+    mean = float(by_seed.mean())
+    if patients < 2:
+        unknown = float("nan")
+        return Comparison(mean, Interval(unknown, unknown), unknown, seeds, patients, unknown, unknown)
+    centred = differences[:, 1:] - differences[:, 1:].mean(axis=1, keepdims=True)
+    covariance = (patients - 1) / patients * centred @ centred.T
+    if seeds == 1:
+        seed_variance, shared = float("nan"), float(covariance[0, 0])
+        error, freedom = math.sqrt(shared), patients - 1.0
+    else:
+        seed_variance = float(by_seed.var(ddof=1))
+        shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
+        error = math.sqrt(seed_variance / seeds + shared)
+        freedom = _freedom(seed_variance / seeds, seeds, shared, patients)
+    if error == 0:
+        return Comparison(mean, Interval(mean, mean), float(mean == 0), seeds, patients, seed_variance, shared)
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
+    return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Scand. J. Stat. 6, 1979) of p values tested together; NaN stays NaN."""
+    adjusted = [float("nan")] * len(p_values)
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def seeds_needed(comparison: Comparison, gain: float) -> int | None:
+    """How many seeds an arm would need to show a true `gain` (p < 5 %) with a probability of POWER.
+
+    Returns:
+        None if it is not known (one seed, one patient) or if more seeds cannot help: the patients' share is too large.
+    """
+    if math.isnan(comparison.seed_variance):
+        return None
+    for seeds in range(2, MOST_SEEDS + 1):
+        share = comparison.seed_variance / seeds
+        if _detectable(share, seeds, comparison.patient_variance, comparison.patients) <= gain:
+            return seeds
+    return None
+
+
+def _freedom(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
+    spread = seed_share**2 / (seeds - 1) + patient_share**2 / (patients - 1)
+    return (seed_share + patient_share) ** 2 / spread if spread else math.inf
+
+
+def _detectable(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
+    """Difference that t tests of this variance and freedom find with probability POWER (shifted-t approximation)."""
+    freedom = patients - 1.0 if seeds == 1 else _freedom(seed_share, seeds, patient_share, patients)
+    quantiles = stats.t.ppf(0.5 + LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)
+    return float(quantiles * math.sqrt(seed_share + patient_share))

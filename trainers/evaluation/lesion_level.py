@@ -1,0 +1,108 @@
+"""Lesions and detections across slices: what a reader who scrolls through the volume would count."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from trainers.evaluation.matching import overlaps
+from trainers.evaluation.metrics import DIAMETERS, diameter_class
+from trainers.evaluation.outcome import BOX, Outcome, Truth
+
+LINK_IOU = 0.1
+"""Boxes on neighbouring slices of a volume that overlap by at least this much are one object."""
+
+
+class LesionFigures(TypedDict):
+    """Sensitivity over 3-D lesions and false positives over volumes."""
+
+    sensitivity: float
+    fps_per_volume: float
+    true_positives: int
+    false_positives: int
+    lesions: int
+    volumes: int
+    by_diameter: dict[str, dict[str, float]]
+    """Diameter class -> `sensitivity`, `true_positives`, `lesions`; empty if no diameter is known."""
+
+
+def lesion_figures(outcome: Outcome) -> LesionFigures | None:
+    """Count across slices.
+
+    A lesion is found if a detection hits it on any of its slices. Detections are linked from slice to slice; a chain in
+    which none hits is one false positive.
+
+    Returns:
+        None if the slices do not tell their volume and z.
+    """
+    truth = outcome.truth
+    if truth.slices[["volume", "z"]].isna().any(axis=None):
+        return None
+    lesion = lesions_3d(truth)
+    found = pd.Series(np.isfinite(outcome.found_at)).groupby(lesion).any().to_numpy()
+    chain = link_boxes(outcome.detections, truth.slices)
+    hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
+    volumes = truth.slices["volume"].nunique()
+    diameters = pd.Series(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64)).groupby(lesion).max().to_numpy()
+    classes = diameter_class(diameters)
+    return LesionFigures(
+        sensitivity=float(found.mean()),
+        fps_per_volume=float((~hit).sum() / volumes),
+        true_positives=int(found.sum()),
+        false_positives=int((~hit).sum()),
+        lesions=len(found),
+        volumes=int(volumes),
+        by_diameter={
+            name: {
+                "sensitivity": float(found[classes == name].mean()),
+                "true_positives": int(found[classes == name].sum()),
+                "lesions": int((classes == name).sum()),
+            }
+            for name in DIAMETERS
+            if (classes == name).any()
+        },
+    )
+
+
+def lesions_3d(truth: Truth) -> np.ndarray:
+    """Number of the 3-D lesion of each row of `truth.lesions`, from 0; int64.
+
+    As annotated, or where that is not told by linking boxes from slice to slice.
+    """
+    volume = truth.slices["volume"].to_numpy()[truth.lesions["slice"].to_numpy(dtype=np.int64)]
+    if truth.lesions["lesion"].isna().any():
+        return link_boxes(truth.lesions, truth.slices)
+    named = pd.DataFrame({"volume": volume, "lesion": truth.lesions["lesion"].to_numpy()})
+    return named.groupby(["volume", "lesion"], sort=False).ngroup().to_numpy(dtype=np.int64)
+
+
+def link_boxes(boxes: pd.DataFrame, slices: pd.DataFrame) -> np.ndarray:
+    """Join boxes that overlap by LINK_IOU on slices z and z + 1 of one volume.
+
+    Args:
+        boxes: columns `slice` (a position in `slices`) and BOX.
+        slices: columns `volume` and `z`.
+
+    Returns:
+        Number of the object that each box belongs to, from 0; int64.
+    """
+    where = boxes["slice"].to_numpy(dtype=np.int64)
+    corners = boxes[list(BOX)].to_numpy(dtype=np.float64)
+    rows_of = pd.Series(np.arange(len(where))).groupby(where).indices
+    place = {(volume, int(z)): i for i, (volume, z) in enumerate(zip(slices["volume"], slices["z"], strict=True))}
+    firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for (volume, z), below in place.items():
+        above = place.get((volume, z + 1))
+        if above is None or below not in rows_of or above not in rows_of:
+            continue
+        mine, others = rows_of[below], rows_of[above]
+        first, second = np.nonzero(overlaps(corners[mine][:, None], corners[others][None]) >= LINK_IOU)
+        firsts.append(mine[first])
+        seconds.append(others[second])
+    pairs = (np.concatenate(firsts), np.concatenate(seconds))
+    graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(where), len(where)))
+    return connected_components(graph, directed=False)[1].astype(np.int64)

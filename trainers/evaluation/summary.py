@@ -1,0 +1,85 @@
+"""Every figure of one detector on one truth, as plain numbers: the same for a trial and for anyone's boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainers.evaluation.bootstrap import FEW_PATIENTS, LEVEL, bootstrap_weights, interval, patient_curve, ratios
+from trainers.evaluation.calibration import calibration, calibration_error
+from trainers.evaluation.chance import chance
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
+from trainers.evaluation.lesion_level import lesion_figures
+from trainers.evaluation.metrics import counts_by, figures, sensitivity_by_diameter
+from trainers.evaluation.outcome import Outcome, name_of
+
+CURVE_POINTS = 256
+"""Thresholds of a resampled FROC curve."""
+
+
+def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, dict[str, Any]]:
+    """All figures by IoU threshold (`iou50`...), JSON-able.
+
+    `sensitivity`, `fps_per_slice` and their counts are those of `metrics.Figures`, at `config.confidence`; beside them
+    `intervals` over patients, `at_fps_per_slice` (the FROC curve at 1, 2, 4 and 8), `by_diameter`, `by_scanner`,
+    `lesion_level`, `chance` and `calibration`. What the truth does not allow is None or empty.
+
+    Raises:
+        ValueError: no lesion.
+    """
+    return {name_of(iou): _figures(outcome, config) for iou, outcome in outcomes.items()}
+
+
+def few_patients(patients: int) -> str | None:
+    """What to say beside intervals over so many patients, or None."""
+    if patients >= FEW_PATIENTS:
+        return None
+    return f"Intervals over {patients} patient{'s' * (patients > 1)} are too narrow; they need {FEW_PATIENTS} or more."
+
+
+def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
+    shown = outcome.at(config.confidence)
+    counts = counts_by(shown)
+    weights = bootstrap_weights(len(counts), config.bootstraps, config.seed)
+    scanners = counts_by(shown, "scanner") if outcome.truth.slices["scanner"].notna().all() else counts.iloc[:0]
+    bins = calibration(shown)
+    return {
+        **figures(counts),
+        "patients": len(counts),
+        "intervals": {
+            "level": LEVEL,
+            "sensitivity": _bounds(ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())),
+            "fps_per_slice": _bounds(
+                ratios(weights, counts["false_positives"].to_numpy(), counts["slices"].to_numpy())
+            ),
+        },
+        "at_fps_per_slice": _at_fps(outcome, weights),
+        "by_diameter": sensitivity_by_diameter(shown),
+        "by_scanner": {str(name): figures(scanners.loc[[name]]) for name in scanners.index[scanners["lesions"] > 0]},
+        "lesion_level": lesion_figures(shown),
+        "chance": chance(shown, config.seed),
+        "calibration": None if bins is None else {"error": calibration_error(bins), "bins": bins.to_dict("records")},
+    }
+
+
+def _at_fps(outcome: Outcome, weights: np.ndarray) -> dict[str, dict[str, Any]]:
+    curve = froc(outcome)
+    resampled = patient_curve(outcome, CURVE_POINTS).sensitivity_at(np.array(FPS_PER_SLICE), weights)
+    points = {fps: operating_point(curve, fps) for fps in FPS_PER_SLICE}
+    return {
+        f"{fps:g}": {
+            "sensitivity": point.sensitivity,
+            "interval": _bounds(column),
+            "confidence": None if np.isinf(point.confidence) else point.confidence,
+            "fps_per_slice": point.fps_per_slice,
+            "ends_before": point.ends_before,
+        }
+        for (fps, point), column in zip(points.items(), resampled.T, strict=True)
+    }
+
+
+def _bounds(values: np.ndarray) -> list[float]:
+    return list(interval(values))
