@@ -68,7 +68,9 @@ def boxes_by_slice(table: pd.DataFrame, size: int) -> list[np.ndarray]:
     numbers = table["slice"].to_numpy()
     boxes = table[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float64)
     inside = np.clip(boxes, 0, size)
-    good = (numbers >= 0) & (inside[:, 0] < inside[:, 2]) & (inside[:, 1] < inside[:, 3])
+    good = (
+        (numbers >= 0) & np.isfinite(boxes).all(axis=1) & (inside[:, 0] < inside[:, 2]) & (inside[:, 1] < inside[:, 3])
+    )
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise SliceSetError(

@@ -86,6 +86,8 @@ def test_detector_finds_out_whether_the_volume_is_stripped(detector: Any, tmp_pa
         detector.predict(str(tmp_path / "t1c.nii.gz"), params={**ALL, **more}) for more in ({"stripped": True}, {})
     )
     pd.testing.assert_frame_equal(said, found_out)
+    with_skull = detector.predict(str(tmp_path / "t1c.nii.gz"), params={**ALL, "stripped": False})
+    assert not with_skull.equals(said), "deepbet's mask is another than the non-zero part"
 
 
 def test_table_of_the_detector_is_its_signatures_for_both_inputs(
@@ -173,7 +175,10 @@ def test_generator_takes_the_detectors_boxes(slices: SliceSet, detector: Any, ge
     assert generator.predict(found).shape == (2, 32, 32)
 
 
-@pytest.mark.parametrize("row", [(-1, 0, 0, 4, 4), (0, 8, 0, 8, 4), (0, 40, 40, 50, 50), (0, float("nan"), 0, 4, 4)])
+@pytest.mark.parametrize(
+    "row",
+    [(-1, 0, 0, 4, 4), (0, 8, 0, 8, 4), (0, 40, 40, 50, 50), (0, float("nan"), 0, 4, 4), (0, 0, 0, float("inf"), 4)],
+)
 def test_generator_refuses_boxes_without_area(generator: Any, row: tuple[int, float, float, float, float]) -> None:
     with pytest.raises(SliceSetError, match=r"Row 1 .*within 0 to 32"):
         generator.predict(boxes((0, 1, 1, 4, 4), row))

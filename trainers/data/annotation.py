@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
-from nibabel.funcs import as_closest_canonical
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
-from trainers.data.cohort import Cohort, Subject
-from trainers.data.volume import load_image
+from trainers.data.cohort import Cohort, Subject, naming
+from trainers.data.volume import canonical_voxels, load_image
 from trainers.exceptions import CohortError
 
 COLUMNS = ["z", "x0", "y0", "x1", "y1"]
@@ -35,16 +34,16 @@ def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
     on any slice. From a mask that is the lesion's own extent; of a boxes file the sides count as drawn.
 
     Raises:
-        CohortError: a file has another form than its volume asks for.
+        CohortError: a file cannot be read, or has another form than its volume asks for; names file and patient.
     """
-    image = load_image(cohort.path(subject.volume))
-    where = f"patient {subject.patient_id!r}"
-    if subject.boxes is not None:
-        boxes = _from_file(cohort.path(subject.boxes), where, _canonical(image, image.shape).astype(int).tolist())
-    elif subject.mask is not None:
-        boxes = _from_mask(cohort.path(subject.mask), subject, image)
-    else:
-        boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
+    with naming(subject):
+        image = load_image(cohort.path(subject.volume))
+        if subject.boxes is not None:
+            boxes = _from_file(cohort.path(subject.boxes), _canonical(image, image.shape).astype(int).tolist())
+        elif subject.mask is not None:
+            boxes = _from_mask(cohort.path(subject.mask), subject.mask_labels, image)
+        else:
+            boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
     boxes["diameter_mm"] = _diameters(boxes, _canonical(image, voxel_sizes(image.affine)))
     return boxes.sort_values(COLUMNS).reset_index(drop=True)
 
@@ -61,15 +60,15 @@ def _diameters(boxes: pd.DataFrame, spacing: np.ndarray) -> pd.Series:
     return sides.max(axis=1).groupby(boxes["lesion"]).transform("max").astype(np.float64)
 
 
-def _from_file(path: Path, where: str, shape: Sequence[int]) -> pd.DataFrame:
+def _from_file(path: Path, shape: Sequence[int]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (ValueError, OSError) as error:
-        raise CohortError(f"{path} ({where}): cannot be read as CSV ({error}).") from error
+        raise CohortError(f"{path}: cannot be read as CSV ({error}); needed: the columns {COLUMNS}.") from error
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise CohortError(
-            f"{path} ({where}): lacks the columns {', '.join(missing)}; got {list(table.columns)}, needed: {COLUMNS}."
+            f"{path}: lacks the columns {', '.join(missing)}; got {list(table.columns)}, needed: {COLUMNS}."
         )
     numbers = table[COLUMNS].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     high = np.array([shape[2] - 1, shape[0], shape[1], shape[0], shape[1]])
@@ -78,7 +77,7 @@ def _from_file(path: Path, where: str, shape: Sequence[int]) -> pd.DataFrame:
     if not fits.all():
         row = int(np.flatnonzero(~fits)[0])
         raise CohortError(
-            f"{path} ({where}): line {row + 2} is {table[COLUMNS].iloc[row].to_dict()}; allowed: whole numbers with "
+            f"{path}: line {row + 2} is {table[COLUMNS].iloc[row].to_dict()}; allowed: whole numbers with "
             f"x0 < x1 and y0 < y1 inside the canonical volume of {tuple(shape)} voxels (x1 and y1 exclusive)."
         )
     boxes = pd.DataFrame(numbers.astype(np.int64), columns=COLUMNS)
@@ -90,17 +89,16 @@ def _from_file(path: Path, where: str, shape: Sequence[int]) -> pd.DataFrame:
     return boxes
 
 
-def _from_mask(path: Path, subject: Subject, image: SpatialImage) -> pd.DataFrame:
+def _from_mask(path: Path, labels_of_lesions: tuple[int, ...] | None, image: SpatialImage) -> pd.DataFrame:
     mask = load_image(path)
     got, needed = np.asarray(mask.affine), np.asarray(image.affine)
     if mask.shape != image.shape or not np.allclose(got, needed, atol=1e-2):
         raise CohortError(
-            f"{path} (patient {subject.patient_id!r}): shape {mask.shape} and affine "
-            f"{got.round(3).tolist()} differ from its volume's {image.shape} and "
+            f"{path}: shape {mask.shape} and affine {got.round(3).tolist()} differ from its volume's {image.shape} and "
             f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
         )
-    values = np.rint(np.asarray(as_closest_canonical(mask).dataobj, dtype=np.float32)).astype(np.int64)
-    lesion = values != 0 if subject.mask_labels is None else np.isin(values, subject.mask_labels)
+    values = np.rint(canonical_voxels(mask, path)[0]).astype(np.int64)
+    lesion = values != 0 if labels_of_lesions is None else np.isin(values, labels_of_lesions)
     labels = _components(lesion)
     rows: list[list[int]] = []
     for z in np.flatnonzero(lesion.any(axis=(0, 1))):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -76,6 +78,15 @@ class Cohort:
             "origin": self.origin,
             "subjects": [subject.model_dump(mode="json") for subject in self.subjects],
         }
+
+
+@contextmanager
+def naming(subject: Subject) -> Iterator[None]:
+    """Errors of the subject's files that are raised within name the patient, too."""
+    try:
+        yield
+    except CohortError as error:
+        raise CohortError(f"patient {subject.patient_id!r}: {error}") from error
 
 
 def open_cohort(folder: Path) -> Cohort:

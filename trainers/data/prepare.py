@@ -148,8 +148,10 @@ def _write(cohort: Cohort, config: PrepareConfig, parts: list[PreparedVolume], o
     counts = {
         "slices": len(slices),
         "boxes": len(boxes),
-        "boxes_widened": sum(about["boxes_widened"] for about in volumes.values()),
-        "boxes_outside_brain": sum(about["boxes_outside_brain"] for about in volumes.values()),
+        **{
+            name: sum(about[name] for about in volumes.values())
+            for name in ("boxes_widened", "boxes_cut", "boxes_outside_brain")
+        },
         "by_split": {
             split: {
                 "patients": int(rows["patient_id"].nunique()),

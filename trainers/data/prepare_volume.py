@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from trainers.data.annotation import rough
-from trainers.data.cohort import Subject
+from trainers.data.cohort import Subject, naming
 from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 
@@ -56,10 +56,11 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     """Slices and boxes of one volume.
 
     Raises:
-        CohortError: the volume cannot be used.
+        CohortError: the volume cannot be used; names file and patient.
     """
     subject = task.subject
-    found = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
+    with naming(subject):
+        found = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
     ids = [f"{task.stem}-z{z:03d}" for z in found.z]
     boxes, counts = _pixel_boxes(task, config, found)
     boxed = set(boxes["slice_id"])
@@ -92,27 +93,32 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
 
 
 def _pixel_boxes(task: VolumeTask, config: PrepareConfig, found: VolumeSlices) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The boxes of one volume in whole pixels, and how many were widened or lie outside the brain."""
+    """The boxes of one volume in whole pixels, and how many were widened, were cut at the border of the slice, or are
+    left out because they lie outside the brain."""
     spacing = np.array(found.geometry.spacing)
     row_of = {int(z): row for row, z in enumerate(found.z)}
     rows: list[tuple[str | int | float, ...]] = []
-    outside = enlarged = 0
+    outside = enlarged = cut = 0
     for z, table in task.boxes.groupby("z"):
         slice_id = f"{task.stem}-z{z:03d}"
         voxels = table[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float64)
         if task.subject.boxes is None:
             generator = np.random.default_rng([config.seed, *slice_id.encode()])
             voxels = rough(voxels, spacing, config.rough_margin_mm, generator)
-        pixels = np.clip(np.rint(found.geometry.to_pixels(voxels)).astype(np.int64), 0, config.size)
+        pixels = np.rint(found.geometry.to_pixels(voxels)).astype(np.int64)
         brain = found.brain[row_of[int(str(z))]] >= 0.5
-        for box, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
+        for uncut, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
+            box = np.clip(uncut, 0, config.size)
             wide = _at_least(box, config.min_box_pixels, config.size)
-            if not brain[wide[1] : wide[3], wide[0] : wide[2]].any():
+            beside = (uncut[:2] >= config.size).any() or (uncut[2:] <= 0).any()
+            if beside or not brain[wide[1] : wide[3], wide[0] : wide[2]].any():
                 outside += 1
                 continue
+            cut += int((box != uncut).any())
             enlarged += int((wide != box).any())
             rows.append((slice_id, *wide.tolist(), int(lesion), float(diameter)))
-    return pd.DataFrame(rows, columns=LABELLED_BOX_COLUMNS), {"boxes_widened": enlarged, "boxes_outside_brain": outside}
+    counts = {"boxes_widened": enlarged, "boxes_cut": cut, "boxes_outside_brain": outside}
+    return pd.DataFrame(rows, columns=LABELLED_BOX_COLUMNS), counts
 
 
 def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:

@@ -10,10 +10,10 @@ prepared from a cohort says more of its boxes: `lesion`, the number of the 3-D l
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,11 @@ from trainers.exceptions import SliceSetError
 
 Split = Literal["train", "validation", "test"]
 Kind = Literal["tumour", "normal"]
+Content = TypeVar("Content")
 
 SLICE_COLUMNS = ("slice_id", "patient_id", "split", "scanner", "kind", "volume", "z")
-BOX_COLUMNS = ("slice_id", "x0", "y0", "x1", "y1")
+CORNERS = ["x0", "y0", "x1", "y1"]
+BOX_COLUMNS = ("slice_id", *CORNERS)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class SliceSet:
         """For each slice its boxes, n x 4 float32 (x0, y0, x1, y1) in pixels; n may be 0."""
         empty = np.zeros((0, 4), dtype=np.float32)
         found = {
-            key: group[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float32)
-            for key, group in self.boxes.groupby("slice_id", sort=False)
+            key: group[CORNERS].to_numpy(dtype=np.float32) for key, group in self.boxes.groupby("slice_id", sort=False)
         }
         return [found.get(slice_id, empty) for slice_id in self.slices["slice_id"]]
 
@@ -84,64 +85,118 @@ def open_slice_set(path: Path) -> SliceSet:
     """Open the slice set in the folder `path`; images stay on disk.
 
     Raises:
-        SliceSetError: a file is missing, or the parts do not fit together.
+        SliceSetError: a file is missing or broken, or the parts do not fit together (see `check`).
     """
     needed = ("images.npy", "slices.parquet", "boxes.parquet", "meta.json")
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise SliceSetError(f"{path} is not a slice set: it lacks {', '.join(missing)}. `metsweep prepare` makes one.")
-    images = np.load(path / "images.npy", mmap_mode="r")
-    slices = pd.read_parquet(path / "slices.parquet")
-    boxes = pd.read_parquet(path / "boxes.parquet")
+    images = _read(path / "images.npy", lambda file: np.load(file, mmap_mode="r"))
+    slices = _read(path / "slices.parquet", pd.read_parquet)
+    boxes = _read(path / "boxes.parquet", pd.read_parquet)
     check(path, images, slices, boxes)
-    return SliceSet(path, images, slices, boxes, json.loads((path / "meta.json").read_text()))
+    return SliceSet(path, images, slices, boxes, _read(path / "meta.json", lambda file: json.loads(file.read_text())))
+
+
+def _read(file: Path, read: Callable[[Path], Content]) -> Content:
+    try:
+        return read(file)
+    except (ValueError, OSError) as error:
+        raise SliceSetError(f"{file} cannot be read ({error}); is it complete? `metsweep prepare` makes it.") from error
 
 
 def check(path: Path, images: np.ndarray, slices: pd.DataFrame, boxes: pd.DataFrame) -> None:
-    """Refuse parts that do not make a slice set, naming the first offending slice."""
+    """Refuse parts that do not make a slice set.
+
+    That is: images that are not uint8 (floats, with which NaN pixels would come), have channels or are not square;
+    slices without an image, without or with another's name, of an unknown split or kind; a patient in two splits; and
+    boxes that belong to no slice, have coordinates that are no numbers, span no area or leave the slice.
+
+    Raises:
+        SliceSetError: names the first offending slice and its patient.
+    """
     if images.ndim != 3 or images.dtype != np.uint8 or images.shape[1] != images.shape[2]:
-        raise SliceSetError(f"{path}: images are {images.dtype} of shape {images.shape}; allowed: uint8, N x S x S.")
+        raise SliceSetError(
+            f"{path}: images are {images.dtype} of shape {images.shape}; allowed: uint8, N x S x S. Keep one channel, "
+            "pad to a square and scale to 0..255, as `metsweep prepare` does with volumes."
+        )
     for frame, columns, name in ((slices, SLICE_COLUMNS, "slices"), (boxes, BOX_COLUMNS, "boxes")):
         absent = [column for column in columns if column not in frame.columns]
         if absent:
             raise SliceSetError(f"{path}: {name}.parquet lacks the columns {absent}; needed: {list(columns)}.")
     if len(slices) != len(images):
-        raise SliceSetError(f"{path}: {len(images)} images but {len(slices)} rows in slices.parquet.")
-    if slices["slice_id"].duplicated().any():
-        twice = slices.loc[slices["slice_id"].duplicated(), "slice_id"].iloc[0]
-        raise SliceSetError(f"{path}: slice_id {twice!r} is there more than once.")
+        raise SliceSetError(
+            f"{path}: {len(images)} images but {len(slices)} rows in slices.parquet; allowed: one row an image."
+        )
+    _check_slices(path, slices)
+    _check_boxes(path, slices, boxes, images.shape[1])
+
+
+def _check_slices(path: Path, slices: pd.DataFrame) -> None:
+    for column in ("slice_id", "patient_id"):
+        if slices[column].isna().any():
+            row = int(np.flatnonzero(slices[column].isna())[0])
+            raise SliceSetError(f"{path}: row {row} of slices.parquet has no {column}; every slice needs one.")
+    twice = slices[slices["slice_id"].duplicated(keep=False)]
+    if len(twice):
+        name, patients = twice["slice_id"].iloc[0], sorted(set(twice["patient_id"]))
+        raise SliceSetError(
+            f"{path}: slice_id {name!r} is there more than once (patient {', '.join(map(repr, patients))}); give each "
+            "slice a name of its own."
+        )
+    for column, allowed in (("split", get_args(Split)), ("kind", get_args(Kind))):
+        strange = slices[~slices[column].isin(allowed)]
+        if len(strange):
+            row = strange.iloc[0]
+            raise SliceSetError(
+                f"{path}: slice {row['slice_id']!r} of patient {row['patient_id']!r} has the {column} "
+                f"{row[column]!r}; allowed: {', '.join(allowed)}."
+            )
+    splits = slices.groupby("patient_id")["split"].nunique()
+    if (splits > 1).any():
+        raise SliceSetError(
+            f"{path}: patient {splits.idxmax()!r} is in more than one split; all slices of a patient belong to one, or "
+            "the test would know the training."
+        )
+
+
+def _check_boxes(path: Path, slices: pd.DataFrame, boxes: pd.DataFrame, size: int) -> None:
+    patient_of = dict(zip(slices["slice_id"], slices["patient_id"], strict=True))
     unknown = boxes.loc[~boxes["slice_id"].isin(slices["slice_id"]), "slice_id"]
     if len(unknown):
-        raise SliceSetError(f"{path}: a box belongs to slice {unknown.iloc[0]!r}, which is not in slices.parquet.")
-    size = images.shape[1]
-    bad = boxes[
-        (boxes["x0"] < 0)
-        | (boxes["y0"] < 0)
-        | (boxes["x1"] > size)
-        | (boxes["y1"] > size)
-        | (boxes["x1"] <= boxes["x0"])
-        | (boxes["y1"] <= boxes["y0"])
-    ]
-    if len(bad):
-        row = bad.iloc[0]
         raise SliceSetError(
-            f"{path}: slice {row['slice_id']!r} has the box {[float(row[c]) for c in BOX_COLUMNS[1:]]}; "
-            f"allowed: x0 < x1 and y0 < y1 within 0 to {size}."
+            f"{path}: a box belongs to slice {unknown.iloc[0]!r}, which is not in slices.parquet; drop the box or add "
+            "the slice."
         )
-    by_patient = slices.groupby("patient_id")["split"].nunique()
-    if (by_patient > 1).any():
-        raise SliceSetError(f"{path}: patient {by_patient.idxmax()!r} is in more than one split.")
+    corners = boxes[CORNERS].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
+    low, high = corners[:, :2], corners[:, 2:]
+    # Comparisons with NaN are false, so this asks what is right, not what is wrong.
+    good = ((low >= 0) & (low < high) & (high <= size)).all(axis=1)
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        slice_id = boxes["slice_id"].iloc[row]
+        raise SliceSetError(
+            f"{path}: slice {slice_id!r} of patient {patient_of[slice_id]!r} has the box "
+            f"{boxes[CORNERS].iloc[row].tolist()}; allowed: numbers with x0 < x1 and y0 < y1 within 0 to {size}. "
+            "Correct it or drop it."
+        )
 
 
 def concatenate(sets: Sequence[SliceSet], count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """The first `count` images of several shards and their boxes: (count x H x W uint8, list of n x 4 float32).
 
     Raises:
-        SliceSetError: the shards together hold fewer than `count` slices.
+        SliceSetError: the shards together hold fewer than `count` slices, or slices of several sizes.
     """
     have = sum(len(shard.images) for shard in sets)
     if count > have:
         raise SliceSetError(f"{count} synthetic slices asked for, but the shards hold {have}.")
+    for shard in sets:
+        if shard.size != sets[0].size:
+            raise SliceSetError(
+                f"{shard.path} has slices of {shard.size} x {shard.size} pixels, but {sets[0].path} of "
+                f"{sets[0].size} x {sets[0].size}; all shards must have one size. Draw them from one GAN."
+            )
     images: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
     for shard in sets:

@@ -76,9 +76,10 @@ def volume_slices(
         CohortError: the file is no volume, has several frames, NaNs or one value only, or holds no brain.
     """
     image = load_image(path)
-    canonical = as_closest_canonical(image)
-    volume = _voxels(canonical, path)
-    mask, stripped = brain_mask(volume, np.asarray(canonical.affine), stripped, str(path))
+    volume, affine = canonical_voxels(image, path)
+    if volume.min() == volume.max():
+        raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it. Is it the right file?")
+    mask, stripped = brain_mask(volume, affine, stripped, str(path))
     geometry = _geometry(image, mask, config)
 
     area = mask.sum(axis=(0, 1))
@@ -102,7 +103,7 @@ def load_image(path: Path) -> SpatialImage:
     """Open a volume, header only, and drop a single fourth axis.
 
     Raises:
-        CohortError: no such file, not an image, not one 3-D volume, or no usable affine.
+        CohortError: no such file, not an image, not one 3-D volume of one number a voxel, or no usable affine.
     """
     try:
         image = load(path)
@@ -114,24 +115,33 @@ def load_image(path: Path) -> SpatialImage:
     if len(shape) == 4 and shape[3] == 1:
         image = squeeze_image(image)
     elif len(shape) != 3:
-        raise CohortError(f"{path}: its shape is {shape}; allowed: one 3-D volume. Keep one frame of it.")
+        raise CohortError(f"{path}: its shape is {shape}; allowed: one 3-D volume. Keep one frame or channel of it.")
+    if image.get_data_dtype().kind not in "biuf":
+        raise CohortError(
+            f"{path}: its voxels are {image.get_data_dtype()}; allowed: one real number a voxel. Colours or complex "
+            "numbers are no T1 volume: keep one channel of it, or its magnitude."
+        )
     affine = np.asarray(image.affine)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise CohortError(f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown.")
     return image
 
 
-def _voxels(image: SpatialImage, path: Path) -> np.ndarray:
+def canonical_voxels(image: SpatialImage, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels of `path` in canonical order, X x Y x Z float32, and the affine of that order, 4 x 4.
+
+    Raises:
+        CohortError: the file is incomplete, or has voxels that are NaN or infinite.
+    """
     try:
-        volume = np.asarray(image.dataobj, dtype=np.float32)
+        canonical = as_closest_canonical(image)
+        volume = np.asarray(canonical.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise CohortError(f"{path}: its voxels cannot be read ({error}); is the file complete?") from error
     broken = int(volume.size - np.isfinite(volume).sum())
     if broken:
         raise CohortError(f"{path}: {broken} of {volume.size} voxels are NaN or infinite; replace them, say by 0.")
-    if volume.min() == volume.max():
-        raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it.")
-    return volume
+    return volume, np.asarray(canonical.affine)
 
 
 def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> SliceGeometry:

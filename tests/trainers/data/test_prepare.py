@@ -216,7 +216,59 @@ def test_refuses_bad_volumes_and_leaves_nothing(tmp_path: Path, volume: np.ndarr
     with pytest.raises(CohortError, match=message) as refused:
         _prepare(folder)
     assert str(path) in str(refused.value)
+    assert "patient 'P003'" in str(refused.value)
     assert not (tmp_path / "slices").exists()
+
+
+COLOURS = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+@pytest.mark.parametrize("dtype", [COLOURS, np.complex64])
+@pytest.mark.parametrize("name", ["t1c", "mask"])
+def test_refuses_voxels_that_are_not_one_number(tmp_path: Path, name: str, dtype: np.dtype) -> None:
+    folder = make_cohort(tmp_path / "cohort", mask=True)
+    path = folder / "P001" / f"{name}.nii.gz"
+    Nifti1Image(np.ones(SHAPE, dtype), np.diag([3.0, 3.0, 4.0, 1.0])).to_filename(path)
+    with pytest.raises(
+        CohortError, match=r"patient 'P001': .*allowed: one real number a voxel.*keep one channel"
+    ) as no:
+        check_cohort(open_cohort(folder), CONFIG)
+    assert f"{path}: its voxels are" in str(no.value)
+
+
+def test_refuses_a_mask_with_nan_voxels(tmp_path: Path) -> None:
+    """Rounded to whole numbers they would be lesion."""
+    folder = make_cohort(tmp_path / "cohort", mask=True)
+    broken = np.zeros(SHAPE, np.float32)
+    broken[3, 4, 5] = np.nan
+    save(folder / "P001" / "mask.nii.gz", broken)
+    with pytest.raises(CohortError, match=r"patient 'P001': .*mask\.nii\.gz: 1 of 168000 voxels are NaN"):
+        check_cohort(open_cohort(folder), CONFIG)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "PSR"])
+def test_refuses_a_volume_that_is_cut_off(tmp_path: Path, axes: str) -> None:
+    path = tmp_path / "v.nii"
+    save(path, stripped_brain(), axes)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(CohortError, match=r"(?s)v\.nii: its voxels cannot be read .*is the file complete"):
+        volume_slices(path, CONFIG, stripped=True)
+
+
+def test_boxes_that_leave_the_slice_are_cut_or_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without room around the brain the slice's border touches it, at y = 3; a wide box beside it would reach it."""
+    folder = make_cohort(tmp_path / "cohort")
+    rows = "20,25,0,35,10\n20,25,0,35,2\n20,25,30,35,40\n"
+    (folder / "P000" / "boxes.csv").write_text(f"z,x0,y0,x1,y1\n{rows}")
+    found = _prepare(folder, PrepareConfig(size=64, margin=0.0, min_box_pixels=16))
+    about = found.meta["volumes"]["P000/t1c.nii.gz"]
+    assert (about["boxes"], about["boxes_cut"], about["boxes_outside_brain"]) == (2, 1, 1)
+    assert found.meta["counts"]["boxes_cut"] == 1
+    assert found.meta["counts"]["boxes_outside_brain"] == 1
+    assert "P000/t1c.nii.gz: 1 boxes lie outside the brain and are left out" in caplog.text
+    assert found.boxes["y1"].max() == 64
 
 
 def test_refuses_what_is_no_volume(tmp_path: Path) -> None:

@@ -79,17 +79,49 @@ def _without(parts: Parts) -> None:
 
 
 REFUSALS = [
-    (_images(lambda images: images.astype(np.float32)), "images are float32"),
-    (_images(lambda images: images[:, :16]), r"shape \(4, 16, 32\)"),
+    (_images(lambda images: images.astype(np.float32)), "images are float32 .*allowed: uint8.*scale to 0..255"),
+    (_images(lambda images: np.where(images, images, np.nan)), "images are float64"),
+    (_images(lambda images: images[:, :16]), r"shape \(4, 16, 32\); allowed: uint8, N x S x S.*pad to a square"),
+    (_images(lambda images: images[..., None]), r"shape \(4, 32, 32, 1\)"),
+    (_images(lambda images: np.stack([images] * 3, axis=-1)), r"shape \(4, 32, 32, 3\); .*Keep one channel"),
     (_images(lambda images: images[:3]), "3 images but 4 rows"),
     (_without, r"slices\.parquet lacks the columns \['scanner'\]"),
-    (_change("slices", "slice_id", 1, "a-z1"), "slice_id 'a-z1' is there more than once"),
+    (_change("slices", "slice_id", 1, "a-z1"), r"slice_id 'a-z1' is there more than once \(patient 'a'\)"),
+    (_change("slices", "slice_id", 2, "a-z1"), r"slice_id 'a-z1' is there more than once \(patient 'a', 'b'\)"),
+    (_change("slices", "slice_id", 1, None), "row 1 of slices.parquet has no slice_id"),
+    (_change("slices", "patient_id", 2, None), "row 2 of slices.parquet has no patient_id"),
+    (
+        _change("slices", "split", 3, "tset"),
+        "'c-z1' of patient 'c' has the split 'tset'; allowed: train, validation, t",
+    ),
+    (_change("slices", "kind", 2, "cancer"), "'b-z1' of patient 'b' has the kind 'cancer'; allowed: tumour, normal"),
+    (_change("slices", "split", 3, None), "'c-z1' of patient 'c' has the split nan"),
     (_change("slices", "split", 1, "test"), "patient 'a' is in more than one split"),
     (_change("boxes", "slice_id", 0, "z"), "a box belongs to slice 'z'"),
-    (_change("boxes", "x1", 1, 1), r"slice 'c-z1' has the box \[1\.0, 2\.0, 1\.0, 4\.0\]"),
-    (_change("boxes", "y1", 1, 33), "allowed: x0 < x1 and y0 < y1 within 0 to 32"),
-    (_change("boxes", "x0", 1, -1), "slice 'c-z1' has the box"),
+    (_change("boxes", "x1", 1, 1), r"slice 'c-z1' of patient 'c' has the box \[1, 2, 1, 4\]"),
+    (_change("boxes", "y1", 1, 33), "patient 'c'.* allowed: numbers with x0 < x1 and y0 < y1 within 0 to 32"),
+    (_change("boxes", "x0", 1, -1), "slice 'c-z1' of patient 'c' has the box"),
 ]
+
+
+@pytest.mark.parametrize("column", ["x0", "y0", "x1", "y1"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, "three", None])
+def test_refuses_coordinates_that_are_no_numbers(
+    tmp_path: Path, parts: Parts, column: str, value: float | str | None
+) -> None:
+    parts.boxes = parts.boxes.astype({column: type(value) if isinstance(value, str) else np.float64})
+    parts.boxes.loc[2, column] = value
+    with pytest.raises(SliceSetError, match=r"slice 'a-z1' of patient 'a' has the box .*allowed: numbers"):
+        parts.write(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_refuses_a_box_that_single_precision_leaves_without_area(tmp_path: Path, parts: Parts) -> None:
+    """`boxes_by_slice` hands out float32."""
+    parts.boxes = parts.boxes.astype({"x0": np.float64})
+    parts.boxes.loc[0, "x0"] = 32 - 1e-9
+    with pytest.raises(SliceSetError, match="slice 'a-z1' of patient 'a'"):
+        parts.write(tmp_path)
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSALS)
@@ -107,6 +139,24 @@ def test_refuses_an_incomplete_folder(tmp_path: Path, parts: Parts) -> None:
     (tmp_path / "boxes.parquet").unlink()
     with pytest.raises(SliceSetError, match=r"it lacks boxes\.parquet"):
         open_slice_set(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "slices.parquet", "boxes.parquet", "meta.json"])
+def test_refuses_a_file_that_is_cut_off(tmp_path: Path, parts: Parts, name: str) -> None:
+    parts.write(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SliceSetError, match=rf"{name} cannot be read .*is it complete"):
+        open_slice_set(tmp_path)
+
+
+def test_refuses_shards_of_two_sizes(tmp_path: Path, parts: Parts) -> None:
+    parts.write(tmp_path / "large")
+    parts.images, parts.boxes = parts.images[:, :16, :16], parts.boxes[1:]
+    parts.write(tmp_path / "small")
+    large, small = open_slice_set(tmp_path / "large"), open_slice_set(tmp_path / "small")
+    with pytest.raises(SliceSetError, match=r"small has slices of 16 x 16 pixels, but .*large of 32 x 32"):
+        concatenate([large, small], 6)
 
 
 def test_a_count_is_a_prefix_over_shards(tmp_path: Path, parts: Parts) -> None:
