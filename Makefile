@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint types ci clean
+.PHONY: demo test test-fast bench-detector lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -15,6 +15,10 @@ test: $(INSTALLED)  ## every test
 
 test-fast: $(INSTALLED)  ## all but the whole demo under kill -9
 	$(BIN)/pytest -m "not slow"
+
+bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
+	$(BIN)/python -m tests.benchmarks.bench_evaluation
+	$(BIN)/python -m tests.benchmarks.bench_detector_training
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Table 1 of a study: sensitivity and false positives per slice of every arm, read from the store alone."""
+"""The report of a study, read from the store alone: Table 1, and the evidence behind it as tables and pictures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweep.evidence import Evidence, build_evidence
+from sweep.evidence_tables import Section, sections
 from sweep.plan import Plan, Trial
 from sweep.store import Artifact, Store
 
@@ -81,6 +83,13 @@ class Report:
     rows: tuple[Row, ...]
     header: tuple[str, ...]
     """Sentences: which slices, which rule, which fidelity."""
+    evidence: Evidence | None
+    """Of the complete arms."""
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """What follows Table 1."""
+        return [] if self.evidence is None else sections(self.evidence)
 
     @cached_property
     def baseline(self) -> Row | None:
@@ -132,7 +141,7 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """Header and table."""
+        """Header and Table 1."""
         lines = [f"# Table 1 of {self.study}", "", *self.header, ""]
         lines += [_line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line(self.cells(row)) for row in self.rows]
@@ -156,12 +165,18 @@ class Report:
         return text.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write `report.md` and `table1.csv` into `folder`, made if needed; returns their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        texts: dict[str, Callable[[], str]] = {"report.md": self.markdown, "table1.csv": self.csv}
+        """Write `report.md`, `table1.csv` and `figures/` into `folder`, made if needed; returns their paths."""
+        pictures = folder / "figures"
+        pictures.mkdir(parents=True, exist_ok=True)
+        links = []
+        for name, figure in self.evidence.figures().items() if self.evidence else ():
+            figure.savefig(pictures / f"{name}.png", dpi=120)
+            links.append(f"![{name}](figures/{name}.png)")
+        parts = [self.markdown(), *(section.markdown() for section in self.sections), *(f"{link}\n" for link in links)]
+        texts = {"report.md": "\n".join(parts), "table1.csv": self.csv()}
         for name, text in texts.items():
-            (folder / name).write_text(text(), encoding="utf-8")
-        return [folder / name for name in texts]
+            (folder / name).write_text(text, encoding="utf-8")
+        return [*(folder / name for name in texts), *sorted(pictures.iterdir())]
 
 
 def build_report(plan: Plan, store: Store) -> Report:
@@ -174,12 +189,7 @@ def build_report(plan: Plan, store: Store) -> Report:
         rows.append(Row(arm, trials, tuple(read_metrics(artifact) for artifact in complete)))
     ious = tuple(f"iou{round(100 * iou)}" for iou in plan.study.evaluation.ious)
     some = next((artifact for artifact in found.values() if artifact), None)
-    return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)))
-
-
-def write_report(plan: Plan, store: Store, folder: Path) -> list[Path]:
-    """Write `report.md` and `table1.csv` of a plan into `folder`; returns their paths."""
-    return build_report(plan, store).write(folder)
+    return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)), build_evidence(plan, store))
 
 
 def read_metrics(artifact: Artifact) -> Metrics:
@@ -192,13 +202,9 @@ def _header(plan: Plan, evaluated: Artifact | None) -> Iterable[str]:
     if evaluated is None:
         yield "No trial is complete yet."
     else:
-        import pandas as pd
-
         counts = next(iter(read_metrics(evaluated)["test"].values()))
-        patients = pd.read_parquet(evaluated.path / "patients.parquet", filters=[("split", "==", "test")])
         yield (
-            f"Test split: {counts['slices']:,} slices, {counts['lesions']:,} lesions, "
-            f"{patients['patient_id'].nunique()} patients."
+            f"Test split: {counts['slices']:,} slices, {counts['lesions']:,} lesions, {counts['patients']:,} patients."
         )
     yield (
         f"Detections of at least {study.evaluation.confidence:.2%} confidence, matched greedily by confidence, one "

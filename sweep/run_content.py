@@ -144,7 +144,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     training = Part(
         "detector",
         params=params,
-        points=(*_history(detector, "step", stage.name), *cost_points(detector)),
+        points=(*_history(detector, "step", stage.name), *_selection(detector), *cost_points(detector)),
         slices=tuple(slices),
         figures=detector.path / "figures",
         network=NetworkFiles("detector", save),
@@ -184,13 +184,19 @@ def _shard_part(number: int, artifact: Artifact) -> Part:
     return Part(f"synthesize-{number}", points=(*contrast, *costs), figures=artifact.path / "figures")
 
 
+def _selection(artifact: Artifact) -> tuple[Point, ...]:
+    """Which step's weights were picked."""
+    step = json.loads((artifact.path / "selection.json").read_text())["step"]
+    return (Point("detector/selected_step", step, artifact.manifest.cost.finished),)
+
+
 def _evaluation_part(artifact: Artifact) -> Part:
-    metrics: dict[str, dict[str, dict[str, float]]] = json.loads((artifact.path / "metrics.json").read_text())
+    metrics: dict[str, dict[str, dict[str, Any]]] = json.loads((artifact.path / "metrics.json").read_text())
     points = [
-        Point(f"{split}/{name}_{iou}", figures[name], artifact.manifest.cost.finished)
+        Point(f"{split}/{name}_{iou}", value, artifact.manifest.cost.finished)
         for split, ious in metrics.items()
         for iou, figures in ious.items()
-        for name in ("sensitivity", "fps_per_slice")
+        for name, value in _figures_to_compare(figures).items()
     ]
     return Part(
         "evaluate",
@@ -198,6 +204,19 @@ def _evaluation_part(artifact: Artifact) -> Part:
         figures=artifact.path / "figures",
         judges_network=True,
     )
+
+
+def _figures_to_compare(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Those figures of an evaluation that runs are compared by."""
+    found = {name: figures[name] for name in ("sensitivity", "fps_per_slice")}
+    found |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in figures["at_fps_per_slice"].items()}
+    if figures["lesion_level"]:
+        found |= {f"lesion_{name}": figures["lesion_level"][name] for name in ("sensitivity", "fps_per_volume")}
+    if figures["chance"]:
+        found["chance_sensitivity"] = figures["chance"]["sensitivity"]
+    if figures["calibration"]:
+        found["calibration_error"] = figures["calibration"]["error"]
+    return found
 
 
 def _history(artifact: Artifact, step: str, stage: str) -> list[Point]:

@@ -176,14 +176,18 @@ def evaluate(
     """Count a detector's hits and false positives.
 
     Shows sensitivity and false positives (FPs) per slice on the validation and the test split at each IoU threshold,
-    and writes them with all detections, the counts of every patient, the FROC curve and a picture of detections.
+    with intervals over patients, by lesion diameter and scanner, over whole lesions and against chance; writes them
+    with all lesions and detections (also as COCO files) and pictures.
 
     \b
     Example:
       metsweep evaluate detector slices --out evaluation
     """
+    import json
+
     from search_spaces.study import section_config
-    from sweep.cli.console import progress
+    from sweep.cli.console import output, progress
+    from sweep.cli.metric_tables import show_metrics
     from sweep.cli.result import result_folder
     from trainers.data.slice_set import open_slice_set
     from trainers.distributed import Placement
@@ -193,27 +197,7 @@ def evaluate(
     opened = open_slice_set(slices)
     with result_folder(out) as unfinished, progress("evaluate") as on_progress:
         evaluation.evaluate(detector, opened, config, unfinished.result, on_progress, Placement.alone().device)
-    _show_figures(out)
-
-
-def _show_figures(evaluation: Path) -> None:
-    import json
-
-    from rich.table import Table
-
-    from sweep.cli.console import output
-
-    table = Table(title=f"Evaluation {evaluation}", title_justify="left")
-    for column in ("split", "IoU", "sensitivity", "FPs per slice", "lesions", "slices"):
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for split, by_iou in json.loads((evaluation / "metrics.json").read_text()).items():
-        for name, found in by_iou.items():
-            table.add_row(
-                split,
-                f"{int(name.removeprefix('iou')) / 100:.2f}",
-                f"{found['sensitivity']:.2f}",
-                f"{found['fps_per_slice']:.2f}",
-                str(found["lesions"]),
-                str(found["slices"]),
-            )
-    output().print(table)
+    console = output()
+    for split, metrics in json.loads((out / "metrics.json").read_text()).items():
+        show_metrics(metrics, console, title=f"{split} split of {slices}")
+    typer.echo(f"Tables, pictures and COCO files: {out}")

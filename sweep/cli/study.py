@@ -73,17 +73,19 @@ def report(
     study: StudyName,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.md and table1.csv; default: in the store.", show_default=False),
+        typer.Option(help="Folder for report.md, table1.csv and figures/; default: in the store.", show_default=False),
     ] = None,
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
     store: StoreFolder = None,
 ) -> None:
-    """Show Table 1 of a study.
+    """Show Table 1 of a study and the evidence behind it.
 
-    Sensitivity and false positives (FPs) per slice of every arm on the test split, mean and standard deviation over
-    seeds, as far as its trials are complete; on the console and as Markdown and CSV files.
+    Of every complete arm, on the test split: sensitivity and false positives (FPs) per slice, mean and standard
+    deviation over seeds; its gain over the real-only arm with interval and adjusted p, also at equal FPs; sensitivity
+    at 1, 2, 4 and 8 FPs per slice, over whole lesions, by lesion diameter and by scanner, and by chance. On the console
+    and as Markdown, CSV and pictures.
 
     \b
     Example:
@@ -101,8 +103,12 @@ def report(
     console = output()
     console.print("\n".join(made.header), soft_wrap=True)
     console.print(made.table())
-    written = made.write(out or opened.root / "reports" / plan.study.name)
-    console.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True)
+    for section in made.sections:
+        console.print(section.table())
+    folder = out or opened.root / "reports" / plan.study.name
+    written = made.write(folder)
+    names = ", ".join(str(path.relative_to(folder)) for path in written)
+    console.print(f"Written to {folder}: {names}", soft_wrap=True)
 
 
 def promote(

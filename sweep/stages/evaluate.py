@@ -20,7 +20,7 @@ class EvaluateStage(Stage):
     """Scores one detector."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     config: EvaluationConfig
     detector: DetectorStage

@@ -37,7 +37,8 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
         },
         "synthesis": {"shard_size": SHARD, "batch_size": 4},
         "detector": tiny_config().model_dump(),
-        "evaluation": {"confidence": 0.5},  # drawing what an untrained network detects would take seconds
+        # Drawing all that an untrained network detects would take seconds.
+        "evaluation": {"confidence": 0.5, "froc_confidence": 0.3, "bootstraps": 100},
     }  # fmt: skip
     study = Study.model_validate({**values, **changes})
     prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")

@@ -7,12 +7,11 @@ import io
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from rich.console import Console
 
 from sweep.plan import Plan, Trial
-from sweep.report import build_report, write_report
+from sweep.report import build_report
 from sweep.store import Cost, Store
 from tests.sweep.small_study import small_plan
 
@@ -21,7 +20,7 @@ def put(store: Store, trial: Trial, test: float, validation: float = 0.5, fps: f
     """Publish an evaluation with these sensitivities (at IoU 0.25: 0.1 more)."""
 
     def figures(sensitivity: float) -> dict[str, float]:
-        return {"sensitivity": sensitivity, "fps_per_slice": fps, "lesions": 3094, "slices": 947}
+        return {"sensitivity": sensitivity, "fps_per_slice": fps, "lesions": 3094, "slices": 947, "patients": 2}
 
     metrics = {
         split: {"iou50": figures(value), "iou25": figures(value + 0.1)}
@@ -30,8 +29,6 @@ def put(store: Store, trial: Trial, test: float, validation: float = 0.5, fps: f
     stage = trial.evaluate
     with store.writing(stage.name, stage.key) as folder:
         (folder / "metrics.json").write_text(json.dumps(metrics))
-        patients = [("test", "a"), ("test", "b"), ("test", "a"), ("validation", "c")]
-        pd.DataFrame(patients, columns=["split", "patient_id"]).to_parquet(folder / "patients.parquet")
         cost = Cost(requested=1.0, started=1.0, finished=2.0, peak_memory_bytes=1, host="here")
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
 
@@ -92,7 +89,7 @@ def test_empty_store_gives_a_table_of_dashes(two_seeds: Plan, tmp_path: Path) ->
 
 
 def test_files_hold_every_arm(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
-    markdown, table = write_report(two_seeds, store, tmp_path / "new" / "report")
+    markdown, table = build_report(two_seeds, store).write(tmp_path / "new" / "report")
     assert markdown.read_text().count("\n| ") == 2 + 4
     with table.open() as file:
         rows = list(csv.DictReader(file))

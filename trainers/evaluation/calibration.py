@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -10,18 +12,19 @@ from trainers.evaluation.outcome import Outcome
 BINS = 10
 
 
-def calibration(outcome: Outcome) -> pd.DataFrame | None:
-    """Detections in ten equal steps of confidence from 0 to 1.
+def calibration(outcomes: Sequence[Outcome]) -> pd.DataFrame | None:
+    """Detections in ten equal steps of confidence from 0 to 1, of one detector or pooled over several (seeds).
 
     Returns:
         Columns `low`, `high`, `detections`, `confidence` (mean) and `precision` (share that hits a lesion), for bins
         with detections; None if a confidence is not within 0 to 1.
     """
-    confidence = outcome.detections["confidence"].to_numpy(dtype=np.float64)
+    confidence = np.concatenate([one.detections["confidence"].to_numpy(dtype=np.float64) for one in outcomes])
+    hit = np.concatenate([one.hit for one in outcomes])
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
         return None
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    table = pd.DataFrame({"bin": bins, "confidence": confidence, "precision": outcome.hit.astype(np.float64)})
+    table = pd.DataFrame({"bin": bins, "confidence": confidence, "precision": hit.astype(np.float64)})
     found = table.groupby("bin").agg(
         detections=("confidence", "size"), confidence=("confidence", "mean"), precision=("precision", "mean")
     )

@@ -137,18 +137,12 @@ def _detect(
 def _figures(
     outcomes: Mapping[float, Outcome], config: EvaluationConfig, slices: SliceSet, rows: np.ndarray
 ) -> dict[str, Figure]:
-    """Figures of the test split: all of them at the loosest IoU threshold, the FROC curve at every one."""
-    from trainers.evaluation import figures
+    """Figures of the test split."""
+    from trainers.evaluation.figures import detections_figure, figures_of_boxes
 
     loosest = outcomes[min(outcomes)].at(config.confidence)
-    drawn = {
-        "froc": figures.froc_figure({f"IoU {iou:g}": [outcome] for iou, outcome in outcomes.items()}, config),
-        "detections": figures.detections_figure(slices.images, rows, loosest, _spread(loosest.truth)),
-        "confidence": figures.confidence_figure(loosest),
-        "calibration": figures.calibration_figure(loosest),
-        "missed_by_diameter": figures.missed_figure({"": [loosest]}),
-    }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    shown = detections_figure(slices.images, rows, loosest, _spread(loosest.truth))
+    return {"detections": shown, **figures_of_boxes(outcomes, config)}
 
 
 def _spread(truth: Truth) -> np.ndarray:

@@ -16,9 +16,21 @@ from trainers.evaluation.metrics import DIAMETERS, diameter_class
 from trainers.evaluation.outcome import BOX, Outcome
 from trainers.evaluation.summary import CURVE_POINTS
 
-TRUTH, HIT, MISS, GAINED = "#00c853", "#ffd600", "#ff1744", "#ff00e5"
+TRUTH, HIT, MISS, GAINED, LOST = "#00c853", "#ffd600", "#ff1744", "#ff00e5", "#40c4ff"
 MOST_FPS = 8.0
 """Right end of FROC axes, false positives per slice."""
+
+
+def figures_of_boxes(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, Figure]:
+    """All figures of one detector that need no slices: the FROC curve at every IoU, the others at the loosest."""
+    loosest = outcomes[min(outcomes)].at(config.confidence)
+    drawn = {
+        "froc": froc_figure({f"IoU {iou:g}": [outcome] for iou, outcome in outcomes.items()}, config),
+        "confidence": confidence_figure({"": [loosest]}),
+        "calibration": calibration_figure({"": [loosest]}),
+        "missed_by_diameter": missed_figure({"": [loosest]}),
+    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig) -> Figure:
@@ -79,35 +91,41 @@ def detections_figure(images: np.ndarray, rows: np.ndarray, outcome: Outcome, sh
     return figure
 
 
-def gained_figure(
-    images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outcome], gained: np.ndarray, shown: np.ndarray
-) -> Figure:
+def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outcome], most: int = 5) -> Figure:
     """Slices in rows, the truth and every arm's detections in columns (paper figure 5).
+
+    A magenta V marks a lesion that the first arm misses and this arm finds, a blue X one that only the first arm finds.
 
     Args:
         images: N x S x S uint8; `rows` names those of the outcomes' slices.
         arms: label -> outcome, all of one truth; the first is the real-only arm.
-        gained: rows of the lesions found only with synthetic slices, marked V.
-        shown: positions of slices.
+        most: slices, those with most such lesions.
     """
+    base, *others = arms.values()
+    truth, found = base.truth, np.isfinite(base.found_at)
+    differs = sum((np.isfinite(one.found_at) != found).astype(int) for one in others)
+    by_slice = np.bincount(truth.lesions["slice"], weights=differs, minlength=len(truth.slices))
+    shown = np.argsort(-by_slice, kind="stable")[:most]
+    corners = truth.lesions[list(BOX)].to_numpy(dtype=np.float64)
+
     figure = Figure(figsize=(1.9 * (1 + len(arms)), 1.9 * len(shown) + 0.6), layout="constrained")
     grid = figure.subplots(len(shown), 1 + len(arms), squeeze=False)
-    truth = next(iter(arms.values())).truth
-    where, corners = truth.lesions["slice"].to_numpy(), truth.lesions[list(BOX)].to_numpy(dtype=np.float64)
     for line, position in zip(grid, shown, strict=True):
-        for axes, (label, outcome) in zip(line, [("truth", None), *arms.items()], strict=True):
+        for axes in line:
             _show_slice(axes, images[rows[position]])
             axes.axis("off")
-            if line is grid[0]:
-                axes.set_title(label, fontsize=8)
-            if outcome is None:
-                for box in truth.boxes[position]:
-                    _outline(axes, box, TRUTH)
-                for row in gained[where[gained] == position]:
-                    axes.text(corners[row, 2], corners[row, 1], "V", color=GAINED, fontsize=9, weight="bold")
-            else:
-                _draw_detections(axes, outcome, position)
-    figure.suptitle("V: missed by the real-only arm, found with synthetic slices", fontsize=9)
+        for box in truth.boxes[position]:
+            _outline(line[0], box, TRUTH)
+        here = np.flatnonzero(truth.lesions["slice"] == position)
+        for axes, outcome in zip(line[1:], arms.values(), strict=True):
+            _draw_detections(axes, outcome, position)
+            now = np.isfinite(outcome.found_at)
+            for sign, colour, marked in (("V", GAINED, now & ~found), ("X", LOST, found & ~now)):
+                for row in here[marked[here]]:
+                    axes.text(corners[row, 2], corners[row, 1], sign, color=colour, fontsize=10, weight="bold")
+    for axes, label in zip(grid[0], ["truth", *arms], strict=True):
+        axes.set_title(label, fontsize=8)
+    figure.suptitle("V: found here, missed by the first arm; X: missed here, found by the first arm", fontsize=9)
     return figure
 
 
@@ -139,33 +157,36 @@ def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     return figure
 
 
-def confidence_figure(outcome: Outcome) -> Figure:
-    """Histograms of the confidence of hits and of false positives."""
-    figure = Figure(figsize=(5.5, 3.5), layout="constrained")
-    axes = figure.subplots()
-    confidence = outcome.detections["confidence"].to_numpy()
-    for kept, label, colour in ((outcome.hit, "hits", HIT), (~outcome.hit, "false positives", MISS)):
-        axes.hist(confidence[kept], bins=40, range=(0, 1), alpha=0.6, label=f"{label} ({kept.sum()})", color=colour)
-    axes.set(xlabel="confidence", ylabel="detections", xlim=(0, 1), yscale="log")
-    axes.set_ylim(bottom=0.5)
-    axes.legend(fontsize=8)
+def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
+    """Histograms of the confidence of hits and of false positives, a panel an arm, its seeds pooled."""
+    figure = Figure(figsize=(5.5, 2.4 * len(arms) + 0.6), layout="constrained")
+    for axes, (label, outcomes) in zip(figure.subplots(len(arms), squeeze=False)[:, 0], arms.items(), strict=True):
+        confidence = np.concatenate([one.detections["confidence"].to_numpy() for one in outcomes])
+        hit = np.concatenate([one.hit for one in outcomes])
+        for kept, name, colour in ((hit, "hits", HIT), (~hit, "false positives", MISS)):
+            axes.hist(confidence[kept], bins=40, range=(0, 1), alpha=0.6, label=f"{name} ({kept.sum()})", color=colour)
+        axes.set(xlabel="confidence", ylabel="detections", xlim=(0, 1), yscale="symlog", title=label)
+        axes.legend(fontsize=8)
     return figure
 
 
-def calibration_figure(outcome: Outcome) -> Figure | None:
-    """Share of detections that hit, against their confidence; None where confidence is no probability."""
-    table = calibration(outcome)
-    if table is None:
+def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
+    """Share of detections that hit, against their confidence, a line an arm, its seeds pooled.
+
+    Returns:
+        None where confidence is no probability.
+    """
+    tables = {label: table for label, one in arms.items() if (table := calibration(one)) is not None}
+    if not tables:
         return None
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", ls=":")
-    axes.plot(table["confidence"], table["precision"], "o-")
-    for row in table.itertuples():
-        axes.annotate(str(row.detections), (row.confidence, row.precision), fontsize=7, xytext=(3, 3),
-                      textcoords="offset points")  # fmt: skip
+    for label, table in tables.items():
+        error = f"calibration error {calibration_error(table):.3f}, {table['detections'].sum():,} detections"
+        axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {error}" if label else error)
     axes.set(xlabel="confidence", ylabel="share that hits a lesion", xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"expected calibration error {calibration_error(table):.3f}; numbers: detections", fontsize=8)
+    axes.legend(fontsize=7)
     return figure
 
 

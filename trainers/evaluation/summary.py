@@ -45,7 +45,7 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
     counts = counts_by(shown)
     weights = bootstrap_weights(len(counts), config.bootstraps, config.seed)
     scanners = counts_by(shown, "scanner") if outcome.truth.slices["scanner"].notna().all() else counts.iloc[:0]
-    bins = calibration(shown)
+    bins = calibration([shown])
     return {
         **figures(counts),
         "patients": len(counts),

@@ -45,7 +45,7 @@ def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Pa
     ended = metsweep("evaluate", "detector", slices, "--out", "evaluation")
     assert ended.code == 0, ended.err
     assert "sensitivity" in ended.out
-    assert {"metrics.json", "detections.parquet", "patients.parquet"} <= names(Path("evaluation"))
+    assert {"metrics.json", "detections.parquet", "lesions.parquet", "coco"} <= names(Path("evaluation"))
 
     volume = cohort / "P000" / "t1c.nii.gz"
     ended = metsweep("detect", volume, "--model", "detector", "--out", "found", "--confidence", 0.001, "--stripped")

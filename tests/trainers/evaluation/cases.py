@@ -33,7 +33,7 @@ def make_outcome(truth: Truth, rows: Sequence[Detection], iou: float = 0.5) -> O
 def random_case(
     draw: np.random.Generator, patients: int = 12, skill: float = 1.0, slices: int = 6
 ) -> tuple[Truth, pd.DataFrame]:
-    """Patients of `slices` slices with up to 4 lesions each, of which `skill` finds more or less, and false positives."""
+    """Patients whose slices have up to 4 lesions each, of which `skill` finds more or less, and false positives."""
     rows, lesions, detections = [], [], []
     for patient in range(patients):
         ease = draw.normal(skill, 1)
@@ -43,7 +43,7 @@ def random_case(
             for number in range(draw.integers(0, 5)):
                 x, y = draw.integers(0, 200, 2)
                 side = int(draw.integers(4, 30))
-                lesions.append((where, x, y, x + side, y + side, number, side * 0.8))
+                lesions.append((where, x, y, x + side, y + side, 10 * z + number, side * 0.8))
                 if draw.normal(ease, 1) > 0:
                     detections.append((where, x, y, x + side, y + side - 1, draw.random()))
             for _ in range(draw.integers(0, 6)):

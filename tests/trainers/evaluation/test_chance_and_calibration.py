@@ -57,7 +57,7 @@ def test_calibration_by_hand() -> None:
     outcome = make_outcome(
         truth, [(0, 0, 0, 10, 10, 0.96), (0, 50, 50, 60, 60, 0.92), (0, 20, 20, 30, 30, 1.0), (0, 70, 70, 75, 75, 0.2)]
     )
-    table = calibration(outcome)
+    table = calibration([outcome])
     assert table is not None
     expected = pd.DataFrame(
         {"detections": [1, 3], "confidence": [0.2, 0.96], "precision": [0, 2 / 3], "low": [0.2, 0.9], "high": [0.3, 1]}
@@ -68,7 +68,7 @@ def test_calibration_by_hand() -> None:
 
 def test_scores_that_are_no_probabilities_have_no_calibration_and_no_detections_have_no_error() -> None:
     truth = make_truth([("a", "s", "v", 0)], [(0, 0, 0, 10, 10, 1, 5.0)])
-    assert calibration(make_outcome(truth, [(0, 0, 0, 10, 10, 7.5)])) is None
-    empty = calibration(make_outcome(truth, []))
+    assert calibration([make_outcome(truth, [(0, 0, 0, 10, 10, 7.5)])]) is None
+    empty = calibration([make_outcome(truth, [])])
     assert empty is not None
     assert calibration_error(empty) == 0

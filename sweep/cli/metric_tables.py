@@ -1,0 +1,100 @@
+"""The figures of one detector as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trainers.evaluation.summary import few_patients
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""IoU name -> figures, as `trainers.evaluation.summary.summarise` gives them."""
+
+
+def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity and false positives (FPs)") -> None:
+    """Print every figure, a table a subject and a column an IoU threshold."""
+    first = next(iter(metrics.values()))
+    console.print(
+        f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
+        f"{first['intervals']['level']:.0%} intervals over patients.",
+        soft_wrap=True,
+    )
+    if warning := few_patients(first["patients"]):
+        console.print(warning)
+    console.print(_table(title, metrics, _main_rows(metrics)))
+    if first["by_diameter"]:
+        console.print(_table("Sensitivity by lesion diameter", metrics, _diameter_rows(metrics)))
+    if len(first["by_scanner"]) > 1:
+        console.print(_table("Sensitivity and FPs per slice by scanner", metrics, _scanner_rows(metrics)))
+    for name, left_out in (("by_diameter", "lesion diameters"), ("lesion_level", "volume and z of the slices")):
+        if not first[name]:
+            console.print(f"Not told by the truth: {left_out}; figures that need it are left out.")
+
+
+def iou_text(name: str) -> str:
+    """`iou25` as people write it: 0.25."""
+    return f"{int(name.removeprefix('iou')) / 100:g}"
+
+
+def with_interval(value: float, bounds: Sequence[float], digits: int) -> str:
+    """`0.67 [0.55, 0.71]`."""
+    return f"{value:.{digits}f} [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+
+
+def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in metrics:
+        table.add_column(f"IoU {iou_text(name)}", justify="right")
+    for label, cells in rows:
+        table.add_row(label, *cells)
+    return table
+
+
+def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
+    every = list(metrics.values())
+    rows = [
+        (label, [with_interval(one[key], one["intervals"][key], digits) for one in every])
+        for label, key, digits in (("sensitivity", "sensitivity", 3), ("FPs per slice", "fps_per_slice", 2))
+    ]
+    for fps in every[0]["at_fps_per_slice"]:
+        points = [one["at_fps_per_slice"][fps] for one in every]
+        rows.append((f"sensitivity at {fps} FPs per slice", [_point(point) for point in points]))
+    if every[0]["lesion_level"]:
+        whole = [one["lesion_level"] for one in every]
+        rows.append((f"whole lesions found, of {whole[0]['lesions']}", [f"{one['sensitivity']:.3f}" for one in whole]))
+        rows.append(("FPs per volume, linked over slices", [f"{one['fps_per_volume']:.2f}" for one in whole]))
+    if every[0]["chance"]:
+        chance = [one["chance"] for one in every]
+        rows.append(
+            ("sensitivity by chance", [with_interval(one["sensitivity"], one["interval"], 3) for one in chance])
+        )
+    if every[0]["calibration"]:
+        rows.append(("calibration error", [f"{one['calibration']['error']:.3f}" for one in every]))
+    return rows
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    text = with_interval(point["sensitivity"], point["interval"], 3)
+    return f"{text} (curve ends at {point['fps_per_slice']:.2f})" if point["ends_before"] else text
+
+
+def _diameter_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
+    rows = []
+    for name in next(iter(metrics.values()))["by_diameter"]:
+        found = [one["by_diameter"][name] for one in metrics.values()]
+        unit = "" if name == "unknown" else " mm"
+        rows.append((f"{name}{unit}, {found[0]['lesions']} boxes", [f"{one['sensitivity']:.3f}" for one in found]))
+    return rows
+
+
+def _scanner_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
+    rows = []
+    for name in next(iter(metrics.values()))["by_scanner"]:
+        found = [one["by_scanner"][name] for one in metrics.values()]
+        cells = [f"{one['sensitivity']:.3f} at {one['fps_per_slice']:.2f}" for one in found]
+        rows.append((f"{name}, {found[0]['lesions']} lesions", cells))
+    return rows

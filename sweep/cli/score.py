@@ -1,0 +1,92 @@
+"""`metsweep score`: the figures of a study for any detector's boxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trainers.evaluation.config import EvaluationConfig
+    from trainers.evaluation.outcome import Outcome
+
+
+def score(
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH.json", help="COCO file with images and annotations.", show_default=False)
+    ],
+    detections: Annotated[
+        Path, typer.Argument(metavar="DETECTIONS.json", help="COCO list of boxes with scores.", show_default=False)
+    ],
+    iou: Annotated[
+        list[float] | None, typer.Option(help="IoU threshold; may be repeated; default: 0.5 and 0.25.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Count detections of at least this score.")] = 0.001,
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="CSV: image, patient_id, and if known volume, z, scanner, mm_per_pixel.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for metrics.json and pictures; new or empty.", show_default=False)
+    ] = None,
+) -> None:
+    """Score anyone's detections as a study scores its own.
+
+    Sensitivity and false positives (FPs) per slice with intervals over patients, sensitivity at 1, 2, 4 and 8 FPs per
+    slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration. Greedy by score, one
+    detection a lesion; every other detection is a false positive. What the files do not tell (patients, volumes,
+    millimetres) is left out; without patients each image counts as one.
+
+    \b
+    Example:
+      metsweep score truth.json detections.json --iou 0.5 --iou 0.25 --patients patients.csv
+    """
+    from trainers.evaluation.coco import read_detections, read_truth
+    from trainers.evaluation.outcome import match_outcomes
+    from trainers.evaluation.summary import summarise
+
+    config = _config(iou or [0.5, 0.25], confidence)
+    read, position = read_truth(truth, patients)
+    outcomes = match_outcomes(read_detections(detections, position), read, config.ious)
+    metrics = summarise(outcomes, config)
+    if out is not None:
+        _write(out, metrics, outcomes, config)
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2))
+        return
+    from sweep.cli.console import output
+    from sweep.cli.metric_tables import show_metrics
+
+    show_metrics(metrics, output())
+    if out is not None:
+        typer.echo(f"Written: {out}")
+
+
+def _config(ious: list[float], confidence: float) -> EvaluationConfig:
+    from pydantic import ValidationError
+
+    from search_spaces.study import explain
+    from trainers.evaluation.config import EvaluationConfig
+    from trainers.exceptions import ConfigError
+
+    try:
+        # All detections are there already: the curve goes down to the least confident.
+        return EvaluationConfig(ious=tuple(ious), confidence=confidence, froc_confidence=0)
+    except ValidationError as error:
+        raise ConfigError(explain("The command line", error)) from None
+
+
+def _write(
+    out: Path, metrics: Mapping[str, object], outcomes: Mapping[float, Outcome], config: EvaluationConfig
+) -> None:
+    from sweep.cli.result import result_folder
+    from trainers.evaluation.figures import figures_of_boxes
+
+    with result_folder(out) as unfinished:
+        (unfinished.result / "metrics.json").write_text(json.dumps(metrics, indent=2))
+        for name, figure in figures_of_boxes(outcomes, config).items():
+            figure.savefig(unfinished.result / f"{name}.png", dpi=120)

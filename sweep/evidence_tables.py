@@ -1,0 +1,194 @@
+"""The evidence of a study as tables of text, for the console and for Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweep.evidence import REAL_ONLY, Evidence
+from trainers.evaluation.arms import Arm, Estimate
+from trainers.evaluation.comparison import Comparison, holm, seeds_needed
+from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.metrics import DIAMETERS
+from trainers.evaluation.summary import few_patients
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MISSING = "-"
+SOUGHT = 0.1
+"""The gain that the column of seeds is about: the paper's ten points of sensitivity."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table with what must be known to read it."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def table(self) -> Table:
+        """For the console."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+        table.caption, table.caption_justify = self.note or None, "left"
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if i else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """Heading, table and note."""
+        lines = [f"## {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
+        lines += [_line(row) for row in self.rows]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])]) + "\n"
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """All tables in the order in which they are read."""
+    return [
+        *_gains(evidence),
+        *_at_fps(evidence),
+        *_whole_lesions(evidence),
+        *_breakdown(evidence, "lesion diameter", "mm", lambda arm: arm.by_diameter, list(DIAMETERS)),
+        *_breakdown(evidence, "scanner", "", lambda arm: arm.by_scanner),
+    ]
+
+
+def _gains(evidence: Evidence) -> Iterator[Section]:
+    if evidence.baseline is None:
+        return
+    for iou, arms in evidence.by_iou.items():
+        base = evidence.baseline[iou]
+        pairs = {name: (arm.gain(base), arm.gain_at_equal_fps(base)) for name, arm in arms.items() if name != REAL_ONLY}
+        compared = {name: (gain, equal) for name, (gain, equal) in pairs.items() if gain and equal}
+        if not compared:
+            continue
+        adjusted = [holm([pair[i].p for pair in compared.values()]) for i in range(2)]
+        rows = [
+            [
+                name,
+                _signed(gain),
+                _p(gain.p),
+                _p(p),
+                _signed(equal),
+                _p(equal_p),
+                _decimal(gain.minimum_detectable),
+                str(seeds_needed(gain, SOUGHT) or MISSING),
+            ]
+            for (name, (gain, equal)), p, equal_p in zip(compared.items(), *adjusted, strict=True)
+        ]
+        yield Section(
+            f"Gain in sensitivity over {REAL_ONLY}, IoU {iou:g}",
+            ("arm", "gain", "p", "p Holm", "gain at equal FPs", "p Holm", "detectable", f"seeds for {SOUGHT:g}"),
+            rows,
+            _gains_note(next(iter(compared.values()))[0], base),
+        )
+
+
+def _gains_note(example: Comparison, base: Arm) -> str:
+    """How the table was made."""
+    texts = [
+        f"Paired over {example.patients} patients and {example.seeds} seed{'s' * (example.seeds > 1)}, both taken as "
+        "drawn at random (Obuchowski-Rockette); in brackets 95 % intervals. p Holm: adjusted for all arms of a column.",
+        f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
+        f"{REAL_ONLY} at the table's confidence ({base.fps_per_slice.mean:.2f} on average).",
+        "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "
+        f"Seeds for {SOUGHT:g}: how many show a true gain of {SOUGHT:g}; {MISSING}: not known, or only more patients "
+        "help.",
+    ]
+    if example.seeds == 1:
+        texts.append("One seed: what is compared are these trained detectors, not the arms.")
+    if warning := few_patients(example.patients):
+        texts.append(warning)
+    return " ".join(texts)
+
+
+def _at_fps(evidence: Evidence) -> Iterator[Section]:
+    for iou, arms in evidence.by_iou.items():
+        rows, short = [], []
+        for name, arm in arms.items():
+            rows.append([name, *(_estimate(arm.at_fps_per_slice[fps]) for fps in FPS_PER_SLICE)])
+            if arm.most_fps_per_slice < FPS_PER_SLICE[-1]:
+                short.append(f"{name} at {arm.most_fps_per_slice:.2f}")
+        yield Section(
+            f"Sensitivity at given false positives per slice, IoU {iou:g}",
+            ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
+            rows,
+            f"Curves that end before: {', '.join(short)}; their last point stands." if short else "",
+        )
+
+
+def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
+    for iou, arms in evidence.by_iou.items():
+        rows = []
+        for name, arm in arms.items():
+            whole = arm.lesion_level or {"sensitivity": math.nan, "fps_per_volume": math.nan}
+            rows.append(
+                [
+                    name,
+                    _estimate(arm.sensitivity),
+                    _estimate(arm.fps_per_slice, 2),
+                    _decimal(whole["sensitivity"]),
+                    _decimal(whole["fps_per_volume"], 2),
+                    _decimal(math.nan if arm.chance is None else arm.chance),
+                ]
+            )
+        yield Section(
+            f"Slices, whole lesions and chance, IoU {iou:g}",
+            ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance"),
+            rows,
+            "Intervals over patients. Whole lesions: found on any of their slices; FPs/volume: linked from slice to "
+            "slice. By chance: the same detections on boxes shuffled between slices.",
+        )
+
+
+def _breakdown(
+    evidence: Evidence,
+    by: str,
+    unit: str,
+    values: Callable[[Arm], dict[str, float]],
+    order: Sequence[str] | None = None,
+) -> Iterator[Section]:
+    for iou, arms in evidence.by_iou.items():
+        tables = {name: values(arm) for name, arm in arms.items()}
+        known = {group for table in tables.values() for group in table}
+        groups = [group for group in (order or sorted(known)) if group in known]
+        if len(groups) > 1:
+            yield Section(
+                f"Sensitivity by {by}, IoU {iou:g}",
+                ("arm", *(f"{group} {unit}".strip() for group in groups)),
+                [[name, *(_decimal(table.get(group, math.nan)) for group in groups)] for name, table in tables.items()],
+            )
+
+
+def _signed(comparison: Comparison) -> str:
+    low, high = comparison.interval
+    bounds = "" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+    return f"{comparison.difference:+.3f}{bounds}"
+
+
+def _estimate(estimate: Estimate, digits: int = 3) -> str:
+    low, high = estimate.interval
+    return f"{estimate.mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _p(p: float) -> str:
+    if math.isnan(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _decimal(value: float, digits: int = 3) -> str:
+    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.trainers.evaluation.cases import random_case
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.froc import froc, operating_point
+from trainers.evaluation.metrics import counts_by, figures
+from trainers.evaluation.outcome import Outcome, Truth, match_outcomes
+
+CONFIG = EvaluationConfig(confidence=0.3, froc_confidence=0, bootstraps=500)
+
+
+def detector(truth: Truth, detections: pd.DataFrame, seed: int, keep: float = 0.9) -> Outcome:
+    """A detector of its own: it overlooks a random tenth of what there is to detect."""
+    kept = np.random.default_rng(seed).random(len(detections)) < keep
+    return match_outcomes(detections[kept], truth, [0.5])[0.5]
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[Truth, pd.DataFrame]:
+    return random_case(np.random.default_rng(0), patients=15)
+
+
+def test_figures_are_means_over_seeds_within_their_intervals(case: tuple[Truth, pd.DataFrame]) -> None:
+    outcomes = {seed: detector(*case, seed) for seed in range(3)}
+    arm = Arm(outcomes, CONFIG)
+    alone = [figures(counts_by(outcome.at(0.3))) for outcome in outcomes.values()]
+    assert arm.sensitivity.mean == pytest.approx(np.mean([one["sensitivity"] for one in alone]))
+    assert arm.fps_per_slice.mean == pytest.approx(np.mean([one["fps_per_slice"] for one in alone]))
+    low, high = arm.sensitivity.interval
+    assert low < arm.sensitivity.mean < high
+    at_one = [operating_point(froc(outcome), 1.0).sensitivity for outcome in outcomes.values()]
+    assert arm.at_fps_per_slice[1.0].mean == pytest.approx(np.mean(at_one))
+    assert set(arm.by_scanner) == {"scanner0", "scanner1"}
+    assert set(arm.by_diameter) == {"<5", "5-10", "10-20", ">=20"}
+    assert arm.lesion_level is not None
+    assert arm.lesion_level["sensitivity"] == pytest.approx(arm.sensitivity.mean), "each lesion is on one slice here"
+    assert arm.chance is not None
+    assert arm.chance < 0.1 * arm.sensitivity.mean
+
+
+def test_gain_is_paired_by_seed(case: tuple[Truth, pd.DataFrame]) -> None:
+    base = Arm({seed: detector(*case, seed, keep=0.6) for seed in (0, 1, 2)}, CONFIG)
+    better = Arm({seed: detector(*case, seed, keep=0.9) for seed in (2, 1, 5)}, CONFIG)
+    assert better.common(base) == [2, 1]
+    gain = better.gain(base)
+    assert gain is not None
+    one = {
+        seed: figures(better.counts[seed])["sensitivity"] - figures(base.counts[seed])["sensitivity"] for seed in (1, 2)
+    }
+    assert gain.difference == pytest.approx(np.mean(list(one.values())))
+    assert (gain.seeds, gain.patients) == (2, 15)
+    assert gain.p < 0.05
+    assert better.gain(Arm({9: detector(*case, 9)}, CONFIG)) is None
+
+
+def test_a_lower_threshold_alone_gains_sensitivity_but_none_at_equal_false_positives(
+    case: tuple[Truth, pd.DataFrame],
+) -> None:
+    """Moving along one FROC curve is not a better detector: what the paper's table cannot tell apart."""
+    careful = {seed: detector(*case, seed) for seed in range(3)}
+    bold = {
+        seed: Outcome(one.truth, one.iou, one.detections.assign(confidence=np.sqrt(one.detections["confidence"])))
+        for seed, one in careful.items()
+    }
+    base, arm = Arm(careful, CONFIG), Arm(bold, CONFIG)
+    gain, at_equal_fps = arm.gain(base), arm.gain_at_equal_fps(base)
+    assert gain is not None
+    assert at_equal_fps is not None
+    assert gain.difference > 0.1
+    assert arm.fps_per_slice.mean > base.fps_per_slice.mean
+    assert at_equal_fps.difference == pytest.approx(0)
+    assert at_equal_fps.p == 1
+
+
+def test_an_arm_never_gains_over_itself(case: tuple[Truth, pd.DataFrame]) -> None:
+    arm = Arm({0: detector(*case, 0)}, CONFIG)
+    gain = arm.gain(arm)
+    assert gain is not None
+    assert (gain.difference, gain.p) == (0, 1)

@@ -1,0 +1,172 @@
+"""Arms beside each other: means over seeds with intervals, and each arm against the real-only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from trainers.evaluation.bootstrap import (
+    Interval,
+    PatientCurve,
+    bootstrap_weights,
+    interval,
+    leave_one_out_weights,
+    patient_curve,
+    ratios,
+)
+from trainers.evaluation.chance import chance
+from trainers.evaluation.comparison import Comparison, compare
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.lesion_level import lesion_figures
+from trainers.evaluation.metrics import counts_by, sensitivity_by_diameter
+from trainers.evaluation.outcome import Outcome
+
+CURVE_POINTS = 4096
+"""Thresholds of an arm's resampled FROC curve; with fewer detections the curve is exact."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval over patients."""
+
+    mean: float
+    interval: Interval
+
+
+class Arm:
+    """The outcomes of one arm at one IoU threshold, one a seed, all on the same slices."""
+
+    def __init__(self, outcomes: Mapping[int, Outcome], config: EvaluationConfig) -> None:
+        self.outcomes = dict(outcomes)
+        self.shown = {seed: outcome.at(config.confidence) for seed, outcome in outcomes.items()}
+        self._config = config
+
+    @cached_property
+    def counts(self) -> dict[int, pd.DataFrame]:
+        """Seed -> counts of every patient at the table's confidence."""
+        return {seed: counts_by(outcome) for seed, outcome in self.shown.items()}
+
+    @cached_property
+    def curves(self) -> dict[int, PatientCurve]:
+        """Seed -> FROC curve that can be resampled."""
+        return {seed: patient_curve(outcome, CURVE_POINTS) for seed, outcome in self.outcomes.items()}
+
+    @cached_property
+    def patients(self) -> int:
+        """Patients of the split."""
+        return len(next(iter(self.counts.values())))
+
+    @property
+    def sensitivity(self) -> Estimate:
+        """Over all lesions."""
+        return self._estimate("true_positives", "lesions")
+
+    @property
+    def fps_per_slice(self) -> Estimate:
+        """Over all slices."""
+        return self._estimate("false_positives", "slices")
+
+    @cached_property
+    def at_fps_per_slice(self) -> dict[float, Estimate]:
+        """Sensitivity at the false positives per slice of FPS_PER_SLICE; the FROC curve's last point beyond its end."""
+        limits, weights, everyone = np.array(FPS_PER_SLICE), self._weights, np.ones((1, self.patients))
+        means = np.mean([curve.sensitivity_at(limits, everyone)[0] for curve in self.curves.values()], axis=0)
+        resampled = np.mean([curve.sensitivity_at(limits, weights) for curve in self.curves.values()], axis=0)
+        return {
+            fps: Estimate(float(mean), interval(column))
+            for fps, mean, column in zip(FPS_PER_SLICE, means, resampled.T, strict=True)
+        }
+
+    @property
+    def most_fps_per_slice(self) -> float:
+        """Where the FROC curves end, mean over seeds."""
+        return float(
+            np.mean([curve.false_positives[:, -1].sum() / curve.slices.sum() for curve in self.curves.values()])
+        )
+
+    @property
+    def by_diameter(self) -> dict[str, float]:
+        """Diameter class -> sensitivity."""
+        return _means([sensitivity_by_diameter(outcome) for outcome in self.shown.values()], "sensitivity")
+
+    @property
+    def by_scanner(self) -> dict[str, float]:
+        """Scanner -> sensitivity, of those with lesions."""
+        tables = [counts_by(outcome, "scanner") for outcome in self.shown.values()]
+        shares = [table["true_positives"] / table["lesions"].where(table["lesions"] > 0) for table in tables]
+        return {str(name): float(value) for name, value in pd.concat(shares, axis=1).mean(axis=1).dropna().items()}
+
+    @property
+    def lesion_level(self) -> dict[str, float] | None:
+        """`sensitivity` over whole lesions and `fps_per_volume`; None without volumes."""
+        found = [lesion_figures(outcome) for outcome in self.shown.values()]
+        known = [one for one in found if one is not None]
+        if not known:
+            return None
+        return {
+            "sensitivity": float(np.mean([one["sensitivity"] for one in known])),
+            "fps_per_volume": float(np.mean([one["fps_per_volume"] for one in known])),
+        }
+
+    @property
+    def chance(self) -> float | None:
+        """Sensitivity on boxes shuffled between slices."""
+        found = [chance(outcome, self._config.seed) for outcome in self.shown.values()]
+        return float(np.mean([one["sensitivity"] for one in found if one])) if all(found) else None
+
+    def gain(self, base: Arm) -> Comparison | None:
+        """Sensitivity minus that of `base`, over the seeds that both have; None without a common seed."""
+        weights = leave_one_out_weights(self.patients)
+        return _compared(
+            [self._sensitivity(seed, weights) - base._sensitivity(seed, weights) for seed in self.common(base)]
+        )
+
+    def gain_at_equal_fps(self, base: Arm) -> Comparison | None:
+        """The same where the detectors of both arms are read at no more false positives per slice than `base` makes.
+
+        That is on their FROC curves, so that moving along one curve is no gain. The thresholds are chosen anew without
+        each patient in turn: their choice counts as chance too.
+        """
+        weights = leave_one_out_weights(self.patients)
+        rows = []
+        for seed in self.common(base):
+            counts = base.counts[seed]
+            limits = ratios(weights, counts["false_positives"].to_numpy(), counts["slices"].to_numpy())[:, None]
+            own, other = (arm.curves[seed].sensitivity_at(limits, weights)[:, 0] for arm in (self, base))
+            rows.append(own - other)
+        return _compared(rows)
+
+    def common(self, base: Arm) -> list[int]:
+        """Seeds of both arms."""
+        return [seed for seed in self.outcomes if seed in base.outcomes]
+
+    def _sensitivity(self, seed: int, weights: np.ndarray) -> np.ndarray:
+        counts = self.counts[seed]
+        return ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())
+
+    def _estimate(self, above: str, below: str) -> Estimate:
+        everyone = np.ones((1, self.patients))
+        values = {
+            name: np.mean(
+                [ratios(rows, one[above].to_numpy(), one[below].to_numpy()) for one in self.counts.values()], 0
+            )
+            for name, rows in (("mean", everyone), ("resampled", self._weights))
+        }
+        return Estimate(float(values["mean"][0]), interval(values["resampled"]))
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return bootstrap_weights(self.patients, self._config.bootstraps, self._config.seed)
+
+
+def _compared(rows: Sequence[np.ndarray]) -> Comparison | None:
+    return compare(np.array(rows)) if rows else None
+
+
+def _means(found: Sequence[Mapping[str, Mapping[str, float]]], key: str) -> dict[str, float]:
+    return {name: float(np.mean([one[name][key] for one in found])) for name in found[0]}
