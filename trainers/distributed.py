@@ -17,6 +17,10 @@ import torch
 from trainers.config import Config
 from trainers.exceptions import TrainingError
 
+GROUP_TIMEOUT_S = 24 * 3600
+"""How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
+30 minutes; a worker that died is noticed by Ray itself, not by this timeout."""
+
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
 """Called by rank 0 with the work done, the work in all (same unit) and the newest metrics."""
 
@@ -133,6 +137,7 @@ def train_on_ray(
         per_worker["GPU"] = resources.gpus_per_worker
     trainer = ray.train.torch.TorchTrainer(
         worker,
+        torch_config=ray.train.torch.TorchConfig(timeout_s=GROUP_TIMEOUT_S),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus_per_worker > 0,

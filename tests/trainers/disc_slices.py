@@ -55,7 +55,7 @@ def tiny_config(**changes: object) -> DetectorConfig:
 
 
 class FolderContext(Context):
-    """One rank of several, whose checkpoints lie in a folder of its own; can die at a step."""
+    """One rank of several; can die at a step. Only rank 0 may ask for the checkpoint."""
 
     def __init__(self, folder: Path, rank: int = 0, world_size: int = 1, dies_at: int | None = None) -> None:
         self.rank, self.world_size, self.device = rank, world_size, torch.device("cpu")
@@ -68,8 +68,11 @@ class FolderContext(Context):
             raise InterruptedError("killed by the test")
 
     def load_checkpoint(self) -> Path | None:
+        assert self.rank == 0, "other nodes may not reach the checkpoint's disk"
         return self._folder if self._folder.is_dir() else None
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        if self.rank != 0:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         write(self._folder)

@@ -1,7 +1,8 @@
 """What a detector run needs to continue as if it had never stopped.
 
-The order of the slices and their augmentation derive from (seed, step, rank), so no random state is kept; weights,
-moving average and optimiser are kept in full precision (the library would keep half-precision averages only).
+The order of the slices and their augmentation derive from (seed, step, place in the batch), so no random state is kept;
+weights, moving average and optimiser are kept in full precision (the library would keep half-precision averages only).
+Mixed precision is bfloat16, which has float32's range: there is no gradient scaler whose state would matter.
 """
 
 from __future__ import annotations

@@ -36,9 +36,14 @@ class DetectorConfig(Config):
     """Network resolution in validation and prediction, pixels; larger, to see small tumours better."""
 
     batch: int = Field(default=64, ge=1)
-    """Images of one step, over all workers."""
+    """Slices of one step, over all workers."""
     steps: int = Field(default=240_000, ge=1)
     """Optimiser steps, the same for every arm: more synthetic slices do not mean more updates."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Instead of `steps`: passes over all slices of the arm, so that more synthetic slices do mean more updates."""
+    synthetic_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of the slices shown that is synthetic, where the arm has any; none = both kinds are pooled, and every slice
+    is shown equally often."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Adam's learning rate after the warm-up."""
     final_learning_rate: float = Field(default=1e-3, ge=0)
@@ -67,17 +72,24 @@ class DetectorConfig(Config):
     selection_iou: float = Field(default=0.5, gt=0, le=1)
     """IoU threshold of the selection."""
 
-    flip: float = Field(default=0.5, ge=0, le=1)
-    """Probability of a left-right flip."""
+    degrees: float = Field(default=0.0, ge=0, le=180)
+    """Largest rotation to either side, degrees."""
     translate: float = Field(default=0.1, ge=0, lt=1)
     """Largest shift, as share of the slice."""
     scale: float = Field(default=0.5, ge=0, lt=1)
     """Largest zoom in or out: 0.5 = half to one and a half."""
+    shear: float = Field(default=0.0, ge=0, lt=90)
+    """Largest shear, degrees."""
+    flipud: float = Field(default=0.0, ge=0, le=1)
+    """Probability of an up-down flip."""
+    fliplr: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a left-right flip."""
     intensity: float = Field(default=0.4, ge=0, lt=1)
-    """Largest relative change of brightness, and of the exponent of a gamma curve."""
+    """Largest relative change of brightness, and of the exponent of a gamma curve; stands where the library changes
+    hue, saturation and value, which a grey slice does not have."""
 
     amp: bool = False
-    """Automatic mixed precision (bfloat16); on a GPU only."""
+    """Automatic mixed precision (bfloat16, whose range needs no loss scaling); on a GPU only."""
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights, the order of the slices and their augmentation."""
 

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
@@ -36,12 +37,18 @@ def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
     """The detector that `train_detector` wrote into `folder`.
 
     Raises:
-        TrainingError: `folder` is not a trained detector.
+        TrainingError: `folder` is not a trained detector, or one of another version.
     """
     missing = [name for name in ("config.json", "model.pt") if not (folder / name).is_file()]
     if missing:
         raise TrainingError(f"{folder} is not a trained detector: it lacks {', '.join(missing)}. Train one first.")
-    config = DetectorConfig.model_validate_json((folder / "config.json").read_text())
+    try:
+        config = DetectorConfig.model_validate_json((folder / "config.json").read_text())
+    except ValidationError as error:
+        wrong = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise TrainingError(
+            f"{folder}/config.json is not of this version of metsweep: {wrong}. Train the detector again."
+        ) from error
     model = build_model(config)
     model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
     device = torch.device(device)

@@ -15,10 +15,13 @@ from typing_extensions import override
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainers.detector.augmentation import SliceDataset, StepBatches
 from trainers.detector.checkpoint import RunState, Selection, save_state
 from trainers.detector.config import DetectorConfig
-from trainers.detector.dataset import Slices, StepBatches, augment
+from trainers.detector.dataset import Slices
 from trainers.detector.model import build_model, set_rank
+from trainers.detector.order import Order
+from trainers.detector.workers import LossOverRanks, mean_over_ranks, normalise_over_ranks
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
 
@@ -35,6 +38,9 @@ class YoloRun(DetectionTrainer):
 
     The library attaches its MLflow, Ray Tune and other callbacks to every class with "Trainer" in its name: not here.
     An epoch of the library is `config.evaluate_every` steps.
+
+    Args:
+        config: its `steps` are those of the run, whatever `epochs` says.
     """
 
     def __init__(
@@ -67,6 +73,15 @@ class YoloRun(DetectionTrainer):
     @override
     def setup_model(self) -> None:
         self.model = build_model(self.config)
+        if self.context.world_size > 1:
+            normalise_over_ranks(self.model, self.device)
+
+    @override
+    def set_model_attributes(self) -> None:
+        super().set_model_attributes()
+        if self.context.world_size > 1:
+            model: Any = self.model
+            model.criterion = LossOverRanks(model, self.context.world_size)
 
     @override
     def _setup_ddp(self) -> None:
@@ -81,15 +96,25 @@ class YoloRun(DetectionTrainer):
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,
+                forward_sync_buffers=False,  # batch norm keeps them equal
             )
 
     @override
     def _build_train_pipeline(self) -> None:
         if self.optimizer is not None:  # the library comes here again to halve the batch after running out of memory
             raise TrainingError(out_of_memory(self.config))
-        config = self.config
-        self.train_loader = StepBatches(self.slices, config, self.context.rank, self.context.world_size)
+        config, on_gpu = self.config, self.device.type == "cuda"
+        real = len(self.slices.rows)
+        self.train_loader = StepBatches(
+            SliceDataset(self.slices, config),
+            Order(config, real, len(self.slices) - real),
+            config.steps,
+            self.context.rank,
+            self.context.world_size,
+            # A GPU waits for slices; on a CPU they and the network share the same cores.
+            processes=torch.get_num_threads() - 1 if on_gpu else 0,
+            pinned=on_gpu,
+        )
         self.test_loader = SimpleNamespace(dataset=())
         self.accumulate = 1
         self.optimizer = self.build_optimizer(
@@ -125,7 +150,9 @@ class YoloRun(DetectionTrainer):
 
     @override
     def preprocess_batch(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return augment(batch, self.config, self.device)
+        batch = super().preprocess_batch(batch)
+        batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
 
     @override
     def optimizer_step(self) -> None:
@@ -140,10 +167,10 @@ class YoloRun(DetectionTrainer):
         step = self.state.step
         if step % self._report_every and step != self.config.steps:
             return
-        means = {
-            f"detector/{name}": float(torch.stack([losses[name] for losses in self._losses]).mean())
-            for name in self._losses[0]
-        }
+        names = list(self._losses[0])
+        since = torch.stack([torch.stack([losses[name] for name in names]) for losses in self._losses]).mean(0)
+        values = mean_over_ranks(since, self.context.world_size).tolist()
+        means = {f"detector/{name}": value for name, value in zip(names, values, strict=True)}
         self._losses = []
         metrics = {"detector/loss": sum(means.values()), **means}
         if not math.isfinite(metrics["detector/loss"]):

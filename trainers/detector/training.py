@@ -16,6 +16,7 @@ from trainers.detector.checkpoint import RunState, load_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices, open_slices
 from trainers.detector.model import prepare_library
+from trainers.detector.order import Order, budget
 from trainers.detector.prediction import Detector, predict
 from trainers.distributed import Context
 from trainers.evaluation.matching import FREE_OF_LESION, match
@@ -28,9 +29,9 @@ def train_detector(
     """Train YOLOv3 (paper section 2.3) as a rank of `context`; rank 0 writes the folder `out`.
 
     Trains on every training slice of tumour patients and on the first `count` slices of the shards `synthetic`, for
-    `config.steps` steps, and keeps the weights (moving average) with the best validation sensitivity between
-    `config.select_from` and the end; ties go to fewer false positives, then to the later step. The test split is never
-    read. Continues from the context's checkpoint if there is one.
+    `config.steps` steps or `config.epochs` passes, and keeps the weights (moving average) with the best validation
+    sensitivity between `config.select_from` and the end; ties go to fewer false positives, then to the later step. The
+    test split is never read. Continues from the context's checkpoint if there is one; only rank 0 reads and writes it.
 
     Writes `model.pt` (state dict), `config.json`, `history.jsonl`, `selection.json` and `figures/loss_curves.png`.
 
@@ -40,14 +41,14 @@ def train_detector(
         SliceSetError: fewer than `count` synthetic slices.
     """
     training, validation = _check(config, slices, synthetic, count, context)
-    identity = f"{config.model_dump_json()} on {len(training.rows)} real and {count} synthetic slices"
-    checkpoint = context.load_checkpoint()
-    state = RunState(identity) if checkpoint is None else load_state(checkpoint, identity)
-
-    if state.step < config.steps:
-        _run(config, training, validation, state, context)
+    order = Order(config, len(training.rows), count)
+    steps = budget(config, len(training))
+    identity = f"{config.model_dump_json()} on {order.real} real and {count} synthetic slices"
+    state = _start(identity, context)
+    if state.step < steps:
+        _run(config.model_copy(update={"steps": steps}), training, validation, state, context)
     if context.rank == 0:
-        _write(out, config, state, len(training.rows), count)
+        _write(out, config, state, order, steps)
 
 
 def _check(
@@ -63,15 +64,29 @@ def _check(
     return open_slices(slices, "train", synthetic, count), open_slices(slices, "validation")
 
 
+def _start(identity: str, context: Context) -> RunState:
+    state = None
+    if context.rank == 0:
+        checkpoint = context.load_checkpoint()
+        state = RunState(identity) if checkpoint is None else load_state(checkpoint, identity)
+    if context.world_size > 1:
+        prepare_library()
+        from trainers.detector.workers import state_of_first_rank
+
+        return state_of_first_rank(state, identity, context.device)
+    assert state is not None, "the only rank is rank 0"
+    return state
+
+
 def _run(config: DetectorConfig, training: Slices, validation: Slices, state: RunState, context: Context) -> None:
     prepare_library()
     from trainers.detector.run import FPS, SENSITIVITY, YoloRun, out_of_memory
 
-    images = validation.real[validation.rows]
     lesions = sum(map(len, validation.boxes))
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         detector = Detector(model.eval(), config, context.device)
+        images = validation.real[validation.rows]
         found = predict(detector, images, config.selection_confidence)
         hits = int((match(found, validation.boxes, config.selection_iou) != FREE_OF_LESION).sum())
         return {SENSITIVITY: hits / lesions, FPS: (len(found) - hits) / len(images)}
@@ -85,10 +100,10 @@ def _run(config: DetectorConfig, training: Slices, validation: Slices, state: Ru
             raise
 
 
-def _write(out: Path, config: DetectorConfig, state: RunState, real: int, count: int) -> None:
+def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, steps: int) -> None:
     from trainers.detector.figures import loss_curves
 
-    best = state.best
+    best, seen = state.best, order.seen(steps)
     assert best is not None, "the last step is always evaluated"
     (out / "figures").mkdir(parents=True, exist_ok=True)
     torch.save(best.weights, out / "model.pt")
@@ -96,13 +111,17 @@ def _write(out: Path, config: DetectorConfig, state: RunState, real: int, count:
     (out / "history.jsonl").write_text("".join(json.dumps(line) + os.linesep for line in state.history))
     selection = {
         "step": best.step,
-        "steps": config.steps,
+        "steps": steps,
         "sensitivity": best.sensitivity,
         "fps_per_slice": best.fps_per_slice,
         "confidence": config.selection_confidence,
         "iou": config.selection_iou,
-        "real_slices": real,
-        "synthetic_slices": count,
+        "real_slices": order.real,
+        "synthetic_slices": order.synthetic,
+        "real_slices_seen": seen.real,
+        "synthetic_slices_seen": seen.synthetic,
+        "real_passes": seen.real / order.real,
+        "synthetic_passes": seen.synthetic / order.synthetic if order.synthetic else 0.0,
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2))
     loss_curves(state.history, best.step).savefig(out / "figures" / "loss_curves.png", dpi=120)

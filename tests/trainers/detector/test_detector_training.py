@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import resource
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,10 +63,48 @@ def test_it_learns_to_find_discs(discs: SliceSet, tmp_path: Path) -> None:
 
 def test_the_test_split_and_chance_have_no_say(tmp_path: Path, discs: SliceSet, straight: Path) -> None:
     other = make_slice_set(tmp_path / "other", {"train": 24, "validation": 8, "test": 3})
+    test = other.indices("test")
+    assert not np.array_equal(other.images[test], discs.images[discs.indices("test")[: len(test)]])
     first, second = straight, train(tiny_config(), other, tmp_path / "b")
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
     third = train(tiny_config(seed=1, steps=2), discs, tmp_path / "c")
     assert not all(torch.equal(value, weights(third)[name]) for name, value in weights(first).items())
+
+
+class Refusing:
+    """Images that can only be read row by row, and not everywhere; writes down which rows were read."""
+
+    def __init__(self, images: np.ndarray, forbidden: np.ndarray) -> None:
+        self.shape, self.dtype = images.shape, images.dtype
+        self.read: set[int] = set()
+        self._images, self._forbidden = images, set(forbidden.tolist())
+
+    def __getitem__(self, rows: int | np.ndarray) -> np.ndarray:
+        wanted = set(np.atleast_1d(rows).tolist())
+        assert not wanted & self._forbidden, "a test slice was read"
+        self.read |= wanted
+        return self._images[rows]
+
+
+def test_training_and_selection_read_every_training_and_validation_slice_and_no_test_slice(
+    tmp_path: Path, discs: SliceSet
+) -> None:
+    images = Refusing(discs.images, discs.indices("test"))
+    watched = dataclasses.replace(discs, images=cast("np.ndarray", images))
+    train(tiny_config(batch=8, steps=4, evaluate_every=4), watched, tmp_path)
+    assert images.read == set(np.concatenate([discs.indices("train"), discs.indices("validation")]).tolist())
+
+
+def test_what_was_shown_is_told(tmp_path: Path, discs: SliceSet, synthetic_discs: SliceSet) -> None:
+    config = tiny_config(batch=7, epochs=0.8, synthetic_share=0.25)
+    train_detector(config, discs, [synthetic_discs], 10, tmp_path / "out", FolderContext(tmp_path / "checkpoint"))
+    selection = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert selection["steps"] == 4, "0.8 passes over 35 slices, 7 a step"
+    assert selection["step"] in (2, 4)
+    assert (selection["real_slices"], selection["synthetic_slices"]) == (25, 10)
+    assert (selection["real_slices_seen"], selection["synthetic_slices_seen"]) == (21, 7)
+    assert (selection["real_passes"], selection["synthetic_passes"]) == (21 / 25, 7 / 10)
+    assert load_detector(tmp_path / "out").config == config
 
 
 def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path, discs: SliceSet, straight: Path) -> None:

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.trainers.disc_slices import SIZE, tiny_config
+from trainers.data.slice_set import SliceSet
+from trainers.detector.config import DetectorConfig
+from trainers.detector.dataset import Slices, open_slices
+from trainers.detector.model import prepare_library
+from trainers.detector.order import Order
+
+TENSORS = ("img", "bboxes", "cls", "batch_idx")
+
+
+def batches_of(slices: Slices, config: DetectorConfig, **ranks: Any) -> list[dict[str, torch.Tensor]]:
+    prepare_library()
+    from trainers.detector.augmentation import SliceDataset, StepBatches
+
+    real = len(slices.rows)
+    loader = StepBatches(SliceDataset(slices, config), Order(config, real, len(slices) - real), config.steps, **ranks)
+    found = []
+    for epoch in range(-(-config.steps // config.evaluate_every)):
+        loader.set_epoch(epoch)
+        found += list(loader)
+    return found
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name in TENSORS:
+        assert one[name].dtype == other[name].dtype
+        assert torch.equal(one[name], other[name]), name
+
+
+def library_dataset(folder: Path, slices: Slices, config: DetectorConfig) -> Any:
+    """The library's own dataset of the same slices, as PNG and label files."""
+    prepare_library()
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.dataset import YOLODataset
+
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for position, boxes in enumerate(slices.boxes):
+        cv2.imwrite(str(folder / "images" / f"{position:04}.png"), np.asarray(slices.image(position)))
+        lines = [
+            f"0 {(x0 + x1) / 2 / SIZE!r} {(y0 + y1) / 2 / SIZE!r} {(x1 - x0) / SIZE!r} {(y1 - y0) / SIZE!r}\n"
+            for x0, y0, x1, y1 in boxes.tolist()
+        ]
+        (folder / "labels" / f"{position:04}.txt").write_text("".join(lines))
+    geometry = {name: getattr(config, name) for name in ("degrees", "translate", "scale", "shear", "flipud", "fliplr")}
+    return YOLODataset(
+        img_path=str(folder / "images"),
+        imgsz=config.train_size,
+        hyp=get_cfg(overrides=geometry | {"mosaic": 0.0}),
+        data={"names": {0: "tumour"}, "channels": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [{}, {"degrees": 20, "shear": 5, "flipud": 0.5, "scale": 0.9}, {"train_size": SIZE, "translate": 0}],
+    ids=["defaults", "everything", "no resize"],
+)
+def test_batches_are_bit_for_bit_the_librarys(
+    tmp_path: Path, discs: SliceSet, synthetic_discs: SliceSet, geometry: dict[str, Any]
+) -> None:
+    config = tiny_config(batch=8, steps=8, evaluate_every=3, intensity=0, **geometry)
+    slices = open_slices(discs, "train", [synthetic_discs], 7)
+    library = library_dataset(tmp_path, slices, config)
+    from trainers.detector.augmentation import seed_augmentation
+
+    ours = batches_of(slices, config)
+    order = Order(config, 25, 7)
+    targets = 0
+    for step, batch in enumerate(ours):
+        items = []
+        for draw in order.draws(step):
+            seed_augmentation(config.seed, draw)
+            items.append(library[draw.position])
+        assert_same(batch, library.collate_fn(items))
+        targets += len(batch["bboxes"])
+    assert len(ours) == 8
+    assert targets > 40
+
+
+def test_loader_processes_and_workers_change_nothing(discs: SliceSet, synthetic_discs: SliceSet) -> None:
+    config = tiny_config(batch=6, steps=5, evaluate_every=2)
+    slices = open_slices(discs, "train", [synthetic_discs], 10)
+    alone = batches_of(slices, config)
+    for batch, other in zip(alone, batches_of(slices, config, processes=2), strict=True):
+        assert_same(batch, other)
+    halves = [batches_of(slices, config, rank=rank, world_size=2) for rank in range(2)]
+    for whole, first, second in zip(alone, *halves, strict=True):
+        assert torch.equal(whole["img"], torch.cat([first["img"], second["img"]]))
+        assert torch.equal(whole["bboxes"], torch.cat([first["bboxes"], second["bboxes"]]))
+
+
+def test_a_slice_shown_again_is_augmented_anew(discs: SliceSet) -> None:
+    config = tiny_config(batch=25, steps=2)
+    first, second = batches_of(open_slices(discs, "train"), config)
+    assert not torch.equal(
+        first["img"].double().sum((1, 2, 3)).sort()[0], second["img"].double().sum((1, 2, 3)).sort()[0]
+    )
+
+
+def test_intensity_is_a_curve_within_its_limits(discs: SliceSet) -> None:
+    still = {"fliplr": 0, "translate": 0, "scale": 0}
+    slices = open_slices(discs, "train")
+    (plain,), (changed,) = (
+        batches_of(slices, tiny_config(batch=25, steps=1, intensity=largest, **still)) for largest in (0, 0.3)
+    )
+    curves = set()
+    for before, after in zip(plain["img"].flatten(1).numpy(), changed["img"].flatten(1).numpy(), strict=True):
+        levels = np.unique(before)
+        curve = [np.unique(after[before == level]) for level in levels]
+        assert all(len(values) == 1 for values in curve), "equal pixels stay equal"
+        assert (np.diff(np.concatenate(curve).astype(int)) >= 0).all(), "darker pixels stay darker"
+        share = levels / 255
+        assert (np.concatenate(curve) <= np.ceil(255 * 1.3 * share**0.7)).all()
+        assert (np.concatenate(curve) >= np.floor(255 * 0.7 * share**1.3)).all()
+        curves.add(tuple(np.concatenate(curve)[-3:]))
+    assert len(curves) > 10, "every slice has its own"
+
+
+def test_boxes_follow_their_lesions(discs: SliceSet) -> None:
+    config = tiny_config(batch=24, steps=4, evaluate_every=4, intensity=0.1)
+    seen = 0
+    for batch in batches_of(open_slices(discs, "train"), config):
+        assert batch["img"].shape == (24, 1, 64, 64)
+        for box, owner in zip(batch["bboxes"] * 64, batch["batch_idx"].long(), strict=True):
+            corners = torch.cat([box[[1, 0]] - box[[3, 2]] / 2, box[[1, 0]] + box[[3, 2]] / 2])
+            if corners.min() < 1 or corners.max() > 63:  # a disc cut by the edge is narrower than its box
+                continue
+            bright = (batch["img"][owner, 0] > 145).nonzero().float() + 0.5
+            low, high = bright.amin(0), bright.amax(0)
+            assert (torch.cat([low, high]) - corners).abs().max() < 2.5
+            seen += 1
+    assert seen > 60
