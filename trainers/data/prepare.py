@@ -42,7 +42,8 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
     subject_kind `tumour`), `boxes.parquet` the extra columns `lesion` (number of the 3-D lesion within its volume) and
     `diameter_mm` (float64: its size, see `read_boxes`; all its boxes share both), and `meta.json` the geometry of each
     volume (`SliceGeometry.from_json`). The size is the annotation's before the rough margin, before small boxes are
-    widened and before boxes outside the brain are left out: the lesion's, not its boxes'.
+    widened and before boxes outside the brain are left out: the lesion's, not its boxes'. `meta.json` counts those
+    boxes, and those cut at a slice's border.
 
     Args:
         workers: processes; each needs about 1.5 GB and uses one thread. 1 works in this process with its threads.
