@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from trainers.data.slice_set import SliceSet
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices, open_slices
 from trainers.detector.model import prepare_library
-from trainers.detector.order import Order
+from trainers.detector.order import Draw, Order
 
 TENSORS = ("img", "bboxes", "cls", "batch_idx")
 
@@ -100,12 +101,19 @@ def test_loader_processes_and_workers_change_nothing(discs: SliceSet, synthetic_
         assert torch.equal(whole["bboxes"], torch.cat([first["bboxes"], second["bboxes"]]))
 
 
-def test_a_slice_shown_again_is_augmented_anew(discs: SliceSet) -> None:
-    config = tiny_config(batch=25, steps=2)
-    first, second = batches_of(open_slices(discs, "train"), config)
-    assert not torch.equal(
-        first["img"].double().sum((1, 2, 3)).sort()[0], second["img"].double().sum((1, 2, 3)).sort()[0]
-    )
+def test_augmentation_is_decided_by_seed_step_and_place(discs: SliceSet) -> None:
+    prepare_library()
+    from trainers.detector.augmentation import SliceDataset
+
+    slices = open_slices(discs, "train")
+
+    def shown() -> list[torch.Tensor]:
+        datasets = [SliceDataset(slices, tiny_config(seed=seed)) for seed in (0, 1)]
+        return [dataset[Draw(0, step, place)]["img"] for dataset in datasets for step in (0, 1) for place in (0, 1)]
+
+    first, again = shown(), shown()
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(first, 2))
 
 
 def test_intensity_is_a_curve_within_its_limits(discs: SliceSet) -> None:
