@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.plan import Plan
 from sweep.store import Artifact, Store
@@ -31,6 +32,8 @@ class Evidence:
     config: EvaluationConfig
     by_iou: dict[float, dict[str, Arm]]
     """IoU threshold -> arm -> its outcomes, in the study's order."""
+    metrics: dict[str, list[dict[str, dict[str, Any]]]]
+    """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
     slices: Path
     """Slice set that all arms were evaluated on."""
 
@@ -100,10 +103,14 @@ def build_evidence(plan: Plan, store: Store) -> Evidence | None:
         arm: {seed: read_outcomes(artifact.path, SPLIT, config.ious) for seed, artifact in seeds.items()}
         for arm, seeds in complete.items()
     }
+    metrics = {
+        arm: [json.loads((artifact.path / "metrics.json").read_text())[SPLIT] for artifact in seeds.values()]
+        for arm, seeds in complete.items()
+    }
     by_iou = {
         iou: {
             arm: Arm({seed: outcomes[iou] for seed, outcomes in seeds.items()}, config) for arm, seeds in read.items()
         }
         for iou in config.ious
     }
-    return Evidence(config, by_iou, prepared.path)
+    return Evidence(config, by_iou, metrics, prepared.path)

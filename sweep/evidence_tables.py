@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.evidence import REAL_ONLY, Evidence
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.comparison import Comparison, holm, seeds_needed
 from trainers.evaluation.froc import FPS_PER_SLICE
-from trainers.evaluation.metrics import DIAMETERS
+from trainers.evaluation.outcome import name_of
 from trainers.evaluation.summary import few_patients
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def sections(evidence: Evidence) -> list[Section]:
         *_gains(evidence),
         *_at_fps(evidence),
         *_whole_lesions(evidence),
-        *_breakdown(evidence, "lesion diameter", "mm", lambda arm: arm.by_diameter, list(DIAMETERS)),
-        *_breakdown(evidence, "scanner", "", lambda arm: arm.by_scanner),
+        *_breakdown(evidence, "diameter", "mm"),
+        *_breakdown(evidence, "scanner"),
     ]
 
 
@@ -128,45 +128,53 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
 
 def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
     for iou, arms in evidence.by_iou.items():
-        rows = []
-        for name, arm in arms.items():
-            whole = arm.lesion_level or {"sensitivity": math.nan, "fps_per_volume": math.nan}
-            rows.append(
-                [
-                    name,
-                    _estimate(arm.sensitivity),
-                    _estimate(arm.fps_per_slice, 2),
-                    _decimal(whole["sensitivity"]),
-                    _decimal(whole["fps_per_volume"], 2),
-                    _decimal(math.nan if arm.chance is None else arm.chance),
-                ]
-            )
+        rows = [
+            [
+                name,
+                _estimate(arm.sensitivity),
+                _estimate(arm.fps_per_slice, 2),
+                _decimal(_mean(evidence, name, iou, "lesion_level", "sensitivity")),
+                _decimal(_mean(evidence, name, iou, "lesion_level", "fps_per_volume"), 2),
+                _decimal(_mean(evidence, name, iou, "chance", "sensitivity")),
+                _decimal(_mean(evidence, name, iou, "calibration", "error")),
+            ]
+            for name, arm in arms.items()
+        ]
         yield Section(
             f"Slices, whole lesions and chance, IoU {iou:g}",
-            ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance"),
+            ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance", "calibration error"),
             rows,
             "Intervals over patients. Whole lesions: found on any of their slices; FPs/volume: linked from slice to "
             "slice. By chance: the same detections on boxes shuffled between slices.",
         )
 
 
-def _breakdown(
-    evidence: Evidence,
-    by: str,
-    unit: str,
-    values: Callable[[Arm], dict[str, float]],
-    order: Sequence[str] | None = None,
-) -> Iterator[Section]:
-    for iou, arms in evidence.by_iou.items():
-        tables = {name: values(arm) for name, arm in arms.items()}
-        known = {group for table in tables.values() for group in table}
-        groups = [group for group in (order or sorted(known)) if group in known]
+def _breakdown(evidence: Evidence, by: str, unit: str = "") -> Iterator[Section]:
+    for iou in evidence.by_iou:
+        groups = evidence.metrics[evidence.arms[0]][0][name_of(iou)][f"by_{by}"]
         if len(groups) > 1:
             yield Section(
                 f"Sensitivity by {by}, IoU {iou:g}",
                 ("arm", *(f"{group} {unit}".strip() for group in groups)),
-                [[name, *(_decimal(table.get(group, math.nan)) for group in groups)] for name, table in tables.items()],
+                [
+                    [
+                        name,
+                        *(_decimal(_mean(evidence, name, iou, f"by_{by}", group, "sensitivity")) for group in groups),
+                    ]
+                    for name in evidence.arms
+                ],
             )
+
+
+def _mean(evidence: Evidence, arm: str, iou: float, *path: str) -> float:
+    """A figure of the evaluations, mean over an arm's seeds; NaN where the slices do not allow it."""
+    values = []
+    for by_iou in evidence.metrics[arm]:
+        value: Any = by_iou[name_of(iou)]
+        for key in path:
+            value = value[key] if value else math.nan
+        values.append(value)
+    return sum(values) / len(values)
 
 
 def _signed(comparison: Comparison) -> str:

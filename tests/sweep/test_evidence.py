@@ -115,6 +115,6 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
         iou: {name: Arm({0: arm.outcomes[0]}, config) for name, arm in arms.items()}
         for iou, arms in report.evidence.by_iou.items()
     }
-    gains = sections(Evidence(config, first, report.evidence.slices))[0]
+    gains = sections(Evidence(config, first, report.evidence.metrics, report.evidence.slices))[0]
     assert "One seed: what is compared are these trained detectors" in gains.note
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"

@@ -18,12 +18,10 @@ from trainers.evaluation.bootstrap import (
     patient_curve,
     ratios,
 )
-from trainers.evaluation.chance import chance
 from trainers.evaluation.comparison import Comparison, compare
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import FPS_PER_SLICE
-from trainers.evaluation.lesion_level import lesion_figures
-from trainers.evaluation.metrics import counts_by, sensitivity_by_diameter
+from trainers.evaluation.metrics import counts_by
 from trainers.evaluation.outcome import Outcome
 
 CURVE_POINTS = 4096
@@ -89,36 +87,6 @@ class Arm:
             np.mean([curve.false_positives[:, -1].sum() / curve.slices.sum() for curve in self.curves.values()])
         )
 
-    @property
-    def by_diameter(self) -> dict[str, float]:
-        """Diameter class -> sensitivity."""
-        return _means([sensitivity_by_diameter(outcome) for outcome in self.shown.values()], "sensitivity")
-
-    @property
-    def by_scanner(self) -> dict[str, float]:
-        """Scanner -> sensitivity, of those with lesions."""
-        tables = [counts_by(outcome, "scanner") for outcome in self.shown.values()]
-        shares = [table["true_positives"] / table["lesions"].where(table["lesions"] > 0) for table in tables]
-        return {str(name): float(value) for name, value in pd.concat(shares, axis=1).mean(axis=1).dropna().items()}
-
-    @property
-    def lesion_level(self) -> dict[str, float] | None:
-        """`sensitivity` over whole lesions and `fps_per_volume`; None without volumes."""
-        found = [lesion_figures(outcome) for outcome in self.shown.values()]
-        known = [one for one in found if one is not None]
-        if not known:
-            return None
-        return {
-            "sensitivity": float(np.mean([one["sensitivity"] for one in known])),
-            "fps_per_volume": float(np.mean([one["fps_per_volume"] for one in known])),
-        }
-
-    @property
-    def chance(self) -> float | None:
-        """Sensitivity on boxes shuffled between slices."""
-        found = [chance(outcome, self._config.seed) for outcome in self.shown.values()]
-        return float(np.mean([one["sensitivity"] for one in found if one])) if all(found) else None
-
     def gain(self, base: Arm) -> Comparison | None:
         """Sensitivity minus that of `base`, over the seeds that both have; None without a common seed."""
         weights = leave_one_out_weights(self.patients)
@@ -166,7 +134,3 @@ class Arm:
 
 def _compared(rows: Sequence[np.ndarray]) -> Comparison | None:
     return compare(np.array(rows)) if rows else None
-
-
-def _means(found: Sequence[Mapping[str, Mapping[str, float]]], key: str) -> dict[str, float]:
-    return {name: float(np.mean([one[name][key] for one in found])) for name in found[0]}

@@ -21,10 +21,11 @@ FREE_OF_LESION = -1
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """IoU of boxes ... x 4 with others ... x 4 (x0, y0, x1, y1), broadcast; 0 for boxes without area; float64."""
     boxes, others = np.asarray(boxes, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    low = np.maximum(boxes[..., :2], others[..., :2])
-    high = np.minimum(boxes[..., 2:], others[..., 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [np.clip(b[..., 2:] - b[..., :2], 0, None).prod(-1) for b in (boxes, others)]
+    sides = [
+        np.minimum(boxes[..., i + 2], others[..., i + 2]) - np.maximum(boxes[..., i], others[..., i]) for i in (0, 1)
+    ]
+    shared = np.maximum(sides[0], 0) * np.maximum(sides[1], 0)
+    areas = [np.maximum(b[..., 2] - b[..., 0], 0) * np.maximum(b[..., 3] - b[..., 1], 0) for b in (boxes, others)]
     union = areas[0] + areas[1] - shared
     return np.divide(shared, union, out=np.zeros(np.broadcast(shared, union).shape), where=union > 0)
 

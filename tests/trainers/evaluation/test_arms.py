@@ -35,12 +35,6 @@ def test_figures_are_means_over_seeds_within_their_intervals(case: tuple[Truth, 
     assert low < arm.sensitivity.mean < high
     at_one = [operating_point(froc(outcome), 1.0).sensitivity for outcome in outcomes.values()]
     assert arm.at_fps_per_slice[1.0].mean == pytest.approx(np.mean(at_one))
-    assert set(arm.by_scanner) == {"scanner0", "scanner1"}
-    assert set(arm.by_diameter) == {"<5", "5-10", "10-20", ">=20"}
-    assert arm.lesion_level is not None
-    assert arm.lesion_level["sensitivity"] == pytest.approx(arm.sensitivity.mean), "each lesion is on one slice here"
-    assert arm.chance is not None
-    assert arm.chance < 0.1 * arm.sensitivity.mean
 
 
 def test_gain_is_paired_by_seed(case: tuple[Truth, pd.DataFrame]) -> None:
