@@ -72,14 +72,24 @@ def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
         rows.append(
             ("sensitivity by chance", [with_interval(one["sensitivity"], one["interval"], 3) for one in chance])
         )
+    for name, label in (("gain", "gain over the other"), ("gain_at_equal_fps", "gain at its FPs per slice")):
+        if name in every[0]:
+            rows.append((label, [_gain(one[name]) for one in every]))
     if every[0]["calibration"]:
         rows.append(("calibration error", [f"{one['calibration']['error']:.3f}" for one in every]))
     return rows
 
 
+def _gain(compared: Mapping[str, Any]) -> str:
+    if compared["p"] is None:
+        return f"{compared['difference']:+.3f}"
+    low, high = compared["interval"]
+    return f"{compared['difference']:+.3f} [{low:+.3f}, {high:+.3f}], p {compared['p']:.3f}"
+
+
 def _point(point: Mapping[str, Any]) -> str:
     text = with_interval(point["sensitivity"], point["interval"], 3)
-    return f"{text} (curve ends at {point['fps_per_slice']:.2f})" if point["ends_before"] else text
+    return f"{text} (ends at {point['fps_per_slice']:.2f})" if point["ends_before"] else text
 
 
 def _diameter_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:

@@ -29,6 +29,12 @@ def score(
         Path | None,
         typer.Option(help="CSV: image, patient_id, and if known volume, z, scanner, mm_per_pixel.", show_default=False),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another detector's DETECTIONS.json, to compare with on the same patients.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for metrics.json and pictures; new or empty.", show_default=False)
@@ -37,22 +43,27 @@ def score(
     """Score anyone's detections as a study scores its own.
 
     Sensitivity and false positives (FPs) per slice with intervals over patients, sensitivity at 1, 2, 4 and 8 FPs per
-    slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration. Greedy by score, one
-    detection a lesion; every other detection is a false positive. What the files do not tell (patients, volumes,
-    millimetres) is left out; without patients each image counts as one.
+    slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration; with --against the gain
+    over another detector, also at equal FPs per slice. Greedy by score, one detection a lesion; every other detection
+    is a false positive. What the files do not tell (patients, volumes, millimetres) is left out; without patients each
+    image counts as one.
 
     \b
     Example:
       metsweep score truth.json detections.json --iou 0.5 --iou 0.25 --patients patients.csv
     """
     from trainers.evaluation.coco import read_detections, read_truth
-    from trainers.evaluation.outcome import match_outcomes
+    from trainers.evaluation.outcome import match_outcomes, name_of
     from trainers.evaluation.summary import summarise
 
     config = _config(iou or [0.5, 0.25], confidence)
     read, position = read_truth(truth, patients)
     outcomes = match_outcomes(read_detections(detections, position), read, config.ious)
     metrics = summarise(outcomes, config)
+    if against is not None:
+        others = match_outcomes(read_detections(against, position), read, config.ious)
+        for threshold, outcome in outcomes.items():
+            metrics[name_of(threshold)] |= _gains(outcome, others[threshold], config)
     if out is not None:
         _write(out, metrics, outcomes, config)
     if as_json:
@@ -64,6 +75,24 @@ def score(
     show_metrics(metrics, output())
     if out is not None:
         typer.echo(f"Written: {out}")
+
+
+def _gains(outcome: Outcome, other: Outcome, config: EvaluationConfig) -> dict[str, object]:
+    """Gain in sensitivity over another detector, as counted and at equal false positives per slice."""
+    from trainers.evaluation.arms import Arm
+
+    own, base = (Arm({0: one}, config) for one in (outcome, other))
+    compared = {"gain": own.gain(base), "gain_at_equal_fps": own.gain_at_equal_fps(base)}
+    return {
+        name: {
+            "difference": one.difference,
+            "interval": list(one.interval) if one.patients > 1 else None,
+            "p": one.p if one.patients > 1 else None,
+            "patients": one.patients,
+        }
+        for name, one in compared.items()
+        if one is not None
+    }
 
 
 def _config(ious: list[float], confidence: float) -> EvaluationConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_what_the_files_do_not_tell_is_left_out_and_said(metsweep: Metsweep) -> 
     assert "calibration" not in ended.out
     Path("patients.csv").write_text("image,patient_id\n0,a\n1,a\n2,b\n")
     assert "2 patients" in metsweep("score", "truth.json", "found.json", "--patients", "patients.csv").out
+
+
+def test_another_detector_is_compared_on_the_same_patients(metsweep: Metsweep, files: tuple[Path, Path]) -> None:
+    found = json.loads(files[1].read_text())
+    Path("worse.json").write_text(json.dumps(found[::2]))
+    ended = metsweep("score", *files, "--against", "worse.json", "--json")
+    assert ended.code == 0, ended.err
+    gain = json.loads(ended.out)["iou50"]["gain"]
+    assert gain["difference"] > 0.1
+    assert gain["p"] < 0.05
+    assert gain["patients"] == 12
+    ended = metsweep("score", *files, "--against", files[1])
+    for line in ("gain over the other", "gain at its FPs per slice"):
+        assert re.search(rf"{line} +│ +\+0\.000 \[\+0\.000, \+0\.000\], p 1\.000", ended.out)
 
 
 def test_pictures_are_written(metsweep: Metsweep, files: tuple[Path, Path]) -> None:
