@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[2]
-ROUNDS, STEPS, WARM = 3, 13, 3
+ROUNDS, STEPS, WARM = 3, 10, 2
 BATCH, SIZE, THREADS = 16, 256, 1
 NETWORK = {"width": 0.25, "depth": 0.34, "train_size": 256}
 NEEDED = {"one worker / peer": 1.0, "two workers / one worker": 1.6}

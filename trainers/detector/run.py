@@ -81,7 +81,7 @@ class YoloRun(DetectionTrainer):
         super().set_model_attributes()
         if self.context.world_size > 1:
             model: Any = self.model
-            model.criterion = LossOverRanks(model, self.context.world_size)
+            model.criterion = LossOverRanks(model)
 
     @override
     def _setup_ddp(self) -> None:
@@ -96,6 +96,7 @@ class YoloRun(DetectionTrainer):
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
                 forward_sync_buffers=False,  # batch norm keeps them equal
             )
 

@@ -15,6 +15,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
 
 from trainers.detector.checkpoint import RunState
+from trainers.detector.exchange import SumOverRanks
 
 
 class LossOverRanks(v8DetectionLoss):
@@ -23,9 +24,8 @@ class LossOverRanks(v8DetectionLoss):
     The mean over the ranks of its values, and so of its gradients, is what one rank has on the whole batch.
     """
 
-    def __init__(self, model: DetectionModel, world_size: int) -> None:
+    def __init__(self, model: DetectionModel) -> None:
         super().__init__(model)
-        self._world_size = world_size
         self._assign, self.assigner = self.assigner, self._assign_and_remember
         self._scores = torch.zeros(())
 
@@ -42,12 +42,17 @@ class LossOverRanks(v8DetectionLoss):
         every = self._scores.clone()
         dist.all_reduce(every)
         # The library clamps the sum that it divides by.
-        factor = self._world_size * self._scores.clamp(min=1) / every.clamp(min=1)
+        factor = dist.get_world_size() * self._scores.clamp(min=1) / every.clamp(min=1)
         return assigned, loss * factor, {name: value * factor for name, value in items.items()}
 
 
 class BatchNormOverRanks(nn.BatchNorm2d):
     """Batch norm that trains with the statistics of all ranks' equally large batches; torch's own needs a GPU."""
+
+    def __init__(self, norm: nn.BatchNorm2d, total: SumOverRanks) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        self.load_state_dict(norm.state_dict())
+        self.total = total
 
     @override
     def forward(self, input: Tensor) -> Tensor:
@@ -61,9 +66,8 @@ class _NormaliseOverRanks(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNormOverRanks) -> Tensor:
         ranks = dist.get_world_size()
         mean, variance = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
-        moments = torch.stack([mean, variance + mean**2]) / ranks
-        dist.all_reduce(moments)
-        mean, variance = moments[0], moments[1] - moments[0] ** 2
+        mean, square = (norm.total(torch.cat([mean, variance + mean**2])) / ranks).chunk(2)
+        variance = square - mean**2
 
         count = ranks * x.numel() // x.shape[1]
         assert norm.running_mean is not None
@@ -75,23 +79,22 @@ class _NormaliseOverRanks(torch.autograd.Function):
         norm.num_batches_tracked += 1
 
         ctx.save_for_backward(x, weight, mean, variance)
-        ctx.eps = norm.eps
+        ctx.norm = norm
         return nn.functional.batch_norm(x, mean.float(), variance.float(), weight, bias, False, 0.0, norm.eps)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (gradient,) = gradients
         x, weight, mean, variance = ctx.saved_tensors
+        eps, count = ctx.norm.eps, dist.get_world_size() * x.numel() // x.shape[1]
         # As if the statistics were constants; what comes through them is added below.
         through, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean.float(), variance.float(), None, None, False, ctx.eps, [True, True, True]
+            gradient, x, weight, mean.float(), variance.float(), None, None, False, eps, [True, True, True]
         )
-        sums = torch.stack([by_weight, by_bias]).double()
-        dist.all_reduce(sums)
-        sums /= dist.get_world_size() * x.numel() // x.shape[1]
-        inverse = (variance + ctx.eps).rsqrt()
-        slope = -weight * inverse**2 * sums[0]
-        offset = -weight * inverse * sums[1] - slope * mean
+        by_weight_of_all, by_bias_of_all = ctx.norm.total(torch.cat([by_weight, by_bias]).double()).chunk(2)
+        inverse = (variance + eps).rsqrt()
+        slope = -weight * inverse**2 * by_weight_of_all / count
+        offset = -weight * inverse * by_bias_of_all / count - slope * mean
         shape = (1, -1, 1, 1)
         through.addcmul_(x, slope.float().view(shape)).add_(offset.float().view(shape))
         return through, by_weight, by_bias, None
@@ -102,12 +105,12 @@ def normalise_over_ranks(model: nn.Module, device: torch.device) -> None:
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
+    norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)]
+    total = SumOverRanks(2 * max(norm.num_features for norm in norms))
     for parent in list(model.modules()):
         for name, norm in parent.named_children():
             if isinstance(norm, nn.BatchNorm2d):
-                wide = BatchNormOverRanks(norm.num_features, norm.eps, norm.momentum)
-                wide.load_state_dict(norm.state_dict())
-                setattr(parent, name, wide)
+                setattr(parent, name, BatchNormOverRanks(norm, total))
 
 
 def state_of_first_rank(state: RunState | None, identity: str, device: torch.device) -> RunState:

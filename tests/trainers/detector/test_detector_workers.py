@@ -112,10 +112,12 @@ def test_two_killed_ranks_continue_as_if_nothing_had_happened(tmp_path: Path, di
             torch.testing.assert_close(resumed[part][name], value, rtol=0, atol=RESUME_TOLERANCE)
 
 
-def rank_normalises(rank: int, folder: Path) -> None:
+def rank_normalises(rank: int, folder: Path, memory: Path) -> None:
     join_group(rank, folder)
+    from trainers.detector import exchange
     from trainers.detector.workers import normalise_over_ranks
 
+    exchange.MEMORY = memory
     saved = torch.load(folder / "whole.pt")
     layers = nn.Sequential(nn.BatchNorm2d(3, eps=1e-3, momentum=0.03))
     layers.load_state_dict(saved["layers"])
@@ -128,8 +130,12 @@ def rank_normalises(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
-def test_batch_norm_is_that_of_the_whole_batch(tmp_path: Path, form: torch.memory_format) -> None:
+@pytest.mark.parametrize(
+    ("form", "memory"),
+    [(torch.contiguous_format, "/nowhere"), (torch.channels_last, "/dev/shm")],
+    ids=["contiguous, by gloo", "channels last, in shared memory"],
+)
+def test_batch_norm_is_that_of_the_whole_batch(tmp_path: Path, form: torch.memory_format, memory: str) -> None:
     torch.manual_seed(0)
     x = (torch.randn(6, 3, 5, 4) * torch.tensor([1.0, 3, 0.1]).view(1, 3, 1, 1) + 2).contiguous(memory_format=form)
     gradient = torch.randn(6, 3, 5, 4).contiguous(memory_format=form)
@@ -141,7 +147,9 @@ def test_batch_norm_is_that_of_the_whole_batch(tmp_path: Path, form: torch.memor
     out = layers(x)
     out.backward(gradient)
 
-    spawn(rank_normalises, (tmp_path,), nprocs=RANKS)
+    before = set(Path("/dev/shm").iterdir())
+    spawn(rank_normalises, (tmp_path, Path(memory)), nprocs=RANKS)
+    assert not [path for path in set(Path("/dev/shm").iterdir()) - before if path.name.startswith("metsweep-")]
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
     assert_close(torch.cat([half[0] for half in halves]), out)
