@@ -54,7 +54,7 @@ class Evidence:
 
         drawn = {
             f"froc_{name_of(iou)}": figures.froc_figure(
-                {f"{name}, IoU {iou:g}": list(arm.outcomes.values()) for name, arm in arms.items()}, self.config
+                {name: list(arm.outcomes.values()) for name, arm in arms.items()}, self.config, f"IoU {iou:g}; "
             )
             for iou, arms in self.by_iou.items()
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep.evidence import REAL_ONLY, Evidence
-from trainers.evaluation.arms import Arm, Estimate
+from trainers.evaluation.arms import Estimate
 from trainers.evaluation.comparison import Comparison, holm, seeds_needed
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.outcome import name_of
@@ -89,17 +89,17 @@ def _gains(evidence: Evidence) -> Iterator[Section]:
             f"Gain in sensitivity over {REAL_ONLY}, IoU {iou:g}",
             ("arm", "gain", "p", "p Holm", "gain at equal FPs", "p Holm", "detectable", f"seeds for {SOUGHT:g}"),
             rows,
-            _gains_note(next(iter(compared.values()))[0], base),
+            _gains_note(next(iter(compared.values()))[0]) if iou == _last(evidence) else "",
         )
 
 
-def _gains_note(example: Comparison, base: Arm) -> str:
+def _gains_note(example: Comparison) -> str:
     """How the table was made."""
     texts = [
         f"Paired over {example.patients} patients and {example.seeds} seed{'s' * (example.seeds > 1)}, both taken as "
         "drawn at random (Obuchowski-Rockette); in brackets 95 % intervals. p Holm: adjusted for all arms of a column.",
         f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
-        f"{REAL_ONLY} at the table's confidence ({base.fps_per_slice.mean:.2f} on average).",
+        f"{REAL_ONLY} at Table 1's confidence.",
         "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "
         f"Seeds for {SOUGHT:g}: how many show a true gain of {SOUGHT:g}; {MISSING}: not known, or only more patients "
         "help.",
@@ -145,25 +145,31 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
             ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance", "calibration error"),
             rows,
             "Intervals over patients. Whole lesions: found on any of their slices; FPs/volume: linked from slice to "
-            "slice. By chance: the same detections on boxes shuffled between slices.",
+            "slice. By chance: the same detections on boxes shuffled between slices."
+            if iou == _last(evidence)
+            else "",
         )
 
 
 def _breakdown(evidence: Evidence, by: str, unit: str = "") -> Iterator[Section]:
     for iou in evidence.by_iou:
         groups = evidence.metrics[evidence.arms[0]][0][name_of(iou)][f"by_{by}"]
-        if len(groups) > 1:
-            yield Section(
-                f"Sensitivity by {by}, IoU {iou:g}",
-                ("arm", *(f"{group} {unit}".strip() for group in groups)),
-                [
-                    [
-                        name,
-                        *(_decimal(_mean(evidence, name, iou, f"by_{by}", group, "sensitivity")) for group in groups),
-                    ]
-                    for name in evidence.arms
-                ],
-            )
+        if len(groups) < 2:
+            continue
+        rows = [
+            [
+                f"{group} {unit}".strip(),
+                str(found["lesions"]),
+                *(_decimal(_mean(evidence, arm, iou, f"by_{by}", group, "sensitivity")) for arm in evidence.arms),
+            ]
+            for group, found in groups.items()
+        ]
+        yield Section(f"Sensitivity by {by}, IoU {iou:g}", (by, "boxes", *evidence.arms), rows)
+
+
+def _last(evidence: Evidence) -> float:
+    """The IoU threshold whose table carries the note."""
+    return tuple(evidence.by_iou)[-1]
 
 
 def _mean(evidence: Evidence, arm: str, iou: float, *path: str) -> float:

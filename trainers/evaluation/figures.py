@@ -33,12 +33,13 @@ def figures_of_boxes(outcomes: Mapping[float, Outcome], config: EvaluationConfig
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig) -> Figure:
+def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig, title: str = "") -> Figure:
     """FROC curves with their intervals over patients.
 
     Args:
         arms: label -> outcomes to average, one a seed, all on the same slices.
         config: number and seed of the resamples; its confidence is marked on each curve.
+        title: begins the title.
     """
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -59,7 +60,7 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig)
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
     axes.set_title(
-        f"bands: 95 % intervals over {patients} patients; dots: confidence {config.confidence:g}", fontsize=8
+        f"{title}bands: 95 % intervals over {patients} patients; dots: confidence {config.confidence:g}", fontsize=8
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
