@@ -1,6 +1,6 @@
 """Training speed of the detector against plain Ultralytics, and of two workers against one: images a second.
 
-    python tests/benchmarks/bench_detector_training.py
+    python -m tests.benchmarks.bench_detector_training
 
 Ours runs in Ray Train and reads the memory-mapped slice set; the peer is `YOLO("....yaml").train` on the same slices as
 PNG files, with the same network, batch, resolution, augmentation, optimiser and threads. Every run is a process of its
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+
+from tests.benchmarks.machine import machine
 
 ROOT = Path(__file__).parents[2]
 ROUNDS, STEPS, WARM = 3, 10, 2
@@ -128,7 +129,7 @@ def measure(folder: Path, name: str) -> float:
     """Speed of one run in a process of its own."""
     (folder / "speed").unlink(missing_ok=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(THREADS)}
-    command = [sys.executable, __file__, name, str(folder)]
+    command = [sys.executable, "-m", __spec__.name, name, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stdout}\n{done.stderr}")
@@ -145,7 +146,7 @@ def compare() -> dict[str, Any]:
         for _ in range(ROUNDS):
             for name, found in runs.items():
                 found.append(measure(Path(scratch), name))
-    print(f"\n{_cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; {THREADS} thread a worker")
+    print(f"\n{machine()}, load {os.getloadavg()[0]:.1f} at the end; {THREADS} thread a worker")
     print(f"batch {BATCH}, {SIZE}-pixel slices trained at {NETWORK['train_size']}, width {NETWORK['width']}, depth "
           f"{NETWORK['depth']}; {STEPS - WARM} steps a run, {ROUNDS} runs in turns\n")  # fmt: skip
     print("| images/s | min | median | max |\n|---|---|---|---|")
@@ -160,12 +161,6 @@ def compare() -> dict[str, Any]:
     return {"runs": runs, "ratios": ratios}
 
 
-def _cpu() -> str:
-    described = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(": ")[2] for line in described if line.startswith("model name")]
-    return models[0] if models else platform.processor()
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["one worker", folder]:
@@ -175,5 +170,4 @@ if __name__ == "__main__":
         case ["peer", folder]:
             run_peer(Path(folder))
         case _:
-            sys.path.insert(0, str(ROOT))
             print(json.dumps(compare()))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.benchmarks.machine import machine
 from trainers.evaluation.bootstrap import bootstrap_weights, interval, ratios
 from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.matching import DETECTION_COLUMNS
@@ -39,7 +39,7 @@ PATIENTS, FIGURES, DRAWS = 36, 60, 10_000
 
 def main() -> None:
     """Print both tables."""
-    print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}\n")
+    print(f"{machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
     truth, detections = draw_case(np.random.default_rng(0))
     contestants: dict[str, Callable[[], list[int]]] = {
         "ours": lambda: ours(truth, detections),
@@ -151,11 +151,6 @@ def show(seconds: dict[str, list[float]], first: str) -> None:
 def _boxes(draw: np.random.Generator, count: int, within: tuple[int, int]) -> np.ndarray:
     centre, side = draw.uniform(*within, (count, 2)), draw.lognormal(2.3, 0.5, (count, 2))
     return np.hstack([centre - side / 2, centre + side / 2])
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo") as file:
-        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
 
 
 if __name__ == "__main__":

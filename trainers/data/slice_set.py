@@ -10,7 +10,7 @@ prepared from a cohort says more of its boxes: `lesion`, the number of the 3-D l
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -180,27 +180,3 @@ def _check_boxes(path: Path, slices: pd.DataFrame, boxes: pd.DataFrame, size: in
             f"{boxes[CORNERS].iloc[row].tolist()}; allowed: numbers with x0 < x1 and y0 < y1 within 0 to {size}. "
             "Correct it or drop it."
         )
-
-
-def concatenate(sets: Sequence[SliceSet], count: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The first `count` images of several shards and their boxes: (count x H x W uint8, list of n x 4 float32).
-
-    Raises:
-        SliceSetError: the shards together hold fewer than `count` slices, or slices of several sizes.
-    """
-    have = sum(len(shard.images) for shard in sets)
-    if count > have:
-        raise SliceSetError(f"{count} synthetic slices asked for, but the shards hold {have}.")
-    for shard in sets:
-        if shard.size != sets[0].size:
-            raise SliceSetError(
-                f"{shard.path} has slices of {shard.size} x {shard.size} pixels, but {sets[0].path} of "
-                f"{sets[0].size} x {sets[0].size}; all shards must have one size. Draw them from one GAN."
-            )
-    images: list[np.ndarray] = []
-    boxes: list[np.ndarray] = []
-    for shard in sets:
-        take = min(count - len(boxes), len(shard.images))
-        images.append(shard.images[:take])
-        boxes += shard.boxes_by_slice()[:take]
-    return np.concatenate(images), boxes

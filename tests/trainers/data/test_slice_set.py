@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trainers.data.slice_set import concatenate, open_slice_set, write_slice_set
+from trainers.data.slice_set import open_slice_set, write_slice_set
 from trainers.exceptions import SliceSetError
 
 
@@ -148,22 +148,3 @@ def test_refuses_a_file_that_is_cut_off(tmp_path: Path, parts: Parts, name: str)
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SliceSetError, match=rf"{name} cannot be read .*is it complete"):
         open_slice_set(tmp_path)
-
-
-def test_refuses_shards_of_two_sizes(tmp_path: Path, parts: Parts) -> None:
-    parts.write(tmp_path / "large")
-    parts.images, parts.boxes = parts.images[:, :16, :16], parts.boxes[1:]
-    parts.write(tmp_path / "small")
-    large, small = open_slice_set(tmp_path / "large"), open_slice_set(tmp_path / "small")
-    with pytest.raises(SliceSetError, match=r"small has slices of 16 x 16 pixels, but .*large of 32 x 32"):
-        concatenate([large, small], 6)
-
-
-def test_a_count_is_a_prefix_over_shards(tmp_path: Path, parts: Parts) -> None:
-    parts.write(tmp_path)
-    shard = open_slice_set(tmp_path)
-    images, boxes = concatenate([shard, shard], 6)
-    assert images[:, 0, 0].tolist() == [0, 1, 2, 3, 0, 1]
-    assert len(boxes) == 6
-    with pytest.raises(SliceSetError, match="9 synthetic slices asked for, but the shards hold 8"):
-        concatenate([shard, shard], 9)
