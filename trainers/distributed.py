@@ -7,7 +7,9 @@ its checkpoints with it. Ray is imported where it is used, so loops run where it
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,10 +151,15 @@ def train_on_ray(
             failure_config=ray.train.FailureConfig(max_failures=max_failures, controller_failure_limit=2),
         ),
     )
+    before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise TrainingError(f"Ray Train run {name} failed: {error}") from error
+    finally:
+        # Ray leaves its own handler behind, which reaches for this run's controller at any later Ctrl-C.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def train_in_process(loop: Callable[[Context], None], *, checkpoints: Path, on_progress: OnProgress) -> None:

@@ -116,6 +116,11 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_alone(runs: d
             torch.testing.assert_close(resumed[part][name], value, rtol=0, atol=RESUME_TOLERANCE)
 
 
+def test_ctrl_c_does_afterwards_what_it_did_before(runs: dict[str, Path]) -> None:
+    assert runs
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def addresses(traced: str) -> set[str]:
     """Internet addresses in the traced calls."""
     found = re.findall(r'inet_addr\("([^"]+)"\)|AF_INET6, "([^"]+)"', traced)
