@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.evidence import Evidence, build_evidence
-from sweep.evidence_tables import Section, sections
+from sweep.evidence_tables import SOUGHT, Section, sections
 from sweep.plan import Plan, Trial
 from sweep.store import Artifact, Store
 
@@ -85,11 +85,13 @@ class Report:
     """Sentences: which slices, which rule, which fidelity."""
     evidence: Evidence | None
     """Of the complete arms."""
+    sought: float
+    """True gain in sensitivity that needed seeds are counted for."""
 
     @cached_property
     def sections(self) -> list[Section]:
         """What follows Table 1."""
-        return [] if self.evidence is None else sections(self.evidence)
+        return [] if self.evidence is None else sections(self.evidence, self.sought)
 
     @cached_property
     def baseline(self) -> Row | None:
@@ -179,7 +181,7 @@ class Report:
         return [*(folder / name for name in texts), *sorted(pictures.iterdir())]
 
 
-def build_report(plan: Plan, store: Store) -> Report:
+def build_report(plan: Plan, store: Store, sought: float = SOUGHT) -> Report:
     """The table of a plan, as far as its trials are complete."""
     found = {trial.evaluate.key: store.find("evaluate", trial.evaluate.key) for trial in plan.trials}
     rows = []
@@ -189,7 +191,7 @@ def build_report(plan: Plan, store: Store) -> Report:
         rows.append(Row(arm, trials, tuple(read_metrics(artifact) for artifact in complete)))
     ious = tuple(f"iou{round(100 * iou)}" for iou in plan.study.evaluation.ious)
     some = next((artifact for artifact in found.values() if artifact), None)
-    return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)), build_evidence(plan, store))
+    return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)), build_evidence(plan, store), sought)
 
 
 def read_metrics(artifact: Artifact) -> Metrics:

@@ -214,7 +214,7 @@ def _figures_to_compare(figures: Mapping[str, Any]) -> dict[str, float]:
         found |= {f"lesion_{name}": figures["lesion_level"][name] for name in ("sensitivity", "fps_per_volume")}
     if figures["chance"]:
         found["chance_sensitivity"] = figures["chance"]["sensitivity"]
-    if figures["calibration"]:
+    if figures["calibration"] and figures["calibration"]["error"] is not None:
         found["calibration_error"] = figures["calibration"]["error"]
     return found
 

@@ -19,10 +19,10 @@ def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity a
     first = next(iter(metrics.values()))
     console.print(
         f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
-        f"{first['intervals']['level']:.0%} intervals over patients.",
+        f"{first['intervals']['level']:.0%} intervals, over patients unless said otherwise.",
         soft_wrap=True,
     )
-    if warning := few_patients(first["patients"]):
+    if warning := few_patients(first["patients_with_lesions"]):
         console.print(warning)
     console.print(_table(title, metrics, _main_rows(metrics)))
     if first["by_diameter"]:
@@ -70,13 +70,17 @@ def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     if every[0]["chance"]:
         chance = [one["chance"] for one in every]
         rows.append(
-            ("sensitivity by chance", [with_interval(one["sensitivity"], one["interval"], 3) for one in chance])
+            (
+                "sensitivity by chance, over shuffles",
+                [with_interval(one["sensitivity"], one["interval"], 3) for one in chance],
+            )
         )
-    for name, label in (("gain", "gain over the other"), ("gain_at_equal_fps", "gain at its FPs per slice")):
+    for name, label in (("gain", "gain over the other, jackknife"), ("gain_at_equal_fps", "gain at its FPs per slice")):
         if name in every[0]:
             rows.append((label, [_gain(one[name]) for one in every]))
     if every[0]["calibration"]:
-        rows.append(("calibration error", [f"{one['calibration']['error']:.3f}" for one in every]))
+        errors = [one["calibration"]["error"] for one in every]
+        rows.append(("calibration error", ["-" if error is None else f"{error:.3f}" for error in errors]))
     return rows
 
 
@@ -97,7 +101,8 @@ def _diameter_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     for name in next(iter(metrics.values()))["by_diameter"]:
         found = [one["by_diameter"][name] for one in metrics.values()]
         unit = "" if name == "unknown" else " mm"
-        rows.append((f"{name}{unit}, {found[0]['lesions']} boxes", [f"{one['sensitivity']:.3f}" for one in found]))
+        cells = [with_interval(one["sensitivity"], one["interval"], 3) for one in found]
+        rows.append((f"{name}{unit}, {found[0]['lesions']} boxes", cells))
     return rows
 
 

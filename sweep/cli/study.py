@@ -75,6 +75,9 @@ def report(
         Path | None,
         typer.Option(help="Folder for report.md, table1.csv and figures/; default: in the store.", show_default=False),
     ] = None,
+    gain: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
+    ] = 0.1,
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
@@ -99,7 +102,7 @@ def report(
 
     plan = make_plan(_load(study, fidelity, cohort, overrides))
     opened = Store(Settings.from_environment(store).store)
-    made = build_report(plan, opened)
+    made = build_report(plan, opened, gain)
     console = output()
     console.print("\n".join(made.header), soft_wrap=True)
     console.print(made.table())

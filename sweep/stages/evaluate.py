@@ -20,7 +20,7 @@ class EvaluateStage(Stage):
     """Scores one detector."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     config: EvaluationConfig
     detector: DetectorStage

@@ -13,6 +13,7 @@ from trainers.evaluation.bootstrap import (
     Interval,
     PatientCurve,
     bootstrap_weights,
+    froc_band,
     interval,
     leave_one_out_weights,
     patient_curve,
@@ -24,8 +25,8 @@ from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.metrics import counts_by
 from trainers.evaluation.outcome import Outcome
 
-CURVE_POINTS = 4096
-"""Thresholds of an arm's resampled FROC curve; with fewer detections the curve is exact."""
+COMPARED_POINTS = 4096
+"""Thresholds of the FROC curves that arms are compared on; with fewer detections they are exact."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Arm:
 
     @cached_property
     def curves(self) -> dict[int, PatientCurve]:
-        """Seed -> FROC curve that can be resampled."""
-        return {seed: patient_curve(outcome, CURVE_POINTS) for seed, outcome in self.outcomes.items()}
+        """Seed -> FROC curve of COMPARED_POINTS."""
+        return {seed: patient_curve(outcome, COMPARED_POINTS) for seed, outcome in self.outcomes.items()}
 
     @cached_property
     def patients(self) -> int:
@@ -72,24 +73,25 @@ class Arm:
     @cached_property
     def at_fps_per_slice(self) -> dict[float, Estimate]:
         """Sensitivity at the false positives per slice of FPS_PER_SLICE; the FROC curve's last point beyond its end."""
-        limits, weights, everyone = np.array(FPS_PER_SLICE), self._weights, np.ones((1, self.patients))
-        means = np.mean([curve.sensitivity_at(limits, everyone)[0] for curve in self.curves.values()], axis=0)
-        resampled = np.mean([curve.sensitivity_at(limits, weights) for curve in self.curves.values()], axis=0)
+        band = froc_band(list(self.outcomes.values()), np.array(FPS_PER_SLICE), self._weights)
         return {
-            fps: Estimate(float(mean), interval(column))
-            for fps, mean, column in zip(FPS_PER_SLICE, means, resampled.T, strict=True)
+            row["fps_per_slice"]: Estimate(row["sensitivity"], Interval(row["low"], row["high"]))
+            for row in band.to_dict("records")
         }
 
     @property
     def most_fps_per_slice(self) -> float:
         """Where the FROC curves end, mean over seeds."""
-        return float(
-            np.mean([curve.false_positives[:, -1].sum() / curve.slices.sum() for curve in self.curves.values()])
-        )
+        return float(np.mean([(~one.hit).sum() / len(one.truth.slices) for one in self.outcomes.values()]))
+
+    @property
+    def silent(self) -> list[int]:
+        """Seeds whose detector detects nothing at the table's confidence."""
+        return [seed for seed, outcome in self.shown.items() if outcome.detections.empty]
 
     def gain(self, base: Arm) -> Comparison | None:
         """Sensitivity minus that of `base`, over the seeds that both have; None without a common seed."""
-        weights = leave_one_out_weights(self.patients)
+        weights = leave_one_out_weights(self._lesions)
         return _compared(
             [self._sensitivity(seed, weights) - base._sensitivity(seed, weights) for seed in self.common(base)]
         )
@@ -97,14 +99,17 @@ class Arm:
     def gain_at_equal_fps(self, base: Arm) -> Comparison | None:
         """The same where the detectors of both arms are read at no more false positives per slice than `base` makes.
 
-        That is on their FROC curves, so that moving along one curve is no gain. The thresholds are chosen anew without
-        each patient in turn: their choice counts as chance too.
+        That is on their FROC curves, so that moving along one curve is no gain. Where this arm's curve ends before,
+        both are read at its end. The thresholds are chosen anew without each patient in turn: their choice counts as
+        chance too.
         """
-        weights = leave_one_out_weights(self.patients)
+        weights = leave_one_out_weights(self._lesions)
         rows = []
         for seed in self.common(base):
-            counts = base.counts[seed]
-            limits = ratios(weights, counts["false_positives"].to_numpy(), counts["slices"].to_numpy())[:, None]
+            counts, curve = base.counts[seed], self.curves[seed]
+            asked = ratios(weights, counts["false_positives"].to_numpy(), counts["slices"].to_numpy())
+            end = ratios(weights, curve.false_positives[:, -1], curve.slices)
+            limits = np.minimum(asked, end)[:, None]
             own, other = (arm.curves[seed].sensitivity_at(limits, weights)[:, 0] for arm in (self, base))
             rows.append(own - other)
         return _compared(rows)
@@ -112,6 +117,11 @@ class Arm:
     def common(self, base: Arm) -> list[int]:
         """Seeds of both arms."""
         return [seed for seed in self.outcomes if seed in base.outcomes]
+
+    @property
+    def _lesions(self) -> np.ndarray:
+        """Of each patient."""
+        return next(iter(self.counts.values()))["lesions"].to_numpy()
 
     def _sensitivity(self, seed: int, weights: np.ndarray) -> np.ndarray:
         counts = self.counts[seed]

@@ -14,8 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from trainers.evaluation.froc import MOST_FPS, froc, operating_point
 from trainers.evaluation.outcome import Outcome
 
+CURVE_POINTS = 512
+"""Thresholds of a curve that is resampled."""
 LEVEL = 0.95
 """Coverage of every interval."""
 FEW_PATIENTS = 10
@@ -34,9 +37,19 @@ def bootstrap_weights(patients: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), draws).astype(np.float64)
 
 
-def leave_one_out_weights(patients: int) -> np.ndarray:
-    """Row 0 holds every patient, row 1 + p all but patient p; (1 + patients) x patients float64."""
-    return np.concatenate([np.ones((1, patients)), 1 - np.eye(patients)])
+def leave_one_out_weights(lesions: np.ndarray) -> np.ndarray:
+    """Row 0 holds every patient, the others all but one of those that have lesions, in turn.
+
+    Patients without lesions say nothing of sensitivity and would only make a study look larger.
+
+    Args:
+        lesions: of each of P patients.
+
+    Returns:
+        (1 + patients with lesions) x P float64.
+    """
+    patients = len(lesions)
+    return np.concatenate([np.ones((1, patients)), (1 - np.eye(patients))[np.asarray(lesions) > 0]])
 
 
 def ratios(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -98,13 +111,22 @@ class PatientCurve:
 
 
 def patient_curve(outcome: Outcome, most: int | None = None) -> PatientCurve:
-    """Counts of every patient at all distinct confidences, or at `most` of them spread over their ranks."""
+    """Counts of every patient at all distinct confidences, or at about `most` of them.
+
+    Those `most` are chosen by the false positives that they make, not by rank: dense where there are few, none beyond
+    twice the end of FROC axes, and each the lowest threshold that makes no more.
+    """
     truth = outcome.truth
     patient = truth.patient_of_slice
     confidence = outcome.detections["confidence"].to_numpy(dtype=np.float64)
     falling = np.unique(confidence)[::-1]
     if most is not None and len(falling) > most:
-        falling = falling[np.unique(np.linspace(0, len(falling) - 1, most).round().astype(int))]
+        rising = np.sort(confidence[~outcome.hit])
+        false_positives = len(rising) - np.searchsorted(rising, falling, side="left")
+        end = min(false_positives[-1], 2 * MOST_FPS * len(truth.slices))
+        wanted = end * np.linspace(0, 1, most) ** 2
+        last = np.searchsorted(false_positives, wanted, side="right") - 1
+        falling = falling[np.unique(last[last >= 0])]
     thresholds = np.concatenate([[np.inf], falling])
     patient_of_detection = patient[outcome.detections["slice"].to_numpy(dtype=np.int64)]
 
@@ -120,20 +142,20 @@ def patient_curve(outcome: Outcome, most: int | None = None) -> PatientCurve:
     return PatientCurve(thresholds, cumulative(outcome.hit), cumulative(~outcome.hit), lesions, slices)
 
 
-def froc_band(curves: Sequence[PatientCurve], fps_per_slice: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+def froc_band(outcomes: Sequence[Outcome], fps_per_slice: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
     """Sensitivity at given false positives per slice, the mean over several detectors (seeds), with its interval.
 
     Returns:
-        Columns `fps_per_slice`, `sensitivity`, `low`, `high`.
+        Columns `fps_per_slice`, `sensitivity` (exact), `low`, `high` (from resamples of curves of CURVE_POINTS).
     """
-    everyone = np.ones((1, weights.shape[1]))
-    mean = np.mean([curve.sensitivity_at(fps_per_slice, everyone)[0] for curve in curves], axis=0)
+    exact = [[operating_point(curve, fps).sensitivity for fps in fps_per_slice] for curve in map(froc, outcomes)]
+    curves = [patient_curve(outcome, CURVE_POINTS) for outcome in outcomes]
     resampled = np.mean([curve.sensitivity_at(fps_per_slice, weights) for curve in curves], axis=0)
     bounds = [interval(column) for column in resampled.T]
     return pd.DataFrame(
         {
             "fps_per_slice": fps_per_slice,
-            "sensitivity": mean,
+            "sensitivity": np.mean(exact, axis=0),
             "low": [one.low for one in bounds],
             "high": [one.high for one in bounds],
         }

@@ -32,8 +32,8 @@ def calibration(outcomes: Sequence[Outcome]) -> pd.DataFrame | None:
     return found.assign(low=edges, high=edges + 1 / BINS).reset_index(drop=True)
 
 
-def calibration_error(table: pd.DataFrame) -> float:
-    """Expected calibration error: mean distance of confidence and precision over detections; 0 without detections."""
+def calibration_error(table: pd.DataFrame) -> float | None:
+    """Expected calibration error: mean distance of confidence and precision over detections; None without any."""
     count = table["detections"].sum()
     gap = (table["confidence"] - table["precision"]).abs()
-    return float((gap * table["detections"]).sum() / count) if count else 0.0
+    return float((gap * table["detections"]).sum() / count) if count else None

@@ -27,11 +27,13 @@ class Comparison:
 
     difference: float
     interval: Interval
-    """Of coverage LEVEL; NaN with a single patient."""
+    """Of coverage LEVEL; NaN where p is not known."""
     p: float
-    """Two-sided, against no difference; NaN with a single patient."""
+    """Two-sided, against no difference; NaN where the variance cannot be estimated: a single patient with lesions, or
+    differences that never vary."""
     seeds: int
     patients: int
+    """Those with lesions."""
     seed_variance: float
     """Variance of the difference from seed to seed on the same patients; NaN with a single seed."""
     patient_variance: float
@@ -39,7 +41,12 @@ class Comparison:
 
     @property
     def minimum_detectable(self) -> float:
-        """The smallest true difference that a study of this size shows (p < 5 %) with a probability of POWER."""
+        """The smallest true difference that a study of this size shows (p < 5 %) with a probability of POWER.
+
+        NaN where p is not known.
+        """
+        if math.isnan(self.p):
+            return math.nan
         share = 0.0 if math.isnan(self.seed_variance) else self.seed_variance / self.seeds
         return _detectable(share, self.seeds, self.patient_variance, self.patients)
 
@@ -48,8 +55,8 @@ def compare(differences: np.ndarray) -> Comparison:
     """Test whether a difference is zero.
 
     Args:
-        differences: S x (1 + P): for each seed the difference on all patients, then without each patient in turn
-            (`bootstrap.leave_one_out_weights`).
+        differences: S x (1 + P): for each seed the difference on all patients, then without each patient with lesions
+            in turn (`bootstrap.leave_one_out_weights`).
 
     With a single seed, how seeds differ is not known: the comparison then holds for these two trained detectors alone.
     Degrees of freedom join the seeds' S - 1 and the patients' P - 1 by Satterthwaite's rule; Hillis takes the patients'
@@ -59,8 +66,7 @@ def compare(differences: np.ndarray) -> Comparison:
     by_seed = differences[:, 0]
     mean = float(by_seed.mean())
     if patients < 2:
-        unknown = float("nan")
-        return Comparison(mean, Interval(unknown, unknown), unknown, seeds, patients, unknown, unknown)
+        return _unknown(mean, seeds, patients)
     centred = differences[:, 1:] - differences[:, 1:].mean(axis=1, keepdims=True)
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
@@ -71,11 +77,18 @@ def compare(differences: np.ndarray) -> Comparison:
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
         error = math.sqrt(seed_variance / seeds + shared)
         freedom = _freedom(seed_variance / seeds, seeds, shared, patients)
+    if error == 0 and mean:
+        return _unknown(mean, seeds, patients)
     if error == 0:
-        return Comparison(mean, Interval(mean, mean), float(mean == 0), seeds, patients, seed_variance, shared)
+        return Comparison(mean, Interval(mean, mean), 1.0, seeds, patients, seed_variance, shared)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
+
+
+def _unknown(difference: float, seeds: int, patients: int) -> Comparison:
+    nan = math.nan
+    return Comparison(difference, Interval(nan, nan), nan, seeds, patients, nan, nan)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

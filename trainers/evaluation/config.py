@@ -14,8 +14,9 @@ class EvaluationConfig(Config):
 
     confidence: float = Field(default=0.001, ge=0, lt=1)
     """Detections less confident than this are not counted (0.1 %)."""
-    froc_confidence: float = Field(default=0.001, ge=0, lt=1)
-    """Detections down to this confidence are kept for the FROC curve; at most `confidence`."""
+    froc_confidence: float = Field(default=1e-5, ge=0, lt=1)
+    """Detections down to this confidence are kept for the FROC curve; at most `confidence`. Well below it, so that
+    arms can be compared at equal false positives."""
     ious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5, 0.25), min_length=1)
     """IoU thresholds."""
     bootstraps: int = Field(default=2000, ge=100)

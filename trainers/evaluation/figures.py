@@ -9,16 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from trainers.evaluation.bootstrap import bootstrap_weights, froc_band, patient_curve
+from trainers.evaluation.bootstrap import bootstrap_weights, froc_band
 from trainers.evaluation.calibration import calibration, calibration_error
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.froc import MOST_FPS
 from trainers.evaluation.metrics import DIAMETERS, diameter_class
 from trainers.evaluation.outcome import BOX, Outcome
-from trainers.evaluation.summary import CURVE_POINTS
 
 TRUTH, HIT, MISS, GAINED, LOST = "#00c853", "#ffd600", "#ff1744", "#ff00e5", "#40c4ff"
-MOST_FPS = 8.0
-"""Right end of FROC axes, false positives per slice."""
 
 
 def figures_of_boxes(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, Figure]:
@@ -45,10 +43,9 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
     axes = figure.subplots()
     grid = np.linspace(0, MOST_FPS, 401)
     for label, outcomes in arms.items():
-        curves = [patient_curve(outcome, CURVE_POINTS) for outcome in outcomes]
         weights = bootstrap_weights(len(outcomes[0].truth.patients), config.bootstraps, config.seed)
-        band = froc_band(curves, grid, weights)
-        end = np.mean([curve.false_positives[:, -1].sum() / curve.slices.sum() for curve in curves])
+        band = froc_band(outcomes, grid, weights)
+        end = np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in outcomes])
         band = band[band["fps_per_slice"] <= max(end, grid[1])]
         (line,) = axes.step(band["fps_per_slice"], band["sensitivity"], where="post", label=label)
         axes.fill_between(
@@ -164,9 +161,13 @@ def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
     for axes, (label, outcomes) in zip(figure.subplots(len(arms), squeeze=False)[:, 0], arms.items(), strict=True):
         confidence = np.concatenate([one.detections["confidence"].to_numpy() for one in outcomes])
         hit = np.concatenate([one.hit for one in outcomes])
+        # 0 to 1, unless scores are no probabilities
+        low, high = min(0.0, confidence.min(initial=0)), max(1.0, confidence.max(initial=1))
         for kept, name, colour in ((hit, "hits", HIT), (~hit, "false positives", MISS)):
-            axes.hist(confidence[kept], bins=40, range=(0, 1), alpha=0.6, label=f"{name} ({kept.sum()})", color=colour)
-        axes.set(xlabel="confidence", ylabel="detections", xlim=(0, 1), yscale="symlog", title=label)
+            axes.hist(
+                confidence[kept], bins=40, range=(low, high), alpha=0.6, label=f"{name} ({kept.sum()})", color=colour
+            )
+        axes.set(xlabel="confidence", ylabel="detections", xlim=(low, high), yscale="symlog", title=label)
         axes.legend(fontsize=8)
     return figure
 
@@ -184,8 +185,11 @@ def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", ls=":")
     for label, table in tables.items():
-        error = f"calibration error {calibration_error(table):.3f}, {table['detections'].sum():,} detections"
-        axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {error}" if label else error)
+        error = calibration_error(table)
+        if error is None:
+            continue
+        told = f"calibration error {error:.3f}, {table['detections'].sum():,} detections"
+        axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {told}" if label else told)
     axes.set(xlabel="confidence", ylabel="share that hits a lesion", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
     return figure

@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from trainers.evaluation.bootstrap import FEW_PATIENTS, LEVEL, bootstrap_weights, interval, patient_curve, ratios
+from trainers.evaluation.bootstrap import (
+    CURVE_POINTS,
+    FEW_PATIENTS,
+    LEVEL,
+    bootstrap_weights,
+    interval,
+    patient_curve,
+    ratios,
+)
 from trainers.evaluation.calibration import calibration, calibration_error
 from trainers.evaluation.chance import chance
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
 from trainers.evaluation.lesion_level import lesion_figures
-from trainers.evaluation.metrics import counts_by, figures, sensitivity_by_diameter
+from trainers.evaluation.metrics import counts_by, diameter_class, figures, sensitivity_by_diameter
 from trainers.evaluation.outcome import Outcome, name_of
-
-CURVE_POINTS = 256
-"""Thresholds of a resampled FROC curve."""
 
 
 def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, dict[str, Any]]:
@@ -34,10 +39,13 @@ def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> di
 
 
 def few_patients(patients: int) -> str | None:
-    """What to say beside intervals over so many patients, or None."""
+    """What to say beside intervals over so many patients with lesions, or None."""
     if patients >= FEW_PATIENTS:
         return None
-    return f"Intervals over {patients} patient{'s' * (patients > 1)} are too narrow; they need {FEW_PATIENTS} or more."
+    return (
+        f"Intervals over {patients} patient{'s' * (patients > 1)} with lesions are too narrow; they need "
+        f"{FEW_PATIENTS} or more."
+    )
 
 
 def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
@@ -49,6 +57,7 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
     return {
         **figures(counts),
         "patients": len(counts),
+        "patients_with_lesions": int((counts["lesions"] > 0).sum()),
         "intervals": {
             "level": LEVEL,
             "sensitivity": _bounds(ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())),
@@ -57,12 +66,25 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
             ),
         },
         "at_fps_per_slice": _at_fps(outcome, weights),
-        "by_diameter": sensitivity_by_diameter(shown),
+        "by_diameter": _by_diameter(shown, weights),
         "by_scanner": {str(name): figures(scanners.loc[[name]]) for name in scanners.index[scanners["lesions"] > 0]},
         "lesion_level": lesion_figures(shown),
         "chance": chance(shown, config.seed),
         "calibration": None if bins is None else {"error": calibration_error(bins), "bins": bins.to_dict("records")},
     }
+
+
+def _by_diameter(outcome: Outcome, weights: np.ndarray) -> dict[str, dict[str, Any]]:
+    truth = outcome.truth
+    patient = truth.patient_of_slice[truth.lesions["slice"].to_numpy(dtype=np.int64)]
+    classes = diameter_class(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
+    hit = np.isfinite(outcome.found_at)
+    found: dict[str, dict[str, Any]] = {}
+    for name, told in sensitivity_by_diameter(outcome).items():
+        here = classes == name
+        hits, lesions = (np.bincount(patient[kept], minlength=len(truth.patients)) for kept in (here & hit, here))
+        found[name] = {**told, "interval": _bounds(ratios(weights, hits, lesions))}
+    return found
 
 
 def _at_fps(outcome: Outcome, weights: np.ndarray) -> dict[str, dict[str, Any]]:

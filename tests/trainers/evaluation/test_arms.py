@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.trainers.evaluation.cases import random_case
+from tests.trainers.evaluation.cases import make_outcome, make_truth, random_case
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import froc, operating_point
@@ -69,6 +69,58 @@ def test_a_lower_threshold_alone_gains_sensitivity_but_none_at_equal_false_posit
     assert arm.fps_per_slice.mean > base.fps_per_slice.mean
     assert at_equal_fps.difference == pytest.approx(0)
     assert at_equal_fps.p == 1
+
+
+def test_a_curve_that_ends_early_is_compared_at_its_end(case: tuple[Truth, pd.DataFrame]) -> None:
+    """Where no detection below the table's confidence was kept, fewer false positives must not look like a loss."""
+    careful = detector(*case, 0)
+    bold = Outcome(careful.truth, 0.5, careful.detections.assign(confidence=careful.detections["confidence"] ** 2))
+    base, arm = Arm({0: careful.at(0.3)}, CONFIG), Arm({0: bold.at(0.3)}, CONFIG)
+    assert arm.fps_per_slice.mean < base.fps_per_slice.mean
+    gain, at_equal_fps = arm.gain(base), arm.gain_at_equal_fps(base)
+    assert gain is not None
+    assert at_equal_fps is not None
+    assert gain.difference < -0.05
+    assert at_equal_fps.difference == pytest.approx(0)
+
+
+def test_equal_false_positives_by_hand() -> None:
+    """Base finds 1 of 4 at 0.5 FPs a slice; there the arm finds 3, and 4 only at twice as many."""
+    boxes = [(0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9), (60, 0, 69, 9)]
+    slices = [("a", "s", "v", 0), ("a", "s", "v", 1), ("b", "s", "w", 0), ("b", "s", "w", 1)]
+    truth = make_truth(slices, [(2 * (i // 2), *box, i, 9.0) for i, box in enumerate(boxes)])
+    false = [(1, 90, 90, 99, 99), (3, 90, 90, 99, 99), (1, 70, 70, 79, 79), (3, 70, 70, 79, 79)]
+    base = [(0, *boxes[0], 0.9), (*false[0], 0.8), (*false[1], 0.7)]
+    better = [
+        (0, *boxes[0], 0.9), (*false[0], 0.85), (0, *boxes[1], 0.8), (2, *boxes[2], 0.75), (*false[1], 0.7),
+        (*false[2], 0.6), (*false[3], 0.5), (2, *boxes[3], 0.4),
+    ]  # fmt: skip
+    arms = [Arm({0: make_outcome(truth, rows)}, CONFIG) for rows in (base, better)]
+    assert arms[0].fps_per_slice.mean == 0.5
+    gain, at_equal_fps = arms[1].gain(arms[0]), arms[1].gain_at_equal_fps(arms[0])
+    assert gain is not None
+    assert at_equal_fps is not None
+    assert gain.difference == 3 / 4
+    assert at_equal_fps.difference == 2 / 4
+
+
+def test_patients_without_lesions_do_not_make_a_study_larger(case: tuple[Truth, pd.DataFrame]) -> None:
+    truth, detections = case
+    healthy = truth.slices.assign(patient_id="healthy-" + truth.slices["patient_id"])
+    larger = Truth(pd.concat([truth.slices, healthy], ignore_index=True), truth.lesions)
+    small, large = (
+        Arm({0: detector(one, detections, 1)}, CONFIG).gain(Arm({0: detector(one, detections, 0, 0.6)}, CONFIG))
+        for one in (truth, larger)
+    )
+    assert small is not None
+    assert large is not None
+    assert (large.patients, large.p) == (small.patients, pytest.approx(small.p))
+
+
+def test_a_seed_that_detects_nothing_is_named(case: tuple[Truth, pd.DataFrame]) -> None:
+    outcome = detector(*case, 0)
+    mute = Outcome(outcome.truth, 0.5, outcome.detections[outcome.detections["confidence"] < 0.1])
+    assert Arm({3: outcome, 4: mute}, CONFIG).silent == [4]
 
 
 def test_an_arm_never_gains_over_itself(case: tuple[Truth, pd.DataFrame]) -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from tests.trainers.evaluation.cases import make_outcome, make_truth, random_case
+from tests.trainers.evaluation.cases import make_detections, make_outcome, make_truth, random_case
 from trainers.evaluation.bootstrap import (
     bootstrap_weights,
     froc_band,
@@ -43,7 +44,8 @@ def test_weights_draw_as_many_patients_as_there_are() -> None:
     assert weights.shape == (100, 7)
     assert (weights.sum(1) == 7).all()
     np.testing.assert_array_equal(weights, bootstrap_weights(7, 100, 0))
-    np.testing.assert_array_equal(leave_one_out_weights(2), [[1, 1], [0, 1], [1, 0]])
+    lesions = np.array([3, 0, 1])
+    np.testing.assert_array_equal(leave_one_out_weights(lesions), [[1, 1, 1], [0, 1, 1], [1, 1, 0]])
 
 
 def test_intervals_over_patients_are_wider_than_over_lesions_where_patients_differ() -> None:
@@ -100,11 +102,29 @@ def test_the_threshold_is_chosen_anew_in_every_resample(outcome: Outcome) -> Non
         assert value == pytest.approx(row @ curve.true_positives[:, best] / (row @ curve.lesions))
 
 
+@pytest.mark.parametrize(("points", "tolerance"), [(512, 0.02), (4096, 0.003)])
+def test_a_curve_of_few_thresholds_is_close_to_the_whole_one(points: int, tolerance: float) -> None:
+    """Most detections are weak false positives: thresholds spread over ranks would leave the start of a curve bare."""
+    truth, detections = random_case(np.random.default_rng(4), patients=40)
+    draw = np.random.default_rng(5)
+    weak = [
+        (int(draw.integers(len(truth.slices))), 240, 240, 250, 250, float(draw.random() ** 3)) for _ in range(60_000)
+    ]
+    everything = pd.concat([detections, make_detections(weak)], ignore_index=True)
+    whole = match_outcomes(everything, truth, [0.5])[0.5]
+    few = patient_curve(whole, points)
+    assert len(few.thresholds) <= points + 1
+    everyone, curve = np.ones((1, len(truth.patients))), froc(whole)
+    for fps in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
+        exact = operating_point(curve, fps).sensitivity
+        assert exact - tolerance <= few.sensitivity_at(np.array([fps]), everyone)[0, 0] <= exact
+
+
 def test_band_holds_the_mean_over_seeds(outcome: Outcome) -> None:
-    curve = patient_curve(outcome, 64)
     grid = np.linspace(0, 4, 9)
-    band = froc_band([curve, curve], grid, bootstrap_weights(len(curve.lesions), 300, 0))
-    np.testing.assert_allclose(band["sensitivity"], curve.sensitivity_at(grid, np.ones((1, len(curve.lesions))))[0])
+    band = froc_band([outcome, outcome], grid, bootstrap_weights(len(outcome.truth.patients), 300, 0))
+    exact = patient_curve(outcome).sensitivity_at(grid, np.ones((1, len(outcome.truth.patients))))[0]
+    np.testing.assert_allclose(band["sensitivity"], exact)
     assert (band["low"] <= band["sensitivity"]).all()
     assert (band["sensitivity"] <= band["high"]).all()
     assert (band["high"] - band["low"]).max() > 0.05

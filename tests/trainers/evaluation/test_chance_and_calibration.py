@@ -71,4 +71,4 @@ def test_scores_that_are_no_probabilities_have_no_calibration_and_no_detections_
     assert calibration([make_outcome(truth, [(0, 0, 0, 10, 10, 7.5)])]) is None
     empty = calibration([make_outcome(truth, [])])
     assert empty is not None
-    assert calibration_error(empty) == 0
+    assert calibration_error(empty) is None

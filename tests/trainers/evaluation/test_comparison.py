@@ -19,7 +19,7 @@ def study(
     for _ in range(seeds):
         base = draw.binomial(lesions, np.clip(ease + draw.normal(0, 0.03), 0, 1))
         arm = draw.binomial(lesions, np.clip(ease + taste + gain + draw.normal(0, 0.03), 0, 1))
-        weights = leave_one_out_weights(patients)
+        weights = leave_one_out_weights(np.ones(patients))
         rows.append(ratios(weights, arm - base, np.full(patients, lesions)))
     return np.array(rows)
 
@@ -73,6 +73,32 @@ def test_seeds_needed_show_the_gain_and_one_less_would_not() -> None:
     assert more >= needed >= fewer
 
 
+@pytest.mark.parametrize(("seeds", "patients"), [(3, 4), (3, 10), (2, 4)])
+def test_few_patients_and_seeds_do_not_find_too_much(seeds: int, patients: int) -> None:
+    draw = np.random.default_rng(0)
+    found = [compare(study(draw, 0.0, seeds=seeds, patients=patients)).p < 0.05 for _ in range(600)]
+    assert 0.005 <= np.mean(found) <= 0.08
+
+
+def test_few_patients_are_reckoned_with_where_seeds_hardly_differ() -> None:
+    """Degrees of freedom come from the patients too: four patients are four, however many seeds."""
+    draw = np.random.default_rng(6)
+    taste = draw.normal(0, 0.1, (600, 4))
+    differences = [
+        np.tile(ratios(leave_one_out_weights(np.ones(4)), row, np.ones(4)), (20, 1)) + draw.normal(0, 1e-6, (20, 1))
+        for row in taste
+    ]
+    assert np.mean([compare(one).p < 0.05 for one in differences]) <= 0.08
+
+
+def test_a_difference_that_never_varies_proves_nothing() -> None:
+    one = compare(np.full((1, 3), 0.5))
+    assert one.difference == 0.5
+    assert math.isnan(one.p)
+    assert math.isnan(one.interval.low)
+    assert math.isnan(one.minimum_detectable)
+
+
 def test_identical_arms_differ_by_nothing() -> None:
     same = compare(np.zeros((3, 11)))
     assert (same.difference, same.p, same.interval) == (0, 1, (0, 0))
@@ -89,6 +115,9 @@ def test_one_seed_is_compared_over_patients_and_one_patient_not_at_all() -> None
     alone = compare(np.array([[0.2, np.nan]]))
     assert alone.difference == 0.2
     assert math.isnan(alone.p)
+    several = compare(np.array([[0.2, np.nan], [0.3, np.nan]]))
+    assert math.isnan(several.p)
+    assert math.isnan(several.minimum_detectable)
 
 
 def test_holm_by_hand() -> None:
