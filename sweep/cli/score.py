@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trainers.evaluation.config import EvaluationConfig
     from trainers.evaluation.outcome import Outcome
 
@@ -57,22 +60,28 @@ def score(
     from trainers.evaluation.summary import summarise
 
     config = _config(iou or [0.5, 0.25], confidence)
-    read, position = read_truth(truth, patients)
-    outcomes = match_outcomes(read_detections(detections, position), read, config.ious)
+    read, reference = read_truth(truth, patients)
+    found = read_detections(detections, reference)
+    outcomes = match_outcomes(found, read, config.ious)
     metrics = summarise(outcomes, config)
+    notes = [_left_out("detections", found, confidence)]
     if against is not None:
-        others = match_outcomes(read_detections(against, position), read, config.ious)
+        other = read_detections(against, reference)
+        others = match_outcomes(other, read, config.ious)
+        notes.append(_left_out(f"detections of {against}", other, confidence))
         for threshold, outcome in outcomes.items():
             metrics[name_of(threshold)] |= _gains(outcome, others[threshold], config)
     if out is not None:
         _write(out, metrics, outcomes, config)
     if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
+        typer.echo(_json(metrics))
         return
     from sweep.cli.console import output
     from sweep.cli.metric_tables import show_metrics
 
     show_metrics(metrics, output())
+    for note in filter(None, notes):
+        typer.echo(note)
     if out is not None:
         typer.echo(f"Written: {out}")
 
@@ -86,13 +95,34 @@ def _gains(outcome: Outcome, other: Outcome, config: EvaluationConfig) -> dict[s
     return {
         name: {
             "difference": one.difference,
-            "interval": list(one.interval) if one.patients > 1 else None,
-            "p": one.p if one.patients > 1 else None,
+            "interval": None if any(map(math.isnan, one.interval)) else list(one.interval),
+            "p": None if math.isnan(one.p) else one.p,
             "patients": one.patients,
         }
         for name, one in compared.items()
         if one is not None
     }
+
+
+def _left_out(what: str, found: pd.DataFrame, confidence: float) -> str | None:
+    """A sentence on the detections that are not counted, if there are any."""
+    below = int((found["confidence"] < confidence).sum())
+    if not below:
+        return None
+    return f"{below:,} of {len(found):,} {what} score below --confidence {confidence:g} and are not counted."
+
+
+def _json(metrics: Mapping[str, object]) -> str:
+    """Metrics as JSON, which knows no NaN: what is not defined is null."""
+    return json.dumps(_defined(metrics), indent=2, allow_nan=False)
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _defined(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _config(ious: list[float], confidence: float) -> EvaluationConfig:
@@ -116,6 +146,6 @@ def _write(
     from trainers.evaluation.figures import figures_of_boxes
 
     with result_folder(out) as unfinished:
-        (unfinished.result / "metrics.json").write_text(json.dumps(metrics, indent=2))
+        (unfinished.result / "metrics.json").write_text(_json(metrics))
         for name, figure in figures_of_boxes(outcomes, config).items():
             figure.savefig(unfinished.result / f"{name}.png", dpi=120)

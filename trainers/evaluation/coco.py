@@ -8,12 +8,16 @@ keys an image may tell `patient_id`, `volume`, `z` (whole number), `scanner` and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Truth
@@ -22,6 +26,87 @@ from trainers.exceptions import ScoringError
 CATEGORY = {"id": 1, "name": "tumour"}
 TOLD = ("patient_id", "volume", "z", "scanner", "mm_per_pixel")
 """What an image, or a line of the patients' table, may tell of a slice."""
+LARGEST_Z = 2**53
+"""Whole numbers up to here are exact as float64, which a table's column with gaps holds."""
+
+Id = int | str
+Name = Annotated[Id, AfterValidator(str)]
+Number = Annotated[float, Field(strict=True)]
+Side = Annotated[float, Field(strict=True, ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class _Told(_Record):
+    patient_id: Name | None = None
+    volume: Name | None = None
+    z: Annotated[int, Field(ge=-LARGEST_Z, le=LARGEST_Z)] | None = None
+    scanner: Name | None = None
+    mm_per_pixel: Positive | None = None
+
+
+class _Image(_Told):
+    id: Id
+    file_name: Name | None = None
+    width: Positive | None = None
+    height: Positive | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.id if self.file_name is None else self.file_name)
+
+
+class _Line(_Told):
+    image: str
+
+
+class _Box(_Record):
+    image_id: Id
+    category_id: Id | None = None
+    bbox: tuple[Number, Number, Side, Side]
+
+
+class _Annotation(_Box):
+    id: Id | None = None
+    iscrowd: int | None = None
+    lesion: Id | None = None
+    diameter_mm: Positive | None = None
+
+
+class _Detection(_Box):
+    score: Number
+
+
+_IMAGES = TypeAdapter(Annotated[list[_Image], FailFast()])
+_LINES = TypeAdapter(Annotated[list[_Line], FailFast()])
+_ANNOTATIONS = TypeAdapter(Annotated[list[_Annotation], FailFast()])
+_DETECTIONS = TypeAdapter(Annotated[list[_Detection], FailFast()])
+_Kind = TypeVar("_Kind", bound=_Record)
+
+_ID, _POSITIVE = "a whole number or a string", "a finite number above 0"
+_ALLOWED = {
+    **dict.fromkeys(("id", "image_id", "category_id", "patient_id", "volume", "scanner", "lesion", "file_name"), _ID),
+    **dict.fromkeys(("width", "height", "mm_per_pixel", "diameter_mm"), _POSITIVE),
+    "image": "an image's id or file_name",
+    "z": "a whole number",
+    "iscrowd": "0 or 1",
+    "bbox": "four finite numbers x, y, width, height, the last two not negative",
+    "score": "a finite number",
+}
+"""Key of a record -> its values."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What detections on a truth refer to."""
+
+    position: Mapping[Id, int]
+    """Image id -> position of its slice."""
+    category: str | None = None
+    """`category_id` of the truth's boxes; None if they do not tell it."""
 
 
 def truth_json(truth: Truth, size: int) -> dict[str, Any]:
@@ -49,65 +134,76 @@ def detections_json(detections: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, dict[Any, int]]:
+def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Reference]:
     """Read a truth.
 
     Args:
         path: COCO JSON with `images` and `annotations`.
         patients: CSV with the column `image` (an image's `id` or `file_name`), `patient_id`, and any of TOLD; goes
-            before what the images say. Without either every image counts as a patient of its own.
+            before what the images say. Without either every volume counts as a patient of its own, and where not every
+            image tells its volume every image.
 
     Returns:
-        The truth, and image id -> position of its slice.
+        The truth, and what `read_detections` needs of it.
 
     Raises:
-        ScoringError: not of that form, a box without area or outside its image, or no box at all.
+        ScoringError: not of that form, one slice or image there twice, a box without area or outside its image, or no
+            box at all.
     """
     content = _load(path)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ScoringError(f"{path}: holds no COCO truth; needed: a mapping with `images` and `annotations`.")
-    images, annotations = (
-        _records(content["images"], path, "images"),
-        _records(content["annotations"], path, "annotations"),
-    )
+    images = _records(content["images"], _IMAGES, str(path), "image")
+    annotations = _records(content["annotations"], _ANNOTATIONS, str(path), "annotation")
     position = _positions(images, path)
-    slices = _slices(images, path, _patients_table(patients, images, path) if patients else {})
-    _refuse_several_categories(annotations, path)
-    lesions = pd.DataFrame([_lesion(row, images, position, path) for row in annotations], columns=list(LESION_COLUMNS))
+    if patients:
+        told = _patients_table(patients, images, path)
+        images = [image.model_copy(update=told[i]) for i, image in enumerate(images)]
+    slices = _slices(images, path)
+    category = _category(annotations, path)
+    lesions = pd.DataFrame(
+        [_lesion(row, number, images, position, path) for number, row in enumerate(annotations)],
+        columns=list(LESION_COLUMNS),
+    )
     if lesions.empty:
         raise ScoringError(f"{path}: `annotations` is empty, so sensitivity is not defined; needed: at least one box.")
-    scale = slices.pop("mm_per_pixel").to_numpy(dtype=np.float64)[lesions["slice"]]
+    scale = pd.Series([image.mm_per_pixel for image in images], dtype=np.float64).to_numpy()[lesions["slice"]]
     longer = np.maximum(lesions["x1"] - lesions["x0"], lesions["y1"] - lesions["y0"])
-    lesions["diameter_mm"] = lesions["diameter_mm"].astype(np.float64).fillna(longer * scale)
+    told_mm = lesions["diameter_mm"].to_numpy(dtype=np.float64)
+    lesions["diameter_mm"] = np.where(np.isnan(told_mm), longer * scale, told_mm)
     ordered = lesions.sort_values("slice", kind="stable", ignore_index=True)
-    return Truth(slices, ordered), position
+    return Truth(slices, ordered), Reference(position, category)
 
 
-def read_detections(path: Path, position: Mapping[Any, int]) -> pd.DataFrame:
+def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
     """Read detections: columns of `matching.DETECTION_COLUMNS`, in the file's order.
 
     A box without area is kept; it hits nothing and counts as a false positive, as in pycocotools.
 
     Args:
-        position: image id -> slice, of `read_truth`.
+        reference: of `read_truth`.
 
     Raises:
-        ScoringError: not a list of boxes with scores, or an image that the truth lacks.
+        ScoringError: not a list of boxes with scores, an image that the truth lacks, or another category than its.
     """
     content = _load(path)
-    rows = _records(content["annotations"] if isinstance(content, dict) and "annotations" in content else content,
-                    path, "detections")  # fmt: skip
-    _refuse_several_categories(rows, path)
+    boxes = content["annotations"] if isinstance(content, dict) and "annotations" in content else content
+    rows = _records(boxes, _DETECTIONS, str(path), "detection")
+    category = _category(rows, path)
+    if None not in (category, reference.category) and category != reference.category:
+        raise ScoringError(
+            f"{path}: detections are of the category {category}, the truth's boxes of the category "
+            f"{reference.category}; allowed: the same. Keep the lesions."
+        )
     found = []
     for number, row in enumerate(rows):
-        where = f"{path}: detection {number}"
-        image = row.get("image_id")
-        if image not in position:
+        if row.image_id not in reference.position:
             raise ScoringError(
-                f"{where} is on image_id {image!r}, which the truth does not have; allowed: the {len(position)} ids of "
-                "its `images`, those without lesions included."
+                f"{path}: detection {number} is on image_id {row.image_id!r}, which the truth does not have; allowed: "
+                f"the {len(reference.position)} ids of its `images`, those without lesions included."
             )
-        found.append((position[image], *_corners(row, where), _number(row, "score", where)))
+        corners = _corners(row, f"{path}: detection {number}")
+        found.append((reference.position[row.image_id], *corners, row.score))
     return pd.DataFrame(found, columns=list(DETECTION_COLUMNS)).astype({"slice": np.int64})
 
 
@@ -116,110 +212,143 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScoringError(f"{path}: cannot be read ({error.strerror}).") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScoringError(f"{path}: is not JSON ({error}).") from None
 
 
-def _records(rows: Any, path: Path, what: str) -> list[dict[str, Any]]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ScoringError(f"{path}: {what} are {type(rows).__name__}; needed: a list of mappings, as in COCO.")
-    return rows
+def _records(rows: Any, adapter: TypeAdapter[list[_Kind]], where: str, what: str) -> list[_Kind]:
+    """Check and convert records; `what` is one of them."""
+    try:
+        return adapter.validate_python(rows)
+    except ValidationError as error:
+        place = error.errors(include_url=False, include_context=False)[0]["loc"]
+    if not place:
+        raise ScoringError(f"{where}: {what}s are {type(rows).__name__}; needed: a list of mappings, as in COCO.")
+    number = int(place[0])
+    if len(place) == 1:
+        raise ScoringError(f"{where}: {what} {number} is {rows[number]!r}; needed: a list of mappings, as in COCO.")
+    key = str(place[1])
+    named = _named(where, what, number, rows[number])
+    raise ScoringError(f"{named} has the {key} {rows[number].get(key)!r}; allowed: {_ALLOWED[key]}.")
 
 
-def _positions(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
+def _named(where: str, what: str, number: int, record: Mapping[str, Any]) -> str:
+    told = next((f" ({key} {record[key]!r})" for key in ("id", "image") if record.get(key) is not None), "")
+    return f"{where}: {what} {number}{told}"
+
+
+def _positions(images: Sequence[_Image], path: Path) -> dict[Id, int]:
     if not images:
         raise ScoringError(f"{path}: `images` is empty; needed: every slice, those without lesions included.")
-    position = {image.get("id"): i for i, image in enumerate(images)}
-    if None in position or len(position) < len(images):
-        raise ScoringError(f"{path}: an image's `id` is missing or there twice; needed: a different id for each.")
+    position: dict[Id, int] = {}
+    for i, image in enumerate(images):
+        if position.setdefault(image.id, i) != i:
+            raise ScoringError(f"{path}: the image id {image.id!r} is there twice; needed: a different id for each.")
     return position
 
 
-def _slices(images: list[dict[str, Any]], path: Path, told: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
+def _slices(images: Sequence[_Image], path: Path) -> pd.DataFrame:
+    unknown = [image for image in images if image.patient_id is None]
+    if 0 < len(unknown) < len(images):
+        raise ScoringError(
+            f"{path}: {len(unknown)} of {len(images)} images have no patient_id (first: {unknown[0].name!r}); allowed: "
+            "all or none."
+        )
+    by_volume = all(image.volume is not None for image in images)
+    places: dict[tuple[Any, ...], _Image] = {}
     rows = []
-    for i, image in enumerate(images):
-        row = {**{name: image.get(name) for name in TOLD}, **told.get(i, {})}
-        name = str(image.get("file_name", image["id"]))
-        rows.append({"slice_id": name, **row, "patient_id": name if row["patient_id"] is None else row["patient_id"]})
-    slices = pd.DataFrame(rows, columns=[*SLICE_COLUMNS, "mm_per_pixel"])
-    for name in ("z", "mm_per_pixel"):
-        numbers = pd.to_numeric(slices[name], errors="coerce")
-        if (wrong := slices[name].notna() & numbers.isna()).any():
-            row = slices[wrong].iloc[0]
-            raise ScoringError(f"{path}: image {row['slice_id']!r} has {name} {row[name]!r}; allowed: a number.")
-        slices[name] = numbers
-    return slices
+    for image in images:
+        own = image.volume if by_volume else str(image.id)
+        patient = own if image.patient_id is None else image.patient_id
+        place = (patient, image.volume, image.z)
+        if None not in place and (first := places.setdefault(place, image)) is not image:
+            raise ScoringError(
+                f"{path}: the images {first.name!r} and {image.name!r} are both slice z {image.z} of volume "
+                f"{image.volume!r} of patient {patient!r}; allowed: one image a slice."
+            )
+        rows.append((image.name, patient, image.scanner, image.volume, image.z))
+    slices = pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
+    return slices.assign(z=pd.to_numeric(slices["z"]))
 
 
-def _patients_table(path: Path, images: list[dict[str, Any]], truth: Path) -> dict[int, dict[str, Any]]:
+def _patients_table(path: Path, images: Sequence[_Image], truth: Path) -> list[dict[str, Any]]:
+    """What the table tells of each image, by TOLD."""
+    where = f"--patients {path}"
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise ScoringError(f"--patients {path}: cannot be read as CSV ({error}).") from None
-    if not {"image", "patient_id"} <= set(table.columns):
+        raise ScoringError(f"{where}: cannot be read as CSV ({error}).") from None
+    columns = [str(name) for name in table.columns]
+    if not {"image", "patient_id"} <= set(columns) <= {"image", *TOLD}:
         raise ScoringError(
-            f"--patients {path}: has the columns {list(table.columns)}; needed: image, patient_id; allowed beside "
-            f"them: {', '.join(TOLD[1:])}."
+            f"{where}: has the columns {columns}; needed: image, patient_id; allowed beside them: "
+            f"{', '.join(TOLD[1:])}."
         )
-    by_name = {str(image[key]): i for key in ("file_name", "id") for i, image in enumerate(images) if key in image}
-    told = {}
-    for row in table.to_dict("records"):
-        if row["image"] not in by_name:
-            raise ScoringError(f"--patients {path}: image {row['image']!r} is neither id nor file_name in {truth}.")
-        told[by_name[row["image"]]] = {name: row[name] for name in TOLD if isinstance(row.get(name), str)}
-    missing = [i for i in range(len(images)) if "patient_id" not in told.get(i, {})]
+    rows = [{str(key): value for key, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
+    named: dict[str, set[int]] = defaultdict(set)
+    for i, image in enumerate(images):
+        named[str(image.id)].add(i)
+        named[image.name].add(i)
+    told: list[dict[str, Any]] = [{} for _ in images]
+    for line in _records(rows, _LINES, where, "record"):
+        found = named.get(line.image, set())
+        if not found:
+            raise ScoringError(f"{where}: image {line.image!r} is neither id nor file_name in {truth}.")
+        if len(found) > 1:
+            raise ScoringError(
+                f"{where}: image {line.image!r} is id or file_name of {len(found)} images in {truth}; allowed: a name "
+                "that only one has."
+            )
+        at = min(found)
+        if told[at]:
+            raise ScoringError(f"{where}: a second line is for the image {line.image!r}; allowed: one an image.")
+        told[at] = {"patient_id": None} | line.model_dump(include=set(TOLD), exclude_none=True)
+    missing = [image.name for image, one in zip(images, told, strict=True) if one.get("patient_id") is None]
     if missing:
-        name = images[missing[0]].get("file_name", images[missing[0]]["id"])
         raise ScoringError(
-            f"--patients {path}: {len(missing)} of {len(images)} images have no patient_id (first: {name!r}); needed: "
-            "a line for every image."
+            f"{where}: {len(missing)} of {len(images)} images have no patient_id (first: {missing[0]!r}); needed: a "
+            "line for every image."
         )
     return told
 
 
 def _lesion(
-    row: dict[str, Any], images: list[dict[str, Any]], position: Mapping[Any, int], path: Path
+    row: _Annotation, number: int, images: Sequence[_Image], position: Mapping[Id, int], path: Path
 ) -> tuple[Any, ...]:
-    where = f"{path}: annotation {row.get('id')!r}"
-    if row.get("image_id") not in position:
-        raise ScoringError(f"{where} is on image_id {row.get('image_id')!r}, which is not in `images`.")
-    if row.get("iscrowd"):
-        raise ScoringError(f"{where} is a crowd (iscrowd 1); allowed: single lesions.")
-    at = position[row["image_id"]]
+    where = _named(str(path), "annotation", number, {"id": row.id})
+    if row.image_id not in position:
+        raise ScoringError(f"{where} is on image_id {row.image_id!r}, which is not in `images`.")
+    if row.iscrowd:
+        raise ScoringError(f"{where} is a crowd (iscrowd {row.iscrowd}); allowed: single lesions.")
+    at = position[row.image_id]
     image = images[at]
-    name = f"image {image.get('file_name', image['id'])!r}, patient {image.get('patient_id', 'unknown')!r}"
+    patient = "unknown" if image.patient_id is None else image.patient_id
+    where = f"{where} on image {image.name!r} of patient {patient!r}"
     x0, y0, x1, y1 = _corners(row, where)
-    size = [image.get(side, np.inf) for side in ("width", "height")]
-    if not (x0 < x1 and y0 < y1 and x0 >= 0 and y0 >= 0 and x1 <= size[0] and y1 <= size[1]):
+    width, height = (math.inf if side is None else side for side in (image.width, image.height))
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ScoringError(
-            f"{where} ({name}) has the bbox {row['bbox']}; allowed: x, y, width, height with an area, inside the image "
-            f"({size[0]} x {size[1]})."
+            f"{where} has the bbox {list(row.bbox)}; allowed: x, y, width, height with an area, inside the image "
+            f"({width:g} x {height:g})."
         )
-    return at, x0, y0, x1, y1, row.get("lesion"), row.get("diameter_mm")
+    return at, x0, y0, x1, y1, row.lesion, row.diameter_mm
 
 
-def _corners(row: dict[str, Any], where: str) -> tuple[float, float, float, float]:
-    box = row.get("bbox")
-    numbers = box if isinstance(box, list) and all(isinstance(side, int | float) for side in box) else []
-    if len(numbers) != 4 or not np.isfinite(numbers).all() or min(numbers[2:]) < 0:
-        raise ScoringError(f"{where} has the bbox {box!r}; allowed: four finite numbers x, y, width, height.")
-    x, y, width, height = map(float, numbers)
-    return x, y, x + width, y + height
+def _corners(row: _Box, where: str) -> tuple[float, float, float, float]:
+    x, y, width, height = row.bbox
+    x1, y1 = x + width, y + height
+    if not (math.isfinite(x1) and math.isfinite(y1) and math.isfinite((x1 - x) * (y1 - y))):
+        raise ScoringError(f"{where} has the bbox {list(row.bbox)}; allowed: corners and an area that are finite.")
+    return x, y, x1, y1
 
 
-def _number(row: dict[str, Any], key: str, where: str) -> float:
-    value = row.get(key)
-    if not isinstance(value, int | float) or not np.isfinite(value):
-        raise ScoringError(f"{where} has the {key} {value!r}; allowed: a finite number.")
-    return float(value)
-
-
-def _refuse_several_categories(rows: list[dict[str, Any]], path: Path) -> None:
-    categories = sorted({str(row.get("category_id")) for row in rows})
-    if len(categories) > 1:
-        raise ScoringError(
-            f"{path}: boxes are of the categories {', '.join(categories)}; allowed: one. Keep the lesions."
-        )
+def _category(rows: Sequence[_Box], path: Path) -> str | None:
+    """The category of all boxes, None if they do not tell it."""
+    categories = {row.category_id for row in rows}
+    names = sorted(map(str, categories))
+    if len(names) > 1:
+        raise ScoringError(f"{path}: boxes are of the categories {', '.join(names)}; allowed: one. Keep the lesions.")
+    return None if categories <= {None} else names[0]
 
 
 def _known(row: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from trainers.evaluation.outcome import BOX, Outcome, Truth
 
 LINK_IOU = 0.1
 """Boxes on neighbouring slices of a volume that overlap by at least this much are one object."""
+VOLUME = ("patient_id", "volume")
+"""Columns that name a volume: patients may have volumes of the same name."""
 
 
 class LesionFigures(TypedDict):
@@ -46,7 +48,7 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     found = pd.Series(np.isfinite(outcome.found_at)).groupby(lesion).any().to_numpy()
     chain = link_boxes(outcome.detections, truth.slices)
     hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
-    volumes = truth.slices["volume"].nunique()
+    volumes = truth.slices.groupby(list(VOLUME)).ngroups
     diameters = pd.Series(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64)).groupby(lesion).max().to_numpy()
     classes = diameter_class(diameters)
     return LesionFigures(
@@ -73,11 +75,11 @@ def lesions_3d(truth: Truth) -> np.ndarray:
 
     As annotated, or where that is not told by linking boxes from slice to slice.
     """
-    volume = truth.slices["volume"].to_numpy()[truth.lesions["slice"].to_numpy(dtype=np.int64)]
     if truth.lesions["lesion"].isna().any():
         return link_boxes(truth.lesions, truth.slices)
-    named = pd.DataFrame({"volume": volume, "lesion": truth.lesions["lesion"].to_numpy()})
-    return named.groupby(["volume", "lesion"], sort=False).ngroup().to_numpy(dtype=np.int64)
+    named = truth.slices[list(VOLUME)].iloc[truth.lesions["slice"].to_numpy(dtype=np.int64)]
+    named = named.assign(lesion=truth.lesions["lesion"].to_numpy())
+    return named.groupby([*VOLUME, "lesion"], sort=False).ngroup().to_numpy(dtype=np.int64)
 
 
 def link_boxes(boxes: pd.DataFrame, slices: pd.DataFrame) -> np.ndarray:
@@ -85,7 +87,7 @@ def link_boxes(boxes: pd.DataFrame, slices: pd.DataFrame) -> np.ndarray:
 
     Args:
         boxes: columns `slice` (a position in `slices`) and BOX.
-        slices: columns `volume` and `z`.
+        slices: columns VOLUME and `z`.
 
     Returns:
         Number of the object that each box belongs to, from 0; int64.
@@ -93,10 +95,11 @@ def link_boxes(boxes: pd.DataFrame, slices: pd.DataFrame) -> np.ndarray:
     where = boxes["slice"].to_numpy(dtype=np.int64)
     corners = boxes[list(BOX)].to_numpy(dtype=np.float64)
     rows_of = pd.Series(np.arange(len(where))).groupby(where).indices
-    place = {(volume, int(z)): i for i, (volume, z) in enumerate(zip(slices["volume"], slices["z"], strict=True))}
+    keys = zip(*(slices[name] for name in VOLUME), slices["z"], strict=True)
+    place = {(patient, volume, int(z)): i for i, (patient, volume, z) in enumerate(keys)}
     firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for (volume, z), below in place.items():
-        above = place.get((volume, z + 1))
+    for (patient, volume, z), below in place.items():
+        above = place.get((patient, volume, z + 1))
         if above is None or below not in rows_of or above not in rows_of:
             continue
         mine, others = rows_of[below], rows_of[above]

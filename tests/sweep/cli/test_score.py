@@ -16,6 +16,8 @@ from tests.trainers.evaluation.cases import random_case
 from trainers.detector.model import build_model
 from trainers.evaluation.coco import detections_json, truth_json
 
+BOX = [1, 1, 9, 9]
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
@@ -58,7 +60,7 @@ def test_what_the_files_do_not_tell_is_left_out_and_said(metsweep: Metsweep) -> 
     assert ended.code == 0, ended.err
     assert "Not told by the truth: lesion diameters" in ended.out
     assert "Not told by the truth: volume and z" in ended.out
-    assert "Intervals over 3 patients are too narrow" in ended.out
+    assert "Intervals over 1 patient with lesions are too narrow" in ended.out
     assert "calibration" not in ended.out
     Path("patients.csv").write_text("image,patient_id\n0,a\n1,a\n2,b\n")
     assert "2 patients" in metsweep("score", "truth.json", "found.json", "--patients", "patients.csv").out
@@ -74,8 +76,49 @@ def test_another_detector_is_compared_on_the_same_patients(metsweep: Metsweep, f
     assert gain["p"] < 0.05
     assert gain["patients"] == 12
     ended = metsweep("score", *files, "--against", files[1])
-    for line in ("gain over the other", "gain at its FPs per slice"):
+    for line in ("gain over the other, jackknife", "gain at its FPs per slice"):
         assert re.search(rf"{line} +│ +\+0\.000 \[\+0\.000, \+0\.000\], p 1\.000", ended.out)
+
+
+def test_detections_below_the_confidence_are_told(metsweep: Metsweep, files: tuple[Path, Path]) -> None:
+    found = json.loads(files[1].read_text())
+    below = sum(row["score"] < 0.3 for row in found)
+    said = f"{below} of {len(found)} detections score below --confidence 0.3 and are not counted."
+    options = (*files, "--confidence", 0.3)
+    Path("few.json").write_text(json.dumps([{**found[0], "score": 0.1}, {**found[0], "score": 0.9}]))
+    ended = metsweep("score", *options, "--against", "few.json")
+    assert said in ended.out.splitlines()
+    assert "1 of 2 detections of few.json score below --confidence 0.3 and are not counted." in ended.out.splitlines()
+    assert "not counted" not in metsweep("score", *options, "--json").out
+    assert "not counted" not in metsweep("score", *files, "--confidence", 0).out
+
+
+def test_what_is_not_defined_is_null_in_json(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = {"iou50": {"sensitivity": float("nan"), "intervals": {"sensitivity": [float("nan"), 1.0]}}}
+    monkeypatch.setattr("trainers.evaluation.summary.summarise", lambda *_: summary)
+    Path("truth.json").write_text(json.dumps({"images": [{"id": 0}], "annotations": [{"image_id": 0, "bbox": BOX}]}))
+    Path("found.json").write_text("[]")
+    ended = metsweep("score", "truth.json", "found.json", "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out) == {"iou50": {"sensitivity": None, "intervals": {"sensitivity": [None, 1.0]}}}
+
+
+def test_a_gain_without_a_known_variance_has_no_interval(metsweep: Metsweep) -> None:
+    """Both patients with lesions gain the same, so how gains vary is not known."""
+    images = [{"id": i, "patient_id": f"p{i}", "width": 64, "height": 64} for i in range(3)]
+    lesions = [{"id": i + 1, "image_id": i, "bbox": BOX} for i in range(2)]
+    Path("truth.json").write_text(json.dumps({"images": images, "annotations": lesions}))
+    Path("found.json").write_text(json.dumps([{"image_id": i, "bbox": BOX, "score": 0.5} for i in range(2)]))
+    Path("nothing.json").write_text("[]")
+    options = ("score", "truth.json", "found.json", "--against", "nothing.json")
+    ended = metsweep(*options, "--json")
+    assert ended.code == 0, ended.err
+    gain = json.loads(ended.out)["iou50"]["gain"]
+    assert (gain["difference"], gain["interval"], gain["p"]) == (1.0, None, None)
+    ended = metsweep(*options)
+    assert ended.code == 0, ended.err
+    assert "+1.000" in ended.out
+    assert "nan" not in ended.out
 
 
 def test_pictures_are_written(metsweep: Metsweep, files: tuple[Path, Path]) -> None:

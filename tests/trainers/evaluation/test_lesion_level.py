@@ -47,6 +47,16 @@ def test_a_lesion_number_holds_within_its_volume() -> None:
     assert lesions_3d(make_truth(SLICES, [(0, *A, 7, 1.0), (2, *B, 7, 1.0), (3, *A, 7, 1.0)])).tolist() == [0, 0, 1]
 
 
+def test_volumes_of_one_name_are_apart_if_their_patients_differ() -> None:
+    slices = [("a", "s", "v", 3), ("b", "s", "v", 3), ("b", "s", "v", 4)]
+    numbered = [(0, *A, 1, 9.0), (2, *A, 1, 9.0)]
+    assert lesions_3d(make_truth(slices, numbered)).tolist() == [0, 1]
+    assert lesions_3d(make_truth(slices, [(*row[:5], None, 9.0) for row in numbered])).tolist() == [0, 1]
+    found = lesion_figures(make_outcome(make_truth(slices, numbered), [(0, *B, 0.9), (1, *B, 0.9), (2, *B, 0.9)]))
+    assert found is not None
+    assert (found["volumes"], found["false_positives"]) == (2, 2)
+
+
 def test_boxes_that_hardly_overlap_are_two_objects() -> None:
     truth = make_truth(SLICES, [(0, *A, 1, 9.0)])
     chains = link_boxes(make_detections([(0, *A, 0.9), (1, 9, 9, 19, 19, 0.9)]), truth.slices)
