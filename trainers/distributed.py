@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from trainers.config import Config
-from trainers.exceptions import TrainingError
+from trainers.exceptions import MetsweepError, TrainingError
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
@@ -123,7 +123,8 @@ def train_on_ray(
         max_failures: how often lost workers are started again.
 
     Raises:
-        TrainingError: the loop failed for good; carries its message.
+        MetsweepError: what the loop raised on the first rank that raised one.
+        TrainingError: the job failed for good for any other reason; carries Ray's message.
     """
     import ray.train
     import ray.train.torch
@@ -155,11 +156,22 @@ def train_on_ray(
     try:
         trainer.fit()
     except TrainingFailedError as error:
+        if own := _error_of_loop(error):
+            raise own from error
         raise TrainingError(f"Ray Train run {name} failed: {error}") from error
     finally:
         # Ray leaves its own handler behind, which reaches for this run's controller at any later Ctrl-C.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+def _error_of_loop(error: Exception) -> MetsweepError | None:
+    """The first rank's error that is meant for a person; what the ranks that waited for it say tells less."""
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    for _, failure in sorted(failures.items()):
+        if isinstance(failure, MetsweepError):
+            return failure
+    return None
 
 
 def train_in_process(loop: Callable[[Context], None], *, checkpoints: Path, on_progress: OnProgress) -> None:

@@ -146,11 +146,14 @@ def train_detector(
     Example:
       metsweep train detector slices --synthetic synthetic --count 100 --out detector
     """
+    import json
+
     from search_spaces.study import section_config
     from sweep.cli.result import result_folder
     from sweep.cli.training import DetectorRun, train
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
+    from trainers.detector.training import open_checked
 
     refuse_below(1, workers=workers)
     refuse_below(0, count=count)
@@ -160,8 +163,15 @@ def train_detector(
     wanted = sum(len(shard.images) for shard in shards) if count is None else count
     run = DetectorRun(config, real.path.absolute(), tuple(shard.path.absolute() for shard in shards), wanted)
     with result_folder(out) as unfinished:
+        open_checked(config, real, shards, wanted, workers)  # before Ray starts, which takes its time
         train(run, unfinished, workers)
     typer.echo(f"Detector: {out}. Next: metsweep evaluate {out} {slices} --out evaluation")
+    selection = json.loads((out / "selection.json").read_text())
+    if not selection["sensitivity"]:
+        typer.echo(
+            f"Warning: it finds no lesion of the validation split at {100 * selection['confidence']:g} % confidence. "
+            f"Train longer (detector.steps; it had {selection['steps']}) or faster (detector.learning_rate)."
+        )
 
 
 def evaluate(

@@ -15,4 +15,4 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
 @pytest.fixture(scope="session")
 def synthetic_discs(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
     """10 slices (the last without a disc) of another seed."""
-    return make_slice_set(tmp_path_factory.mktemp("synthetic"), {"train": 9}, seed=1)
+    return make_slice_set(tmp_path_factory.mktemp("synthetic"), {"train": 9}, seed=1, synthetic=True)

@@ -16,8 +16,14 @@ from trainers.distributed import Context
 SIZE = 32
 
 
-def make_slice_set(folder: Path, counts: Mapping[str, int], seed: int = 0, lesions: bool = True) -> SliceSet:
-    """`counts` slices of each split, one patient a split, a disc in each; one lesion-free slice more in each split."""
+def make_slice_set(
+    folder: Path, counts: Mapping[str, int], seed: int = 0, lesions: bool = True, synthetic: bool = False
+) -> SliceSet:
+    """`counts` slices of each split, one patient a split, a disc in each; one lesion-free slice more in each split.
+
+    Args:
+        synthetic: add the column that tells a synthetic slice set from a real one.
+    """
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     images, slices, boxes = [], [], []
@@ -34,10 +40,11 @@ def make_slice_set(folder: Path, counts: Mapping[str, int], seed: int = 0, lesio
             kind = "tumour" if z < count else "normal"
             slices.append((name, f"patient-{split}", split, "scanner", kind, "volume", z, "tumour"))
     columns_of_slices = ["slice_id", "patient_id", "split", "scanner", "kind", "volume", "z", "subject_kind"]
+    table = pd.DataFrame(slices, columns=columns_of_slices)
     write_slice_set(
         folder,
         np.stack(images),
-        pd.DataFrame(slices, columns=columns_of_slices),
+        table.assign(image_index=range(len(table))) if synthetic else table,
         pd.DataFrame(boxes, columns=["slice_id", "x0", "y0", "x1", "y1"]),
         {},
     )

@@ -16,6 +16,9 @@ import torch
 from trainers.exceptions import TrainingError
 
 FILE = "detector.pt"
+SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
+"""What the history calls an evaluation's figures; their thresholds are the config's `selection_confidence` and
+`selection_iou`."""
 
 
 @dataclass
@@ -37,7 +40,8 @@ class RunState:
     """State of a run after `step` optimiser steps."""
 
     identity: str
-    """Names config and data; a checkpoint of another identity is refused."""
+    """Names the config and how many slices of each kind there are; a checkpoint of another identity is refused. Whether
+    they are the same slices it does not tell: that the folder belongs to this very run is the context's promise."""
     step: int = 0
     model: dict[str, torch.Tensor] = field(default_factory=dict)
     ema: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -57,7 +61,7 @@ def load_state(folder: Path, identity: str) -> RunState:
     """Read what `save_state` wrote.
 
     Raises:
-        TrainingError: the checkpoint belongs to another config or other data.
+        TrainingError: the checkpoint has another identity, i.e. belongs to another config or other numbers of slices.
     """
     saved = torch.load(folder / FILE, map_location="cpu", weights_only=True)
     if saved["identity"] != identity:

@@ -60,7 +60,8 @@ def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = 
     """Slices of one split and the first `count` synthetic ones.
 
     Raises:
-        TrainingError: no slice or no box in the split, or synthetic slices of another size.
+        TrainingError: no slice or no box in the split, a shard that is not synthetic, or synthetic slices of another
+            size.
         SliceSetError: fewer than `count` synthetic slices.
     """
     rows = detector_rows(slices, split)
@@ -71,6 +72,12 @@ def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = 
             f"{slices.path}: no lesion in the {split} split ({len(rows)} slices of tumour patients); needed: at least "
             "one. Add patients to the cohort or change its split."
         )
+    for shard in synthetic:
+        if "image_index" not in shard.slices.columns:
+            raise TrainingError(
+                f"{shard.path} is given as synthetic slices, but slices.parquet has no column `image_index`, so they "
+                "are real and may hold the test split; allowed: what `metsweep synthesize` writes. Name such a folder."
+            )
     shards, missing = [], count
     for shard in synthetic:
         if not missing:

@@ -86,9 +86,13 @@ def _shared_memory(size: int) -> mmap.mmap | None:
         os.truncate(handle, size)
         os.close(handle)
     dist.broadcast_object_list(path, src=0)
-    with open(path[0], "r+b") as file:
-        shared = mmap.mmap(file.fileno(), size)
-    dist.barrier()
+    try:
+        with open(path[0], "r+b") as file:
+            shared = mmap.mmap(file.fileno(), size)
+    except OSError:  # containers of one machine, each with a /dev/shm of its own
+        shared = None
+    reached: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(reached, shared is not None)
     if dist.get_rank() == 0:
         os.unlink(path[0])
-    return shared
+    return shared if all(reached) else None

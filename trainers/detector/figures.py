@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-SENSITIVITY = "validation/sensitivity_iou50"
+from trainers.detector.checkpoint import SENSITIVITY
 
 
-def loss_curves(history: Sequence[dict[str, float]], selected: int) -> Figure:
+def loss_curves(history: Sequence[dict[str, float]], selected: int, iou: float) -> Figure:
     """Training losses and validation sensitivity against optimiser steps, the `selected` step marked.
 
     Args:
         history: lines with `step` and `detector/...` losses or `validation/...` figures.
+        selected: step whose weights were kept.
+        iou: threshold of the validation sensitivity.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -25,7 +27,7 @@ def loss_curves(history: Sequence[dict[str, float]], selected: int) -> Figure:
     right = axes.twinx()
     points = [(line["step"], line[SENSITIVITY]) for line in history if SENSITIVITY in line]
     right.plot(*zip(*points, strict=True), "k.-", label="validation sensitivity")
-    right.set(ylabel="validation sensitivity (IoU 0.5)", ylim=(0, 1))
+    right.set(ylabel=f"validation sensitivity (IoU {iou:g})", ylim=(0, 1))
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
     axes.legend(handles=handles, fontsize=8)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -53,6 +54,12 @@ def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
     model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
     device = torch.device(device)
     return Detector(model.to(device).eval(), config, device)
+
+
+def trained_slice_size(folder: Path) -> int | None:
+    """Side in pixels of the slices that the detector in `folder` was trained on, or None where it does not tell."""
+    selection = folder / "selection.json"
+    return json.loads(selection.read_text()).get("slice_size") if selection.is_file() else None
 
 
 @torch.no_grad()

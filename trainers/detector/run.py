@@ -16,7 +16,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainers.detector.augmentation import SliceDataset, StepBatches
-from trainers.detector.checkpoint import RunState, Selection, save_state
+from trainers.detector.checkpoint import FPS, SENSITIVITY, RunState, Selection, save_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices
 from trainers.detector.model import build_model, set_rank
@@ -30,7 +30,6 @@ REPORTS = 100
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 """Sensitivity and FPs per slice of a network on the validation split, keys SENSITIVITY and FPS."""
-SENSITIVITY, FPS = "validation/sensitivity_iou50", "validation/fps_per_slice_iou50"
 
 
 class YoloRun(DetectionTrainer):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trainers.data.slice_set import SliceSet
-from trainers.detector.checkpoint import RunState, load_state
+from trainers.detector.checkpoint import FPS, SENSITIVITY, RunState, load_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices, open_slices
 from trainers.detector.model import prepare_library
@@ -36,11 +36,11 @@ def train_detector(
     Writes `model.pt` (state dict), `config.json`, `history.jsonl`, `selection.json` and `figures/loss_curves.png`.
 
     Raises:
-        TrainingError: no lesion to learn from or to select by, a batch that the workers cannot share, a loss that is
-            not finite, too little memory, or a checkpoint of another run.
+        TrainingError: what `open_checked` refuses, a loss that is not finite, too little memory, or a checkpoint of
+            another run.
         SliceSetError: fewer than `count` synthetic slices.
     """
-    training, validation = _check(config, slices, synthetic, count, context)
+    training, validation = open_checked(config, slices, synthetic, count, context.world_size)
     order = Order(config, len(training.rows), count)
     steps = budget(config, len(training))
     identity = f"{config.model_dump_json()} on {order.real} real and {count} synthetic slices"
@@ -48,16 +48,23 @@ def train_detector(
     if state.step < steps:
         _run(config.model_copy(update={"steps": steps}), training, validation, state, context)
     if context.rank == 0:
-        _write(out, config, state, order, steps)
+        _write(out, config, state, order, steps, slices.size)
 
 
-def _check(
-    config: DetectorConfig, slices: SliceSet, synthetic: Sequence[SliceSet], count: int, context: Context
+def open_checked(
+    config: DetectorConfig, slices: SliceSet, synthetic: Sequence[SliceSet], count: int, workers: int
 ) -> tuple[Slices, Slices]:
-    if config.batch % context.world_size:
+    """The training and the validation slices of a run, once everything that can be refused before it has been.
+
+    Raises:
+        TrainingError: no lesion to learn from or to select by, a batch that the workers cannot share, or shards that
+            are not synthetic or of another size.
+        SliceSetError: fewer than `count` synthetic slices.
+    """
+    if config.batch % workers:
         raise TrainingError(
-            f"batch is {config.batch} and there are {context.world_size} workers; allowed: a batch that the workers "
-            "share evenly. Change batch or the number of workers."
+            f"batch is {config.batch} and there are {workers} workers; allowed: a batch that the workers share evenly. "
+            "Change batch or the number of workers."
         )
     if count < 0:
         raise TrainingError(f"count is {count}; allowed: 0 (real slices only) or more.")
@@ -80,7 +87,7 @@ def _start(identity: str, context: Context) -> RunState:
 
 def _run(config: DetectorConfig, training: Slices, validation: Slices, state: RunState, context: Context) -> None:
     prepare_library()
-    from trainers.detector.run import FPS, SENSITIVITY, YoloRun, out_of_memory
+    from trainers.detector.run import YoloRun, out_of_memory
 
     lesions = sum(map(len, validation.boxes))
 
@@ -100,7 +107,7 @@ def _run(config: DetectorConfig, training: Slices, validation: Slices, state: Ru
             raise
 
 
-def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, steps: int) -> None:
+def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, steps: int, slice_size: int) -> None:
     from trainers.detector.figures import loss_curves
 
     best, seen = state.best, order.seen(steps)
@@ -116,6 +123,7 @@ def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, ste
         "fps_per_slice": best.fps_per_slice,
         "confidence": config.selection_confidence,
         "iou": config.selection_iou,
+        "slice_size": slice_size,
         "real_slices": order.real,
         "synthetic_slices": order.synthetic,
         "real_slices_seen": seen.real,
@@ -124,4 +132,4 @@ def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, ste
         "synthetic_passes": seen.synthetic / order.synthetic if order.synthetic else 0.0,
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2))
-    loss_curves(state.history, best.step).savefig(out / "figures" / "loss_curves.png", dpi=120)
+    loss_curves(state.history, best.step, config.selection_iou).savefig(out / "figures" / "loss_curves.png", dpi=120)

@@ -13,7 +13,7 @@ import torch
 
 from trainers.data.slice_set import BOX_COLUMNS, SliceSet, Split
 from trainers.detector.dataset import detector_rows
-from trainers.detector.prediction import Detector, load_detector, predict
+from trainers.detector.prediction import Detector, load_detector, predict, trained_slice_size
 from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.outcome import (
@@ -58,8 +58,9 @@ def evaluate(
         on_progress: called with slices done, slices in all, and once known the validation split's sensitivity.
 
     Raises:
-        TrainingError: `detector_dir` is no detector, or a split has no lesion.
+        TrainingError: `detector_dir` is no detector or was trained on slices of another size, or a split has no lesion.
     """
+    _check_size(detector_dir, slices)
     detector = load_detector(detector_dir, device)
     rows = {split: detector_rows(slices, split) for split in SPLITS}
     truths = {split: truth_of(slices, split, rows[split]) for split in SPLITS}
@@ -117,6 +118,16 @@ def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
     return Truth(
         table[list(SLICE_COLUMNS)].reset_index(drop=True), lesions[list(LESION_COLUMNS)].reset_index(drop=True)
     )
+
+
+def _check_size(detector_dir: Path, slices: SliceSet) -> None:
+    trained = trained_slice_size(detector_dir)
+    if trained not in (None, slices.size):
+        raise TrainingError(
+            f"{slices.path}: slices are {slices.size} x {slices.size} pixels, but the detector in {detector_dir} was "
+            f"trained on {trained} x {trained}; allowed: equal. Evaluate it on slices of that size (`metsweep prepare "
+            f"--size {trained}`) or train one on these."
+        )
 
 
 def _detect(

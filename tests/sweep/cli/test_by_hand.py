@@ -57,6 +57,15 @@ def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Pa
     assert names(Path.cwd()) == {"synthetic", "fewer", "detector", "evaluation", "found"}
 
 
+def test_a_detector_that_finds_nothing_says_so(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
+    blind = ("--set", "detector.selection_confidence=0.99")
+    ended = metsweep("train", "detector", slices, "--fidelity", fidelity, *blind, "--out", "detector")
+    assert ended.code == 0, ended.err
+    assert json.loads(Path("detector/selection.json").read_text())["sensitivity"] == 0
+    assert "finds no lesion of the validation split at 99 % confidence" in ended.out
+    assert "detector.steps; it had 6" in ended.out
+
+
 def test_result_that_is_there_is_not_touched(metsweep: Metsweep, slices: Path, fidelity: Path, gan: Path) -> None:
     before = (gan / "generator.pt").stat()
     ended = metsweep("train", "gan", slices, "--out", gan, "--fidelity", fidelity)

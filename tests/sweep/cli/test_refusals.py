@@ -85,6 +85,22 @@ def test_more_synthetic_slices_than_there_are(refused, slices: Path) -> None:
     refused("train", "detector", slices, "--out", "detector", "--count", 7, parts=("7 synthetic", "hold 0"))
 
 
+def test_real_slices_given_as_synthetic(refused, slices: Path) -> None:
+    refused(
+        "train", "detector", slices, "--synthetic", slices, "--out", "detector",
+        parts=(str(slices), "given as synthetic", "metsweep synthesize"),
+    )  # fmt: skip
+
+
+def test_batch_that_workers_cannot_share(refused, slices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before Ray starts: at that address there is none."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    refused(
+        "train", "detector", slices, "--out", "detector", "--workers", 2, "--set", "detector.batch=7",
+        parts=("batch is 7 and there are 2 workers",),
+    )  # fmt: skip
+
+
 def test_cohorts_that_cannot_be_used(refused) -> None:
     refused("prepare", "nowhere", "--out", "slices", parts=("nowhere", "metsweep cohort demo"))
 

@@ -24,7 +24,7 @@ def test_lesion_free_slices_of_tumour_patients_count_and_normal_subjects_do_not(
 def test_a_count_is_a_prefix_of_the_shards_and_stays_on_disk(
     tmp_path: Path, discs: SliceSet, synthetic_discs: SliceSet
 ) -> None:
-    shards = [synthetic_discs, make_slice_set(tmp_path, {"train": 4}, seed=2)]
+    shards = [synthetic_discs, make_slice_set(tmp_path, {"train": 4}, seed=2, synthetic=True)]
     whole = np.concatenate([shard.images for shard in shards])
     boxes = [found for shard in shards for found in shard.boxes_by_slice()]
     for count in (3, 10, 12):
@@ -52,6 +52,12 @@ def test_synthetic_slices_of_another_size_are_refused(
     write_slice_set(tmp_path / "large", doubled, synthetic_discs.slices, synthetic_discs.boxes, {})
     with pytest.raises(TrainingError, match=rf"large: .*64 x 64 pixels; needed: 32 x 32.*{discs.path}"):
         open_slices(discs, "train", [reopen(tmp_path / "large")], 1)
+
+
+def test_real_slices_given_as_synthetic_are_refused(discs: SliceSet, synthetic_discs: SliceSet) -> None:
+    """They would bring their test split into training; also where the shards before them already hold enough."""
+    with pytest.raises(TrainingError, match=rf"{discs.path} is given as synthetic.*metsweep synthesize"):
+        open_slices(discs, "train", [synthetic_discs, discs], 3)
 
 
 def test_a_split_without_lesion_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from trainers.data.slice_set import SliceSet
 from trainers.detector.checkpoint import RunState, Selection
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import open_slices
+from trainers.detector.figures import loss_curves
 from trainers.detector.prediction import load_detector, predict
 from trainers.detector.training import train_detector
 from trainers.exceptions import TrainingError
@@ -48,10 +49,11 @@ def test_it_learns_to_find_discs(discs: SliceSet, tmp_path: Path) -> None:
     assert selection["step"] == 150
     assert selection["sensitivity"] >= 0.6
     assert selection["fps_per_slice"] <= 5
+    assert selection["slice_size"] == discs.size
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     losses = [line["detector/loss"] for line in history if "detector/loss" in line]
     assert losses[-1] < 0.7 * max(losses)
-    assert [line["step"] for line in history if "validation/sensitivity_iou50" in line] == [150]
+    assert [line["step"] for line in history if "validation/sensitivity" in line] == [150]
     assert {(done, total) for done, total, _ in context.reports} >= {(1, 150), (75, 150), (150, 150)}
     assert (out / "figures" / "loss_curves.png").stat().st_size > 1000
 
@@ -140,6 +142,13 @@ def test_selection_prefers_sensitivity_then_fewer_false_positives_then_the_later
     assert best.beaten_by(0.5, 2.0)
     assert not best.beaten_by(0.5, 3.0)
     assert not best.beaten_by(0.4, 0.0)
+
+
+def test_the_curves_tell_the_iou_of_the_selection() -> None:
+    history = [{"step": 1, "detector/loss": 2.0}, {"step": 2, "validation/sensitivity": 0.5}]
+    _, right = loss_curves(history, 2, 0.25).axes
+    assert right.get_ylabel() == "validation sensitivity (IoU 0.25)"
+    assert [np.asarray(line.get_ydata()).tolist() for line in right.get_lines()] == [[0.5]]
 
 
 def test_a_batch_that_the_workers_cannot_share_is_refused(tmp_path: Path, discs: SliceSet) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -112,12 +112,18 @@ def test_two_killed_ranks_continue_as_if_nothing_had_happened(tmp_path: Path, di
             torch.testing.assert_close(resumed[part][name], value, rtol=0, atol=RESUME_TOLERANCE)
 
 
-def rank_normalises(rank: int, folder: Path, memory: Path) -> None:
+def absent(path: str, mode: str) -> NoReturn:
+    raise FileNotFoundError(path, mode)
+
+
+def rank_normalises(rank: int, folder: Path, memory: Path, apart: bool) -> None:
     join_group(rank, folder)
     from trainers.detector import exchange
     from trainers.detector.workers import normalise_over_ranks
 
     exchange.MEMORY = memory
+    if apart and rank == 1:
+        setattr(exchange, "open", absent)  # noqa: B010
     saved = torch.load(folder / "whole.pt")
     layers = nn.Sequential(nn.BatchNorm2d(3, eps=1e-3, momentum=0.03))
     layers.load_state_dict(saved["layers"])
@@ -131,11 +137,17 @@ def rank_normalises(rank: int, folder: Path, memory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "memory"),
-    [(torch.contiguous_format, "/nowhere"), (torch.channels_last, "/dev/shm")],
-    ids=["contiguous, by gloo", "channels last, in shared memory"],
+    ("form", "memory", "apart"),
+    [
+        (torch.contiguous_format, "/nowhere", False),
+        (torch.channels_last, "/dev/shm", False),
+        (torch.contiguous_format, "/dev/shm", True),
+    ],
+    ids=["contiguous, by gloo", "channels last, in shared memory", "each rank with a memory of its own"],
 )
-def test_batch_norm_is_that_of_the_whole_batch(tmp_path: Path, form: torch.memory_format, memory: str) -> None:
+def test_batch_norm_is_that_of_the_whole_batch(
+    tmp_path: Path, form: torch.memory_format, memory: str, apart: bool
+) -> None:
     torch.manual_seed(0)
     x = (torch.randn(6, 3, 5, 4) * torch.tensor([1.0, 3, 0.1]).view(1, 3, 1, 1) + 2).contiguous(memory_format=form)
     gradient = torch.randn(6, 3, 5, 4).contiguous(memory_format=form)
@@ -148,7 +160,7 @@ def test_batch_norm_is_that_of_the_whole_batch(tmp_path: Path, form: torch.memor
     out.backward(gradient)
 
     before = set(Path("/dev/shm").iterdir())
-    spawn(rank_normalises, (tmp_path, Path(memory)), nprocs=RANKS)
+    spawn(rank_normalises, (tmp_path, Path(memory), apart), nprocs=RANKS)
     assert not [path for path in set(Path("/dev/shm").iterdir()) - before if path.name.startswith("metsweep-")]
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)

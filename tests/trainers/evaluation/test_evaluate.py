@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,14 @@ def test_all_figures_of_a_prepared_set(untrained: Path, tmp_path: Path) -> None:
         found["true_positives"] + found["false_positives"]
     )
     assert (tmp_path / "out" / "figures" / "missed_by_diameter.png").stat().st_size > 1000
+
+
+def test_slices_of_another_size_than_in_training_are_refused(untrained: Path, discs: SliceSet, tmp_path: Path) -> None:
+    detector = Path(shutil.copytree(untrained, tmp_path / "detector"))
+    (detector / "selection.json").write_text(json.dumps({"slice_size": 64}))
+    with pytest.raises(TrainingError, match=rf"{discs.path}: slices are 32 x 32.*{detector} was trained on 64 x 64"):
+        evaluate(detector, discs, EvaluationConfig(), tmp_path / "out", lambda *_: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_split_without_lesions_is_refused_before_anything_is_written(untrained: Path, tmp_path: Path) -> None:
