@@ -49,7 +49,7 @@ def score(
     slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration; with --against the gain
     over another detector, also at equal FPs per slice. Greedy by score, one detection a lesion; every other detection
     is a false positive. What the files do not tell (patients, volumes, millimetres) is left out; without patients each
-    image counts as one.
+    volume, or else each image, counts as one.
 
     \b
     Example:

@@ -7,18 +7,29 @@ keys an image may tell `patient_id`, `volume`, `z` (whole number), `scanner` and
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
+from trainers.evaluation.coco_records import (
+    ANNOTATIONS,
+    DETECTIONS,
+    IMAGES,
+    LINES,
+    Annotation,
+    Box,
+    Id,
+    Image,
+    load_json,
+    named_record,
+    records,
+)
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Truth
 from trainers.exceptions import ScoringError
@@ -26,77 +37,6 @@ from trainers.exceptions import ScoringError
 CATEGORY = {"id": 1, "name": "tumour"}
 TOLD = ("patient_id", "volume", "z", "scanner", "mm_per_pixel")
 """What an image, or a line of the patients' table, may tell of a slice."""
-LARGEST_Z = 2**53
-"""Whole numbers up to here are exact as float64, which a table's column with gaps holds."""
-
-Id = int | str
-Name = Annotated[Id, AfterValidator(str)]
-Number = Annotated[float, Field(strict=True)]
-Side = Annotated[float, Field(strict=True, ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class _Told(_Record):
-    patient_id: Name | None = None
-    volume: Name | None = None
-    z: Annotated[int, Field(ge=-LARGEST_Z, le=LARGEST_Z)] | None = None
-    scanner: Name | None = None
-    mm_per_pixel: Positive | None = None
-
-
-class _Image(_Told):
-    id: Id
-    file_name: Name | None = None
-    width: Positive | None = None
-    height: Positive | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self.id if self.file_name is None else self.file_name)
-
-
-class _Line(_Told):
-    image: str
-
-
-class _Box(_Record):
-    image_id: Id
-    category_id: Id | None = None
-    bbox: tuple[Number, Number, Side, Side]
-
-
-class _Annotation(_Box):
-    id: Id | None = None
-    iscrowd: int | None = None
-    lesion: Id | None = None
-    diameter_mm: Positive | None = None
-
-
-class _Detection(_Box):
-    score: Number
-
-
-_IMAGES = TypeAdapter(Annotated[list[_Image], FailFast()])
-_LINES = TypeAdapter(Annotated[list[_Line], FailFast()])
-_ANNOTATIONS = TypeAdapter(Annotated[list[_Annotation], FailFast()])
-_DETECTIONS = TypeAdapter(Annotated[list[_Detection], FailFast()])
-_Kind = TypeVar("_Kind", bound=_Record)
-
-_ID, _POSITIVE = "a whole number or a string", "a finite number above 0"
-_ALLOWED = {
-    **dict.fromkeys(("id", "image_id", "category_id", "patient_id", "volume", "scanner", "lesion", "file_name"), _ID),
-    **dict.fromkeys(("width", "height", "mm_per_pixel", "diameter_mm"), _POSITIVE),
-    "image": "an image's id or file_name",
-    "z": "a whole number",
-    "iscrowd": "0 or 1",
-    "bbox": "four finite numbers x, y, width, height, the last two not negative",
-    "score": "a finite number",
-}
-"""Key of a record -> its values."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +90,11 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
         ScoringError: not of that form, one slice or image there twice, a box without area or outside its image, or no
             box at all.
     """
-    content = _load(path)
+    content = load_json(path)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ScoringError(f"{path}: holds no COCO truth; needed: a mapping with `images` and `annotations`.")
-    images = _records(content["images"], _IMAGES, str(path), "image")
-    annotations = _records(content["annotations"], _ANNOTATIONS, str(path), "annotation")
+    images = records(content["images"], IMAGES, str(path), "image")
+    annotations = records(content["annotations"], ANNOTATIONS, str(path), "annotation")
     position = _positions(images, path)
     if patients:
         told = _patients_table(patients, images, path)
@@ -186,9 +126,9 @@ def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
     Raises:
         ScoringError: not a list of boxes with scores, an image that the truth lacks, or another category than its.
     """
-    content = _load(path)
+    content = load_json(path)
     boxes = content["annotations"] if isinstance(content, dict) and "annotations" in content else content
-    rows = _records(boxes, _DETECTIONS, str(path), "detection")
+    rows = records(boxes, DETECTIONS, str(path), "detection")
     category = _category(rows, path)
     if None not in (category, reference.category) and category != reference.category:
         raise ScoringError(
@@ -207,37 +147,7 @@ def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(DETECTION_COLUMNS)).astype({"slice": np.int64})
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
-        raise ScoringError(f"{path}: is not JSON ({error}).") from None
-
-
-def _records(rows: Any, adapter: TypeAdapter[list[_Kind]], where: str, what: str) -> list[_Kind]:
-    """Check and convert records; `what` is one of them."""
-    try:
-        return adapter.validate_python(rows)
-    except ValidationError as error:
-        place = error.errors(include_url=False, include_context=False)[0]["loc"]
-    if not place:
-        raise ScoringError(f"{where}: {what}s are {type(rows).__name__}; needed: a list of mappings, as in COCO.")
-    number = int(place[0])
-    if len(place) == 1:
-        raise ScoringError(f"{where}: {what} {number} is {rows[number]!r}; needed: a list of mappings, as in COCO.")
-    key = str(place[1])
-    named = _named(where, what, number, rows[number])
-    raise ScoringError(f"{named} has the {key} {rows[number].get(key)!r}; allowed: {_ALLOWED[key]}.")
-
-
-def _named(where: str, what: str, number: int, record: Mapping[str, Any]) -> str:
-    told = next((f" ({key} {record[key]!r})" for key in ("id", "image") if record.get(key) is not None), "")
-    return f"{where}: {what} {number}{told}"
-
-
-def _positions(images: Sequence[_Image], path: Path) -> dict[Id, int]:
+def _positions(images: Sequence[Image], path: Path) -> dict[Id, int]:
     if not images:
         raise ScoringError(f"{path}: `images` is empty; needed: every slice, those without lesions included.")
     position: dict[Id, int] = {}
@@ -247,7 +157,7 @@ def _positions(images: Sequence[_Image], path: Path) -> dict[Id, int]:
     return position
 
 
-def _slices(images: Sequence[_Image], path: Path) -> pd.DataFrame:
+def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
     unknown = [image for image in images if image.patient_id is None]
     if 0 < len(unknown) < len(images):
         raise ScoringError(
@@ -255,7 +165,7 @@ def _slices(images: Sequence[_Image], path: Path) -> pd.DataFrame:
             "all or none."
         )
     by_volume = all(image.volume is not None for image in images)
-    places: dict[tuple[Any, ...], _Image] = {}
+    places: dict[tuple[Any, ...], Image] = {}
     rows = []
     for image in images:
         own = image.volume if by_volume else str(image.id)
@@ -271,7 +181,7 @@ def _slices(images: Sequence[_Image], path: Path) -> pd.DataFrame:
     return slices.assign(z=pd.to_numeric(slices["z"]))
 
 
-def _patients_table(path: Path, images: Sequence[_Image], truth: Path) -> list[dict[str, Any]]:
+def _patients_table(path: Path, images: Sequence[Image], truth: Path) -> list[dict[str, Any]]:
     """What the table tells of each image, by TOLD."""
     where = f"--patients {path}"
     try:
@@ -290,7 +200,7 @@ def _patients_table(path: Path, images: Sequence[_Image], truth: Path) -> list[d
         named[str(image.id)].add(i)
         named[image.name].add(i)
     told: list[dict[str, Any]] = [{} for _ in images]
-    for line in _records(rows, _LINES, where, "record"):
+    for line in records(rows, LINES, where, "record"):
         found = named.get(line.image, set())
         if not found:
             raise ScoringError(f"{where}: image {line.image!r} is neither id nor file_name in {truth}.")
@@ -313,9 +223,9 @@ def _patients_table(path: Path, images: Sequence[_Image], truth: Path) -> list[d
 
 
 def _lesion(
-    row: _Annotation, number: int, images: Sequence[_Image], position: Mapping[Id, int], path: Path
+    row: Annotation, number: int, images: Sequence[Image], position: Mapping[Id, int], path: Path
 ) -> tuple[Any, ...]:
-    where = _named(str(path), "annotation", number, {"id": row.id})
+    where = named_record(str(path), "annotation", number, {"id": row.id})
     if row.image_id not in position:
         raise ScoringError(f"{where} is on image_id {row.image_id!r}, which is not in `images`.")
     if row.iscrowd:
@@ -334,7 +244,7 @@ def _lesion(
     return at, x0, y0, x1, y1, row.lesion, row.diameter_mm
 
 
-def _corners(row: _Box, where: str) -> tuple[float, float, float, float]:
+def _corners(row: Box, where: str) -> tuple[float, float, float, float]:
     x, y, width, height = row.bbox
     x1, y1 = x + width, y + height
     if not (math.isfinite(x1) and math.isfinite(y1) and math.isfinite((x1 - x) * (y1 - y))):
@@ -342,7 +252,7 @@ def _corners(row: _Box, where: str) -> tuple[float, float, float, float]:
     return x, y, x1, y1
 
 
-def _category(rows: Sequence[_Box], path: Path) -> str | None:
+def _category(rows: Sequence[Box], path: Path) -> str | None:
     """The category of all boxes, None if they do not tell it."""
     categories = {row.category_id for row in rows}
     names = sorted(map(str, categories))
