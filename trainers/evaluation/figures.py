@@ -176,19 +176,17 @@ def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     """Share of detections that hit, against their confidence, a line an arm, its seeds pooled.
 
     Returns:
-        None where confidence is no probability.
+        None without detections, and where confidence is no probability.
     """
-    tables = {label: table for label, one in arms.items() if (table := calibration(one)) is not None}
+    found = {label: calibration(outcomes) for label, outcomes in arms.items()}
+    tables = {label: table for label, table in found.items() if table is not None and len(table)}
     if not tables:
         return None
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", ls=":")
     for label, table in tables.items():
-        error = calibration_error(table)
-        if error is None:
-            continue
-        told = f"calibration error {error:.3f}, {table['detections'].sum():,} detections"
+        told = f"calibration error {calibration_error(table):.3f}, {table['detections'].sum():,} detections"
         axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {told}" if label else told)
     axes.set(xlabel="confidence", ylabel="share that hits a lesion", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
