@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,8 @@ class Section:
 
     def markdown(self) -> str:
         """Heading, table and note."""
-        lines = [f"## {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
-        lines += [_line(row) for row in self.rows]
+        lines = [f"## {self.title}", "", markdown_line(self.columns), markdown_line(["---"] * len(self.columns))]
+        lines += [markdown_line(row) for row in self.rows]
         return "\n".join([*lines, *(["", self.note] if self.note else [])]) + "\n"
 
 
@@ -218,5 +218,6 @@ def _decimal(value: float, digits: int = 3) -> str:
     return MISSING if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Iterable[str]) -> str:
+    """One row of a Markdown table."""
     return f"| {' | '.join(cells)} |"

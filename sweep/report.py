@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.evidence import Evidence, build_evidence
-from sweep.evidence_tables import SOUGHT, Section, sections
+from sweep.evidence_tables import MISSING, SOUGHT, Section, markdown_line, sections
 from sweep.plan import Plan, Trial
 from sweep.store import Artifact, Store
+from trainers.evaluation.outcome import iou_text, name_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-MISSING = "-"
 KEY_DIGITS = 8
 """Digits of a stage key that name it in the table."""
 SPLITS = ("test", "validation")
@@ -108,7 +108,7 @@ class Report:
     def columns(self) -> list[str]:
         """Titles of the Markdown table."""
         titles = ["arm"]
-        for at in (f"IoU {_threshold(iou)}" for iou in self.ious):
+        for at in (f"IoU {iou_text(iou)}" for iou in self.ious):
             titles += [f"sensitivity {at}", f"FPs/slice {at}", f"gain over none {at}"]
         return [*titles, "seeds", "stage key"]
 
@@ -134,7 +134,7 @@ class Report:
         table.caption = "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none. @: IoU."
         table.caption_justify = "left"
         table.add_column("arm", no_wrap=True)
-        for title in (f"{short}\n@ {_threshold(iou)}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
+        for title in (f"{short}\n@ {iou_text(iou)}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
             table.add_column(title, justify="right")
         table.add_column("seeds", justify="right")
         table.add_column("stage key")
@@ -145,8 +145,8 @@ class Report:
     def markdown(self) -> str:
         """Header and Table 1."""
         lines = [f"# Table 1 of {self.study}", "", *self.header, ""]
-        lines += [_line(self.columns), _line(["---"] * len(self.columns))]
-        lines += [_line(self.cells(row)) for row in self.rows]
+        lines += [markdown_line(self.columns), markdown_line(["---"] * len(self.columns))]
+        lines += [markdown_line(self.cells(row)) for row in self.rows]
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
@@ -189,7 +189,7 @@ def build_report(plan: Plan, store: Store, sought: float = SOUGHT) -> Report:
         trials = tuple(group)
         complete = [artifact for trial in trials if (artifact := found[trial.evaluate.key])]
         rows.append(Row(arm, trials, tuple(read_metrics(artifact) for artifact in complete)))
-    ious = tuple(f"iou{round(100 * iou)}" for iou in plan.study.evaluation.ious)
+    ious = tuple(map(name_of, plan.study.evaluation.ious))
     some = next((artifact for artifact in found.values() if artifact), None)
     return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)), build_evidence(plan, store), sought)
 
@@ -224,11 +224,3 @@ def _header(plan: Plan, evaluated: Artifact | None) -> Iterable[str]:
             f"Fidelity {study.fidelity}: slices of {study.prepare.size} pixels, smaller networks, shorter training. "
             "Compare arms with each other, not with the paper."
         )
-
-
-def _threshold(name: str) -> str:
-    return f"{int(name.removeprefix('iou')) / 100:g}"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"

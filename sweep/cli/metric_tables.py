@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from trainers.evaluation.outcome import iou_text
 from trainers.evaluation.summary import few_patients
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -32,11 +33,6 @@ def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity a
     for name, left_out in (("by_diameter", "lesion diameters"), ("lesion_level", "volume and z of the slices")):
         if not first[name]:
             console.print(f"Not told by the truth: {left_out}; figures that need it are left out.")
-
-
-def iou_text(name: str) -> str:
-    """`iou25` as people write it: 0.25."""
-    return f"{int(name.removeprefix('iou')) / 100:g}"
 
 
 def with_interval(value: float, bounds: Sequence[float], digits: int) -> str:

@@ -25,6 +25,7 @@ from trainers.distributed import Context, Placement, WorkerResources, train_on_r
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+CTRL_C = signal.getsignal(signal.SIGINT)
 RESUME_TOLERANCE = 1e-6
 KILLED_AT = 6
 """Mid-epoch: checkpoints are written after steps 4, 8 and 12."""
@@ -118,7 +119,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_alone(runs: d
 
 def test_ctrl_c_does_afterwards_what_it_did_before(runs: dict[str, Path]) -> None:
     assert runs
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is CTRL_C
 
 
 def addresses(traced: str) -> set[str]:

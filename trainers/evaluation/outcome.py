@@ -99,6 +99,11 @@ def name_of(iou: float) -> str:
     return f"iou{round(100 * iou)}"
 
 
+def iou_text(name: str) -> str:
+    """The inverse of `name_of`, as people write it: `iou25` is 0.25."""
+    return f"{int(name.removeprefix('iou')) / 100:g}"
+
+
 def outcome_tables(outcomes: Mapping[float, Outcome]) -> dict[str, pd.DataFrame]:
     """Outcomes of one truth as tables to keep: `slices`, `lesions` and `detections`.
 
