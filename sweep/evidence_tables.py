@@ -99,7 +99,7 @@ def _gains_note(example: Comparison, sought: float) -> str:
     seeds = f"{example.seeds} seed{'s' * (example.seeds > 1)}"
     texts = [
         f"Paired over {example.patients} patients with lesions and {seeds}, both taken as drawn at random "
-        "(Obuchowski-Rockette); in brackets 95 % intervals. p Holm: adjusted for all arms of a column.",
+        "(Obuchowski-Rockette); in brackets 95% intervals. p Holm: adjusted for all arms of a column.",
         f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
         f"{REAL_ONLY} at Table 1's confidence, or at the end of the arm's curve if it ends before.",
         "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "
