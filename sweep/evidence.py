@@ -16,7 +16,7 @@ from trainers.detector.dataset import detector_rows
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
-from trainers.evaluation.outcome import Outcome
+from trainers.evaluation.outcome import Outcome, name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,6 @@ class Evidence:
     def figures(self) -> dict[str, Figure]:
         """Pictures by name: `froc_iou50`... for each threshold, the others at the loosest."""
         from trainers.evaluation import figures
-        from trainers.evaluation.outcome import name_of
 
         drawn = {
             f"froc_{name_of(iou)}": figures.froc_figure(

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trainers.evaluation.matching import overlaps
-from trainers.evaluation.metrics import DIAMETERS, diameter_class
+from trainers.evaluation.metrics import DIAMETERS, diameter_class, sensitivity_by_class
 from trainers.evaluation.outcome import BOX, Outcome, Truth
 
 LINK_IOU = 0.1
@@ -50,7 +50,6 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
     volumes = truth.slices.groupby(list(VOLUME)).ngroups
     diameters = pd.Series(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64)).groupby(lesion).max().to_numpy()
-    classes = diameter_class(diameters)
     return LesionFigures(
         sensitivity=float(found.mean()),
         fps_per_volume=float((~hit).sum() / volumes),
@@ -58,15 +57,7 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
         false_positives=int((~hit).sum()),
         lesions=len(found),
         volumes=int(volumes),
-        by_diameter={
-            name: {
-                "sensitivity": float(found[classes == name].mean()),
-                "true_positives": int(found[classes == name].sum()),
-                "lesions": int((classes == name).sum()),
-            }
-            for name in DIAMETERS
-            if (classes == name).any()
-        },
+        by_diameter=sensitivity_by_class(found, diameter_class(diameters), tuple(DIAMETERS)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -75,13 +76,24 @@ def sensitivity_by_diameter(outcome: Outcome) -> dict[str, dict[str, float]]:
     False positives have no lesion and so no diameter. Empty if no diameter is known.
     """
     classes = diameter_class(outcome.truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
-    found = np.isfinite(outcome.found_at)
+    if (classes == "unknown").all():
+        return {}
+    return sensitivity_by_class(np.isfinite(outcome.found_at), classes, (*DIAMETERS, "unknown"))
+
+
+def sensitivity_by_class(found: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """`sensitivity`, `true_positives` and `lesions` of each class in `names` that has lesions.
+
+    Args:
+        found: whether each of n lesions is found.
+        classes: the class of each, n str.
+    """
     return {
         name: {
             "sensitivity": float(found[classes == name].mean()),
             "true_positives": int(found[classes == name].sum()),
             "lesions": int((classes == name).sum()),
         }
-        for name in (*DIAMETERS, "unknown")
-        if (classes == name).any() and (classes != "unknown").any()
+        for name in names
+        if (classes == name).any()
     }
