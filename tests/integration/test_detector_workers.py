@@ -39,7 +39,7 @@ STRACE = [
     "-s",
     "300",
     "-e",
-    "trace=connect,sendto,sendmsg,sendmmsg",
+    "trace=connect,close,sendto,sendmsg,sendmmsg",
     "-o",
 ]
 
@@ -129,15 +129,27 @@ def addresses(traced: str) -> set[str]:
 
 
 def lookups(traced: str) -> Iterator[str]:
-    """Names that were asked of a name server, in its notation without dots."""
-    for socket, server in re.findall(r"connect\((\d+), .*htons\(53\), .*inet_addr\(\"([^\"]+)\"\)", traced):
-        asked = re.findall(rf'send\w+\({socket}, .*?"((?:\\x..)+)"', traced)
+    """Names that one thread asked of a name server, in its notation without dots."""
+    for opened in re.finditer(r"connect\((\d+), .*htons\(53\), .*inet_addr\(\"([^\"]+)\"\)", traced):
+        socket, server = opened.groups()
+        # The number serves another file once it is closed.
+        meanwhile = re.split(rf"^close\({socket}\)", traced[opened.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+        asked = re.findall(rf'^send\w+\({socket}, .*?"((?:\\x..)+)"', meanwhile, flags=re.MULTILINE)
         assert asked, f"a name server, {_text(server)}, was asked in a way that this test does not know"
         yield from (re.sub(r"[^\w-]+", ".", _text(packet)) for packet in asked)
 
 
 def _text(hexadecimal: str) -> str:
     return bytes.fromhex(hexadecimal.replace("\\x", "")).decode("latin1") if "\\x" in hexadecimal else hexadecimal
+
+
+def test_a_socket_number_used_again_is_not_a_lookup() -> None:
+    asked = """connect(9, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.1")}, 16) = 0
+sendto(9, "\\x66\\x6f\\x6f", 3, MSG_NOSIGNAL, NULL, 0) = 3
+close(9) = 0
+sendto(9, "\\x62\\x61\\x72", 3, MSG_NOSIGNAL, NULL, 0) = 3
+"""
+    assert list(lookups(asked)) == ["foo"]
 
 
 def test_the_workers_connect_to_this_machine_alone(runs: dict[str, Path]) -> None:
