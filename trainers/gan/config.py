@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainers.config import Config
 
-GANVariant = Literal["cpggan", "cpggan+normal", "image2image"]
+GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
 
 SMALLEST = 4
 """Side of the first images that progressive growing makes, pixels."""
@@ -18,7 +18,8 @@ class GANConfig(Config):
     """One GAN and its training run."""
 
     variant: GANVariant = "cpggan"
-    """The GAN of an arm: CPGGAN, CPGGAN trained also with normal brains, or the image-to-image GAN."""
+    """The GAN of an arm: CPGGAN, CPGGAN trained also with normal brains, the image-to-image GAN, or CPGGAN whose
+    generator also learns from a frozen detector."""
     resolution: int = 256
     """Height and width of the slices, pixels; a power of two."""
     initial_resolution: int = SMALLEST
@@ -45,10 +46,16 @@ class GANConfig(Config):
     """Adam's decay of the mean."""
     beta2: float = Field(default=0.99, ge=0.0, lt=1.0)
     """Adam's decay of the variance."""
+    loss: Literal["wgan-gp", "r1", "relativistic"] = "wgan-gp"
+    """Wasserstein with gradient penalty; non-saturating logistic with R1; or relativistic pairing with R1 and R2."""
     gradient_penalty: float = Field(default=10.0, ge=0.0)
-    """Weight (lambda) of the gradient penalty."""
+    """Weight of the gradient penalty: lambda of WGAN-GP, gamma of R1 and R2."""
+    penalty_interval: int = Field(default=1, ge=1)
+    """Steps from one penalty to the next, which counts as often (lazy regularisation); 1 applies it at every step."""
     drift: float = Field(default=0.001, ge=0.0)
-    """Weight of the squared scores of real images, which keeps scores near 0."""
+    """WGAN-GP: weight of the squared scores of real images, which keeps scores near 0."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the convolutions; weights, scores, penalties and losses are fp32 in both."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
     total_kimg: float = Field(default=12_000.0, gt=0.0)
@@ -65,6 +72,23 @@ class GANConfig(Config):
     """`cpggan+normal`: share of normal slices among those shown; None shows every slice of both kinds equally often."""
     horizontal_flip: bool = True
     """Whether half of the training slices are mirrored left-right together with their boxes."""
+    augment: Literal["none", "diffaugment", "adaptive"] = "none"
+    """Augmentation of all that the discriminator sees, real or synthetic: none, with the fixed probability
+    `augment_probability`, or with one that follows the discriminator's overfitting."""
+    augment_probability: float = Field(default=1.0, ge=0.0, le=1.0)
+    """`diffaugment`: probability of each augmentation of a slice."""
+    augment_target: float = Field(default=0.6, gt=0.0, lt=1.0)
+    """`adaptive`: overfitting signal that the probability is steered to."""
+    augment_kimg: float = Field(default=500.0, gt=0.0)
+    """`adaptive`: thousands of images in which the probability can go from 0 to 1."""
+    detector_weight: float = Field(default=1.0, ge=0.0)
+    """`cpggan+detector`: weight of the frozen detector's loss in the generator's."""
+    detector_start_kimg: float | None = Field(default=None, ge=0.0)
+    """`cpggan+detector`: thousands of images before the detector's loss; None waits for the last resolution."""
+    detector_ramp_kimg: float = Field(default=600.0, ge=0.0)
+    """`cpggan+detector`: thousands of images over which its weight then rises from 0."""
+    nonfinite_limit: int = Field(default=100, ge=0)
+    """Updates with a gradient that is not finite are skipped; more than this many in a run end it."""
     checkpoint_kimg: float = Field(default=100.0, gt=0.0)
     """Thousands of images between two checkpoints."""
     seed: int = Field(default=0, ge=0)
