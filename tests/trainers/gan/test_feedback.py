@@ -1,0 +1,196 @@
+"""The frozen detector's loss on synthetic slices: what it measures, what its gradient reaches, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.trainers.disc_slices import SIZE, FolderContext, tiny_config
+from tests.trainers.gan.tiny_runs import tiny
+from trainers.data.slice_set import SliceSet
+from trainers.detector.prediction import load_detector, predict
+from trainers.detector.training import train_detector
+from trainers.evaluation.matching import FREE_OF_LESION, match
+from trainers.exceptions import TrainingError
+from trainers.gan.feedback import DetectorFeedback, feedback_weight
+from trainers.gan.sampling import grey, signed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def detector(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for a few steps: it finds nothing yet."""
+    return trained(discs, tmp_path_factory.mktemp("detector"), validation_size=96)
+
+
+@pytest.fixture(scope="module")
+def skilled(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained until it finds discs."""
+    settings = {"width": 0.125, "steps": 200, "evaluate_every": 100, "batch": 8}
+    return trained(discs, tmp_path_factory.mktemp("skilled"), **settings, learning_rate=3e-3, warmup_steps=20)
+
+
+def trained(discs: SliceSet, folder: Path, **settings: Any) -> Path:
+    train_detector(tiny_config(**settings), discs, [], 0, folder, FolderContext(folder / "checkpoint"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def feedback(detector: Path) -> DetectorFeedback:
+    return DetectorFeedback(detector, SIZE, CPU)
+
+
+@pytest.fixture(scope="module")
+def shown(discs: SliceSet) -> tuple[torch.Tensor, list[np.ndarray]]:
+    """Four validation slices with discs, N x 1 x S x S from -1 to 1, and their boxes."""
+    rows = discs.indices("validation", "tumour")[:4]
+    boxes = discs.boxes_by_slice()
+    return signed(np.ascontiguousarray(discs.images[rows]), CPU), [boxes[row] for row in rows]
+
+
+def recall(detector: Path, images: torch.Tensor, boxes: list[np.ndarray]) -> float:
+    found = predict(load_detector(detector), grey(images).numpy(), confidence=0.25)
+    return (match(found, boxes, 0.25) != FREE_OF_LESION).sum() / sum(map(len, boxes))
+
+
+def test_it_is_the_librarys_loss_on_slices_as_they_are_predicted(
+    detector: Path, feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]
+) -> None:
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    images, boxes = shown
+    model: Any = load_detector(detector).model
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+    x0, y0, x1, y1 = boxes[0][0] / SIZE
+    of_library = {
+        "img": F.interpolate(images[:1] * 0.5 + 0.5, (96, 96), mode="bilinear", antialias=True),
+        "batch_idx": torch.zeros(1),
+        "cls": torch.zeros(1, 1),
+        "bboxes": torch.tensor([[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]]),
+    }
+    total, _ = v8DetectionLoss(model)(model(of_library["img"]), of_library)
+    assert feedback(images[:1], boxes[:1]).item() == pytest.approx(total.sum().item(), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_boxes_elsewhere_cost_more(skilled: Path, shown: tuple[torch.Tensor, list[np.ndarray]]) -> None:
+    images, boxes = shown
+    feedback = DetectorFeedback(skilled, SIZE, CPU)
+    moved = [(found + SIZE / 2) % SIZE for found in boxes]
+    assert feedback(images, boxes) < 0.7 * feedback(images, moved)
+
+
+def test_slices_do_not_depend_on_each_other(
+    feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]
+) -> None:
+    images, boxes = shown
+    boxes = [np.concatenate([boxes[0], boxes[1]]), *boxes[1:3], np.zeros((0, 4), np.float32)]
+    together = images.clone().requires_grad_()
+    total = feedback(together, boxes)
+    total.backward()
+    assert together.grad is not None
+    alone = []
+    for i, pixels in enumerate(boxes):
+        image = images[i : i + 1].clone().requires_grad_()
+        alone.append(feedback(image, [pixels]))
+        alone[-1].backward()
+        assert image.grad is not None
+        torch.testing.assert_close(together.grad[i : i + 1], image.grad / len(boxes), rtol=1e-3, atol=1e-7)
+    assert total.item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-5)
+
+
+def test_slices_without_any_box(feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]) -> None:
+    images = shown[0].clone().requires_grad_()
+    loss = feedback(images, [np.zeros((0, 4))] * len(images))
+    loss.backward()
+    assert images.grad is not None
+    assert loss.item() > 0
+    assert images.grad.abs().amax(dim=(1, 2, 3)).min() > 0
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16, 32])
+def test_the_gradient_reaches_images_of_every_resolution_and_nothing_of_the_detector(
+    detector: Path, shown: tuple[torch.Tensor, list[np.ndarray]], resolution: int
+) -> None:
+    feedback = DetectorFeedback(detector, SIZE, CPU)
+    model = feedback._model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = F.adaptive_avg_pool2d(shown[0], resolution).requires_grad_()
+    feedback(images, shown[1]).backward()
+    assert images.grad is not None
+    assert images.grad.shape == (4, 1, resolution, resolution)
+    assert images.grad.abs().amax(dim=(1, 2, 3)).min() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.slow
+def test_its_gradient_makes_the_detector_find_the_boxes(
+    skilled: Path, shown: tuple[torch.Tensor, list[np.ndarray]]
+) -> None:
+    images, boxes = shown
+    feedback = DetectorFeedback(skilled, SIZE, CPU)
+    assert recall(skilled, images, boxes) == 1.0, "the detector finds real discs"
+    blank = torch.full_like(images, -0.7).requires_grad_()
+    assert recall(skilled, blank.detach(), boxes) == 0.0
+    optimiser = torch.optim.Adam([blank], lr=0.1)
+    for _ in range(40):
+        optimiser.zero_grad()
+        feedback(blank, boxes).backward()
+        optimiser.step()
+    assert recall(skilled, blank.detach(), boxes) >= 0.75
+
+
+def test_grey_levels_outside_are_led_back_but_not_further_out(
+    feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]
+) -> None:
+    images, boxes = shown
+    inside = images.clamp(-1, 1).clone()
+    inside[:, :, ::2] = -1.0
+    inside[:, :, 1::2, ::2] = 1.0
+    outside = inside.clone()
+    outside[inside == -1.0] = -1.5
+    outside[inside == 1.0] = 1.5
+    inside.requires_grad_()
+    outside.requires_grad_()
+    losses = [feedback(variable, boxes) for variable in (inside, outside)]
+    assert losses[0].item() == losses[1].item(), "slices are clipped when they are kept"
+    for loss in losses:
+        loss.backward()
+    assert inside.grad is not None
+    assert outside.grad is not None
+    back = ((outside < -1) & (inside.grad < 0)) | ((outside > 1) & (inside.grad > 0))
+    further = ((outside < -1) & (inside.grad > 0)) | ((outside > 1) & (inside.grad < 0))
+    assert back.any()
+    assert further.any()
+    assert torch.equal(outside.grad[back], inside.grad[back])
+    assert not outside.grad[further].any()
+
+
+def test_what_is_no_detector_or_one_of_other_slices_is_refused(detector: Path, discs: SliceSet) -> None:
+    with pytest.raises(TrainingError, match=r"is not a trained detector: it lacks config\.json"):
+        DetectorFeedback(discs.path, SIZE, CPU)
+    with pytest.raises(TrainingError, match=r"trained on slices of 32 x 32 pixels, but gan\.resolution is 64"):
+        DetectorFeedback(detector, 64, CPU)
+
+
+def test_the_weight_rises_when_the_last_resolution_fades_in() -> None:
+    config = tiny(variant="cpggan+detector", detector_weight=2.0, detector_ramp_kimg=0.04)
+    # 30 images at 4 px, then 30 + 30 at 8 px; 16 px fade in from there.
+    expected = {0: 0.0, 89: 0.0, 90: 0.0, 100: 0.5, 110: 1.0, 130: 2.0, 200: 2.0, 10**6: 2.0}
+    assert {images: feedback_weight(config, images) for images in expected} == pytest.approx(expected)
+
+
+def test_start_and_ramp_of_the_weight() -> None:
+    at_once = tiny(variant="cpggan+detector", detector_weight=3.0, detector_start_kimg=0.0, detector_ramp_kimg=0.0)
+    assert [feedback_weight(at_once, images) for images in (0, 8, 10**6)] == [3.0, 3.0, 3.0]
+    later = tiny(variant="cpggan+detector", detector_weight=3.0, detector_start_kimg=0.05, detector_ramp_kimg=0.0)
+    assert [feedback_weight(later, images) for images in (0, 49, 50, 51)] == [0.0, 0.0, 3.0, 3.0]

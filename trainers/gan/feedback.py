@@ -1,0 +1,115 @@
+"""What a frozen detector says of synthetic slices.
+
+Beyond the paper, which closes with the plan of "a new GAN loss function that directly optimizes the detection results".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainers.detector.prediction import load_detector, trained_slice_size
+from trainers.exceptions import TrainingError
+from trainers.gan.config import GANConfig
+
+
+class DetectorFeedback:
+    """Scores slices against the boxes that they were made for, by a detector that does not change.
+
+    The loss is the library's that the detector was trained with (box, class and distance parts with the detector's
+    gains), computed for each slice alone and averaged: it does not grow with the batch, and a slice's gradient does not
+    depend on the slices beside it.
+    """
+
+    def __init__(self, detector_dir: Path, resolution: int, device: torch.device) -> None:
+        """Open the detector that `train_detector` wrote.
+
+        Args:
+            detector_dir: its folder.
+            resolution: side in pixels of the slices that the GAN ends with, and of those that the boxes lie in.
+            device: where the slices will be.
+
+        Raises:
+            TrainingError: the folder is not a trained detector, or its slices were of another size.
+        """
+        detector = load_detector(detector_dir, device)
+        size = trained_slice_size(detector_dir)
+        if size not in (None, resolution):
+            raise TrainingError(
+                f"{detector_dir} was trained on slices of {size} x {size} pixels, but gan.resolution is {resolution}; "
+                "allowed: equal. Train it on the slice set of the GAN."
+            )
+        from ultralytics.utils.loss import v8DetectionLoss
+
+        self._model: Any = detector.model.requires_grad_(False)
+        self._resolution = resolution
+        config = detector.config
+        self._target = config.validation_size
+        self._model.args = SimpleNamespace(box=config.box_gain, cls=config.class_gain, dfl=config.distance_gain)
+        self._loss = v8DetectionLoss(self._model)
+
+    def __call__(self, images: Tensor, boxes: Sequence[np.ndarray]) -> Tensor:
+        """The detector's loss, a scalar with gradient with respect to the images alone.
+
+        Args:
+            images: N x 1 x R x R float, about -1 (black) to 1 (white), at any resolution R of progressive growing.
+            boxes: N arrays, each n x 4 (x0, y0, x1, y1) in pixels of the last resolution; n may be 0.
+        """
+        clipped: Any = _Clip.apply((images.float() + 1) / 2)
+        enlarged = F.interpolate(clipped, (self._target, self._target), mode="bilinear", antialias=True)
+        _, raw = self._model(enlarged.contiguous(memory_format=torch.channels_last))
+        losses = [self._of_slice(raw, i, pixels) for i, pixels in enumerate(boxes)]
+        return torch.stack(losses).mean()
+
+    def _of_slice(self, raw: dict[str, Any], i: int, pixels: np.ndarray) -> Tensor:
+        """Loss of slice i, from the network's outputs for all."""
+        only = {"boxes": raw["boxes"][i : i + 1], "scores": raw["scores"][i : i + 1]}
+        only["feats"] = [features[i : i + 1] for features in raw["feats"]]
+        share = torch.tensor(pixels, dtype=torch.float32, device=only["boxes"].device).view(-1, 4) / self._resolution
+        low, high = share.chunk(2, dim=1)
+        zeros = share.new_zeros(len(share))
+        targets = {"batch_idx": zeros, "cls": zeros, "bboxes": torch.cat([(low + high) / 2, high - low], dim=1)}
+        parts, _ = self._loss(only, targets)
+        return parts.sum()
+
+
+class _Clip(torch.autograd.Function):
+    """Grey levels limited to 0..1, as those of the slices that are kept.
+
+    Unlike that of `clamp`, the gradient passes outside of 0..1 too where it leads back; where it leads further outside,
+    which changes no slice, it is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        outwards = ((x < 0) & (gradient > 0)) | ((x > 1) & (gradient < 0))
+        return gradient.masked_fill(outwards, 0)
+
+
+def feedback_weight(config: GANConfig, images_shown: int) -> float:
+    """Weight of the detector's loss in the generator's: 0 until its start, then a linear ramp to `detector_weight`.
+
+    A pure function of the images shown, so that a run resumes exactly. Without `detector_start_kimg` it starts when the
+    last resolution begins to fade in: before, slices are coarser than any that the detector was trained on.
+    """
+    start = config.detector_start_kimg
+    if start is None:
+        start = config.growth_kimg - config.fade_length(config.resolution)
+    after = images_shown / 1000 - start
+    if after < 0:
+        return 0.0
+    ramp = config.detector_ramp_kimg
+    return config.detector_weight * (min(after / ramp, 1.0) if ramp else 1.0)
