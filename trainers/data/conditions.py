@@ -1,8 +1,9 @@
-"""Conditioning images: black slices with white boxes, and new ones drawn from annotation (paper section 2.2)."""
+"""Conditioning images: black slices with white boxes, new ones drawn from annotation (paper section 2.2), and how
+clearly a slice shows something at its boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +11,14 @@ from pydantic import Field
 from trainers.config import Config
 
 REDRAWS = 20
+UPPER = 0.9
+"""Quantile of the grey levels inside a box that stands for the tumour."""
+MAD_OF_NORMAL = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+NOISE = 8.0
+"""Grey levels of 255 that count as noise where the brain around a box is smooth."""
+BACKGROUND = 10
+"""Grey levels of 255 up to which a pixel is no brain."""
 
 
 class ConditionConfig(Config):
@@ -124,13 +133,55 @@ def box_contrast(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         One float32 a box, image by image: mean inside minus mean of the ring; NaN for a box without any ring.
     """
+    contrasts = [
+        float(inside.mean() - ring.mean()) if ring.size else float("nan")
+        for surroundings in _surroundings(images, boxes)
+        for inside, ring in surroundings
+    ]
+    return np.array(contrasts, dtype=np.float32)
+
+
+def visibility(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """How clearly the tumours of each slice stand out.
+
+    A rough box holds tumour only in part, and its ring may hold background and vessels. So a box scores the upper
+    decile inside it minus the median of the brain in its ring (see `box_contrast`), in units of that brain's spread:
+    its median absolute deviation, scaled to a normal distribution's standard deviation, plus NOISE.
+
+    Args:
+        images: N x H x W uint8.
+        boxes: for each image n x 4 (x0, y0, x1, y1) in pixels.
+
+    Returns:
+        N float64: the score of the slice's least visible box, without unit; inf for a slice without boxes. A box whose
+        ring holds no brain is compared with the background; one that covers the whole slice stands out from nothing
+        and scores 0.
+    """
+    scores = [
+        min((_stands_out(inside, ring) for inside, ring in surroundings), default=float("inf"))
+        for surroundings in _surroundings(images, boxes)
+    ]
+    return np.array(scores, dtype=np.float64)
+
+
+def _stands_out(inside: np.ndarray, ring: np.ndarray) -> float:
+    if not ring.size:
+        return 0.0
+    around = np.sort(ring[brain] if (brain := ring > BACKGROUND).any() else ring).astype(np.float64)
+    usual = around[len(around) // 2]
+    deviation = np.sort(np.abs(around - usual))[len(around) // 2]
+    bright = np.sort(inside, axis=None)[int(UPPER * (inside.size - 1))]
+    return float((bright - usual) / (MAD_OF_NORMAL * deviation + NOISE))
+
+
+def _surroundings(images: np.ndarray, boxes: Sequence[np.ndarray]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """For each image, for each of its boxes: the pixels inside (h x w) and those of its ring (1-D)."""
     size = images.shape[1]
     within = conditioning_images(boxes, size) > 0
-    contrasts: list[float] = []
     for image, white, found in zip(images, within, boxes, strict=True):
+        pairs = []
         for x0, y0, x1, y1 in whole_pixels(found, size).astype(int).tolist():
             reach = max(2, (max(x1 - x0, y1 - y0) + 1) // 2)
             around = np.s_[max(0, y0 - reach) : y1 + reach, max(0, x0 - reach) : x1 + reach]
-            ring = image[around][~white[around]]
-            contrasts.append(float(image[y0:y1, x0:x1].mean() - ring.mean()) if ring.size else float("nan"))
-    return np.array(contrasts, dtype=np.float32)
+            pairs.append((image[y0:y1, x0:x1], image[around][~white[around]]))
+        yield pairs

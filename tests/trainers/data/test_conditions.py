@@ -11,6 +11,7 @@ from trainers.data.conditions import (
     conditioning_images,
     draw_condition,
     transform_boxes,
+    visibility,
 )
 
 SIZE = 64
@@ -95,3 +96,62 @@ def test_box_contrast_by_hand() -> None:
     assert box_contrast(image[None], [both])[0] == pytest.approx(100, abs=1e-4)
     assert len(box_contrast(image[None], [np.zeros((0, 4))])) == 0
     assert np.isnan(box_contrast(image[None], [np.array([[0, 0, 16, 16]])])[0])
+
+
+def test_a_zoomed_out_box_never_vanishes() -> None:
+    """A pixel-sized box at the edge of the slice, at the largest zoom that a config allows."""
+    edge = np.array([[0.0, 31.0, 1.0, 32.0], [20.0, 20.0, 40.0, 40.0]])
+    rng = np.random.default_rng(2)
+    for zoom, least in ((0.99, 1.0), (0.1, 2.0)):
+        config = ConditionConfig(max_zoom=zoom, max_shift=0.5, min_box_side=least)
+        for _ in range(200):
+            drawn = draw_condition(edge, SIZE, config, rng)
+            assert drawn.shape == (2, 4)
+            assert (drawn[:, 2:] - drawn[:, :2]).min() >= 1
+            assert conditioning_images([drawn[:1]], SIZE).sum() >= 255
+
+
+def test_a_box_keeps_its_least_side_unless_it_was_annotated_narrower() -> None:
+    config = ConditionConfig(max_zoom=0.9, max_shift=0.0, min_box_side=3.0)
+    rng = np.random.default_rng(3)
+    drawn = np.concatenate([draw_condition(np.array([[20.0, 20.0, 24.0, 24.0]]), SIZE, config, rng) for _ in range(99)])
+    sides = drawn[:, 2:] - drawn[:, :2]
+    assert sides.min() == 3
+    assert sides.max() > 5
+
+
+def brain_with_spot(spot: int) -> np.ndarray:
+    image = np.zeros((16, 16), dtype=np.uint8)
+    image[2:14, 2:14] = np.where(np.indices((12, 12)).sum(axis=0) % 2, 90, 110)
+    image[6:10, 6:10] = 100
+    image[7:9, 7:9] = spot
+    return image
+
+
+def test_visibility_by_hand() -> None:
+    box = np.array([[6.0, 6.0, 10.0, 10.0]])
+    # 4 of 16 pixels are bright, so the upper decile is; the ring's median is 110, as 24 of its 48 pixels are (the
+    # upper of the two middle ones counts), and their median distance from it is 20 for the same reason.
+    assert visibility(brain_with_spot(200)[None], [box])[0] == pytest.approx((200 - 110) / (1.4826 * 20 + 8))
+    assert visibility(brain_with_spot(100)[None], [box])[0] == pytest.approx((100 - 110) / (1.4826 * 20 + 8))
+
+
+def test_the_least_visible_box_decides_and_background_does_not() -> None:
+    image = brain_with_spot(200)
+    image[2:4, 2:4] = 95
+    seen, missed = np.array([[6.0, 6.0, 10.0, 10.0]]), np.array([[2.0, 2.0, 4.0, 4.0]])
+    scores = [visibility(image[None], [boxes])[0] for boxes in (seen, missed, np.concatenate([seen, missed]))]
+    assert scores[1] == scores[2] < 0 < scores[0]
+    corner = np.array([[2.0, 2.0, 6.0, 6.0]])
+    with_background, without = brain_with_spot(100), np.pad(brain_with_spot(100)[2:14, 2:14], 2, mode="symmetric")
+    assert visibility(with_background[None], [corner])[0] == pytest.approx(visibility(without[None], [corner])[0])
+
+
+def test_visibility_where_there_is_nothing_to_compare_with() -> None:
+    black, white = np.zeros((16, 16), dtype=np.uint8), np.full((16, 16), 255, dtype=np.uint8)
+    box, whole, nothing = np.array([[4.0, 4.0, 8.0, 8.0]]), np.array([[0.0, 0.0, 16.0, 16.0]]), np.zeros((0, 4))
+    scores = visibility(np.stack([black, white, white, black]), [box, box, whole, nothing])
+    assert scores.tolist() == [0, 0, 0, float("inf")]
+    in_background = black.copy()
+    in_background[4:8, 4:8] = 80
+    assert visibility(in_background[None], [box])[0] == pytest.approx(10)
