@@ -60,7 +60,7 @@ def evaluate(
     Raises:
         TrainingError: `detector_dir` is no detector or was trained on slices of another size, or a split has no lesion.
     """
-    _check_size(detector_dir, slices)
+    check_size(detector_dir, slices)
     detector = load_detector(detector_dir, device)
     rows = {split: detector_rows(slices, split) for split in SPLITS}
     truths = {split: truth_of(slices, split, rows[split]) for split in SPLITS}
@@ -120,7 +120,12 @@ def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
     )
 
 
-def _check_size(detector_dir: Path, slices: SliceSet) -> None:
+def check_size(detector_dir: Path, slices: SliceSet) -> None:
+    """Refuse slices of another size than those that a detector was trained on.
+
+    Raises:
+        TrainingError: they are.
+    """
     trained = trained_slice_size(detector_dir)
     if trained not in (None, slices.size):
         raise TrainingError(

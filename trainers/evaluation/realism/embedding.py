@@ -1,0 +1,47 @@
+"""t-SNE of tumour crops and of whole slices (paper section 2.5, figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchvision.ops import roi_align
+
+
+def tumour_crops(images: np.ndarray, boxes: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """The content of every box, resized.
+
+    Args:
+        images: N x S x S uint8.
+        boxes: of each slice n x 4 pixels.
+        size: side of a crop, pixels.
+
+    Returns:
+        One crop a box, slice by slice: M x size x size float32 grey levels, 0..255 (bilinear, averaged where shrunk).
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()
+    rois = [torch.from_numpy(np.array(one, dtype=np.float32)).reshape(-1, 4) for one in boxes]
+    return roi_align(pixels, rois, (size, size), aligned=True)[:, 0].numpy()
+
+
+def embed(groups: Sequence[np.ndarray], perplexity: float, iterations: int, seed: int) -> tuple[list[np.ndarray], str]:
+    """Place images in the plane so that like ones lie together (t-SNE, van der Maaten and Hinton 2008).
+
+    Args:
+        groups: each n x ... grey levels, n at least 1 and at least 4 in all.
+        perplexity: lowered to a third of the images where they are too few.
+
+    Returns:
+        Each group's places, n x 2, and a sentence on what was done.
+    """
+    from sklearn.manifold import TSNE
+
+    points = np.concatenate([group.reshape(len(group), -1) for group in groups]).astype(np.float32) / 255
+    used = min(perplexity, (len(points) - 1) / 3)
+    counts = " + ".join(str(len(group)) for group in groups)
+    said = f"t-SNE of {counts}, perplexity {used:.3g}, {iterations:,} iterations"
+    if used < perplexity:
+        said += f" (lowered from {perplexity:g}: too few images)"
+    places = TSNE(perplexity=used, max_iter=iterations, init="pca", random_state=seed).fit_transform(points)
+    return np.split(places, np.cumsum([len(group) for group in groups])[:-1]), said

@@ -1,0 +1,125 @@
+"""Pictures of the realism figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.metrics.pairwise import euclidean_distances
+
+from trainers.evaluation.realism.box_fidelity import BoxFidelity
+from trainers.evaluation.realism.memorisation import RealSlices
+
+REAL_COLOUR = "0.35"
+COLOURS = ("#d62728", "#1f77b4", "#ff7f0e", "#9467bd", "#2ca02c", "#17becf")
+PAIRS_SHOWN = 12
+PAIRS_IN_ROW = 4
+
+
+def embedding_figure(
+    panels: Mapping[str, tuple[Mapping[str, np.ndarray], str]],
+) -> Figure:
+    """Scatter plots of t-SNEs, one a panel.
+
+    Args:
+        panels: title -> (group -> places n x 2, what was done); the first group of each is the real one.
+    """
+    figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
+    for axes, (title, (groups, said)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        colours = (REAL_COLOUR, *(COLOURS[i % len(COLOURS)] for i in range(len(groups) - 1)))
+        for (name, places), colour in zip(groups.items(), colours, strict=True):
+            axes.scatter(*places.T, s=9, alpha=0.65, lw=0, color=colour, label=name)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"{title}\n{said}", fontsize=7)
+        axes.legend(fontsize=8, markerscale=2)
+    return figure
+
+
+def nearest_figure(
+    synthetic: np.ndarray, real: np.ndarray, distances: np.ndarray, patients: np.ndarray, close_distance: float
+) -> Figure:
+    """Synthetic slices beside their nearest training slice, the nearest pairs first.
+
+    Args:
+        synthetic, real: N x S x S uint8, pairs by rising distance.
+        distances: N.
+        patients: of the training slices.
+        close_distance: what is called close, for the title.
+    """
+    shown = min(PAIRS_SHOWN, len(synthetic))
+    lines = -(-shown // PAIRS_IN_ROW)
+    figure = Figure(figsize=(3.3 * PAIRS_IN_ROW, 1.95 * lines + 0.5), layout="constrained")
+    grid = figure.subplots(lines, 2 * PAIRS_IN_ROW, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i in range(shown):
+        left, right = grid[i // PAIRS_IN_ROW, 2 * (i % PAIRS_IN_ROW) :][:2]
+        left.imshow(synthetic[i], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        right.imshow(real[i], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        left.set_title(f"synthetic, {distances[i]:.3g}", fontsize=7)
+        right.set_title(f"training, {patients[i]}", fontsize=7)
+    figure.suptitle(
+        f"Nearest pairs and their distances; real slices of different patients come closer than {close_distance:.3g} "
+        "for one slice in a hundred",
+        fontsize=9,
+    )
+    return figure
+
+
+def distances_figure(real: RealSlices, synthetic: np.ndarray, close_distance: float) -> Figure:
+    """Distributions of nearest distances: synthetic slices to either split, and real slices to other patients.
+
+    Args:
+        real: slices of both splits, in features; of the split with more patients as many are shown as the other has.
+        synthetic: M x D, features.
+        close_distance: drawn as a line.
+    """
+    held_out = real.patient_held_out
+    to_patients = real.by_patient(euclidean_distances(synthetic, real.features))
+    splits = [np.flatnonzero(held_out == split) for split in (False, True)]
+    equally = min(map(len, splits))
+    training, others = (
+        to_patients[:, split[np.linspace(0, len(split) - 1, equally).round().astype(int)]].min(axis=1)
+        for split in splits
+    )
+    curves = {
+        f"synthetic to {equally} training patients": (training, COLOURS[0]),
+        f"synthetic to {equally} held-out patients": (others, COLOURS[1]),
+        "real to all other patients": (real.to_other_patients.min(axis=1), REAL_COLOUR),
+    }
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for label, (values, colour) in curves.items():
+        axes.step(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=label, color=colour)
+    axes.axvline(close_distance, color="0.6", ls=":", label="close: 1st percentile of the grey curve")
+    axes.set(xlabel="distance to the nearest slice", ylabel="share of slices", xlim=(0, None), ylim=(0, 1))
+    axes.legend(fontsize=7)
+    return figure
+
+
+def box_figure(fidelity: Mapping[str, BoxFidelity], labels: Mapping[str, str]) -> Figure:
+    """Bars of box fidelity with their intervals, a group an IoU threshold.
+
+    Args:
+        labels: key of `fidelity` -> what the axis says.
+    """
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    kinds = {
+        "conditioned": ("conditioning boxes", COLOURS[0]),
+        "random": ("random places", COLOURS[1]),
+        "real": ("lesions, held-out real slices", REAL_COLOUR),
+    }
+    for i, (kind, (label, colour)) in enumerate(kinds.items()):
+        found = [one[kind] for one in fidelity.values()]
+        at = np.arange(len(found)) + 0.27 * (i - 1)
+        recall = np.array([one["recall"] for one in found])
+        reach = np.abs(np.array([one["interval"] for one in found]).T - recall)
+        axes.bar(at, recall, 0.25, yerr=reach, capsize=3, label=label, color=colour, alpha=0.85)
+    axes.set_xticks(range(len(fidelity)), [labels[name] for name in fidelity])
+    axes.set(ylabel="share found by the real-only detector", ylim=(0, 1))
+    axes.legend(fontsize=7)
+    return figure

@@ -1,0 +1,290 @@
+"""Realism and safety figures of GANs: synthetic slices against real ones, and real against real as the yardstick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from trainers.data.slice_set import SliceSet
+from trainers.detector.prediction import Detector, load_detector
+from trainers.distributed import OnProgress
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import check_size, truth_of
+from trainers.evaluation.outcome import iou_text
+from trainers.evaluation.realism import figures
+from trainers.evaluation.realism.box_fidelity import box_fidelity
+from trainers.evaluation.realism.config import FEWEST, RealismConfig
+from trainers.evaluation.realism.distances import frechet_distance, kernel_distance, overlap
+from trainers.evaluation.realism.embedding import embed, tumour_crops
+from trainers.evaluation.realism.extractor import Extractor, common_scale, make_extractor
+from trainers.evaluation.realism.memorisation import Memorisation, RealSlices, examine, nearest_training_slices
+from trainers.evaluation.realism.similarity import WINDOW, draw_pairs, likeness, sliced_wasserstein
+from trainers.exceptions import SliceSetError, TrainingError
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Some slices in memory with their boxes and patients."""
+
+    images: np.ndarray
+    boxes: list[np.ndarray]
+    patients: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, count: int) -> _Slices:
+        return _Slices(self.images[:count], self.boxes[:count], self.patients[:count])
+
+
+def realism(
+    synthetic: Mapping[str, Sequence[SliceSet]],
+    slices: SliceSet,
+    detector_dir: Path,
+    config: RealismConfig,
+    evaluation: EvaluationConfig,
+    out: Path,
+    on_progress: OnProgress,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Compare the synthetic slices of one or several GANs with real ones, into the folder `out`.
+
+    Writes `realism.json` and `figures/*.png`. Training slices are those with tumours of the training split; held-out
+    slices are those of the validation and the test split, whose patients no GAN has seen. `real` in the file compares
+    held-out slices with training slices: what slices of new patients would score. Both sides of every comparison have
+    equally many slices (`compared_slices`), because most figures depend on how many there are.
+
+    Args:
+        synthetic: name of the GAN -> its shards in order; the first `config.slices` slices are read.
+        slices: the slice set that the GANs were trained on.
+        detector_dir: what `train_detector` wrote, trained on real slices only.
+        evaluation: confidence and IoU thresholds of box fidelity; number and seed of its resamples.
+
+    Raises:
+        SliceSetError: slices of another size, real slices given as synthetic, too few slices, no held-out patients.
+        TrainingError: no detector, one of another size, or one that was trained with synthetic slices.
+        ConfigError: no such extractor, or one that gives no features.
+    """
+    found = {name: _synthetic(shards, slices, config.slices) for name, shards in synthetic.items()}
+    training, held_out = (_real(slices, splits) for splits in (("train",), ("validation", "test")))
+    _check_real(slices, training, held_out)
+    _check_detector(detector_dir, slices)
+    detector = load_detector(detector_dir, device)
+    compare = _Comparison(training, held_out, detector, config, min(map(len, [held_out, *found.values()])))
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+
+    steps = 2 + 3 * len(found)
+    done = 0
+
+    def step(**metrics: float) -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, steps, metrics)
+
+    report: dict[str, Any] = {
+        "settings": config.model_dump(mode="json"),
+        "compared_slices": compare.count,
+        "training": {"slices": len(training), "patients": len(set(training.patients))},
+        "held_out": {"slices": len(held_out), "patients": len(set(held_out.patients))},
+        "real": compare.with_training(held_out) | {"ms_ssim": compare.likeness_of_patients(training)},
+        "synthetic": {},
+    }
+    step()
+    real_truth = truth_of(slices, "test", _rows(slices, ("validation", "test")))
+    for name, one in found.items():
+        told = compare.with_training(one) | {"ms_ssim": compare.likeness_of_slices(one)}
+        step(kid=told["kid"]["mean"])
+        fidelity = box_fidelity(
+            detector, one.images, one.boxes, real_truth, held_out.images, evaluation, config.placements, config.seed
+        )
+        step()
+        memorised, pictures = _memorisation(compare, one)
+        report["synthetic"][name] = {
+            "slices": len(one),
+            **told,
+            "box_fidelity": fidelity,
+            "memorisation": asdict(memorised),
+        }
+        pictures["box_fidelity"] = figures.box_figure(fidelity, {iou: f"IoU {iou_text(iou)}" for iou in fidelity})
+        for kind, figure in pictures.items():
+            label = f"{kind}_{_file_name(name)}" if len(found) > 1 else kind
+            figure.savefig(out / "figures" / f"{label}.png", dpi=120)
+        step(p=memorised.p)
+    said = _embeddings(compare, found, config, out / "figures" / "tsne.png")
+    report["notes"] = [*_notes(report), *said]
+    (out / "realism.json").write_text(json.dumps(report, indent=2))
+    step()
+
+
+class _Comparison:
+    """The real slices, their features, and everything that is compared with them."""
+
+    def __init__(
+        self, training: _Slices, held_out: _Slices, detector: Detector, config: RealismConfig, count: int
+    ) -> None:
+        draw = np.random.default_rng([config.seed, 0])
+        self.config = config
+        self.training, self.held_out = (_shuffled(one, draw) for one in (training, held_out))
+        self.count = min(config.slices, len(training), count)
+        self._extract = make_extractor(config.extractor, detector, config.batch)
+        self._extract_for_memorisation = make_extractor(config.memorisation_extractor, detector, config.batch)
+        self._features = [self._extract(one.images) for one in (self.training, self.held_out)]
+
+    def with_training(self, others: _Slices) -> dict[str, Any]:
+        """Figures of other slices against training slices, equally many."""
+        others = _shuffled(others, np.random.default_rng([self.config.seed, 6])).first(self.count)
+        config = self.config
+        real, _, other = common_scale([*self._features, self._extract(others.images)])
+        real = real[: self.count]
+        kid = kernel_distance(real, other, config.kid_subset, config.kid_subsets, config.seed)
+        covers = overlap(real, other, config.precision_neighbours, config.density_neighbours)
+        wasserstein = sliced_wasserstein(
+            self.training.images[: self.count], others.images, config.patches, config.projections, config.seed
+        )
+        return {
+            "kid": kid._asdict(),
+            "fid": frechet_distance(real, other),
+            **covers._asdict(),
+            "sliced_wasserstein": wasserstein,
+        }
+
+    def likeness_of_slices(self, one: _Slices) -> dict[str, float]:
+        """MS-SSIM of pairs of different slices."""
+        pairs = draw_pairs(np.arange(len(one)), self.config.pairs, self.config.seed)
+        return likeness(one.images, pairs)._asdict()
+
+    def likeness_of_patients(self, one: _Slices) -> dict[str, float] | None:
+        """MS-SSIM of pairs of slices of different patients; None if there is one patient only."""
+        if len(set(one.patients)) < 2:
+            return None
+        return likeness(one.images, draw_pairs(one.patients, self.config.pairs, self.config.seed))._asdict()
+
+    def memorisation_features(self, one: _Slices) -> tuple[RealSlices, np.ndarray]:
+        """All real slices, and others, in the features of the memorisation test."""
+        extract: Extractor = self._extract_for_memorisation
+        training, held_out, other = common_scale([extract(part.images) for part in (self.training, self.held_out, one)])
+        patients = np.concatenate([self.training.patients, self.held_out.patients])
+        mark = np.arange(len(patients)) >= len(training)
+        return RealSlices(np.concatenate([training, held_out]), patients, mark), other
+
+
+def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dict[str, Figure]]:
+    real, features = compare.memorisation_features(one)
+    result = examine(real, features, compare.config.permutations, compare.config.seed)
+    nearest, distances = nearest_training_slices(real, features)
+    closest = np.argsort(distances, kind="stable")[: figures.PAIRS_SHOWN]
+    pairs = figures.nearest_figure(
+        one.images[closest],
+        compare.training.images[nearest[closest]],
+        distances[closest],
+        compare.training.patients[nearest[closest]],
+        result.close_distance,
+    )
+    return result, {"nearest": pairs, "distances": figures.distances_figure(real, features, result.close_distance)}
+
+
+def _embeddings(compare: _Comparison, found: Mapping[str, _Slices], config: RealismConfig, path: Path) -> list[str]:
+    groups = {"real": compare.training, **found}
+    images = {
+        f"tumours, {config.crop_size} x {config.crop_size}": [
+            _crops(one, config.embedded, config.crop_size) for one in groups.values()
+        ],
+        "slices": [one.images[: config.embedded] for one in groups.values()],
+    }
+    panels, said = {}, []
+    for title, parts in images.items():
+        places, done = embed(parts, config.perplexity, config.iterations, config.seed)
+        panels[title] = (dict(zip(groups, places, strict=True)), done)
+        said.append(f"{title}: {done}.")
+    figures.embedding_figure(panels).savefig(path, dpi=120)
+    return said
+
+
+def _crops(one: _Slices, count: int, size: int) -> np.ndarray:
+    """The first `count` tumour crops; enough slices are read for them, no more."""
+    needed = int(np.searchsorted(np.cumsum([len(boxes) for boxes in one.boxes]), count)) + 1
+    first = one.first(needed)
+    return tumour_crops(first.images, first.boxes, size)[:count]
+
+
+def _synthetic(shards: Sequence[SliceSet], slices: SliceSet, count: int) -> _Slices:
+    for shard in shards:
+        if "image_index" not in shard.slices.columns:
+            raise SliceSetError(
+                f"{shard.path} holds real slices; needed: synthetic ones, which `metsweep synthesize` draws."
+            )
+        if shard.size != slices.size:
+            raise SliceSetError(
+                f"{shard.path}: synthetic slices are {shard.size} x {shard.size} pixels, real ones in {slices.path} "
+                f"{slices.size} x {slices.size}; allowed: equal. Needed: the slice set that the GAN was trained on."
+            )
+    images = np.concatenate([shard.images for shard in shards])[:count]
+    boxes = [one for shard in shards for one in shard.boxes_by_slice()][:count]
+    where = ", ".join(str(shard.path) for shard in shards)
+    if len(images) < FEWEST:
+        raise SliceSetError(f"{where}: {len(images)} synthetic slices; needed: {FEWEST} or more. Draw more of them.")
+    if not sum(map(len, boxes)):
+        raise SliceSetError(f"{where}: no synthetic slice has a conditioning box; needed: at least one.")
+    return _Slices(images, boxes, np.full(len(images), "synthetic"))
+
+
+def _rows(slices: SliceSet, splits: Sequence[str]) -> np.ndarray:
+    table = slices.slices
+    return np.flatnonzero((table["split"].isin(splits) & (table["kind"] == "tumour")).to_numpy())
+
+
+def _real(slices: SliceSet, splits: Sequence[str]) -> _Slices:
+    rows = _rows(slices, splits)
+    boxes = slices.boxes_by_slice()
+    patients = slices.slices["patient_id"].to_numpy(dtype=str)[rows]
+    return _Slices(slices.images[rows], [boxes[row] for row in rows], patients)
+
+
+def _check_real(slices: SliceSet, training: _Slices, held_out: _Slices) -> None:
+    for one, what in ((training, "training split"), (held_out, "validation and test splits")):
+        if len(one) < 2 or not sum(map(len, one.boxes)):
+            raise SliceSetError(
+                f"{slices.path}: {len(one)} slices with tumours and {sum(map(len, one.boxes))} boxes in the {what}; "
+                "needed: at least 2 slices and a box. Held-out patients show what slices of new patients score: "
+                "prepare the cohort with all three splits."
+            )
+    if slices.size < WINDOW:
+        raise SliceSetError(f"{slices.path}: slices of {slices.size} pixels; allowed: {WINDOW} or more.")
+
+
+def _check_detector(detector_dir: Path, slices: SliceSet) -> None:
+    check_size(detector_dir, slices)
+    selection = detector_dir / "selection.json"
+    drawn = json.loads(selection.read_text()).get("synthetic_slices", 0) if selection.is_file() else 0
+    if drawn:
+        raise TrainingError(
+            f"{detector_dir} was trained with {drawn} synthetic slices, so it may know a GAN's tumours; needed: a "
+            "detector trained on real slices only (`metsweep train detector` without --synthetic)."
+        )
+
+
+def _shuffled(one: _Slices, draw: np.random.Generator) -> _Slices:
+    order = draw.permutation(len(one))
+    return _Slices(one.images[order], [one.boxes[i] for i in order], one.patients[order])
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if report["real"]["fid"] is None:
+        notes.append(
+            f"FID is left out: {report['compared_slices']} slices a side are fewer than the extractor's features + 1."
+        )
+    if report["real"]["ms_ssim"] is None:
+        notes.append("MS-SSIM of real slices is left out: the training split holds one patient.")
+    return notes
+
+
+def _file_name(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "+-_" else "_" for character in name)
