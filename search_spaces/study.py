@@ -127,7 +127,7 @@ def load_study(
     """Read a study by its shipped name or by the path of its YAML file, and resolve it.
 
     Args:
-        name: `quickstart`, `table1` or a path.
+        name: `quickstart`, `table1`, `beyond` or a path.
         fidelity: replaces the study's fidelity.
         cohort: replaces the study's cohort folder.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from trainers.gan.config import GANVariant
 
 GAN_BYTES, DETECTOR_BYTES = 1_000_000_000, 4_000_000_000
 """A training run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
+
+FIRST_FEEDBACK_SEED = 1_000_000
+"""Seed of the detector that `cpggan+detector` learns from, unless a trial uses it."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,19 @@ def seconds_of_stages(store: Store) -> dict[str, float]:
 def _trial(study: Study, prepared: PrepareStage, variant: Variant, count: int, seed: int) -> Trial:
     shards: tuple[SynthesizeStage, ...] = ()
     if variant != "none":
-        gan = GANStage(study.gan_for(cast(GANVariant, variant)), prepared, study.resources.gan)
+        feedback = _feedback_detector(study, prepared) if variant == "cpggan+detector" else None
+        gan = GANStage(study.gan_for(cast(GANVariant, variant)), prepared, study.resources.gan, feedback)
         needed = -(-count // study.synthesis.shard_size)
         shards = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(needed))
     config = study.detector.model_copy(update={"seed": seed})
     detector = DetectorStage(config, prepared, shards, count, study.resources.detector)
     return Trial(variant, count, seed, EvaluateStage(study.evaluation, detector))
+
+
+def _feedback_detector(study: Study, prepared: PrepareStage) -> DetectorStage:
+    # A seed that no trial uses: the trials' real-only detectors judge synthetic slices (do they find the boxes?), and
+    # the very one that the generator was optimised against would praise its own pupil. It is far from the usual seeds,
+    # so that the same study with more of them keeps its GAN.
+    seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
+    config = study.detector.model_copy(update={"seed": seed})
+    return DetectorStage(config, prepared, shards=(), count=0, workers=study.resources.detector)

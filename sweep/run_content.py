@@ -98,9 +98,14 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
     def save(out: Path, model: Model) -> None:
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
 
+    params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
+    tags = {"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | _fidelity(plan)
+    if stage.detector is not None:
+        params |= flat("detector", stage.detector.config)
+        tags["metsweep.detector_key"] = stage.detector.key
     training = Part(
         "gan",
-        params=flat("gan", stage.config) | flat("prepare", stage.slices.config),
+        params=params,
         points=(*_history(artifact, "images", stage.name), *cost_points(artifact)),
         slices=(_real(stage.slices, prepared),),
         figures=artifact.path / "figures",
@@ -109,7 +114,7 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
     return RunContent(
         key=stage.key,
         name=stage.label,
-        tags={"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | _fidelity(plan),
+        tags=tags,
         parts=(training, *(_shard_part(number, found) for number, found in shards)),
         complete=len(shards) == len(planned),
         started=artifact.manifest.cost.started,

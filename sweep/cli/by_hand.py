@@ -58,7 +58,15 @@ def prepare(
 def train_gan(
     slices: Slices,
     out: Out,
-    variant: Annotated[str, typer.Option(help="cpggan, cpggan+normal or image2image.")] = "cpggan",
+    variant: Annotated[str, typer.Option(help="cpggan, cpggan+normal, image2image or cpggan+detector.")] = "cpggan",
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DETECTOR",
+            help="cpggan+detector: the detector of real slices that the generator also learns from.",
+            show_default=False,
+        ),
+    ] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     workers: Workers = 1,
@@ -80,7 +88,7 @@ def train_gan(
 
     refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
-    run = GANRun(config, open_slice_set(slices).path.absolute())
+    run = GANRun(config, open_slice_set(slices).path.absolute(), detector and detector.absolute())
     with result_folder(out) as unfinished:
         train(run, unfinished, workers)
     typer.echo(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")

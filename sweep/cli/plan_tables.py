@@ -24,6 +24,10 @@ def show_plan(plan: Plan, store: Store, console: Console) -> None:
     missing = plan.missing(store)
     console.print(_arms(plan, missing))
     console.print(_stages(plan, missing, history))
+    for stage in plan.gans.values():
+        if stage.detector:
+            arm = stage.detector.label.removeprefix("detector ")
+            console.print(f"The generator of {stage.label} learns from one more detector: {arm}.", soft_wrap=True)
     console.print(f"Sharing saves {plan.shared} stages. Time left: {_time_left(missing, history)}.", soft_wrap=True)
 
 

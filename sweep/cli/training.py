@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,11 @@ class GANRun:
 
     config: GANConfig
     slices: Path
+    detector: Path | None
 
     def __call__(self, out: Path, context: Context) -> None:
-        train_gan(self.config, open_slice_set(self.slices), out, context)
+        more = {"detector": self.detector} if self.detector else {}
+        train_gan(self.config, open_slice_set(self.slices), out, context, **more)
 
     @property
     def label(self) -> str:
@@ -46,7 +48,8 @@ class GANRun:
     @property
     def identity(self) -> str:
         """Everything that decides the result."""
-        return f"{self.config.model_dump_json()} {_content(self.slices)}"
+        detector = _hash(self.detector / name for name in ("config.json", "model.pt")) if self.detector else ""
+        return f"{self.config.model_dump_json()} {_content(self.slices)} {detector}"
 
 
 @dataclass(frozen=True)
@@ -154,5 +157,8 @@ def _forwarding(board: Any, on_progress: OnProgress, every_seconds: float = 1.0)
 
 def _content(slices: Path) -> str:
     """Hash of what a slice set's metadata says of it: how and from what it was made."""
-    files = (slices / name for name in ("meta.json", "slices.parquet", "boxes.parquet"))
+    return _hash(slices / name for name in ("meta.json", "slices.parquet", "boxes.parquet"))
+
+
+def _hash(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

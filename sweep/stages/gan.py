@@ -1,11 +1,11 @@
-"""Stage `gan`: slice set -> trained generator."""
+"""Stage `gan`: slice set -> trained generator; `cpggan+detector` learns from a detector too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.stage import Stage
@@ -14,22 +14,27 @@ from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
 from trainers.gan.training import train_gan
 
+if TYPE_CHECKING:
+    from sweep.stages.detector import DetectorStage
+
 
 @dataclass(frozen=True)
 class GANStage(Stage):
     """Trains one GAN on the training split."""
 
     name: ClassVar[str] = "gan"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     trains: ClassVar[bool] = True
 
     config: GANConfig
     slices: PrepareStage
     workers: WorkerResources = field(default_factory=WorkerResources)
+    detector: DetectorStage | None = None
+    """`cpggan+detector`: the detector of real slices that scores the synthetic ones; None for the other variants."""
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
-        return {"slices": self.slices}
+        return {"slices": self.slices} | ({"detector": self.detector} if self.detector else {})
 
     @property
     def resources(self) -> WorkerResources:
@@ -40,4 +45,6 @@ class GANStage(Stage):
         return f"gan {self.config.variant}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        train_gan(self.config, open_slice_set(inputs["slices"]), out, context)
+        # TODO-FEEDBACK
+        more = {"detector": inputs["detector"]} if "detector" in inputs else {}
+        train_gan(self.config, open_slice_set(inputs["slices"]), out, context, **more)

@@ -5,6 +5,7 @@ Beyond the paper, which closes with the plan of "a new GAN loss function that di
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +38,7 @@ class DetectorFeedback:
             device: where the slices will be.
 
         Raises:
-            TrainingError: the folder is not a trained detector, or its slices were of another size.
+            TrainingError: the folder is not a trained detector, or its slices were of another size or not all real.
         """
         detector = load_detector(detector_dir, device)
         size = trained_slice_size(detector_dir)
@@ -45,6 +46,13 @@ class DetectorFeedback:
             raise TrainingError(
                 f"{detector_dir} was trained on slices of {size} x {size} pixels, but gan.resolution is {resolution}; "
                 "allowed: equal. Train it on the slice set of the GAN."
+            )
+        selection = detector_dir / "selection.json"
+        synthetic = json.loads(selection.read_text()).get("synthetic_slices", 0) if selection.is_file() else 0
+        if synthetic:
+            raise TrainingError(
+                f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, or it "
+                "would teach what another GAN drew. Train it with `metsweep train detector SLICES`."
             )
         from ultralytics.utils.loss import v8DetectionLoss
 

@@ -32,6 +32,15 @@ def test_plan_shows_arms_stages_and_sharing(metsweep: Metsweep, cohort: Path) ->
     assert not list(Path.cwd().iterdir())
 
 
+def test_plan_shows_the_detector_that_a_gan_learns_from(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("plan", "beyond", "--fidelity", "laptop", "--cohort", cohort)
+    assert ended.code == 0, ended.err
+    assert row(ended.out, "cpggan+detector") == ["cpggan+detector", "4,000", "200", "3", "0"]
+    # One a trial, and the same for all nine of `cpggan+detector`.
+    assert row(ended.out, "detector")[2:5] == ["40", "0", "40"]
+    assert "The generator of gan cpggan+detector learns from one more detector: none seed 1000000." in ended.out
+
+
 def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) -> None:
     ended = metsweep("report", "quickstart", "--cohort", cohort, "--out", "report")
     assert ended.code == 0, ended.err

@@ -175,11 +175,16 @@ def test_grey_levels_outside_are_led_back_but_not_further_out(
     assert not outside.grad[further].any()
 
 
-def test_what_is_no_detector_or_one_of_other_slices_is_refused(detector: Path, discs: SliceSet) -> None:
+def test_detectors_that_cannot_teach_are_refused(
+    detector: Path, discs: SliceSet, synthetic_discs: SliceSet, tmp_path: Path
+) -> None:
     with pytest.raises(TrainingError, match=r"is not a trained detector: it lacks config\.json"):
         DetectorFeedback(discs.path, SIZE, CPU)
     with pytest.raises(TrainingError, match=r"trained on slices of 32 x 32 pixels, but gan\.resolution is 64"):
         DetectorFeedback(detector, 64, CPU)
+    train_detector(tiny_config(), discs, [synthetic_discs], 5, tmp_path, FolderContext(tmp_path / "checkpoint"))
+    with pytest.raises(TrainingError, match=r"was trained on 5 synthetic slices too; allowed: real slices only"):
+        DetectorFeedback(tmp_path, SIZE, CPU)
 
 
 def test_the_weight_rises_when_the_last_resolution_fades_in() -> None:

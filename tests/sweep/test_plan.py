@@ -1,0 +1,80 @@
+"""The stages of `cpggan+detector`: one more detector, which no trial trains or is judged by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search_spaces.study import Study, load_study
+from sweep.plan import FIRST_FEEDBACK_SEED, Plan, make_plan
+from sweep.stages import DetectorStage, GANStage
+from sweep.store import Store
+from tests.trainers.data.phantom import make_cohort
+
+ARMS = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
+BEYOND = [*ARMS, {"variant": "cpggan+detector", "counts": [4000, 8000]}]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_cohort(tmp_path_factory.mktemp("phantoms") / "cohort")
+
+
+def plan_of(cohort: Path, arms: list[dict], seeds: tuple[int, ...] = (0, 1)) -> Plan:
+    study = load_study("quickstart", cohort=str(cohort)).model_dump()
+    return make_plan(Study.model_validate(study | {"arms": arms, "seeds": seeds}))
+
+
+def gan(plan: Plan, variant: str) -> GANStage:
+    (found,) = [stage for stage in plan.gans.values() if stage.config.variant == variant]
+    return found
+
+
+def test_its_gan_learns_from_one_detector_of_real_slices_that_no_trial_uses(cohort: Path) -> None:
+    plan = plan_of(cohort, BEYOND)
+    feedback = gan(plan, "cpggan+detector").detector
+    assert feedback is not None
+    assert (feedback.count, feedback.shards) == (0, ())
+    assert feedback.config == plan.study.detector.model_copy(update={"seed": FIRST_FEEDBACK_SEED})
+    of_trials = {trial.evaluate.detector.key for trial in plan.trials}
+    detectors = {key for key, stage in plan.stages.items() if isinstance(stage, DetectorStage)}
+    assert detectors - of_trials == {feedback.key}
+
+
+def test_it_is_made_before_the_gan(cohort: Path) -> None:
+    plan = plan_of(cohort, BEYOND)
+    taught = gan(plan, "cpggan+detector")
+    assert taught.detector is not None
+    for trial in plan.trials:
+        order = [stage.key for stage in trial.evaluate.inputs_first()]
+        if trial.variant == "cpggan+detector":
+            assert order.index(taught.detector.key) < order.index(taught.key)
+        else:
+            assert taught.detector.key not in order
+
+
+def test_the_other_variants_do_not_know_of_it(cohort: Path) -> None:
+    alone, beyond = plan_of(cohort, ARMS), plan_of(cohort, BEYOND)
+    assert alone.stages.keys() < beyond.stages.keys()
+    assert gan(beyond, "cpggan").detector is None
+    assert gan(beyond, "cpggan").inputs.keys() == {"slices"}
+
+
+def test_more_seeds_keep_the_gan_unless_one_is_its_detectors(cohort: Path) -> None:
+    key = gan(plan_of(cohort, BEYOND), "cpggan+detector").key
+    assert gan(plan_of(cohort, BEYOND, seeds=(0, 1, 2, 3)), "cpggan+detector").key == key
+    taken = gan(plan_of(cohort, BEYOND, seeds=(0, FIRST_FEEDBACK_SEED)), "cpggan+detector")
+    assert taken.detector is not None
+    assert taken.detector.config.seed == FIRST_FEEDBACK_SEED + 1
+    assert taken.key != key
+
+
+def test_its_bytes_are_counted(cohort: Path, tmp_path: Path) -> None:
+    alone, beyond = plan_of(cohort, ARMS[:1]), plan_of(cohort, BEYOND)
+    taught = gan(beyond, "cpggan+detector")
+    assert taught.detector is not None
+    store = Store(tmp_path)
+    assert taught.detector.key in beyond.missing(store)
+    one = {taught.detector.key: taught.detector}
+    assert beyond.bytes_of(one) == alone.bytes_of(alone.missing(store)) / len(alone.trials)
