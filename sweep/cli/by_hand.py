@@ -101,29 +101,54 @@ def synthesize(
     count: Annotated[int, typer.Option(help="How many synthetic slices.")],
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="A human's keep/discard list, which overrides the score.", show_default=False),
+    ] = None,
 ) -> None:
     """Draw synthetic slices from a trained GAN.
 
     Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on
     the GAN and i alone, so the first 200 of 1000 are the 200. `--set synthesis.max_shift=0.05` and the like change how
-    boxes are drawn.
+    boxes are drawn. A slice whose tumours do not stand out is drawn again (`--set synthesis.curate=false` keeps it); a
+    list with the columns slice_id and decision (keep or discard) overrides this. Ctrl-C and the same command again
+    continue. The result holds pictures: samples, interpolations, a moving box, discarded slices.
 
     \b
     Example:
       metsweep synthesize gan slices --out synthetic --count 200
     """
+    import json
+
+    import torch
+
     from search_spaces.study import section_config
-    from sweep.cli.console import progress
     from sweep.cli.result import result_folder
+    from sweep.cli.training import SynthesisRun, train
     from trainers.data.slice_set import open_slice_set
-    from trainers.gan import synthesis
+    from trainers.gan.generator import load_generator
+    from trainers.gan.synthesis import SynthesisConfig, review_of
 
     refuse_below(1, count=count)
     overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]
-    config = section_config("synthesis", synthesis.SynthesisConfig, fidelity=fidelity, overrides=overridden)
-    opened = open_slice_set(slices)
-    with result_folder(out) as unfinished, progress("synthesize") as on_progress:
-        synthesis.synthesize(gan, opened, config, 0, unfinished.result, on_progress)
+    config = section_config("synthesis", SynthesisConfig, fidelity=fidelity, overrides=overridden)
+    if review is not None:
+        config = config.model_copy(update={"review": str(review)})
+    variant = load_generator(gan, torch.device("cpu")).config.variant
+    run = SynthesisRun(config, gan, open_slice_set(slices).path.absolute(), review_of(config, variant, 0))
+    with result_folder(out) as unfinished:
+        train(run, unfinished, workers=1)
+    curation = json.loads((out / "meta.json").read_text())["curation"]
+    if curation["threshold"] is not None:
+        typer.echo(
+            f"Curation: {100 * curation['discard_rate']:.1f} % of {curation['attempts']} attempts discarded, threshold "
+            f"of visibility {curation['threshold']:.2f}; slices that stayed unclear: {curation['unclear']}."
+        )
+    if config.review is not None:
+        typer.echo(
+            f"{config.review}: {curation['kept_by_review']} kept and {curation['discarded_by_review']} discarded of "
+            "these slices."
+        )
     typer.echo(
         f"{count} synthetic slices: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector"
     )

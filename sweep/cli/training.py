@@ -1,4 +1,4 @@
-"""Training by hand: in this process, or with several Ray Train workers."""
+"""Stages by hand that take long: in this process, or with several Ray Train workers; stopped, they continue."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
@@ -25,6 +27,9 @@ from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, OnProgress, Placement, WorkerResources, train_in_process, train_on_ray
 from trainers.gan.config import GANConfig
+from trainers.gan.generator import load_generator
+from trainers.gan.review import Review
+from trainers.gan.synthesis import SynthesisConfig, synthesize
 from trainers.gan.training import train_gan
 
 
@@ -79,11 +84,35 @@ class DetectorRun:
         return f"{self.config.model_dump_json()} {_content(self.slices)} {self.count} {shards}"
 
 
-Run = GANRun | DetectorRun
+@dataclass(frozen=True)
+class SynthesisRun:
+    """Draws synthetic slices, as one shard; picklable."""
+
+    config: SynthesisConfig
+    gan: Path
+    slices: Path
+    review: Review
+
+    def __call__(self, out: Path, context: Context) -> None:
+        synthesize(self.gan, open_slice_set(self.slices), self.config, 0, self.review, out, context)
+
+    @property
+    def label(self) -> str:
+        """What the progress shows."""
+        return "synthesize"
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides the result."""
+        generator = load_generator(self.gan, torch.device("cpu")).fingerprint
+        return f"{self.config.model_dump_json()} {generator} {_content(self.slices)} {json.dumps(self.review.content)}"
+
+
+Run = GANRun | DetectorRun | SynthesisRun
 
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:
-    """Train from the newest checkpoint of the same config and slices, if there is one."""
+    """Do a run from the newest checkpoint of the same config and slices, if there is one."""
     checkpoints = unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16]
     if workers == 1:
         with progress(run.label) as on_progress:
@@ -124,8 +153,6 @@ class _OnRank:
 
 
 def _resources(workers: int) -> WorkerResources:
-    import torch
-
     gpus = 1.0 if torch.cuda.is_available() else 0.0
     return WorkerResources(workers=workers, cpus_per_worker=max(1, usable_cores() // workers), gpus_per_worker=gpus)
 

@@ -27,7 +27,7 @@ class GeneratorModel(PythonModel):
         """Open the weights, on a GPU if there is one."""
         import torch
 
-        from trainers.gan.synthesis import load_generator
+        from trainers.gan.generator import load_generator
 
         folder = Path(context.artifacts["config"]).parent
         self._generator = load_generator(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -6,7 +6,7 @@ Synthetic slice i depends on (GAN, i) alone, so a synthetic count is a prefix an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,8 @@ from sweep.stages.gan import GANStage
 from sweep.stages.stage import Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
-from trainers.gan.synthesis import SynthesisConfig, synthesize
+from trainers.gan.review import Review
+from trainers.gan.synthesis import SynthesisConfig, review_of, synthesize
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,25 @@ class SynthesizeStage(Stage):
     """Draws synthetic slices `shard * shard_size` up to the next shard."""
 
     name: ClassVar[str] = "synthesize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     config: SynthesisConfig
     gan: GANStage
     shard: int
+    review: Review = field(init=False)
+    """What the config's keep/discard list says of this shard, read when the study is planned: a list on other slices,
+    or the same one under another name, does not change the key."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "review", review_of(self.config, self.gan.config.variant, self.shard))
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
         return {"gan": self.gan, "slices": self.gan.slices}
 
     def extra_identity(self) -> dict[str, Any]:
-        return {"shard": self.shard}
+        reviewed = {"review": self.review.content} if self.review.attempts else {}
+        return {"shard": self.shard, **reviewed}
 
     @property
     def resources(self) -> WorkerResources:
@@ -44,4 +52,5 @@ class SynthesizeStage(Stage):
         return f"synthesize {self.gan.config.variant} shard {self.shard}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        synthesize(inputs["gan"], open_slice_set(inputs["slices"]), self.config, self.shard, out, context.progress)
+        slices = open_slice_set(inputs["slices"])
+        synthesize(inputs["gan"], slices, self.config, self.shard, self.review, out, context)

@@ -11,33 +11,53 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-COLUMNS_INCHES = 1.5
+SLICE_INCHES, LABEL_INCHES = 1.5, 0.3
+GAP, CAPTION = 0.06, 0.14
+"""Space between slices, and above those with a caption; shares of a slice's side."""
 BOX_COLOUR = "#ffb000"
 
 
-def contact_sheet(path: Path, rows: Mapping[str, np.ndarray], boxes: Mapping[str, Sequence[np.ndarray]]) -> None:
+def contact_sheet(
+    path: Path,
+    rows: Mapping[str, np.ndarray],
+    boxes: Mapping[str, Sequence[np.ndarray]],
+    captions: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Write a PNG with one named row of slices each.
 
     Args:
         path: the PNG.
-        rows: name -> N x H x W uint8.
+        rows: name -> N x S x S uint8, the same S in all of them.
         boxes: name -> for each of its slices n x 4 (x0, y0, x1, y1), pixels, drawn; rows that it does not name show
             none, as an outline would hide a small lesion.
+        captions: name -> what stands above each of its slices.
     """
+    size = next(iter(rows.values())).shape[-1]
     columns = max(len(images) for images in rows.values())
-    figure = Figure(figsize=(COLUMNS_INCHES * columns + 0.4, COLUMNS_INCHES * len(rows)), layout="constrained")
+    gap = round(GAP * size)
+    above = round(CAPTION * size) if captions else gap
+    sheet = np.full((len(rows) * (size + above), columns * (size + gap)), 255, dtype=np.uint8)
+    inches = SLICE_INCHES / size
+    width, height = sheet.shape[1] * inches + LABEL_INCHES, sheet.shape[0] * inches
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name)
-        for axis in line:
-            axis.set(xticks=[], yticks=[], frame_on=False)
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        for axis, found in zip(line, boxes.get(name, ()), strict=False):
+    # One picture of all slices: axes of their own would take most of the time.
+    axis = figure.add_axes((LABEL_INCHES / width, 0, 1 - LABEL_INCHES / width, 1), frame_on=False)
+    tops = [row * (size + above) + above for row in range(len(rows))]
+    for top, (name, images) in zip(tops, rows.items(), strict=True):
+        lefts = [column * (size + gap) for column in range(len(images))]
+        for left, image in zip(lefts, images, strict=True):
+            sheet[top : top + size, left : left + size] = image
+        for left, found in zip(lefts, boxes.get(name, ()), strict=False):
             for x0, y0, x1, y1 in found:
-                corner = (x0 - 0.5, y0 - 0.5)
+                corner = (left + x0 - 0.5, top + y0 - 0.5)
                 axis.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=BOX_COLOUR, linewidth=0.8))
+        for left, caption in zip(lefts, (captions or {}).get(name, ()), strict=False):
+            axis.text(left + size / 2, top - gap, caption, fontsize="x-small", ha="center")
+    axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    axis.set_xticks([])
+    axis.set_yticks([top + size / 2 for top in tops], list(rows), rotation=90, va="center")
+    axis.tick_params(length=0)
     figure.savefig(path, dpi=110)
 
 

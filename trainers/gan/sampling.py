@@ -25,9 +25,9 @@ def grey(images: Tensor) -> Tensor:
     return (images.squeeze(1) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def noise(seed: int, index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The noise of image `index`: standard normal float32 that depends on seed and index alone."""
-    return np.random.default_rng([seed, 3, index]).standard_normal(shape, dtype=np.float32)
+def noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 0) -> np.ndarray:
+    """The noise of an attempt at image `index`: standard normal float32 that depends on these numbers alone."""
+    return np.random.default_rng([seed, 3, index, attempt]).standard_normal(shape, dtype=np.float32)
 
 
 @torch.no_grad()

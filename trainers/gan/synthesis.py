@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from trainers.data.conditions import ConditionConfig, box_contrast, conditioning_images, draw_condition
+from trainers.data.conditions import ConditionConfig, box_contrast, conditioning_images, draw_condition, visibility
 from trainers.data.slice_set import SliceSet, write_slice_set
-from trainers.distributed import OnProgress
+from trainers.distributed import Context
 from trainers.exceptions import TrainingError
-from trainers.gan import figures
-from trainers.gan.checkpoint import build_generator
-from trainers.gan.config import GANConfig
-from trainers.gan.networks import Generator
-from trainers.gan.sampling import noise, sample, unit
-from trainers.gan.schedule import Phase
+from trainers.gan.config import GANVariant
+from trainers.gan.curation import Attempt, Curation
+from trainers.gan.generator import TrainedGenerator, load_generator
+from trainers.gan.pictures import draw_samples, draw_walks
+from trainers.gan.review import Review, read_review
+from trainers.gan.sampling import noise
 
-EXAMPLES = 16
-COLUMNS = 8
+Draw = Callable[[Sequence[tuple[int, int]], int], list[Attempt]]
+
+CHECKPOINT_SECONDS = 20.0
+CPU_PIXELS, CPU_BATCH, GPU_BATCH = 4 * 256**2, 16, 32
+"""Larger calls are slower on a CPU: features of more than 32 MB are fetched from the system anew at every layer."""
 
 
 class SynthesisConfig(ConditionConfig):
@@ -29,128 +35,172 @@ class SynthesisConfig(ConditionConfig):
 
     shard_size: int = Field(default=1000, ge=1)
     """Slices in a shard; a count of slices is a prefix of the shards."""
-    batch_size: int = Field(default=32, ge=1)
-    """Slices made at once; it may change an image's grey levels by rounding, never its boxes."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Slices in one call of the network; None takes as many as are fast: on a CPU 4 at 256 pixels and 16 up to 128, on
+    a GPU 32. It may change an image's grey levels by rounding."""
     seed: int = Field(default=0, ge=0)
     """Decides noise and conditions."""
+    curate: bool = True
+    """Whether a slice whose tumours do not stand out is drawn again."""
+    threshold_quantile: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Synthetic slices are to stand out more than this share of the real training slices with tumours."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Attempts at a slice; if none stands out, the clearest one stays and is counted as unclear."""
+    review: str | None = Field(default=None, exclude=True)
+    """CSV file of a human's keep/discard decisions, which override the score; a relative path counts from the working
+    directory. Its content decides the slices, its name does not."""
 
 
-class TrainedGenerator:
-    """A trained GAN's averaged generator, ready to make slices."""
-
-    def __init__(self, config: GANConfig, network: Generator, device: torch.device) -> None:
-        self.config = config
-        self._network = network.to(device).eval()
-        self._device = device
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one image's noise."""
-        return self._network.latent_shape
-
-    def sample(self, conditions: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        """Make one slice for each conditioning image.
-
-        Args:
-            conditions: N x H x W uint8, 255 within boxes, H = W = `config.resolution`.
-            latents: N x `latent_shape` float32, standard normal.
-
-        Returns:
-            N x H x W uint8.
-
-        Raises:
-            TrainingError: the conditioning images have another size.
-        """
-        size = self.config.resolution
-        if conditions.shape[1:] != (size, size):
-            raise TrainingError(f"Conditioning images are {conditions.shape[1:]}; allowed: {(size, size)} pixels.")
-        return sample(self._network, unit(conditions, self._device), latents, Phase(size, 1.0))
-
-
-def load_generator(gan_dir: Path, device: torch.device) -> TrainedGenerator:
-    """Open what `train_gan` wrote into `gan_dir`.
+def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
+    """What the config's keep/discard list says of a shard of a variant's GAN; nothing without a list.
 
     Raises:
-        TrainingError: the folder holds no trained GAN.
+        ConfigError: the list cannot be used; names file and line.
     """
-    try:
-        config = GANConfig.model_validate_json((gan_dir / "config.json").read_text())
-        weights = torch.load(gan_dir / "generator.pt", map_location="cpu", weights_only=True)
-    except (FileNotFoundError, ValidationError) as error:
-        raise TrainingError(f"{gan_dir} holds no trained GAN ({error}); `metsweep train gan` makes one.") from error
-    network = build_generator(config)
-    network.load_state_dict(weights)
-    return TrainedGenerator(config, network.requires_grad_(False), device)
+    listed = Review() if config.review is None else read_review(Path(config.review))
+    return listed.about(variant, _images_of(config, shard))
 
 
 def synthesize(
-    gan_dir: Path, slices: SliceSet, config: SynthesisConfig, shard: int, out: Path, on_progress: OnProgress
+    gan_dir: Path, slices: SliceSet, config: SynthesisConfig, shard: int, review: Review, out: Path, context: Context
 ) -> None:
     """Write shard number `shard` of a GAN's synthetic slices as a slice set into the folder `out`.
 
     The shard holds the images `shard * shard_size` to `(shard + 1) * shard_size - 1`. Image i depends on the GAN, the
-    training annotation, the config's seed and i alone: its noise and its boxes come from a generator seeded with
-    (seed, i), and it is always computed in the batch that starts at the multiple of `batch_size` below it, so that
-    shards of any size hold the same grey levels on the same machine.
+    training annotation, the config and i alone: noise and boxes of an attempt at it come from a generator seeded with
+    (seed, i, attempt), and every call of the network has the same shape, so that an image's grey levels do not depend
+    on the images beside it. Interrupted, the shard continues from the context's newest checkpoint to the same result.
 
     Args:
         gan_dir: folder that `train_gan` wrote.
-        slices: the slice set that the GAN was trained on; only the training split's annotation is read.
+        slices: the slice set that the GAN was trained on; only the training split is read.
         config: how to draw.
         shard: 0, 1, 2, ...
-        out: folder, made if needed. Extra column `image_index` in `slices.parquet`; `box_contrast` (grey levels, mean
-            over the boxes) and `box_contrast_real` (the same for the training annotation) in `meta.json`; a contact
-            sheet in `figures/samples.png`.
-        on_progress: called after each batch with images made and images in all.
+        review: a human's decisions on this shard (`review_of`).
+        out: folder, made if needed. Extra columns in `slices.parquet`: `image_index`, `attempt` and `visibility`. In
+            `meta.json`: `source`, which names GAN, annotation and seed; `curation`; `box_contrast` (grey levels, mean
+            over the boxes) and `box_contrast_real` (the same for the training annotation). Pictures in `figures`.
+        context: device, progress (images filled) and checkpoints.
 
     Raises:
         TrainingError: no trained GAN in `gan_dir`, another resolution, or no annotated training slice.
+        ConfigError: the decisions are about the slices of another source.
     """
-    generator = load_generator(gan_dir, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    annotations = _annotations(slices, generator.config.resolution)
-    first, last = shard * config.shard_size, (shard + 1) * config.shard_size
-    boxes: list[np.ndarray] = []
-    images: list[np.ndarray] = []
-    for start in range(first // config.batch_size * config.batch_size, last, config.batch_size):
-        indices = range(start, start + config.batch_size)
-        drawn = [_boxes_of(index, annotations, slices.size, config) for index in indices]
-        latents = np.stack([noise(config.seed, index, generator.latent_shape) for index in indices])
-        made = generator.sample(conditioning_images(drawn, slices.size), latents)
-        mine = slice(max(first - start, 0), last - start)
-        boxes += drawn[mine]
-        images.append(made[mine])
-        on_progress(len(boxes), config.shard_size, {})
-    _write(out, np.concatenate(images), boxes, first, slices, generator.config, config)
+    generator = load_generator(gan_dir, context.device)
+    real, annotations = _annotated(slices, generator.config.resolution)
+    source = _source(generator, annotations, config)
+    review.check(source)
+    scores = visibility(real, annotations)
+    threshold = float(np.quantile(scores, config.threshold_quantile)) if config.curate else float("-inf")
+    curation = Curation(_images_of(config, shard), threshold, config.max_attempts, review)
+    _fill(curation, partial(_draw, generator, annotations, config), _batch_size(config, generator), config, context)
+
+    made = [curation.filled[image] for image in _images_of(config, shard)]
+    boxes = [attempt.boxes for attempt in made]
+    images = np.stack([attempt.pixels for attempt in made])
+    decisions = [one.decision for one in review.attempts]
+    meta = {
+        "gan": generator.config.model_dump(mode="json"),
+        "synthesis": config.model_dump(mode="json"),
+        "source": source,
+        "first_image": made[0].image,
+        "curation": {
+            "threshold": threshold if config.curate else None,
+            "attempts": curation.attempts,
+            "discard_rate": curation.discard_rate,
+            "unclear": curation.unclear,
+            "kept_by_review": decisions.count("keep"),
+            "discarded_by_review": decisions.count("discard"),
+        },
+        "box_contrast": float(np.nanmean(box_contrast(images, boxes))),
+        "box_contrast_real": float(np.nanmean(box_contrast(real, annotations))),
+    }
+    write_slice_set(out, images, *_tables(made), meta)
+    draw_samples(made, out / "figures")
+    if shard == 0:
+        draw_walks(generator, annotations, made, curation.refused, config.seed, out / "figures")
 
 
-def _annotations(slices: SliceSet, resolution: int) -> list[np.ndarray]:
+def _images_of(config: SynthesisConfig, shard: int) -> range:
+    return range(shard * config.shard_size, (shard + 1) * config.shard_size)
+
+
+def _annotated(slices: SliceSet, resolution: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The training slices with boxes, N x H x W, and their boxes."""
     if slices.size != resolution:
         raise TrainingError(
             f"{slices.path}: slices are {slices.size} pixels wide, but the GAN makes {resolution}; allowed: equal."
         )
     boxes = slices.boxes_by_slice()
-    annotated = [boxes[row] for row in slices.indices("train", "tumour") if len(boxes[row])]
-    if not annotated:
+    rows = [row for row in slices.indices("train", "tumour") if len(boxes[row])]
+    if not rows:
         raise TrainingError(f"{slices.path}: no slice of the training split has a box to draw conditions from.")
-    return annotated
+    return slices.images[rows], [boxes[row] for row in rows]
 
 
-def _boxes_of(index: int, annotations: list[np.ndarray], size: int, config: SynthesisConfig) -> np.ndarray:
-    rng = np.random.default_rng([config.seed, 5, index])
-    return draw_condition(annotations[rng.integers(len(annotations))], size, config, rng)
+def _source(generator: TrainedGenerator, annotations: Sequence[np.ndarray], config: SynthesisConfig) -> str:
+    """Names what decides the slice behind an attempt's id."""
+    drawing = config.model_dump_json(include={*ConditionConfig.model_fields, "seed"})
+    digest = hashlib.sha256(f"{generator.fingerprint} {drawing}".encode())
+    for boxes in annotations:
+        digest.update(boxes.tobytes() + b";")
+    return f"{generator.config.variant}-{digest.hexdigest()[:12]}"
 
 
-def _write(
-    out: Path,
-    images: np.ndarray,
-    boxes: list[np.ndarray],
-    first: int,
-    slices: SliceSet,
-    gan: GANConfig,
+def _batch_size(config: SynthesisConfig, generator: TrainedGenerator) -> int:
+    fitting = min(CPU_BATCH, max(1, CPU_PIXELS // generator.config.resolution**2))
+    return config.batch_size or (fitting if generator.device.type == "cpu" else GPU_BATCH)
+
+
+def _fill(curation: Curation, draw: Draw, batch_size: int, config: SynthesisConfig, context: Context) -> None:
+    """Draw and judge until every image is filled, from the newest checkpoint if there is one."""
+    # Only rank 0 writes checkpoints, and other ranks may not read while it does.
+    checkpoint = context.load_checkpoint() if context.rank == 0 else None
+    if checkpoint is not None:
+        curation.restore(checkpoint)
+    saved = time.monotonic()
+    while wanted := curation.next(batch_size):
+        curation.judge(draw(wanted, batch_size))
+        rates = {"gan/discard_rate": curation.discard_rate}
+        context.progress(len(curation.filled), config.shard_size, rates)
+        if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            context.save_checkpoint(curation.save)
+            saved = time.monotonic()
+
+
+def _draw(
+    generator: TrainedGenerator,
+    annotations: Sequence[np.ndarray],
     config: SynthesisConfig,
-) -> None:
-    indices = np.arange(first, first + len(images))
-    ids = [f"synthetic-{index:06d}" for index in indices]
+    wanted: Sequence[tuple[int, int]],
+    batch_size: int,
+) -> list[Attempt]:
+    """Make attempts, given by image and number, in one call of the network that always has `batch_size` images."""
+    size = generator.config.resolution
+    boxes = [_boxes_of(image, number, annotations, size, config) for image, number in wanted]
+    conditions = np.zeros((batch_size, size, size), dtype=np.uint8)
+    conditions[: len(wanted)] = conditioning_images(boxes, size)
+    latents = np.zeros((batch_size, *generator.latent_shape), dtype=np.float32)
+    for place, (image, number) in enumerate(wanted):
+        latents[place] = noise(config.seed, image, generator.latent_shape, number)
+    made = generator.sample(conditions, latents)[: len(wanted)]
+    scores = visibility(made, boxes).tolist()
+    return [
+        Attempt(image, number, pixels, found, score)
+        for (image, number), pixels, found, score in zip(wanted, made, boxes, scores, strict=True)
+    ]
+
+
+def _boxes_of(
+    image: int, number: int, annotations: Sequence[np.ndarray], size: int, config: SynthesisConfig
+) -> np.ndarray:
+    rng = np.random.default_rng([config.seed, 5, image, number])
+    return draw_condition(annotations[int(rng.integers(len(annotations)))], size, config, rng)
+
+
+def _tables(made: Sequence[Attempt]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of slices and of boxes."""
+    ids = [attempt.slice_id for attempt in made]
     frame = pd.DataFrame(
         {
             "slice_id": ids,
@@ -160,27 +210,11 @@ def _write(
             "kind": "tumour",
             "volume": "",
             "z": -1,
-            "image_index": indices,
+            "image_index": [attempt.image for attempt in made],
+            "attempt": [attempt.number for attempt in made],
+            "visibility": [attempt.visibility for attempt in made],
         }
     )
-    corners = pd.DataFrame(np.concatenate(boxes), columns=["x0", "y0", "x1", "y1"])
-    corners.insert(0, "slice_id", np.repeat(ids, [len(found) for found in boxes]))
-    annotated = slices.indices("train", "tumour")
-    real_boxes = slices.boxes_by_slice()
-    meta = {
-        "gan": gan.model_dump(mode="json"),
-        "synthesis": config.model_dump(mode="json"),
-        "first_image": first,
-        "box_contrast": float(np.nanmean(box_contrast(images, boxes))),
-        "box_contrast_real": float(
-            np.nanmean(box_contrast(slices.images[annotated], [real_boxes[row] for row in annotated]))
-        ),
-    }
-    write_slice_set(out, images, frame, corners, meta)
-    (out / "figures").mkdir(exist_ok=True)
-    starts = range(0, min(len(images), EXAMPLES), COLUMNS)
-    figures.contact_sheet(
-        out / "figures" / "samples.png",
-        {ids[start]: images[start : start + COLUMNS] for start in starts},
-        {ids[start]: boxes[start : start + COLUMNS] for start in starts},
-    )
+    corners = pd.DataFrame(np.concatenate([attempt.boxes for attempt in made]), columns=["x0", "y0", "x1", "y1"])
+    corners.insert(0, "slice_id", np.repeat(ids, [len(attempt.boxes) for attempt in made]))
+    return frame, corners

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,55 +8,147 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.trainers.gan.tiny_runs import SIZE, Interruptible, tiny
-from trainers.data.conditions import box_contrast, conditioning_images
+from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, tiny
+from trainers.data.conditions import box_contrast, conditioning_images, visibility
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.exceptions import TrainingError
+from trainers.gan import synthesis
+from trainers.gan.generator import TrainedGenerator, load_generator
+from trainers.gan.pictures import interpolate, moving_box
+from trainers.gan.review import Review
 from trainers.gan.sampling import noise
-from trainers.gan.synthesis import SynthesisConfig, load_generator, synthesize
+from trainers.gan.synthesis import SynthesisConfig, review_of, synthesize
 from trainers.gan.training import train_gan
 
 CONFIG = SynthesisConfig(shard_size=10, batch_size=4, seed=7)
+STRICT = CONFIG.model_copy(update={"threshold_quantile": 0.5})
 
 
-@pytest.fixture(scope="module")
-def gan(slices: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("gan")
-    config = tiny(initial_resolution=8, total_kimg=2.0, fade_kimg=0.1, stable_kimg=0.4, learning_rate=4e-3, ema=0.95)
-    train_gan(config, slices, out, Interruptible(out / "checkpoints"))
-    return out
-
-
-def shard(gan: Path, slices: SliceSet, config: SynthesisConfig, number: int, out: Path) -> SliceSet:
-    done: list[int] = []
-    synthesize(gan, slices, config, number, out, lambda images, total, _: done.append(images * 1000 + total))
-    assert done[-1] == config.shard_size * 1001
+def shard(
+    gan: Path,
+    slices: SliceSet,
+    config: SynthesisConfig,
+    number: int,
+    out: Path,
+    context: Interruptible | None = None,
+) -> SliceSet:
+    context = context or Interruptible(out.with_suffix(".checkpoints"))
+    variant = load_generator(gan, torch.device("cpu")).config.variant
+    synthesize(gan, slices, config, number, review_of(config, variant, number), out, context)
+    assert context.reports[-1][:2] == (config.shard_size, config.shard_size)
     return open_slice_set(out)
 
 
-def test_shards_hold_the_same_images_whatever_their_size(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
-    large = shard(gan, slices, CONFIG.model_copy(update={"shard_size": 30}), 0, tmp_path / "large")
-    small = [shard(gan, slices, CONFIG, number, tmp_path / str(number)) for number in (2, 0, 1)]
-    parts = [small[1], small[2], small[0]]
+def same(one: SliceSet, other: SliceSet) -> None:
+    np.testing.assert_array_equal(one.images, other.images)
+    pd.testing.assert_frame_equal(one.slices, other.slices)
+    pd.testing.assert_frame_equal(one.boxes, other.boxes)
+
+
+def changed(config: SynthesisConfig, **changes: object) -> SynthesisConfig:
+    return config.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("variant", ["cpggan", "image2image"])
+def test_shards_hold_the_same_images_whatever_their_size(
+    variant: str, gan: Path, faint: SliceSet, tmp_path: Path
+) -> None:
+    if variant != "cpggan":
+        gan = tmp_path
+        train_gan(tiny(variant=variant, total_kimg=0.1), faint, gan, Interruptible(tmp_path / "checkpoints"))
+    large = shard(gan, faint, changed(STRICT, shard_size=30), 0, tmp_path / "large")
+    parts = [shard(gan, faint, STRICT, number, tmp_path / str(number)) for number in range(3)]
     np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), large.images)
     pd.testing.assert_frame_equal(pd.concat([part.boxes for part in parts], ignore_index=True), large.boxes)
     pd.testing.assert_frame_equal(pd.concat([part.slices for part in parts], ignore_index=True), large.slices)
     assert large.slices["image_index"].tolist() == list(range(30))
-    assert large.slices["slice_id"].iloc[29] == "synthetic-000029"
     assert len({image.tobytes() for image in large.images}) == 30
+    assert large.slices["attempt"].nunique() > 2, "this shard does not test how images are drawn again"
+    few = shard(gan, faint, changed(STRICT, shard_size=7), 0, tmp_path / "few")
+    np.testing.assert_array_equal(few.images, large.images[:7])
+
+
+def test_first_attempt_whose_tumours_are_visible_fills_the_slot(gan: Path, faint: SliceSet, tmp_path: Path) -> None:
+    config = changed(STRICT, shard_size=40, max_attempts=3)
+    curated = shard(gan, faint, config, 0, tmp_path / "curated")
+    found = curated.meta["curation"]
+    rows = faint.indices("train", "tumour")
+    real = visibility(faint.images[rows], [faint.boxes_by_slice()[row] for row in rows])
+    assert found["threshold"] == pytest.approx(np.quantile(real, 0.5))
+    np.testing.assert_allclose(visibility(curated.images, curated.boxes_by_slice()), curated.slices["visibility"])
+
+    # Every attempt on its own, without curation.
+    table, generator = curated.slices, load_generator(gan, torch.device("cpu"))
+    scores = np.array([[score_of(generator, faint, image, number) for number in range(3)] for image in range(40)])
+    visible = scores >= found["threshold"]
+    expected = np.where(visible.any(axis=1), visible.argmax(axis=1), scores.argmax(axis=1))
+    assert table["attempt"].tolist() == expected.tolist()
+    assert set(expected) == {0, 1, 2}
+    assert table["slice_id"].tolist() == [f"synthetic-{i:06d}-{a}" for i, a in enumerate(expected)]
+    tries = np.where(visible.any(axis=1), visible.argmax(axis=1) + 1, 3)
+    assert found["attempts"] == tries.sum()
+    assert found["discard_rate"] == pytest.approx(1 - 40 / tries.sum())
+    assert found["unclear"] == (~visible.any(axis=1)).sum() > 0
+
+
+def score_of(generator: TrainedGenerator, slices: SliceSet, image: int, number: int) -> float:
+    annotations = [boxes for boxes in slices.boxes_by_slice() if len(boxes)]
+    boxes = synthesis._boxes_of(image, number, annotations, SIZE, CONFIG)
+    latents = np.zeros((4, *generator.latent_shape), dtype=np.float32)
+    latents[0] = noise(CONFIG.seed, image, generator.latent_shape, number)
+    conditions = conditioning_images([boxes, *[np.zeros((0, 4))] * 3], SIZE)
+    return float(visibility(generator.sample(conditions, latents)[:1], [boxes])[0])
+
+
+def test_without_curation_the_first_attempt_stays(gan: Path, faint: SliceSet, tmp_path: Path) -> None:
+    raw = shard(gan, faint, changed(STRICT, curate=False), 0, tmp_path / "raw")
+    assert raw.slices["attempt"].tolist() == [0] * 10
+    assert raw.meta["curation"] == {
+        "threshold": None, "attempts": 10, "discard_rate": 0, "unclear": 0, "kept_by_review": 0,
+        "discarded_by_review": 0,
+    }  # fmt: skip
+    curated = shard(gan, faint, STRICT, 0, tmp_path / "curated")
+    first = (curated.slices["attempt"] == 0).to_numpy()
+    assert 0 < first.sum() < 10
+    np.testing.assert_array_equal(raw.images[first], curated.images[first])
+    assert (raw.images[~first] != curated.images[~first]).any(axis=(1, 2)).all()
+    assert curated.slices["visibility"].mean() > raw.slices["visibility"].mean()
 
 
 def test_another_seed_makes_other_images(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
     one = shard(gan, slices, CONFIG, 0, tmp_path / "one")
-    other = shard(gan, slices, CONFIG.model_copy(update={"seed": 8}), 0, tmp_path / "other")
+    other = shard(gan, slices, changed(CONFIG, seed=8), 0, tmp_path / "other")
     assert (one.images != other.images).any()
     assert not one.boxes.equals(other.boxes)
+    assert one.meta["source"] != other.meta["source"]
+
+
+@pytest.mark.parametrize("kill_after", [1, 4])
+def test_killed_shard_continues_to_the_same_result(
+    kill_after: int, gan: Path, faint: SliceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(STRICT, shard_size=25)
+    uninterrupted = Interruptible(tmp_path / "none")
+    whole = shard(gan, faint, config, 0, tmp_path / "whole", uninterrupted)
+    monkeypatch.setattr(synthesis, "CHECKPOINT_SECONDS", 0.0)
+    checkpoints = tmp_path / "checkpoints"
+    with pytest.raises(KilledError):
+        shard(gan, faint, config, 0, tmp_path / "stopped", Interruptible(checkpoints, kill_after))
+    assert not (tmp_path / "stopped").exists()
+    context = Interruptible(checkpoints)
+    continued = shard(gan, faint, config, 0, tmp_path / "continued", context)
+    assert len(context.reports) == len(uninterrupted.reports) - kill_after, "work before the kill was done again"
+    same(continued, whole)
+    assert continued.meta == whole.meta
+    for name in os.listdir(tmp_path / "whole" / "figures"):
+        files = [tmp_path / run / "figures" / name for run in ("whole", "continued")]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
 
 
 def test_conditioned_boxes_are_brighter_than_the_same_places_without(
     gan: Path, slices: SliceSet, tmp_path: Path
 ) -> None:
-    made = shard(gan, slices, CONFIG.model_copy(update={"shard_size": 64, "vertical_flip": False}), 0, tmp_path / "out")
+    made = shard(gan, slices, changed(CONFIG, shard_size=64, vertical_flip=False, curate=False), 0, tmp_path / "out")
     boxes = made.boxes_by_slice()
     generator = load_generator(gan, torch.device("cpu"))
     latents = np.stack([noise(CONFIG.seed, index, generator.latent_shape) for index in range(64)])
@@ -67,7 +160,41 @@ def test_conditioned_boxes_are_brighter_than_the_same_places_without(
     assert conditioned > without + 20
     assert made.meta["box_contrast"] == pytest.approx(conditioned, abs=1e-3)
     assert made.meta["box_contrast_real"] > 50
-    assert (tmp_path / "out" / "figures" / "samples.png").stat().st_size > 5000
+
+
+def test_pictures(gan: Path, faint: SliceSet, tmp_path: Path) -> None:
+    shard(gan, faint, STRICT, 0, tmp_path / "first")
+    pictures = {path.name: path.stat().st_size for path in (tmp_path / "first" / "figures").iterdir()}
+    assert set(pictures) == {"samples.png", "interpolation.png", "moving_box.png", "discarded.png"}
+    assert min(pictures.values()) > 5000
+    shard(gan, faint, STRICT, 1, tmp_path / "second")
+    assert os.listdir(tmp_path / "second" / "figures") == ["samples.png"]
+    shard(gan, faint, changed(STRICT, curate=False), 0, tmp_path / "raw")
+    assert not (tmp_path / "raw" / "figures" / "discarded.png").exists()
+
+
+def test_interpolation_goes_along_the_great_circle() -> None:
+    first, last = np.array([3.0, 0.0], dtype=np.float32), np.array([0.0, 3.0], dtype=np.float32)
+    angles = np.linspace(0, np.pi / 2, 5)
+    np.testing.assert_allclose(
+        interpolate(first, last, 5), 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=1e-6
+    )
+    image_noise = [noise(0, index, (1, 8, 8)) for index in range(2)]
+    walk = interpolate(image_noise[0], image_noise[1], 8)
+    assert walk.shape == (8, 1, 8, 8)
+    np.testing.assert_allclose(walk[[0, -1]], image_noise, atol=1e-6)
+
+
+def test_moving_box_crosses_where_boxes_were_annotated() -> None:
+    annotations = [np.array([[x, 30.0, x + 4, 36.0]]) for x in range(10, 50, 4)]
+    none, *boxes = moving_box(annotations, 64)
+    assert len(none) == 0
+    assert all(box.shape == (1, 4) for box in boxes)
+    path = np.concatenate(boxes)
+    assert ((path[:, 2:] - path[:, :2]) == [4, 6]).all()
+    assert (np.diff(path[:, 0]) > 0).all()
+    assert path[:, 1].tolist() == [30] * 7
+    assert 12 <= path[0, 0] < path[-1, 0] <= 45
 
 
 def test_refusals(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
@@ -78,5 +205,5 @@ def test_refusals(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
         generator.sample(np.zeros((1, 8, 8), dtype=np.uint8), noise(0, 0, (1, *generator.latent_shape)))
     without = SliceSet(slices.path, slices.images, slices.slices, slices.boxes.iloc[:0], {})
     with pytest.raises(TrainingError, match="no slice of the training split has a box"):
-        synthesize(gan, without, CONFIG, 0, tmp_path / "out", lambda *_: None)
+        synthesize(gan, without, CONFIG, 0, Review(), tmp_path / "out", Interruptible(tmp_path / "checkpoints"))
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,150 @@
+"""A human's keep/discard list, which overrides the curation's score.
+
+The list is a CSV file with the columns `slice_id` and `decision` (`keep` or `discard`), and optionally `source`. A
+`slice_id` names one attempt at an image, `synthetic-000029-1` being the second at image 29. It means another slice for
+another GAN or synthesis seed; `source`, which a synthetic slice set's `meta.json` tells, says whose slices were seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from trainers.exceptions import ConfigError
+from trainers.gan.config import GANVariant
+
+Decision = Literal["keep", "discard"]
+NEEDED, OPTIONAL = ("slice_id", "decision"), ("source",)
+ATTEMPT_ID = re.compile(r"synthetic-(\d{6,18})-(\d{1,9})", re.ASCII)
+SOURCE = re.compile(rf"({'|'.join(map(re.escape, get_args(GANVariant)))})-[0-9a-f]{{12}}")
+
+
+def attempt_id(image: int, number: int) -> str:
+    """The name of attempt `number` (0, 1, ...) at the synthetic image `image`."""
+    return f"synthetic-{image:06d}-{number}"
+
+
+@dataclass(frozen=True)
+class ReviewedAttempt:
+    """One decision."""
+
+    image: int
+    number: int
+    decision: Decision
+    source: str | None
+    """GAN variant and 12 hexadecimal digits; None if the list does not say whose slices it is about."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """The decisions of a list, each once, in order of image and attempt; without any, the score alone decides."""
+
+    path: Path | None = None
+    attempts: tuple[ReviewedAttempt, ...] = ()
+
+    @property
+    def content(self) -> dict[str, Decision]:
+        """What the list says, whatever its path, row order and repetitions; JSON-able."""
+        return {
+            f"{one.source or ''} {attempt_id(one.image, one.number)}".strip(): one.decision for one in self.attempts
+        }
+
+    def about(self, variant: GANVariant, images: range) -> Review:
+        """The decisions on some images of a GAN of this variant (or of one that the list does not name)."""
+        kept = (
+            one
+            for one in self.attempts
+            if one.image in images and (one.source is None or one.source.rsplit("-", 1)[0] == variant)
+        )
+        return Review(self.path, tuple(kept))
+
+    def check(self, source: str) -> None:
+        """Refuse decisions on the slices of another source.
+
+        Raises:
+            ConfigError: names the first of them.
+        """
+        for one in self.attempts:
+            if one.source not in (None, source):
+                raise ConfigError(
+                    f"{self.path}: the decision on {attempt_id(one.image, one.number)} is about slices of "
+                    f"{one.source}, but these are of {source}: another GAN, annotation, synthesis seed or way to draw "
+                    "boxes. Review the slices of this source, or draw without the list."
+                )
+
+    def candidates(self, image: int, most: int) -> list[int]:
+        """The attempts that may fill an image: the kept one alone, or else the first `most` that are not discarded."""
+        decided = {one.number: one.decision for one in self.attempts if one.image == image}
+        kept = [number for number, decision in decided.items() if decision == "keep"]
+        return kept or list(islice((number for number in count() if number not in decided), most))
+
+
+def read_review(path: Path) -> Review:
+    """Read a keep/discard list.
+
+    Raises:
+        ConfigError: the file cannot be read, lacks a column or has an unknown one, or a row is malformed, contradicts
+            another, or keeps a second attempt at an image; names file and line.
+    """
+    decided: dict[tuple[str | None, str], tuple[int, ReviewedAttempt]] = {}
+    kept: dict[tuple[str | None, int], int] = {}
+    for line, row in _rows(path):
+        one = _parse(f"{path}, line {line}", row)
+        before, known = decided.setdefault((one.source, row["slice_id"]), (line, one))
+        if known != one:
+            raise ConfigError(
+                f"{path}, line {line}: {row['slice_id']} has the decision {one.decision}, but {known.decision} in line "
+                f"{before}; allowed: one decision."
+            )
+        if one.decision == "keep" and kept.setdefault((one.source, one.image), one.number) != one.number:
+            first = attempt_id(one.image, kept[one.source, one.image])
+            raise ConfigError(
+                f"{path}, line {line}: {row['slice_id']} is kept, but so is {first}; only one attempt can fill image "
+                f"{one.image}. Discard or leave out the other."
+            )
+    attempts = sorted((one for _, one in decided.values()), key=lambda one: (one.source or "", one.image, one.number))
+    return Review(path, tuple(attempts))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = list(reader.fieldnames or ())
+            missing = [column for column in NEEDED if column not in columns]
+            unknown = [column for column in columns if column not in (*NEEDED, *OPTIONAL)]
+            if missing or unknown or len(set(columns)) < len(columns):
+                raise ConfigError(
+                    f"{path}, line 1: got the columns {', '.join(columns) or 'none'}; needed: {', '.join(NEEDED)}; "
+                    f"allowed besides: {', '.join(OPTIONAL)}."
+                )
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ConfigError(f"{path}, line {reader.line_num}: allowed: {len(columns)} cells, as in line 1.")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as a review list ({error}); allowed: a UTF-8 CSV file.") from None
+
+
+def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
+    found = ATTEMPT_ID.fullmatch(row["slice_id"])
+    if found is None or attempt_id(int(found[1]), int(found[2])) != row["slice_id"]:
+        raise ConfigError(
+            f"{where}: slice_id {row['slice_id']!r} names no synthetic slice; allowed: ids as in a synthetic slice "
+            f"set's slices.parquet, e.g. {attempt_id(29, 1)}."
+        )
+    if row["decision"] not in get_args(Decision):
+        raise ConfigError(f"{where}: decision {row['decision']!r}; allowed: {', '.join(get_args(Decision))}.")
+    source = row.get("source") or None
+    if source is not None and SOURCE.fullmatch(source) is None:
+        raise ConfigError(
+            f"{where}: source {source!r} names no GAN; allowed: `source` in the meta.json of the synthetic slice set, "
+            "e.g. cpggan-0123456789ab, or nothing."
+        )
+    return ReviewedAttempt(int(found[1]), int(found[2]), cast(Decision, row["decision"]), source)
