@@ -20,6 +20,7 @@ from trainers.data.prepare import PrepareConfig
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.realism.config import RealismConfig
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANConfig, GANVariant
 from trainers.gan.synthesis import SynthesisConfig
@@ -82,6 +83,8 @@ class Study(Config):
     """How the detector is trained; each trial sets the seed."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How detections are scored."""
+    realism: RealismConfig = RealismConfig()
+    """How each GAN's slices are compared with real ones."""
     resources: Resources = Resources()
     """Workers, CPUs and GPUs of the training stages."""
 
@@ -105,6 +108,13 @@ class Study(Config):
             raise ValueError(f"seeds: {list(self.seeds)} holds a seed more than once")
         for variant in self.variants:
             self.gan_for(variant)
+        on = self.resources.detector
+        uneven = [n for n in range(on.min_workers or on.workers, on.workers + 1) if self.detector.batch % n]
+        if uneven:
+            raise ValueError(
+                f"detector.batch is {self.detector.batch}, which {uneven[0]} workers cannot share evenly; allowed by "
+                "resources.detector: numbers of workers (from min_workers, if set, to workers) that divide it"
+            )
         return self
 
     def gan_for(self, variant: GANVariant) -> GANConfig:
@@ -160,7 +170,7 @@ def section_config(
     """The config of one stage that is run by hand: its defaults, then the fidelity's overrides, then `overrides`.
 
     Args:
-        section: key of the study that holds it: `prepare`, `gan`, `synthesis`, `detector` or `evaluation`.
+        section: key of the study that holds it: `prepare`, `gan`, `synthesis`, `detector`, `evaluation` or `realism`.
         model: the section's config class.
         fidelity: `paper`, `gpu`, `laptop` or the path of a YAML file.
         variant: for the section `gan`; the fidelity's overrides for it come after those for all variants.

@@ -76,11 +76,7 @@ class Display:
 
     def _for(self, key: str) -> str:
         """Which trial a stage works for; a shared stage works for several."""
-        names = [
-            trial.name
-            for trial in self._plan.trials
-            if any(stage.key == key for stage in trial.evaluate.inputs_first())
-        ]
+        names = [trial.name for trial in self._plan.trials if key in trial.stages]
         return names[0] if len(names) == 1 else f"{len(names)} trials"
 
 

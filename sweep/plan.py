@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from search_spaces.study import Study, Variant
-from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
+from sweep.stages import (
+    DetectorStage,
+    EvaluateStage,
+    GANStage,
+    PrepareStage,
+    RealismStage,
+    Stage,
+    SynthesizeStage,
+)
 from sweep.store import Store
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import check_cohort
@@ -33,7 +41,9 @@ class Trial:
     """Synthetic slices, at the study's scale."""
     seed: int
     evaluate: EvaluateStage
-    """Last stage; its inputs lead to all the others."""
+    """What the trial is for; its inputs lead to all that it needs."""
+    realism: RealismStage | None = None
+    """Figures of the trial's GAN, in the first trial of each GAN."""
 
     @property
     def arm(self) -> str:
@@ -44,6 +54,16 @@ class Trial:
     def name(self) -> str:
         """Name of the trial, e.g. `cpggan 4000 seed 0`."""
         return f"{self.arm} seed {self.seed}"
+
+    @property
+    def goals(self) -> tuple[Stage, ...]:
+        """The stages that nothing else reads; the trial is done when they are."""
+        return (self.evaluate, self.realism) if self.realism else (self.evaluate,)
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Stage key -> every stage that the trial needs, after its inputs."""
+        return {stage.key: stage for goal in self.goals for stage in goal.inputs_first()}
 
     @property
     def gan(self) -> GANStage | None:
@@ -64,8 +84,7 @@ class Plan:
         """Stage key -> stage; every stage after its inputs."""
         found: dict[str, Stage] = {}
         for trial in self.trials:
-            for stage in trial.evaluate.inputs_first():
-                found.setdefault(stage.key, stage)
+            found |= {key: stage for key, stage in trial.stages.items() if key not in found}
         return found
 
     @property
@@ -76,7 +95,7 @@ class Plan:
     @property
     def shared(self) -> int:
         """Stages saved by sharing: how many more would run if every trial ran its own."""
-        return sum(len(trial.evaluate.inputs_first()) for trial in self.trials) - len(self.stages)
+        return sum(len(trial.stages) for trial in self.trials) - len(self.stages)
 
     def missing(self, store: Store) -> dict[str, Stage]:
         """The stages whose artifacts are not in the store yet."""
@@ -113,12 +132,12 @@ def make_plan(study: Study) -> Plan:
         for count in arm.counts
         for seed in study.seeds
     ]
-    return Plan(study, tuple(trials))
+    return Plan(study, tuple(_with_realism(study, trials)))
 
 
 def seconds_of_stages(store: Store) -> dict[str, float]:
     """Stage name -> median seconds of the stages in the store."""
-    names = ("prepare", "gan", "synthesize", "detector", "evaluate")
+    names = ("prepare", "gan", "synthesize", "detector", "evaluate", "realism")
     costs = {name: [artifact.manifest.cost.seconds for artifact in store.artifacts(name)] for name in names}
     return {name: statistics.median(seconds) for name, seconds in costs.items() if seconds}
 
@@ -142,3 +161,20 @@ def _feedback_detector(study: Study, prepared: PrepareStage) -> DetectorStage:
     seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
     config = study.detector.model_copy(update={"seed": seed})
     return DetectorStage(config, prepared, shards=(), count=0, workers=study.resources.detector)
+
+
+def _with_realism(study: Study, trials: Sequence[Trial]) -> Iterator[Trial]:
+    """The trials; the first of each GAN also looks at its slices, with a detector that has seen real slices only."""
+    seen: set[str] = set()
+    for trial in trials:
+        if trial.gan is None or trial.gan.key in seen:
+            yield trial
+            continue
+        seen.add(trial.gan.key)
+        own = trial.evaluate.detector
+        needed = -(-study.realism.slices // study.synthesis.shard_size)
+        shards = tuple(SynthesizeStage(study.synthesis, trial.gan, shard) for shard in range(needed))
+        # That of the arm `none` and the first seed, where the study has that arm.
+        config = study.detector.model_copy(update={"seed": study.seeds[0]})
+        detector = DetectorStage(config, own.slices, (), 0, own.workers)
+        yield replace(trial, realism=RealismStage(study.realism, study.evaluation, shards, detector))

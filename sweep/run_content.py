@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.models.packaging import save_detector, save_generator
 from sweep.plan import Plan, Trial
-from sweep.stages import GANStage, PrepareStage, SynthesizeStage
+from sweep.stages import GANStage, PrepareStage, RealismStage, SynthesizeStage
 from sweep.store import Artifact, Store
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
@@ -64,6 +64,8 @@ class Part:
     figures: Path | None = None
     """Folder of PNGs."""
     network: NetworkFiles | None = None
+    note: str | None = None
+    """What the run's description in MLflow says."""
     judges_network: bool = False
     """Whether the points belong to the run's network too, not to the run alone."""
 
@@ -87,13 +89,13 @@ class RunContent:
 
 
 def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
-    """The run of a GAN and of the shards drawn from it, or None before it is trained."""
+    """The run of a GAN, of the shards drawn from it and of their realism, or None before it is trained."""
     artifact = store.find(stage.name, stage.key)
     prepared = store.find("prepare", stage.slices.key)
     if artifact is None or prepared is None:
         return None
-    planned = [one for one in plan.stages.values() if isinstance(one, SynthesizeStage) and one.gan.key == stage.key]
-    shards = [(shard.shard, found) for shard in planned if (found := store.find(shard.name, shard.key))]
+    planned = _stages_after(stage, plan)
+    made = {name: found for name, one in planned.items() if (found := store.find(one.name, one.key))}
 
     def save(out: Path, model: Model) -> None:
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
@@ -115,11 +117,16 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
         key=stage.key,
         name=stage.label,
         tags=tags,
-        parts=(training, *(_shard_part(number, found) for number, found in shards)),
-        complete=len(shards) == len(planned),
+        parts=(training, *(_part_after(name, planned[name], found) for name, found in made.items())),
+        complete=len(made) == len(planned),
         started=artifact.manifest.cost.started,
-        finished=max(one.manifest.cost.finished for one in (artifact, *(found for _, found in shards))),
+        finished=max(one.manifest.cost.finished for one in (artifact, *made.values())),
     )
+
+
+def gan_parts(stage: GANStage, plan: Plan) -> set[str]:
+    """Names of the parts that a GAN's run holds when it is complete."""
+    return {"gan", *_stages_after(stage, plan)}
 
 
 def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
@@ -181,12 +188,59 @@ def cost_points(artifact: Artifact) -> tuple[Point, ...]:
     return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
 
 
-def _shard_part(number: int, artifact: Artifact) -> Part:
+def _stages_after(gan: GANStage, plan: Plan) -> dict[str, SynthesizeStage | RealismStage]:
+    """Part -> the stages that belong to a GAN's run, beside its training.
+
+    Realism has its key in the name: with other settings it is made, and logged, again.
+    """
+    found: dict[str, SynthesizeStage | RealismStage] = {}
+    for stage in plan.stages.values():
+        if isinstance(stage, SynthesizeStage) and stage.gan.key == gan.key:
+            found[f"synthesize-{stage.shard}"] = stage
+        elif isinstance(stage, RealismStage) and stage.gan.key == gan.key:
+            found[f"realism-{stage.key[:8]}"] = stage
+    return found
+
+
+def _part_after(name: str, stage: SynthesizeStage | RealismStage, artifact: Artifact) -> Part:
+    if isinstance(stage, SynthesizeStage):
+        return _shard_part(name, stage.shard, artifact)
+    return _realism_part(name, artifact)
+
+
+def _realism_part(name: str, artifact: Artifact) -> Part:
+    report = json.loads((artifact.path / "realism.json").read_text())
+    (told,) = report["synthetic"].values()
+    numbers: dict[str, float] = {}
+    for path, figures in (("realism", told), ("realism/held_out", report["real"])):
+        numbers |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
+    points = [Point(metric, value, artifact.manifest.cost.finished) for metric, value in numbers.items()]
+    return Part(
+        name,
+        points=(*points, *cost_points(artifact)),
+        figures=artifact.path / "figures",
+        note=f"Do these slices give away patients of the training split? {told['memorisation']['verdict']}.",
+    )
+
+
+def _numbers(path: str, value: Any) -> dict[str, float]:
+    """The figures of nested mappings by their path, e.g. `realism/kid/mean`; an interval's are called low and high."""
+    if isinstance(value, list):
+        value = dict(zip(("low", "high"), value, strict=True))
+    if isinstance(value, dict):
+        return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
+    return {path: float(value)} if isinstance(value, int | float) else {}
+
+
+def _shard_part(name: str, number: int, artifact: Artifact) -> Part:
     meta = json.loads((artifact.path / "meta.json").read_text())
     finished = artifact.manifest.cost.finished
-    contrast = [Point(f"gan/{name}", meta[name], finished, number) for name in ("box_contrast", "box_contrast_real")]
+    values = {name: meta[name] for name in ("box_contrast", "box_contrast_real")}
+    values["discard_rate"] = meta["curation"]["discard_rate"]
+    values["unclear"] = meta["curation"]["unclear"] / meta["synthesis"]["shard_size"]
+    quality = [Point(f"gan/{name}", value, finished, number) for name, value in values.items()]
     costs = [Point(point.name, point.value, point.time, number) for point in cost_points(artifact)]
-    return Part(f"synthesize-{number}", points=(*contrast, *costs), figures=artifact.path / "figures")
+    return Part(name, points=(*quality, *costs), figures=artifact.path / "figures")
 
 
 def _selection(artifact: Artifact) -> tuple[Point, ...]:

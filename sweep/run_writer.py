@@ -97,6 +97,8 @@ class RunWriter:
             self.client.log_artifacts(run.id, str(part.figures), f"figures/{part.name}")
         if part.network is not None:
             self._write_network(run, part.network)
+        if part.note is not None:
+            self.client.set_tag(run.id, "mlflow.note.content", part.note)
         model = self.model_in(run) if part.judges_network else None
         # Written twice after a kill, exact duplicates are dropped by MLflow.
         self.client.log_batch(run.id, metrics=_metrics(run, part, model))

@@ -30,14 +30,16 @@ def start_board() -> Any:
 
 
 def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
-    """Run every trial whose evaluation is not in the store; returns trial name -> error of those that failed.
+    """Run every trial of whose goals one is not in the store; returns trial name -> error of those that failed.
 
     A failed trial does not stop the others. Must be called with Ray connected.
     """
     from ray import tune
 
     waiting = {
-        trial.name: trial for trial in plan.execution_order() if store.find("evaluate", trial.evaluate.key) is None
+        trial.name: trial
+        for trial in plan.execution_order()
+        if any(store.find(goal.name, goal.key) is None for goal in trial.goals)
     }
     if not waiting:
         return {}
@@ -69,5 +71,5 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
 def _run_trial(config: dict[str, Any], trials: dict[str, Trial], store: Store, board: Any) -> dict[str, Any]:
     log_to(store.root / "logs")
     trial = trials[config["trial"]]
-    artifact = ensure(trial.evaluate, store, board)
-    return {"evaluation": str(artifact.path)}
+    artifacts = {goal.name: ensure(goal, store, board) for goal in trial.goals}
+    return {name: str(artifact.path) for name, artifact in artifacts.items()}

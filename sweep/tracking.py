@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from sweep.mlflow_client import absolute, connect, explained, sqlite_folder
 from sweep.plan import Plan
 from sweep.report import build_report
-from sweep.run_content import Part, RunContent, cost_points, flat, gan_content, trial_content
+from sweep.run_content import Part, RunContent, cost_points, flat, gan_content, gan_parts, trial_content
 from sweep.run_writer import RunWriter, TrackedRun
 from sweep.store import Store
 from trainers.exceptions import TrackingError
@@ -80,7 +80,7 @@ class Tracker:
         self._record_prepare()
         finished = 0
         for key, stage in self._plan.gans.items():
-            if not self._is_finished(key):
+            if not self._is_finished(key) or not gan_parts(stage, self._plan) <= set(self._runs[key].written):
                 finished += self._write(gan_content(stage, self._plan, self._store))
         for trial in self._plan.trials:
             if not self._is_finished(trial.evaluate.key):
@@ -180,7 +180,7 @@ class Tracker:
             "count_scale": f"{study.count_scale:g}",
             "trials": str(len(self._plan.trials)),
         }
-        for name in ("prepare", "gan", "synthesis", "detector", "evaluation"):
+        for name in ("prepare", "gan", "synthesis", "detector", "evaluation", "realism"):
             params |= flat(name, getattr(study, name))
         return Part("study", params=params)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, score, study
+from sweep.cli import by_hand, cohort, detect, machine, realism, score, study
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -28,6 +28,7 @@ training.command("gan")(by_hand.train_gan)
 training.command("detector")(by_hand.train_detector)
 app.command("synthesize")(by_hand.synthesize)
 app.command("evaluate")(by_hand.evaluate)
+app.command("realism")(realism.realism)
 app.command("score")(score.score)
 app.command("detect")(detect.detect)
 

@@ -50,7 +50,7 @@ def _stages(plan: Plan, missing: dict, history: dict[str, float]) -> Table:
     table.add_column("stage")
     for column in ("without sharing", "unique", "in the store", "to run", "seconds each, so far"):
         table.add_column(column, justify="right")
-    wanted = Counter(stage.name for trial in plan.trials for stage in trial.evaluate.inputs_first())
+    wanted = Counter(stage.name for trial in plan.trials for stage in trial.stages.values())
     unique = Counter(stage.name for stage in plan.stages.values())
     to_run = Counter(stage.name for stage in missing.values())
     for name, number in unique.items():

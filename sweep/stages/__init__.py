@@ -4,7 +4,16 @@ from sweep.stages.detector import DetectorStage
 from sweep.stages.evaluate import EvaluateStage
 from sweep.stages.gan import GANStage
 from sweep.stages.prepare import PrepareStage
+from sweep.stages.realism import RealismStage
 from sweep.stages.stage import Stage
 from sweep.stages.synthesize import SynthesizeStage
 
-__all__ = ["DetectorStage", "EvaluateStage", "GANStage", "PrepareStage", "Stage", "SynthesizeStage"]
+__all__ = [
+    "DetectorStage",
+    "EvaluateStage",
+    "GANStage",
+    "PrepareStage",
+    "RealismStage",
+    "Stage",
+    "SynthesizeStage",
+]

@@ -24,7 +24,7 @@ class Stage(ABC):
     """
 
     name: ClassVar[str]
-    """One of the words of the design: prepare, gan, synthesize, detector, evaluate."""
+    """One of the words of the design: prepare, gan, synthesize, detector, evaluate, realism."""
     version: ClassVar[int]
     """Raised whenever the stage's code changes what it makes."""
     trains: ClassVar[bool] = False

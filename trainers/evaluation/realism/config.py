@@ -15,9 +15,10 @@ class RealismConfig(Config):
 
     slices: int = Field(default=2000, ge=FEWEST)
     """Synthetic slices that are looked at, and the most real ones on either side of a comparison."""
-    extractor: str = "detector"
+    extractors: tuple[str, ...] = Field(default=("detector", "wavelet"), min_length=1)
     """What turns slices into the features that distances are measured in: `detector`, `wavelet`, `pixels`, or
-    `package.module:function`. Figures compare only within one extractor (and one detector)."""
+    `package.module:function`. Figures compare only within one extractor (and one detector). Two, because a detector
+    looks for tumours and hardly minds blur, which wavelets do."""
     memorisation_extractor: str = "pixels"
     """The same for the memorisation test, whose p value holds only for features that were not learnt from the training
     split: a detector sees the slices it has learnt from with other eyes."""

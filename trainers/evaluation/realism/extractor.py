@@ -128,14 +128,18 @@ def _imported(name: str, built_in: list[str]) -> Extractor:
     module, colon, function = name.partition(":")
     allowed = f"allowed: {', '.join(built_in)} or package.module:function"
     if not colon or not module or not function:
-        raise ConfigError(f"realism.extractor: got {name!r}; {allowed}.")
+        raise ConfigError(f"An extractor of the section realism: got {name!r}; {allowed}.")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"realism.extractor: {name!r} cannot be imported ({error}); {allowed}.") from error
+        raise ConfigError(
+            f"An extractor of the section realism: {name!r} cannot be imported ({error}); {allowed}."
+        ) from error
     if not callable(found):
-        raise ConfigError(f"realism.extractor: {name!r} is a {type(found).__name__}, not a function; {allowed}.")
+        raise ConfigError(
+            f"An extractor of the section realism: {name!r} is a {type(found).__name__}, not a function; {allowed}."
+        )
     return cast("Extractor", found)

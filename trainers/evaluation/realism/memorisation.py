@@ -16,8 +16,8 @@ to a training slice than any two real patients do to each other.
 
 The labels may only be dealt anew if the split was made at random. Where one hospital was trained on and another held
 out, slices resemble the training patients without giving any of them away (so it is in the demo cohort, whose splits
-are made of different heads). Whether real patients resemble those of their own split more than chance allows is tested in
-the same way; if they do, the verdict is that it cannot be told, unless many slices are nearly copies.
+are made of different heads). Whether real patients resemble those of their own split more than chance allows is
+tested in the same way; if they do, the verdict is that it cannot be told, unless many slices are nearly copies.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from trainers.evaluation.realism.box_fidelity import box_fidelity
 from trainers.evaluation.realism.config import FEWEST, RealismConfig
 from trainers.evaluation.realism.distances import frechet_distance, kernel_distance, overlap
 from trainers.evaluation.realism.embedding import embed, tumour_crops
-from trainers.evaluation.realism.extractor import Extractor, common_scale, make_extractor
+from trainers.evaluation.realism.extractor import common_scale, make_extractor
 from trainers.evaluation.realism.memorisation import Memorisation, RealSlices, examine, nearest_training_slices
 from trainers.evaluation.realism.similarity import WINDOW, draw_pairs, likeness, sliced_wasserstein
 from trainers.exceptions import SliceSetError, TrainingError
@@ -99,8 +99,8 @@ def realism(
     step()
     real_truth = truth_of(slices, "test", _rows(slices, ("validation", "test")))
     for name, one in found.items():
-        told = compare.with_training(one) | {"ms_ssim": compare.likeness_of_slices(one)}
-        step(kid=told["kid"]["mean"])
+        told = {**compare.with_training(one), "ms_ssim": compare.likeness_of_slices(one)}
+        step(sliced_wasserstein=told["sliced_wasserstein"])
         fidelity = box_fidelity(
             detector, one.images, one.boxes, real_truth, held_out.images, evaluation, config.placements, config.seed
         )
@@ -133,25 +133,22 @@ class _Comparison:
         self.config = config
         self.training, self.held_out = (_shuffled(one, draw) for one in (training, held_out))
         self.count = min(config.slices, len(training), count)
-        self._extract = make_extractor(config.extractor, detector, config.batch)
-        self._extract_for_memorisation = make_extractor(config.memorisation_extractor, detector, config.batch)
-        self._features = [self._extract(one.images) for one in (self.training, self.held_out)]
+        named = (*config.extractors, config.memorisation_extractor)
+        self._extract = {name: make_extractor(name, detector, config.batch) for name in named}
+        self._features = {
+            name: [extract(one.images) for one in (self.training, self.held_out)]
+            for name, extract in self._extract.items()
+        }
 
     def with_training(self, others: _Slices) -> dict[str, Any]:
         """Figures of other slices against training slices, equally many."""
         others = _shuffled(others, np.random.default_rng([self.config.seed, 6])).first(self.count)
         config = self.config
-        real, _, other = common_scale([*self._features, self._extract(others.images)])
-        real = real[: self.count]
-        kid = kernel_distance(real, other, config.kid_subset, config.kid_subsets, config.seed)
-        covers = overlap(real, other, config.precision_neighbours, config.density_neighbours)
         wasserstein = sliced_wasserstein(
             self.training.images[: self.count], others.images, config.patches, config.projections, config.seed
         )
         return {
-            "kid": kid._asdict(),
-            "fid": frechet_distance(real, other),
-            **covers._asdict(),
+            "features": {name: self._distances(name, others) for name in config.extractors},
             "sliced_wasserstein": wasserstein,
         }
 
@@ -168,11 +165,19 @@ class _Comparison:
 
     def memorisation_features(self, one: _Slices) -> tuple[RealSlices, np.ndarray]:
         """All real slices, and others, in the features of the memorisation test."""
-        extract: Extractor = self._extract_for_memorisation
-        training, held_out, other = common_scale([extract(part.images) for part in (self.training, self.held_out, one)])
+        name = self.config.memorisation_extractor
+        training, held_out, other = common_scale([*self._features[name], self._extract[name](one.images)])
         patients = np.concatenate([self.training.patients, self.held_out.patients])
         mark = np.arange(len(patients)) >= len(training)
         return RealSlices(np.concatenate([training, held_out]), patients, mark), other
+
+    def _distances(self, extractor: str, others: _Slices) -> dict[str, Any]:
+        config = self.config
+        real, _, other = common_scale([*self._features[extractor], self._extract[extractor](others.images)])
+        real = real[: self.count]
+        kid = kernel_distance(real, other, config.kid_subset, config.kid_subsets, config.seed)
+        covers = overlap(real, other, config.precision_neighbours, config.density_neighbours)
+        return {"kid": kid._asdict(), "fid": frechet_distance(real, other), **covers._asdict()}
 
 
 def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dict[str, Figure]]:
@@ -276,11 +281,11 @@ def _shuffled(one: _Slices, draw: np.random.Generator) -> _Slices:
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if report["real"]["fid"] is None:
-        notes.append(
-            f"FID is left out: {report['compared_slices']} slices a side are fewer than the extractor's features + 1."
-        )
+    notes = [
+        f"FID in features of {name} is left out: {report['compared_slices']} slices a side are fewer than features + 1."
+        for name, figures in report["real"]["features"].items()
+        if figures["fid"] is None
+    ]
     if report["real"]["ms_ssim"] is None:
         notes.append("MS-SSIM of real slices is left out: the training split holds one patient.")
     return notes

@@ -82,7 +82,7 @@ def sliced_wasserstein(real: np.ndarray, other: np.ndarray, patches: int, projec
 
     From each level (full size down to 16 pixels, by area average) `patches` patches of 7 x 7 pixels a slice are drawn,
     shifted and scaled to mean 0 and standard deviation 1 within each set, and projected onto random directions; the
-    distance of the sorted projections is averaged, and multiplied by 1000 as there. Low: alike in texture at all scales.
+    distance of the sorted projections is averaged, and multiplied by 1000 as there. Low: alike at all scales.
 
     Args:
         real, other: N x S x S uint8, equally many of the same size.

@@ -1,0 +1,142 @@
+"""`metsweep realism`: synthetic slices beside real ones, by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweep.cli.options import Fidelity, Out, Overrides
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def realism(
+    synthetic: Annotated[
+        list[Path],
+        typer.Argument(metavar="SYNTHETIC...", help="Slice sets of `metsweep synthesize`.", show_default=False),
+    ],
+    slices: Annotated[Path, typer.Option(help="Slice set that the GANs were trained on.")],
+    detector: Annotated[Path, typer.Option(help="Folder of a detector trained on real slices only.")],
+    out: Out,
+    fidelity: Fidelity = "laptop",
+    overrides: Overrides = None,
+) -> None:
+    """Tell how real synthetic slices look, and whether they leak patients.
+
+    Compares each set with real training slices, and real slices of held-out patients with them too, as the yardstick.
+    Does the detector find the boxes that the slices were asked for? Are slices closer to training patients than chance
+    allows? Several sets are drawn together in the t-SNE. Distances are measured in the features of an extractor
+    (realism.extractors): compare them only within one extractor and detector, and not with published FIDs.
+
+    \b
+    Example:
+      metsweep realism synthetic --slices slices --detector detector --out realism
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.console import output, progress
+    from sweep.cli.result import result_folder
+    from trainers.data.slice_set import open_slice_set
+    from trainers.distributed import Placement
+    from trainers.evaluation.config import EvaluationConfig
+    from trainers.evaluation.realism import realism as comparison
+    from trainers.evaluation.realism.config import RealismConfig
+
+    config = section_config("realism", RealismConfig, fidelity=fidelity, overrides=overrides or ())
+    evaluation = section_config("evaluation", EvaluationConfig, fidelity=fidelity)
+    sets = {name: [open_slice_set(folder)] for name, folder in _named(synthetic).items()}
+    opened = open_slice_set(slices)
+    with result_folder(out) as unfinished, progress("realism") as on_progress:
+        comparison.realism(
+            sets, opened, detector, config, evaluation, unfinished.result, on_progress, Placement.alone().device
+        )
+    report = json.loads((out / "realism.json").read_text())
+    console = output()
+    console.print(
+        f"{report['compared_slices']:,} slices a side. In brackets: 95 % intervals; after ±: the spread over subsets. "
+        f"Memorisation in features of {config.memorisation_extractor}.",
+        soft_wrap=True,
+    )
+    console.print(_table(report))
+    for name, told in report["synthetic"].items():
+        console.print(f"{name}: {told['memorisation']['verdict']}.", soft_wrap=True)
+    for note in report["notes"]:
+        console.print(note, soft_wrap=True)
+    typer.echo(f"All figures and pictures: {out}")
+
+
+def _named(folders: list[Path]) -> dict[str, Path]:
+    """Sets by the names of their folders, or by their paths where two folders are called alike.
+
+    Raises:
+        ConfigError: a folder is named twice.
+    """
+    from trainers.exceptions import ConfigError
+
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError(f"SYNTHETIC: {', '.join(map(str, folders))} names a folder twice; allowed: each once.")
+    names = [folder.absolute().name for folder in folders]
+    return {
+        name if names.count(name) == 1 and name != "real" else str(folder): folder
+        for name, folder in zip(names, folders, strict=True)
+    }
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
+    for column in ("", "held-out real", *report["synthetic"]):
+        table.add_column(column, justify="right" if column else "left")
+    for label, *cells in _rows(report["real"], list(report["synthetic"].values())):
+        table.add_row(label, *cells)
+    return table
+
+
+def _rows(real: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Label, the cell of held-out real slices, and one of each set."""
+    from sweep.cli.metric_tables import with_interval
+    from trainers.evaluation.outcome import iou_text
+
+    def recall(found: Mapping[str, Any]) -> str:
+        return with_interval(found["recall"], found["interval"], 3)
+
+    every = [real, *sets]
+    for extractor in real["features"]:
+        found = [one["features"][extractor] for one in every]
+        yield (
+            f"{extractor}: kernel distance (KID)",
+            *(f"{one['kid']['mean']:.3g} ± {one['kid']['sd']:.2g}" for one in found),
+        )
+        yield (
+            f"{extractor}: Frechet distance (FID)",
+            *("-" if one["fid"] is None else f"{one['fid']:.1f}" for one in found),
+        )
+        for figure in ("precision", "recall", "density", "coverage"):
+            yield f"{extractor}: {figure}", *(f"{one[figure]:.3f}" for one in found)
+    yield "sliced Wasserstein distance", *(f"{one['sliced_wasserstein']:.1f}" for one in every)
+    pairs = [one["ms_ssim"] for one in every]
+    yield (
+        "MS-SSIM of pairs (higher: collapse)",
+        *("-" if one is None else with_interval(one["mean"], (one["low"], one["high"]), 3) for one in pairs),
+    )
+    for iou in sets[0]["box_fidelity"]:
+        found = [one["box_fidelity"][iou] for one in sets]
+        yield (
+            f"boxes found, IoU {iou_text(iou)}",
+            recall(found[0]["real"]),
+            *(recall(one["conditioned"]) for one in found),
+        )
+        yield f"at random places, IoU {iou_text(iou)}", "", *(recall(one["random"]) for one in found)
+    tests = [one["memorisation"] for one in sets]
+    shares = [tests[0]["close_share_held_out"], *(one["close_share"] for one in tests)]
+    yield "close to a training slice", *(f"{share:.1%}" for share in shares)
+    yield "closer than any two patients are", "", *(str(one["copies"]) for one in tests)
+    nearest = [with_interval(one["nearest_is_training"], one["nearest_interval"], 2) for one in tests]
+    yield "nearest is a training patient", "0.50 expected", *nearest
+    yield "p, if nothing leaks", "", *(f"{one['p']:.4f}" for one in tests)
+    yield "p, if the splits are alike", "", *(f"{one['splits_alike_p']:.4f}" for one in tests)
