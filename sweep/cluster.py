@@ -107,8 +107,10 @@ def _refuse_infeasible(needs: Sequence[WorkerResources]) -> None:
                     f"A worker needs {amount:g} {resource}s, but the largest node has {largest:g}. "
                     f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node."
                 )
-            if amount * need.workers > total.get(resource, 0):
+            workers = need.workers if need.min_workers is None else need.min_workers
+            if amount * workers > total.get(resource, 0):
                 raise ClusterError(
-                    f"{need.workers} workers of {amount:g} {resource}s were asked for, but the cluster has "
-                    f"{total.get(resource, 0):g}. Lower resources.*.workers in the study, or add nodes."
+                    f"{workers} workers of {amount:g} {resource}s were asked for, but the cluster has "
+                    f"{total.get(resource, 0):g}. Lower resources.*.workers (or min_workers, if set) in the study, or "
+                    "add nodes."
                 )

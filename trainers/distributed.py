@@ -6,15 +6,18 @@ its checkpoints with it. Ray is imported where it is used, so loops run where it
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import model_validator
 
 from trainers.config import Config
 from trainers.exceptions import MetsweepError, TrainingError
@@ -22,6 +25,14 @@ from trainers.exceptions import MetsweepError, TrainingError
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
 30 minutes; a worker that died is noticed by Ray itself, not by this timeout."""
+
+FAILURES, ELASTIC_FAILURES = 2, 20
+"""How often a run goes on after it lost workers; nodes taken away with notice (spot instances) are not counted."""
+ELASTIC_START_S = 10
+"""How long an elastic run waits for room for as many workers as it reckons with before it looks again. Ray's view of
+the cluster is up to 20 s old: right after a node was lost it still asks for the old number."""
+ELASTIC_STARTS = 7 * 24 * 3600 // ELASTIC_START_S
+"""How often it looks again: a week, as long as a run of a fixed number of workers waits."""
 
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
 """Called by rank 0 with the work done, the work in all (same unit) and the newest metrics."""
@@ -32,10 +43,19 @@ class WorkerResources(Config):
 
     workers: int = 1
     """Ray Train workers, i.e. ranks."""
+    min_workers: int | None = None
+    """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as there is room for, down
+    to this, and takes more again when there is; none = it waits until all fit."""
     cpus_per_worker: int = 1
     """CPU cores of one worker; also its torch threads."""
     gpus_per_worker: float = 0.0
     """GPUs of one worker; a fraction only with one worker."""
+
+    @model_validator(mode="after")
+    def _elastic_range(self) -> WorkerResources:
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.workers:
+            raise ValueError(f"min_workers: got {self.min_workers}; allowed: 1 to workers ({self.workers}), or none")
+        return self
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,6 @@ def train_on_ray(
     name: str,
     storage: str,
     resources: WorkerResources,
-    max_failures: int = 2,
 ) -> None:
     """Run `loop` on every worker of a Ray Train job and wait for its end.
 
@@ -120,7 +139,6 @@ def train_on_ray(
         name: name of the Ray Train run.
         storage: folder or URI that every node reaches, for Ray Train's own state.
         resources: number of workers and what each holds.
-        max_failures: how often lost workers are started again.
 
     Raises:
         MetsweepError: what the loop raised on the first rank that raised one.
@@ -135,6 +153,7 @@ def train_on_ray(
         context = ray.train.get_context()
         loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
 
+    least = resources.min_workers
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
@@ -142,19 +161,23 @@ def train_on_ray(
         worker,
         torch_config=ray.train.torch.TorchConfig(timeout_s=GROUP_TIMEOUT_S),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.workers,
+            num_workers=resources.workers if least is None else (least, resources.workers),
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
             name=name,
             storage_path=storage,
-            failure_config=ray.train.FailureConfig(max_failures=max_failures, controller_failure_limit=2),
+            failure_config=ray.train.FailureConfig(
+                max_failures=FAILURES if least is None else ELASTIC_FAILURES,
+                controller_failure_limit=FAILURES if least is None else ELASTIC_STARTS,
+            ),
         ),
     )
     before = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit()
+        with _elastic_start() if least is not None else nullcontext():
+            trainer.fit()
     except TrainingFailedError as error:
         if own := _error_of_loop(error):
             raise own from error
@@ -163,6 +186,20 @@ def train_on_ray(
         # Ray leaves its own handler behind, which reaches for this run's controller at any later Ctrl-C.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _elastic_start() -> Iterator[None]:
+    """Ray Train runs that begin within the block look for other room after ELASTIC_START_S."""
+    name = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+    before = os.environ.get(name)
+    os.environ[name] = str(ELASTIC_START_S)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _error_of_loop(error: Exception) -> MetsweepError | None:

@@ -39,6 +39,15 @@ def test_study_overrides_fidelity_and_set_overrides_both(tmp_path: Path) -> None
     assert changed.prepare.size == load_study("quickstart").prepare.size
 
 
+def test_workers_of_an_elastic_gan(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(minimal() | {"resources": {"gan": {"workers": 4, "min_workers": 1}}}))
+    resources = load_study(str(path)).resources
+    assert (resources.gan.min_workers, resources.gan.workers) == (1, 4)
+    assert resources.gan.gpus_per_worker == 1, "the fidelity's"
+    assert resources.detector.min_workers is None
+
+
 def test_variant_overrides_touch_that_variant_only() -> None:
     study = load_study("quickstart", overrides=["variants.image2image.batch_size=3"])
     assert study.gan_for("image2image").batch_size == 3
@@ -68,6 +77,14 @@ def minimal() -> dict[str, object]:
         ({"seeds": [1, 1]}, "holds a seed more than once"),
         ({"prepare": {"size": 128}}, "prepare.size is 128 but gan.resolution is 256"),
         ({"variants": {"cpggan": {"nonsense": 1}}}, "nonsense"),
+        (
+            {"resources": {"gan": {"workers": 2, "min_workers": 3}}},
+            r"resources.gan: min_workers: got 3; allowed: 1 to workers \(2\)",
+        ),
+        (
+            {"resources": {"detector": {"workers": 4, "min_workers": 2}}},
+            "detector.batch is 64, which 3 workers cannot share evenly",
+        ),
         ({"fidelity": "laptob"}, "Unknown fidelity 'laptob'. Did you mean 'laptop'"),
     ],
 )
