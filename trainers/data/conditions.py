@@ -17,8 +17,10 @@ MAD_OF_NORMAL = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 NOISE = 8.0
 """Grey levels of 255 that count as noise where the brain around a box is smooth."""
-BACKGROUND = 10
+BACKGROUND = 20
 """Grey levels of 255 up to which a pixel is no brain."""
+LEAST_BRAIN = 0.25
+"""Share of brain in the ring of a box below which the box lies outside the brain."""
 
 
 class ConditionConfig(Config):
@@ -153,9 +155,8 @@ def visibility(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
         boxes: for each image n x 4 (x0, y0, x1, y1) in pixels.
 
     Returns:
-        N float64: the score of the slice's least visible box, without unit; inf for a slice without boxes. A box whose
-        ring holds no brain is compared with the background; one that covers the whole slice stands out from nothing
-        and scores 0.
+        N float64: the score of the slice's least visible box, without unit; inf for a slice without boxes. A box
+        outside the brain, or one that covers the whole slice, stands out from nothing and scores 0.
     """
     scores = [
         min((_stands_out(inside, ring) for inside, ring in surroundings), default=float("inf"))
@@ -165,9 +166,10 @@ def visibility(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _stands_out(inside: np.ndarray, ring: np.ndarray) -> float:
-    if not ring.size:
+    brain = ring[ring > BACKGROUND]
+    if not brain.size or brain.size < LEAST_BRAIN * ring.size:
         return 0.0
-    around = np.sort(ring[brain] if (brain := ring > BACKGROUND).any() else ring).astype(np.float64)
+    around = np.sort(brain).astype(np.float64)
     usual = around[len(around) // 2]
     deviation = np.sort(np.abs(around - usual))[len(around) // 2]
     bright = np.sort(inside, axis=None)[int(UPPER * (inside.size - 1))]

@@ -154,4 +154,8 @@ def test_visibility_where_there_is_nothing_to_compare_with() -> None:
     assert scores.tolist() == [0, 0, 0, float("inf")]
     in_background = black.copy()
     in_background[4:8, 4:8] = 80
-    assert visibility(in_background[None], [box])[0] == pytest.approx(10)
+    assert visibility(in_background[None], [box])[0] == 0
+    in_background[4:8, 8:10] = 30
+    assert visibility(in_background[None], [box])[0] == 0, "a speck beside a spot is no brain"
+    in_background[2:10, 8:10] = 30
+    assert visibility(in_background[None], [box])[0] == pytest.approx((80 - 30) / 8)
