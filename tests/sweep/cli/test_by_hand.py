@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -24,6 +25,18 @@ def names(folder: Path) -> set[str]:
 
 def weights(gan: Path) -> dict[str, torch.Tensor]:
     return torch.load(gan / "generator.pt", weights_only=True)
+
+
+def stop_at_first_checkpoint(out: str) -> None:
+    """Press Ctrl-C as soon as the command that makes `out` has a checkpoint."""
+
+    def press_ctrl_c() -> None:
+        deadline = time.time() + 60
+        while not list(Path().glob(f".{out}.unfinished/checkpoints/*/latest/*")) and time.time() < deadline:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c).start()
 
 
 def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Path, fidelity: Path, gan: Path) -> None:
@@ -78,13 +91,7 @@ def test_result_that_is_there_is_not_touched(metsweep: Metsweep, slices: Path, f
 def test_stopped_training_continues(metsweep: Metsweep, slices: Path, fidelity: Path, gan: Path) -> None:
     command = ("train", "gan", slices, "--out", "stopped", "--fidelity", fidelity)
 
-    def press_ctrl_c() -> None:
-        deadline = time.time() + 60
-        while not list(Path().glob(".stopped.unfinished/checkpoints/*/latest/*")) and time.time() < deadline:
-            time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press_ctrl_c).start()
+    stop_at_first_checkpoint("stopped")
     ended = metsweep(*command)
     assert ended.code == 130
     assert ended.err.endswith("Stopped. The same command continues.\n")
@@ -96,6 +103,46 @@ def test_stopped_training_continues(metsweep: Metsweep, slices: Path, fidelity: 
     assert history[-1]["images"] == 30
     for name, value in weights(gan).items():
         assert torch.equal(weights(Path("stopped"))[name], value), name
+
+
+def test_stopped_synthesis_continues(
+    metsweep: Metsweep, slices: Path, gan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers.gan import synthesis
+
+    strict = ("--count", 60, "--set", "synthesis.threshold_quantile=0.9", "--set", "synthesis.batch_size=2")
+    ended = metsweep("synthesize", gan, slices, "--out", "whole", *strict)
+    assert ended.code == 0, ended.err
+    assert re.search(r"% of \d+ attempts discarded, threshold of visibility -?\d", ended.out)
+
+    monkeypatch.setattr(synthesis, "CHECKPOINT_SECONDS", 0.0)
+    stop_at_first_checkpoint("stopped")
+    ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)
+    assert ended.code == 130
+    assert ended.err.endswith("Stopped. The same command continues.\n")
+    assert names(Path.cwd()) == {"whole", ".stopped.unfinished"}
+
+    ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)
+    assert ended.code == 0, ended.err
+    assert names(Path.cwd()) == {"whole", "stopped"}
+    for name in ("images.npy", "slices.parquet", "boxes.parquet", "meta.json"):
+        assert (Path("stopped") / name).read_bytes() == (Path("whole") / name).read_bytes(), name
+
+
+def test_review_list_overrides_the_curation(metsweep: Metsweep, slices: Path, gan: Path) -> None:
+    Path("list.csv").write_text("slice_id,decision\nsynthetic-000000-3,keep\nsynthetic-000001-0,discard\n")
+    ended = metsweep("synthesize", gan, slices, "--out", "reviewed", "--count", 3, "--review", "list.csv")
+    assert ended.code == 0, ended.err
+    attempts = open_slice_set(Path("reviewed")).slices["attempt"]
+    assert attempts[0] == 3
+    assert attempts[1] > 0
+    assert "list.csv: 1 kept and 1 discarded" in ended.out
+
+    Path("list.csv").write_text("slice_id,decision\nsynthetic-000000-3,maybe\n")
+    ended = metsweep("synthesize", gan, slices, "--out", "other", "--count", 3, "--review", "list.csv")
+    assert ended.code == 2
+    assert "list.csv, line 2: decision 'maybe'; allowed: keep, discard" in ended.err
+    assert names(Path.cwd()) == {"reviewed", "list.csv"}
 
 
 def test_other_settings_do_not_continue_a_stopped_run(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
