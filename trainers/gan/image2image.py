@@ -32,7 +32,7 @@ class UNetGenerator(Generator):
         outputs = [widths[1], *widths[1:-1]]
         inputs = [a + skip for a, skip in zip(outputs[1:], widths[1:-1], strict=True)] + [widths[-1]]
         self.decoder = nn.ModuleList(UpscaleConvolution(a, b, generator) for a, b in zip(inputs, outputs, strict=True))
-        self.to_image = Convolution(outputs[0] + 2, 1, 3, generator, gain=1.0)
+        self.to_image = Convolution(outputs[0] + 2, 1, generator, gain=1.0)
 
     def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         x = torch.cat([latents, condition], dim=1)

@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from trainers.gan.convolution import convolve
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0)
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU, slope 0.2."""
-    return F.leaky_relu(x, SLOPE)
+    """Leaky ReLU, slope 0.2, in place."""
+    return cast("Tensor", _LeakyReLU.apply(x))
+
+
+class _LeakyReLU(torch.autograd.Function):
+    """Knows that its second derivative is zero, where PyTorch's own computes with zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        F.leaky_relu_(x, SLOPE)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return cast("Tensor", _Sloped.apply(gradient, *ctx.saved_tensors))
+
+
+class _Sloped(torch.autograd.Function):
+    """A gradient times the slope of leaky ReLU where it gave `y`."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        return torch.ops.aten.leaky_relu_backward(gradient, y, SLOPE, True)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return cast("Tensor", _Sloped.apply(gradient, *ctx.saved_tensors)), None
 
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Scale every pixel's feature vector (dimension 1) to mean square 1."""
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+    return F.rms_norm(x.movedim(1, -1), (x.shape[1],), eps=1e-8).movedim(-1, 1)
 
 
 def resized(images: Tensor, resolution: int) -> Tensor:
@@ -33,7 +64,8 @@ class Equalised(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], gain: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(shape, generator=generator))
+        weight = torch.randn(shape, generator=generator)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else weight)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.scale = gain / math.sqrt(math.prod(shape[1:]))
 
@@ -51,11 +83,14 @@ class Dense(Equalised):
 class Convolution(Equalised):
     """Convolution that keeps the resolution (odd kernels)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, generator: torch.Generator, gain: float = GAIN) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, generator: torch.Generator, kernel: int = 3, gain: float = GAIN
+    ) -> None:
         super().__init__((outputs, inputs, kernel, kernel), gain, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+        padding = self.weight.shape[-1] // 2
+        return convolve(x, _laid_out(self.weight * self.scale, x), self.bias.to(x.dtype), padding=padding)
 
 
 class UpscaleConvolution(Convolution):
@@ -64,21 +99,15 @@ class UpscaleConvolution(Convolution):
     Equal to the two operations one after the other, at 4/9 of the multiplications.
     """
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__(inputs, outputs, 3, generator)
-
     def forward(self, x: Tensor) -> Tensor:
-        return self._upscaled(x, self.weight)
-
-    def _upscaled(self, x: Tensor, weight: Tensor) -> Tensor:
-        kernel = _widened(weight * self.scale).flip(2, 3).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+        return _upscaled(x, self.weight, self.bias, self.scale)
 
 
 class ConditionedUpscaleConvolution(UpscaleConvolution):
     """Upscales features concatenated with `repeats` copies of a one-channel condition.
 
-    The copies are never made: a convolution of equal channels is the convolution of one with the sum of the weights.
+    Neither the copies nor the concatenation are made: a convolution of equal channels is the convolution of one with
+    the sum of the weights, and that of concatenated channels is a sum of convolutions, whose channel counts stay even.
     """
 
     def __init__(self, features: int, repeats: int, outputs: int, generator: torch.Generator) -> None:
@@ -86,25 +115,35 @@ class ConditionedUpscaleConvolution(UpscaleConvolution):
         self.features = features
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        of_features, of_condition = self.weight[:, : self.features], self.weight[:, self.features :]
-        weight = torch.cat([of_features, of_condition.sum(dim=1, keepdim=True)], dim=1)
-        return self._upscaled(torch.cat([x, condition], dim=1), weight)
+        of_features, of_condition = self.weight.tensor_split([self.features], dim=1)
+        of_condition = of_condition.sum(dim=1, keepdim=True)
+        features = _upscaled(x, of_features, self.bias, self.scale)
+        return features + _upscaled(condition.to(x.dtype), of_condition, None, self.scale)
 
 
 class DownscaleConvolution(Convolution):
     """A 3x3 convolution and a 2x2 average in one 4x4 convolution of stride 2."""
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__(inputs, outputs, 3, generator)
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, _widened(self.weight * (self.scale / 4)), self.bias, stride=2, padding=1)
+        kernel = _widened(self.weight, self.scale / 4)
+        return convolve(x, _laid_out(kernel, x), self.bias.to(x.dtype), stride=2, padding=1)
 
 
-def _widened(kernel: Tensor) -> Tensor:
-    """3x3 kernels -> 4x4 kernels: the sum of the kernel at its four positions on a 2x2 cell."""
-    padded = F.pad(kernel, (1, 1, 1, 1))
-    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+def _upscaled(x: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    kernel = _laid_out(_widened(weight, scale).flip(2, 3).transpose(0, 1), x)
+    return convolve(x, kernel, None if bias is None else bias.to(x.dtype), stride=2, padding=1, transposed=True)
+
+
+def _laid_out(kernel: Tensor, like: Tensor) -> Tensor:
+    """In the number format of the features, channels last: convolutions then keep this layout throughout."""
+    return kernel.to(like.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _widened(kernel: Tensor, scale: float) -> Tensor:
+    """`scale` x 3x3 kernels -> 4x4 kernels: the sum of the kernel at its four positions on a 2x2 cell."""
+    shifts = torch.eye(3, 4, device=kernel.device) + torch.eye(3, 4, device=kernel.device).roll(1, dims=1)
+    cells = torch.kron(shifts, shifts).t() * scale
+    return (cells @ kernel.movedim(1, -1).flatten(1, 2)).unflatten(1, (4, 4)).movedim(-1, 1)
 
 
 class MinibatchStddev(nn.Module):

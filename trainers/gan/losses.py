@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainers.gan.convolution import image_gradients_only
 from trainers.gan.networks import Discriminator
 from trainers.gan.schedule import Phase
 
@@ -64,7 +65,8 @@ def gradient_penalty(
     """
     between = torch.lerp(real, fake, mix.view(-1, 1, 1, 1)).requires_grad_(True)
     score = discriminator(between, condition, phase).sum()
-    (gradient,) = torch.autograd.grad(score, between, create_graph=True)
+    with image_gradients_only():
+        (gradient,) = torch.autograd.grad(score, between, create_graph=True)
     norm = (gradient.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
     return (norm - 1.0).square().mean()
 

@@ -61,17 +61,18 @@ class CPGGANGenerator(Generator):
         widths = _widths(config)
         self.latent_shape = (config.latent_size,)
         self.dense = Dense(config.latent_size, widths[0] * SMALLEST**2, generator, gain=GAIN / 4)
-        self.convolution = Convolution(widths[0], widths[0], 3, generator)
+        self.convolution = Convolution(widths[0], widths[0], generator)
         self.upscale = nn.ModuleList(
             ConditionedUpscaleConvolution(a, 1 if config.condition_channels == "1" else a, b, generator)
             for a, b in pairwise(widths)
         )
-        self.refine = nn.ModuleList(Convolution(width, width, 3, generator) for width in widths[1:])
-        self.to_image = nn.ModuleList(Convolution(width, 1, 1, generator, gain=1.0) for width in widths)
+        self.refine = nn.ModuleList(Convolution(width, width, generator) for width in widths[1:])
+        self.to_image = nn.ModuleList(Convolution(width, 1, generator, kernel=1, gain=1.0) for width in widths)
 
     def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         top = _level(phase.resolution)
         x = activate(self.dense(pixel_norm(latents))).view(len(latents), -1, SMALLEST, SMALLEST)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = pixel_norm(activate(self.convolution(pixel_norm(x))))
         before = x
         for level in range(top):
@@ -91,17 +92,17 @@ class CPGGANDiscriminator(Discriminator):
     def __init__(self, config: GANConfig, group: int, generator: torch.Generator) -> None:
         super().__init__()
         widths = _widths(config)
-        self.from_image = nn.ModuleList(Convolution(2, width, 1, generator) for width in widths)
-        self.refine = nn.ModuleList(Convolution(width, width, 3, generator) for width in widths[1:])
+        self.from_image = nn.ModuleList(Convolution(2, width, generator, kernel=1) for width in widths)
+        self.refine = nn.ModuleList(Convolution(width, width, generator) for width in widths[1:])
         self.downscale = nn.ModuleList(DownscaleConvolution(b, a, generator) for a, b in pairwise(widths))
         self.stddev = MinibatchStddev(group)
-        self.convolution = Convolution(widths[0] + 1, widths[0], 3, generator)
+        self.convolution = Convolution(widths[0] + 1, widths[0], generator)
         self.dense = Dense(widths[0] * SMALLEST**2, widths[0], generator)
         self.score = Dense(widths[0], 1, generator, gain=1.0)
 
     def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         top = _level(phase.resolution)
-        pair = torch.cat([images, condition], dim=1)
+        pair = torch.cat([images, condition], dim=1).contiguous(memory_format=torch.channels_last)
         x = activate(self.from_image[top](pair))
         for level in reversed(range(top)):
             x = activate(self.refine[level](x))

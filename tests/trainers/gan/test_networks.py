@@ -36,7 +36,7 @@ def inputs(count: int, size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_fused_scaling_equals_scaling_and_convolution() -> None:
     x = torch.randn(2, 3, 8, 8, generator=seeded())
-    plain = Convolution(3, 5, 3, seeded(2))
+    plain = Convolution(3, 5, seeded(2))
     up, down = UpscaleConvolution(3, 5, seeded(2)), DownscaleConvolution(3, 5, seeded(2))
     torch.testing.assert_close(up(x), plain(F.interpolate(x, scale_factor=2)), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(down(x), F.avg_pool2d(plain(x), 2), atol=1e-5, rtol=1e-5)
@@ -51,7 +51,7 @@ def test_repeated_conditions_are_never_copied_but_count() -> None:
 
 def test_equalised_layers_keep_the_scale_of_their_input() -> None:
     x = torch.randn(8, 64, 16, 16, generator=seeded())
-    assert Convolution(64, 64, 3, seeded(), gain=1.0)(x).std().item() == pytest.approx(1.0, rel=0.1)
+    assert Convolution(64, 64, seeded(), gain=1.0)(x).std().item() == pytest.approx(1.0, rel=0.1)
 
 
 def test_minibatch_stddev() -> None:
