@@ -137,6 +137,8 @@ class _Job:
         log_to(self.store.root / "logs")
         requested = self.requested
         for stage in self.stages:
+            if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
+                continue
             produce(stage, self.store, placement, self.board, requested)
             requested = time.time()
 

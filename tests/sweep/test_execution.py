@@ -58,6 +58,17 @@ class Base(Stage):
 
 
 @dataclass(frozen=True)
+class Light(Base):
+    """The same, in one job with the stages that train."""
+
+    name: ClassVar[str] = "light"
+
+    @property
+    def resources(self) -> WorkerResources:
+        return WorkerResources()
+
+
+@dataclass(frozen=True)
 class Trained(Stage):
     """A training stage on top of it, which fails at first if told so and continues from its checkpoint."""
 
@@ -121,3 +132,9 @@ def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board)
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
     assert not list((tmp_path / "store" / "runs" / "checkpoints").glob("*/latest"))
+
+
+def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: Any, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    ensure(Trained(Number(value=-1), Light(Number(), diary)), Store(tmp_path / "store"), board)
+    assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
