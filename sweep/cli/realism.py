@@ -135,7 +135,7 @@ def _rows(real: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Iterato
     tests = [one["memorisation"] for one in sets]
     shares = [tests[0]["close_share_held_out"], *(one["close_share"] for one in tests)]
     yield "close to a training slice", *(f"{share:.1%}" for share in shares)
-    yield "closer than any two patients are", "", *(str(one["copies"]) for one in tests)
+    yield "copies of a training slice", "", *(str(one["copies"]) for one in tests)
     nearest = [with_interval(one["nearest_is_training"], one["nearest_interval"], 2) for one in tests]
     yield "nearest is a training patient", "0.50 expected", *nearest
     yield "p, if nothing leaks", "", *(f"{one['p']:.4f}" for one in tests)

@@ -34,6 +34,7 @@ STUDY = {
     },
     "synthesis": {"shard_size": 8},
     "detector": {"steps": 40, "evaluate_every": 10},
+    "realism": {"slices": 16},
 }
 
 
@@ -108,7 +109,7 @@ def test_killed_driver_continues_without_doing_or_logging_anything_twice(home: P
     for earlier in (in_training, after_gan, after_evaluation):
         assert earlier.items() <= final.items(), "a finished stage ran again"
     assert Counter(Path(path).parent.name for path in final) == {
-        "prepare": 1, "gan": 1, "synthesize": 1, "detector": 2, "evaluate": 2
+        "prepare": 1, "gan": 1, "synthesize": 2, "detector": 2, "evaluate": 2, "realism": 1
     }  # fmt: skip
     before = logged(home)
     assert Counter(kind for kind, _ in before) == {"sweep": 1, "gan": 1, "trial": 2}

@@ -8,7 +8,6 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from trainers.detector.prediction import Detector, predict
 from trainers.evaluation.bootstrap import Interval, bootstrap_weights, interval, ratios
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Truth, match_outcomes, name_of
@@ -40,11 +39,11 @@ class BoxFidelity(TypedDict):
 
 
 def box_fidelity(
-    detector: Detector,
+    detections: pd.DataFrame,
     images: np.ndarray,
     boxes: Sequence[np.ndarray],
+    on_real: pd.DataFrame,
     real: Truth,
-    real_images: np.ndarray,
     config: EvaluationConfig,
     placements: int,
     seed: int,
@@ -52,20 +51,19 @@ def box_fidelity(
     """Recall of conditioning boxes, beside boxes at random places and beside the detector's sensitivity.
 
     Args:
-        detector: trained on real slices only.
-        images: synthetic slices, N x S x S uint8.
+        detections: what a detector trained on real slices only finds on synthetic slices, columns of
+            `matching.DETECTION_COLUMNS`.
+        images: the synthetic slices, N x S x S uint8.
         boxes: of each its conditioning boxes, n x 4 pixels; there is at least one box in all.
-        real: held-out slices with their lesions; `real_images` shows them.
-        config: confidence and IoU thresholds; number and seed of the resamples.
+        on_real: what it finds on the slices of `real`, which are held out.
+        config: IoU thresholds; number and seed of the resamples.
         placements: random placements of every box.
 
     Returns:
         `iou50`... -> figures.
     """
-    detections = predict(detector, images, config.confidence, config.batch)
     truth = _truth(boxes)
     randomised = [_truth(one) for one in place_randomly(images, boxes, placements, seed)]
-    on_real = predict(detector, real_images, config.confidence, config.batch)
     found = match_outcomes(detections, truth, config.ious)
     by_chance = [match_outcomes(detections, one, config.ious) for one in randomised]
     found_real = match_outcomes(on_real, real, config.ious)

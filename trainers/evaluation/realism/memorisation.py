@@ -11,8 +11,8 @@ Two statistics, because a generator can leak in two ways: `nearest` sees many sl
 patients, `close` sees a few that are nearly copies. p is doubled for having looked twice (Bonferroni).
 
 What this cannot see: slices of normal subjects (none are held out), and a GAN that copies one or two patients only,
-since such patients lie in the training split under most divisions. For that `copies` counts the slices that lie closer
-to a training slice than any two real patients do to each other.
+since such patients lie in the training split under most divisions. For that `copies` counts the slices that lie at most
+half as far from a training slice as the two most alike real patients do from each other.
 
 The labels may only be dealt anew if the split was made at random. Where one hospital was trained on and another held
 out, slices resemble the training patients without giving any of them away (so it is in the demo cohort, whose splits
@@ -33,6 +33,8 @@ from trainers.evaluation.bootstrap import Interval
 
 ALPHA = 0.05
 CLOSE_PERCENTILE = 1.0
+COPY = 0.5
+"""Share of the least distance of two real patients below which a slice counts as a copy."""
 MANY_COPIES = 0.05
 """Share of copies from which the verdict warns even where patients are too few for a p value."""
 NO_SIGN = "no sign of leak"
@@ -105,7 +107,7 @@ class Memorisation:
     close_distance: float
     """1st percentile, over real slices, of the distance to the nearest slice of another patient."""
     copies: int
-    """Synthetic slices closer to a training slice than any two real slices of different patients are."""
+    """Synthetic slices closer to a training slice than half the least distance of two real patients."""
     synthetic_slices: int
     p: float
     """Of both statistics together."""
@@ -157,7 +159,7 @@ def examine(real: RealSlices, synthetic: np.ndarray, permutations: int, seed: in
     p = min(1.0, 2 * min(nearest_p, close_p))
     smallest = 2 * max(1 / math.comb(len(held_out), int(held_out.sum())), 1 / (1 + permutations))
     to_training = to_patients[:, ~held_out].min(axis=1)
-    copies = int((to_training < between.min()).sum())
+    copies = int((to_training < COPY * between.min()).sum())
     return Memorisation(
         training_patients=int((~held_out).sum()),
         held_out_patients=int(held_out.sum()),

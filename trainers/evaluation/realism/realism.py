@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from trainers.data.slice_set import SliceSet
-from trainers.detector.prediction import Detector, load_detector
+from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import OnProgress
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import check_size, truth_of
@@ -98,11 +98,13 @@ def realism(
     }
     step()
     real_truth = truth_of(slices, "test", _rows(slices, ("validation", "test")))
+    on_real = predict(detector, held_out.images, evaluation.confidence, evaluation.batch)
     for name, one in found.items():
         told = {**compare.with_training(one), "ms_ssim": compare.likeness_of_slices(one)}
         step(sliced_wasserstein=told["sliced_wasserstein"])
+        found_boxes = predict(detector, one.images, evaluation.confidence, evaluation.batch)
         fidelity = box_fidelity(
-            detector, one.images, one.boxes, real_truth, held_out.images, evaluation, config.placements, config.seed
+            found_boxes, one.images, one.boxes, on_real, real_truth, evaluation, config.placements, config.seed
         )
         step()
         memorised, pictures = _memorisation(compare, one)
