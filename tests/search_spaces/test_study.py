@@ -10,6 +10,7 @@ import yaml
 from search_spaces.study import Study, load_study, shipped
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANConfig
+from trainers.gan.feedback import feedback_weight
 
 
 @pytest.mark.parametrize("study", shipped("studies"))
@@ -52,6 +53,13 @@ def test_variant_overrides_touch_that_variant_only() -> None:
     study = load_study("quickstart", overrides=["variants.image2image.batch_size=3"])
     assert study.gan_for("image2image").batch_size == 3
     assert study.gan_for("cpggan").batch_size == study.gan.batch_size
+
+
+@pytest.mark.parametrize("fidelity", shipped("fidelities"))
+def test_the_detectors_loss_has_its_full_weight_for_most_of_the_last_resolution(fidelity: str) -> None:
+    config = load_study("beyond", fidelity=fidelity).gan_for("cpggan+detector")
+    assert feedback_weight(config, round(config.growth_kimg * 1000)) == pytest.approx(config.detector_weight)
+    assert config.total_kimg > config.growth_kimg + config.detector_ramp_kimg
 
 
 def minimal() -> dict[str, object]:
