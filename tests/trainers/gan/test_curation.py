@@ -70,6 +70,15 @@ def test_an_image_whose_every_attempt_is_discarded_is_drawn_further(
     assert made.slices["attempt"].iloc[2] in (6, 7)
 
 
+def test_what_a_human_kept_is_not_unclear(gan: Path, slices: SliceSet, tmp_path: Path, listed: Write) -> None:
+    """No synthetic tumour is as clear as those of `slices`."""
+    path = listed(f"{attempt_id(1, 0)},keep", f"{attempt_id(2, 1)},keep")
+    config = changed(STRICT, max_attempts=2)
+    curation = shard(gan, slices, reviewed(config, path), 0, tmp_path / "out").meta["curation"]
+    assert curation["unclear"] == 8
+    assert curation["attempts"] == 2 + 2 * 8
+
+
 def test_list_for_another_gan(gan: Path, faint: SliceSet, tmp_path: Path, listed: Write) -> None:
     source = shard(gan, faint, STRICT, 0, tmp_path / "plain").meta["source"]
     assert source.startswith("cpggan-")

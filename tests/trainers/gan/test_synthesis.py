@@ -115,6 +115,18 @@ def test_without_curation_the_first_attempt_stays(gan: Path, faint: SliceSet, tm
     assert curated.slices["visibility"].mean() > raw.slices["visibility"].mean()
 
 
+def test_every_call_of_the_network_has_the_same_shape(gan: Path, faint: SliceSet) -> None:
+    generator, shapes = load_generator(gan, torch.device("cpu")), []
+    generator._network.register_forward_hook(lambda *given: shapes.append(len(given[-1])))
+    annotations = [boxes for boxes in faint.boxes_by_slice() if len(boxes)]
+    alone = synthesis._draw(generator, annotations, CONFIG, [(3, 1)], 4)
+    among = synthesis._draw(generator, annotations, CONFIG, [(0, 0), (1, 0), (2, 2), (3, 1)], 4)
+    assert shapes == [4, 4]
+    assert len(alone) == 1
+    np.testing.assert_array_equal(alone[0].pixels, among[3].pixels)
+    assert alone[0].visibility == among[3].visibility
+
+
 def test_another_seed_makes_other_images(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
     one = shard(gan, slices, CONFIG, 0, tmp_path / "one")
     other = shard(gan, slices, changed(CONFIG, seed=8), 0, tmp_path / "other")
@@ -166,7 +178,7 @@ def test_pictures(gan: Path, faint: SliceSet, tmp_path: Path) -> None:
     shard(gan, faint, STRICT, 0, tmp_path / "first")
     pictures = {path.name: path.stat().st_size for path in (tmp_path / "first" / "figures").iterdir()}
     assert set(pictures) == {"samples.png", "interpolation.png", "moving_box.png", "discarded.png"}
-    assert min(pictures.values()) > 5000
+    assert min(pictures.values()) > 2000
     shard(gan, faint, STRICT, 1, tmp_path / "second")
     assert os.listdir(tmp_path / "second" / "figures") == ["samples.png"]
     shard(gan, faint, changed(STRICT, curate=False), 0, tmp_path / "raw")
