@@ -28,7 +28,7 @@ GROUP_TIMEOUT_S = 24 * 3600
 
 FAILURES, ELASTIC_FAILURES = 2, 20
 """How often a run goes on after it lost workers; nodes taken away with notice (spot instances) are not counted."""
-ELASTIC_START_S = 10
+ELASTIC_START_S = 5
 """How long an elastic run waits for room for as many workers as it reckons with before it looks again. Ray's view of
 the cluster is up to 20 s old: right after a node was lost it still asks for the old number."""
 ELASTIC_STARTS = 7 * 24 * 3600 // ELASTIC_START_S

@@ -79,16 +79,23 @@ def train_gan(
     \b
     Example:
       metsweep train gan slices --out gan --variant cpggan --set gan.learning_rate=1e-4
+      metsweep train gan slices --out gan --variant cpggan+detector --detector detector
     """
+    import torch
+
     from search_spaces.study import section_config
     from sweep.cli.result import result_folder
     from sweep.cli.training import GANRun, train
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.config import GANConfig
+    from trainers.gan.feedback import DetectorFeedback
 
     refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
-    run = GANRun(config, open_slice_set(slices).path.absolute(), detector and detector.absolute())
+    opened = open_slice_set(slices)
+    if detector is not None:
+        DetectorFeedback(detector, config.resolution, torch.device("cpu"))  # refuses before Ray starts
+    run = GANRun(config, opened.path.absolute(), detector and detector.absolute())
     with result_folder(out) as unfinished:
         train(run, unfinished, workers)
     typer.echo(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
