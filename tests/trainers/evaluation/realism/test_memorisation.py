@@ -100,7 +100,9 @@ def test_two_patients_cannot_tell() -> None:
 
 def test_new_slices_of_alike_splits_show_no_sign() -> None:
     draw = np.random.default_rng(1)
-    assert examine(cohort(draw), people(20, 5, draw), 200, 0).verdict == NO_SIGN
+    found = examine(cohort(draw), people(20, 5, draw), 200, 0)
+    assert found.verdict == NO_SIGN
+    assert found.p == pytest.approx(2 * min(found.nearest_p, found.close_p))
 
 
 @pytest.mark.parametrize(("training", "held_out"), [(5, 2), (3, 3), (2, 4)])
