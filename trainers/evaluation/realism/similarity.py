@@ -92,12 +92,12 @@ def sliced_wasserstein(real: np.ndarray, other: np.ndarray, patches: int, projec
     for a, b in zip(_pyramid(real), _pyramid(other), strict=True):
         corners = draw.integers(a.shape[1] - PATCH + 1, size=(2, len(a) * patches, 2))
         sets = [_descriptors(level, at, patches) for level, at in zip((a, b), corners, strict=True)]
-        directions = draw.normal(size=(PATCH**2, projections)).astype(np.float32)
-        directions /= np.linalg.norm(directions, axis=0)
+        directions = draw.normal(size=(projections, PATCH**2)).astype(np.float32)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         total = 0.0
         for i in range(0, projections, AT_ONCE):
-            one, two = (torch.from_numpy(found @ directions[:, i : i + AT_ONCE]).sort(dim=0).values for found in sets)
-            total += float((one - two).abs().mean(dim=0).sum())
+            one, two = (np.sort(directions[i : i + AT_ONCE] @ found.T, axis=1) for found in sets)
+            total += float(np.abs(one - two).mean(axis=1).sum())
         distances.append(1000 * total / projections)
     return float(np.mean(distances))
 
