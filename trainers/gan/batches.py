@@ -14,17 +14,21 @@ from trainers.gan.config import GANConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """Some training slices and their conditioning images, each N x H x W uint8."""
+    """Some training slices and their conditioning images."""
 
     images: np.ndarray
+    """N x H x W uint8."""
     conditions: np.ndarray
+    """N x H x W uint8."""
+    boxes: list[np.ndarray]
+    """For each slice n x 4 (x0, y0, x1, y1), pixels."""
 
 
 class TrainingSlices:
     """One worker's view of the training split.
 
     All workers walk the same shuffled order, epoch by epoch; at each step a worker takes its share of the next
-    `batch_size` slices.
+    `batch_size` slices. What a step shows does not depend on the number of workers.
     """
 
     def __init__(self, config: GANConfig, slices: SliceSet, rank: int, world_size: int) -> None:
@@ -35,17 +39,17 @@ class TrainingSlices:
         self._boxes = slices.boxes_by_slice()
         self._tumour = slices.indices("train", "tumour")
         self._normal = _normal_rows(slices) if config.variant == "cpggan+normal" else self._tumour[:0]
-        self._rank = rank
-        self.local_batch = config.batch_size // world_size
+        bounds = [config.batch_size * part // world_size for part in (rank, rank + 1)]
+        self.share = range(*bounds)
+        """This worker's places in a step's `batch_size` slices."""
         self._epoch = -1
         self._order = self._order_of(0)
 
     def batch(self, images_shown: int) -> Batch:
         """This worker's slices of the step that follows `images_shown` images (of all workers)."""
-        start = images_shown + self._rank * self.local_batch
-        rows = [self._row(position) for position in range(start, start + self.local_batch)]
-        rng = np.random.default_rng([self._config.seed, 1, self._rank, images_shown])
-        mirrored = rng.random(self.local_batch) < (0.5 if self._config.horizontal_flip else 0.0)
+        rows = [self._row(images_shown + place) for place in self.share]
+        rng = np.random.default_rng([self._config.seed, 1, images_shown])
+        mirrored = (rng.random(self._config.batch_size) < (0.5 if self._config.horizontal_flip else 0.0))[self.share]
         size = self._slices.size
         images = np.stack(
             [
@@ -57,16 +61,15 @@ class TrainingSlices:
             transform_boxes(self._boxes[row], size, mirror_x=bool(mirror), mirror_y=False, shift=(0.0, 0.0), zoom=1.0)
             for row, mirror in zip(rows, mirrored, strict=True)
         ]
-        return Batch(images, conditioning_images(boxes, size))
+        return Batch(images, conditioning_images(boxes, size), boxes)
 
-    def examples(self, count: int) -> tuple[Batch, list[np.ndarray]]:
-        """The same tumour slices at every call, as they are, with their boxes (n x 4, pixels): at most `count`."""
+    def examples(self, count: int) -> Batch:
+        """The same tumour slices at every call, as they are: at most `count`."""
         rng = np.random.default_rng([self._config.seed, 2])
         rows = rng.permutation(self._tumour)[:count]
         boxes = [self._boxes[row] for row in rows]
-        return Batch(
-            np.stack([self._slices.images[row] for row in rows]), conditioning_images(boxes, self._slices.size)
-        ), boxes
+        images = np.stack([self._slices.images[row] for row in rows])
+        return Batch(images, conditioning_images(boxes, self._slices.size), boxes)
 
     def _row(self, position: int) -> int:
         epoch, offset = divmod(position, len(self._order))
@@ -115,8 +118,8 @@ def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
             f"{slices.path}: gan.batch_size is {config.batch_size}, but the training split has {available} slices; "
             f"allowed: 1 to {available}."
         )
-    if config.batch_size % world_size:
+    if config.batch_size < world_size:
         raise TrainingError(
-            f"gan.batch_size is {config.batch_size}, but there are {world_size} workers; allowed: a multiple of the "
-            "number of workers, among whom a step's images are divided."
+            f"gan.batch_size is {config.batch_size}, but there are {world_size} workers; allowed: at least one image a "
+            "worker. Raise gan.batch_size or take fewer workers."
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,10 @@ class TrainingState:
     """Exponential moving average of the generator; the network that is delivered."""
     generator_optimiser: torch.optim.Optimizer
     discriminator_optimiser: torch.optim.Optimizer
+    skipped: Tensor
+    """How many updates were skipped because a gradient was not finite; scalar, on the device."""
+    augment_probability: Tensor
+    """Probability of each augmentation; scalar, on the device."""
     images: int = 0
     history: list[Report] = field(default_factory=list)
     """One report a line: images, time (seconds since 1970), resolution, alpha and mean losses since the last."""
@@ -55,8 +62,16 @@ class TrainingState:
             discriminator = CPGGANDiscriminator(config, stddev_group(local_batch), weights)
         generator.to(device)
         discriminator.to(device)
-        average = copy.deepcopy(generator).requires_grad_(False)
-        return cls(config, generator, discriminator, average, _adam(generator, config), _adam(discriminator, config))
+        return cls(
+            config,
+            generator,
+            discriminator,
+            average=copy.deepcopy(generator).requires_grad_(False),
+            generator_optimiser=_adam(generator, config),
+            discriminator_optimiser=_adam(discriminator, config),
+            skipped=torch.zeros((), device=device),
+            augment_probability=torch.tensor(_first_probability(config), device=device),
+        )
 
     def save(self, folder: Path) -> None:
         """Write the state into an existing folder."""
@@ -65,6 +80,8 @@ class TrainingState:
                 "config": self.config.model_dump_json(),
                 "modules": {name: module.state_dict() for name, module in self._modules().items()},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self._optimisers().items()},
+                "skipped": self.skipped,
+                "augment_probability": self.augment_probability,
                 "images": self.images,
                 "history": self.history,
                 "snapshots": self.snapshots,
@@ -72,28 +89,38 @@ class TrainingState:
             folder / FILE,
         )
 
-    def restore(self, folder: Path) -> None:
-        """Continue from a saved state.
+    def restore(self, payload: bytes, folder: Path) -> None:
+        """Continue from what was saved into a folder, `payload` being the content of its FILE.
 
         Raises:
-            TrainingError: there is no such state in the folder, or it belongs to another config.
+            TrainingError: it is broken, or belongs to another config.
         """
-        if not (folder / FILE).is_file():
-            raise TrainingError(f"{folder} is not a checkpoint of a GAN: it lacks {FILE}. Remove it to start afresh.")
-        device = next(self.generator.parameters()).device
-        saved: dict[str, Any] = torch.load(folder / FILE, map_location=device, weights_only=True)
+        device = self.skipped.device
+        try:
+            saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise TrainingError(
+                f"{folder / FILE} cannot be read ({error}). Remove the folder to start afresh."
+            ) from error
         if saved["config"] != self.config.model_dump_json():
             raise TrainingError(
-                f"{folder} is a checkpoint of another run: its config is {saved['config']}, this run's is "
-                f"{self.config.model_dump_json()}; allowed: equal. Remove it to start afresh."
+                f"{folder} is a checkpoint of another run, in which {_differences(saved['config'], self.config)}; "
+                "allowed: the same config. Take those values, or remove the folder to start afresh."
             )
         for name, module in self._modules().items():
             module.load_state_dict(saved["modules"][name])
         for name, optimiser in self._optimisers().items():
             optimiser.load_state_dict(saved["optimisers"][name])
+        self.skipped = saved["skipped"]
+        self.augment_probability = saved["augment_probability"]
         self.images = saved["images"]
         self.history = saved["history"]
         self.snapshots = [snapshot.cpu() for snapshot in saved["snapshots"]]
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that is trained or averaged."""
+        return list(self._modules().values())
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
@@ -102,5 +129,29 @@ class TrainingState:
         return {"generator": self.generator_optimiser, "discriminator": self.discriminator_optimiser}
 
 
+def read_checkpoint(folder: Path) -> bytes:
+    """What `TrainingState.save` wrote.
+
+    Raises:
+        TrainingError: there is no such state in the folder.
+    """
+    if not (folder / FILE).is_file():
+        raise TrainingError(f"{folder} is not a checkpoint of a GAN: it lacks {FILE}. Remove it to start afresh.")
+    return (folder / FILE).read_bytes()
+
+
+def _differences(saved: str, config: GANConfig) -> str:
+    before, now = json.loads(saved), config.model_dump(mode="json")
+    keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    return ", ".join(f"gan.{key} was {before.get(key)!r} (now {now.get(key)!r})" for key in keys)
+
+
+def _first_probability(config: GANConfig) -> float:
+    return config.augment_probability if config.augment == "diffaugment" else 0.0
+
+
 def _adam(module: nn.Module, config: GANConfig) -> torch.optim.Optimizer:
-    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2))
+    """Layers that do not take part yet have no gradient, hence no state: at a new resolution the old layers keep theirs
+    and the new ones start with none."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=betas, fused=True)

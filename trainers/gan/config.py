@@ -88,7 +88,7 @@ class GANConfig(Config):
     detector_ramp_kimg: float = Field(default=600.0, ge=0.0)
     """`cpggan+detector`: thousands of images over which its weight then rises from 0."""
     nonfinite_limit: int = Field(default=100, ge=0)
-    """Updates with a gradient that is not finite are skipped; more than this many in a run end it."""
+    """Updates whose loss or gradient is not finite are skipped; more than this many in a run end it."""
     checkpoint_kimg: float = Field(default=100.0, gt=0.0)
     """Thousands of images between two checkpoints."""
     seed: int = Field(default=0, ge=0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainers.gan.config import GANConfig
 from trainers.gan.layers import Convolution, Dense, DownscaleConvolution, UpscaleConvolution, activate, pixel_norm
-from trainers.gan.networks import Discriminator, Generator
+from trainers.gan.networks import DTYPES, Discriminator, Generator
 from trainers.gan.schedule import Phase
 
 
@@ -27,6 +27,7 @@ class UNetGenerator(Generator):
     def __init__(self, config: GANConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.latent_shape = (1, config.resolution, config.resolution)
+        self.dtype = DTYPES[config.precision]
         widths = [2, *(config.scaled(width) for width in config.unet_widths)]
         self.encoder = nn.ModuleList(DownscaleConvolution(a, b, generator) for a, b in pairwise(widths))
         outputs = [widths[1], *widths[1:-1]]
@@ -35,14 +36,14 @@ class UNetGenerator(Generator):
         self.to_image = Convolution(outputs[0] + 2, 1, generator, gain=1.0)
 
     def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
-        x = torch.cat([latents, condition], dim=1)
+        x = torch.cat([latents, condition], dim=1).to(self.dtype, memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for layer in self.encoder:
             skips.append(x)
             x = pixel_norm(activate(layer(x)))
         for layer, skip in zip(reversed(self.decoder), reversed(skips), strict=True):
             x = torch.cat([pixel_norm(activate(layer(x))), skip], dim=1)
-        return self.to_image(x)
+        return self.to_image(x).float()
 
 
 class ConvolutionalDiscriminator(Discriminator):
@@ -50,12 +51,13 @@ class ConvolutionalDiscriminator(Discriminator):
 
     def __init__(self, config: GANConfig, generator: torch.Generator) -> None:
         super().__init__()
+        self.dtype = DTYPES[config.precision]
         widths = [2, *(config.scaled(width) for width in config.critic_widths)]
         self.layers = nn.ModuleList(DownscaleConvolution(a, b, generator) for a, b in pairwise(widths))
         self.score = Dense(widths[-1] * (config.resolution // 8) ** 2, 1, generator, gain=1.0)
 
     def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
-        x = torch.cat([images, condition], dim=1)
+        x = torch.cat([images, condition], dim=1).to(self.dtype, memory_format=torch.channels_last)
         for layer in self.layers:
             x = activate(layer(x))
-        return self.score(x.flatten(1)).squeeze(1)
+        return self.score(x.float().flatten(1)).squeeze(1)

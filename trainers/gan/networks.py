@@ -24,6 +24,8 @@ from trainers.gan.layers import (
 )
 from trainers.gan.schedule import Phase
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 class Generator(nn.Module, ABC):
     """Noise and conditions in, images out."""
@@ -60,6 +62,7 @@ class CPGGANGenerator(Generator):
         super().__init__()
         widths = _widths(config)
         self.latent_shape = (config.latent_size,)
+        self.dtype = DTYPES[config.precision]
         self.dense = Dense(config.latent_size, widths[0] * SMALLEST**2, generator, gain=GAIN / 4)
         self.convolution = Convolution(widths[0], widths[0], generator)
         self.upscale = nn.ModuleList(
@@ -72,17 +75,17 @@ class CPGGANGenerator(Generator):
     def forward(self, latents: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         top = _level(phase.resolution)
         x = activate(self.dense(pixel_norm(latents))).view(len(latents), -1, SMALLEST, SMALLEST)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(self.dtype, memory_format=torch.channels_last)
         x = pixel_norm(activate(self.convolution(pixel_norm(x))))
         before = x
         for level in range(top):
             before = x
             x = pixel_norm(activate(self.upscale[level](x, resized(condition, x.shape[-1]))))
             x = pixel_norm(activate(self.refine[level](x)))
-        image = self.to_image[top](x)
+        image = self.to_image[top](x).float()
         if phase.alpha == 1.0:
             return image
-        coarse = F.interpolate(self.to_image[top - 1](before), scale_factor=2, mode="nearest")
+        coarse = F.interpolate(self.to_image[top - 1](before).float(), scale_factor=2, mode="nearest")
         return torch.lerp(coarse, image, phase.alpha)
 
 
@@ -91,6 +94,7 @@ class CPGGANDiscriminator(Discriminator):
 
     def __init__(self, config: GANConfig, group: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.dtype = DTYPES[config.precision]
         widths = _widths(config)
         self.from_image = nn.ModuleList(Convolution(2, width, generator, kernel=1) for width in widths)
         self.refine = nn.ModuleList(Convolution(width, width, generator) for width in widths[1:])
@@ -102,7 +106,7 @@ class CPGGANDiscriminator(Discriminator):
 
     def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
         top = _level(phase.resolution)
-        pair = torch.cat([images, condition], dim=1).contiguous(memory_format=torch.channels_last)
+        pair = torch.cat([images, condition], dim=1).to(self.dtype, memory_format=torch.channels_last)
         x = activate(self.from_image[top](pair))
         for level in reversed(range(top)):
             x = activate(self.refine[level](x))
@@ -110,7 +114,7 @@ class CPGGANDiscriminator(Discriminator):
             if level == top - 1 and phase.alpha < 1.0:
                 coarse = activate(self.from_image[level](F.avg_pool2d(pair, 2)))
                 x = torch.lerp(coarse, x, phase.alpha)
-        x = activate(self.convolution(self.stddev(x)))
+        x = activate(self.convolution(self.stddev(x.float())))
         x = activate(self.dense(x.flatten(1)))
         return self.score(x).squeeze(1)
 

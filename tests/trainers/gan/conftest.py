@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from tests.trainers.gan.tiny_runs import Interruptible, make_slices, tiny
-from trainers.data.slice_set import SliceSet
+from trainers.data.conditions import box_contrast
+from trainers.data.slice_set import SliceSet, open_slice_set
+from trainers.gan.review import Review
+from trainers.gan.synthesis import SynthesisConfig, synthesize
 from trainers.gan.training import train_gan
 
 
@@ -32,10 +35,15 @@ def gan(slices: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def faint(slices: SliceSet) -> SliceSet:
+def faint(slices: SliceSet, gan: Path, tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
     """The slices that `gan` was trained on, their tumours made about as faint as in what it makes."""
+    out = tmp_path_factory.mktemp("raw")
+    config = SynthesisConfig(shard_size=32, curate=False)
+    synthesize(gan, slices, config, 0, Review(), out, Interruptible(out / "checkpoints"))
+    made = open_slice_set(out)
+    typical = float(np.median(box_contrast(made.images, made.boxes_by_slice())))
     images, tumours = np.array(slices.images), slices.indices("train", "tumour")
-    for row, contrast in zip(tumours, np.linspace(8, 48, len(tumours)), strict=True):
+    for row, contrast in zip(tumours, typical * np.linspace(0.3, 1.7, len(tumours)), strict=True):
         image = images[row]
-        image[image == 230] = image[image < 230].max() + contrast
+        image[image == 230] = min(255, image[image < 230].max() + round(contrast))
     return SliceSet(slices.path, images, slices.slices, slices.boxes, {})

@@ -14,18 +14,32 @@ from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
 from trainers.exceptions import TrainingError
 from trainers.gan.batches import TrainingSlices
+from trainers.gan.checkpoint import TrainingState
+from trainers.gan.config import GANConfig
+from trainers.gan.schedule import phase_at
+from trainers.gan.step import update
 from trainers.gan.training import train_gan
+from trainers.gan.workers import check_equal
 
 
 def weights(out: Path) -> dict[str, Tensor]:
     return torch.load(out / "generator.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("variant", ["cpggan", "cpggan+normal", "image2image"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"variant": "cpggan+normal", "loss": "r1", "penalty_interval": 3},
+        {"variant": "image2image", "precision": "bf16"},
+        {"augment": "adaptive", "augment_kimg": 0.05, "loss": "relativistic"},
+    ],
+    ids=str,
+)
 def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
-    variant: str, slices: SliceSet, tmp_path: Path
+    changes: dict[str, object], slices: SliceSet, tmp_path: Path
 ) -> None:
-    config = tiny(variant=variant)
+    config = tiny(**changes)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = Interruptible(tmp_path / "checkpoints-whole")
@@ -44,7 +58,8 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
         name: [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
         for name in ("whole", "parts")
     }
-    assert [line | {"time": 0} for line in lines["parts"]] == [line | {"time": 0} for line in lines["whole"]]
+    clock = {"time": 0, "gan/sec_per_kimg": 0}
+    assert [line | clock for line in lines["parts"]] == [line | clock for line in lines["whole"]]
 
 
 def test_results_and_reports(slices: SliceSet, tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_only_the_training_split_is_read(tmp_path: Path) -> None:
     [
         ({"resolution": 32, "widths": (8, 8, 8, 8), "total_kimg": 1.0}, 1, "16 pixels wide, but gan.resolution is 32"),
         ({"batch_size": 25}, 1, "gan.batch_size is 25, but the training split has 24 slices; allowed: 1 to 24"),
-        ({"batch_size": 9}, 2, "gan.batch_size is 9, but there are 2 workers"),
+        ({"batch_size": 2}, 3, "gan.batch_size is 2, but there are 3 workers; allowed: at least one image a worker"),
     ],
 )
 def test_misfits_are_refused(slices: SliceSet, changes: dict[str, object], workers: int, message: str) -> None:
@@ -122,15 +137,56 @@ def test_normal_variant_needs_normal_slices(tmp_path: Path) -> None:
         TrainingSlices(tiny(variant="cpggan+normal"), make_slices(tmp_path, normal=0), 0, 1)
 
 
-def test_diverging_losses_stop_the_run(slices: SliceSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"not finite after .* images"):
-        train_gan(tiny(learning_rate=1e30), slices, tmp_path, Interruptible(tmp_path))
+def test_updates_that_are_not_finite_change_nothing_and_end_the_run_past_a_limit(
+    slices: SliceSet, tmp_path: Path
+) -> None:
+    context = Interruptible(tmp_path)
+    config = tiny()
+    data = TrainingSlices(config, slices, 0, 1)
+    state = TrainingState.initial(config, 8, context.device)
+    update(state, data.batch(0), data.share, None, context)
+    before = {name: value.clone() for name, value in state.generator.state_dict().items()}
+    bias = dict(state.discriminator.named_parameters())["score.bias"].data
+    bias.fill_(torch.nan)
+    statistics = update(state, data.batch(8), data.share, None, context)
+    assert int(state.skipped) == 2
+    assert statistics.isnan().any()
+    assert all(torch.equal(value, before[name]) for name, value in state.generator.state_dict().items())
+    bias.fill_(0.0)
+    update(state, data.batch(16), data.share, None, context)
+    assert int(state.skipped) == 2
+    assert not torch.equal(state.generator.state_dict()["dense.weight"], before["dense.weight"])
+
+    with pytest.raises(
+        TrainingError, match=r"After \d+ images \d+ updates were skipped.* gan\.nonfinite_limit allows 3"
+    ):
+        train_gan(tiny(learning_rate=1e30, nonfinite_limit=3), slices, tmp_path, Interruptible(tmp_path))
+
+
+def test_at_a_new_resolution_adam_keeps_the_old_layers_state_and_starts_the_new_ones(slices: SliceSet) -> None:
+    config = tiny()
+    data = TrainingSlices(config, slices, 0, 1)
+    state = TrainingState.initial(config, 8, torch.device("cpu"))
+    context = Context(Placement(0, 1, torch.device("cpu")), Path(), lambda *_: None)
+
+    def steps_of(layer: str) -> set[float]:
+        known = state.discriminator_optimiser.state
+        parameters = dict(state.discriminator.named_parameters()).items()
+        return {float(known[p]["step"]) for name, p in parameters if name.startswith(layer) and p in known}
+
+    for step in range(5):
+        state.images = 8 * step
+        update(state, data.batch(state.images), data.share, None, context)
+        if step == 3:
+            assert (steps_of("convolution"), steps_of("refine.0")) == ({4.0}, set())
+    assert phase_at(config, state.images).resolution == 8
+    assert (steps_of("convolution"), steps_of("refine.0"), steps_of("refine.1")) == ({5.0}, {1.0}, set())
 
 
 def test_a_foreign_checkpoint_is_refused(slices: SliceSet, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         train_gan(tiny(), slices, tmp_path, Interruptible(tmp_path / "checkpoints", 1))
-    with pytest.raises(TrainingError, match="checkpoint of another run"):
+    with pytest.raises(TrainingError, match=r"another run, in which gan\.seed was 0 \(now 1\)"):
         train_gan(tiny(seed=1), slices, tmp_path, Interruptible(tmp_path / "checkpoints"))
 
 
@@ -140,36 +196,65 @@ def test_workers_need_a_process_group(slices: SliceSet, tmp_path: Path) -> None:
         train_gan(tiny(), slices, tmp_path, context)
 
 
-def work(rank: int, folder: Path, slices: Path) -> None:
+ROUNDING = 1e-4
+"""Weights of two workers against one with all images, after 25 steps: gradients are summed in another order."""
+
+
+def work(rank: int, folder: Path, slices: Path, config: GANConfig) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     out = folder / str(rank)
     out.mkdir()
     reported: list[int] = []
-    context = Context(
-        Placement(rank, 2, torch.device("cpu")), folder / "checkpoints", lambda done, *_: reported.append(done)
-    )
-    saved: list[Tensor] = []
-    original = context.save_checkpoint
-
-    def keep(write) -> None:
-        state = write.__self__
-        saved.append(torch.cat([p.detach().flatten().clone() for p in state.generator.parameters()]))
-        original(write)
-
-    context.save_checkpoint = keep
-    train_gan(tiny(), open_slice_set(slices), out, context)
-    torch.save({"weights": saved, "reported": reported}, folder / f"{rank}.pt")
+    # Rank 1's disk has no checkpoint of rank 0's.
+    checkpoints = folder / f"checkpoints-{rank}"
+    context = Context(Placement(rank, 2, torch.device("cpu")), checkpoints, lambda done, *_: reported.append(done))
+    train_gan(config, open_slice_set(slices), out, context)
+    (folder / f"{rank}.json").write_text(json.dumps(reported))
+    check_that_drift_is_found(rank)
     torch.distributed.destroy_process_group()
 
 
-def test_two_workers_stay_equal(slices: SliceSet, tmp_path: Path) -> None:
-    spawn(work, (tmp_path, slices.path), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert len(first["weights"]) >= 3
-    for a, b in zip(first["weights"], second["weights"], strict=True):
-        assert torch.equal(a, b)
-    assert first["reported"][-1] == 200
-    assert second["reported"] == []
-    assert (tmp_path / "0" / "generator.pt").is_file()
+def check_that_drift_is_found(rank: int) -> None:
+    network = torch.nn.Linear(3, 2)
+    for parameter in network.parameters():
+        torch.nn.init.ones_(parameter)
+    check_equal([network], 2)
+    network.weight.data[0, 0] += rank * 1e-7
+    with pytest.raises(TrainingError, match="no longer equal"):
+        check_equal([network], 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"augment": "adaptive", "augment_kimg": 0.05}, None), ({"variant": "image2image"}, 1)],
+    ids=["from the start", "from a checkpoint of one worker"],
+)
+def test_two_workers_equal_one_that_shows_all_images(
+    changes: dict[str, object], kept: int | None, slices: SliceSet, tmp_path: Path
+) -> None:
+    config = tiny(**changes)
+    for name in ("alone", "part"):
+        (tmp_path / name).mkdir()
+    train_gan(config, slices, tmp_path / "alone", Interruptible(tmp_path / "checkpoints"))
+    if kept:
+        with pytest.raises(KilledError):
+            train_gan(config, slices, tmp_path / "part", Interruptible(tmp_path / "checkpoints-0", kept))
+    spawn(work, (tmp_path, slices.path, config), nprocs=2)
+    expected = weights(tmp_path / "alone")
+    for name, value in weights(tmp_path / "0").items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=ROUNDING)
+    assert json.loads((tmp_path / "0.json").read_text()) == list(range(64 if kept else 8, 208, 8))
+    assert json.loads((tmp_path / "1.json").read_text()) == []
     assert not list((tmp_path / "1").iterdir())
+    one, two = (
+        [json.loads(line)["gan/d_loss"] for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+        for name in ("alone", "0")
+    )
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-3)
+
+
+def test_shares_may_be_uneven(slices: SliceSet) -> None:
+    shares = [TrainingSlices(tiny(batch_size=8), slices, rank, 3).share for rank in range(3)]
+    assert [place for share in shares for place in share] == list(range(8))
+    assert min(map(len, shares)) >= 2
