@@ -42,8 +42,7 @@ class GANRun:
     detector: Path | None
 
     def __call__(self, out: Path, context: Context) -> None:
-        more = {"detector": self.detector} if self.detector else {}
-        train_gan(self.config, open_slice_set(self.slices), out, context, **more)
+        train_gan(self.config, open_slice_set(self.slices), out, context, self.detector)
 
     @property
     def label(self) -> str:

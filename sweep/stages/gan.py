@@ -45,6 +45,4 @@ class GANStage(Stage):
         return f"gan {self.config.variant}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        # TODO-FEEDBACK
-        more = {"detector": inputs["detector"]} if "detector" in inputs else {}
-        train_gan(self.config, open_slice_set(inputs["slices"]), out, context, **more)
+        train_gan(self.config, open_slice_set(inputs["slices"]), out, context, inputs.get("detector"))

@@ -8,8 +8,10 @@ import pytest
 
 from search_spaces.study import Study, load_study
 from sweep.plan import FIRST_FEEDBACK_SEED, Plan, make_plan
-from sweep.stages import DetectorStage, GANStage
+from sweep.run_content import gan_content
+from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.store import Store
+from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
 
 ARMS = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
@@ -78,3 +80,18 @@ def test_its_bytes_are_counted(cohort: Path, tmp_path: Path) -> None:
     assert taught.detector.key in beyond.missing(store)
     one = {taught.detector.key: taught.detector}
     assert beyond.bytes_of(one) == alone.bytes_of(alone.missing(store)) / len(alone.trials)
+
+
+def test_it_teaches_the_gan_and_is_told_to_mlflow(tmp_path: Path) -> None:
+    study, store = small_plan().study, Store(tmp_path)
+    prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")
+    feedback = DetectorStage(study.detector, prepared, shards=(), count=0)
+    taught = GANStage(study.gan_for("cpggan+detector"), prepared, detector=feedback)
+    for stage in taught.inputs_first():
+        make(stage, store)
+    content = gan_content(taught, Plan(study, ()), store)
+    assert content is not None
+    assert content.tags["metsweep.detector_key"] == feedback.key
+    (training,) = content.parts
+    assert training.params["detector.steps"] == str(study.detector.steps)
+    assert max(point.value for point in training.points if point.name == "gan/detector_loss") > 0

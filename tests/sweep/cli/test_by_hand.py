@@ -70,6 +70,25 @@ def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Pa
     assert names(Path.cwd()) == {"synthetic", "fewer", "detector", "evaluation", "found"}
 
 
+def test_a_detector_teaches_a_gan(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
+    assert metsweep("train", "detector", slices, "--fidelity", fidelity, "--out", "detector").code == 0
+    # 30 images in steps of 2; the last resolution fades in after 10.
+    command = ("train", "gan", slices, "--fidelity", fidelity, "--variant", "cpggan+detector", "--detector", "detector")
+    ended = metsweep(*command, "--set", "gan.detector_ramp_kimg=0.01", "--out", "gan")
+    assert ended.code == 0, ended.err
+    assert json.loads(Path("gan/config.json").read_text())["variant"] == "cpggan+detector"
+    reports = [json.loads(line) for line in Path("gan/history.jsonl").read_text().splitlines()]
+    assert {report["images"] for report in reports if report["gan/detector_loss"] > 0} == set(range(14, 32, 2))
+
+    ended = metsweep("train", "gan", slices, "--fidelity", fidelity, "--detector", "detector", "--out", "other")
+    assert ended.code == 2
+    assert "gan.variant is cpggan and the detector is" in ended.err
+    ended = metsweep(*command, "--set", "gan.resolution=64", "--set", "gan.total_kimg=1", "--out", "other")
+    assert ended.code == 2
+    assert "trained on slices of 32 x 32 pixels, but gan.resolution is 64" in ended.err
+    assert names(Path.cwd()) == {"detector", "gan"}
+
+
 def test_a_detector_that_finds_nothing_says_so(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
     blind = ("--set", "detector.selection_confidence=0.99")
     ended = metsweep("train", "detector", slices, "--fidelity", fidelity, *blind, "--out", "detector")

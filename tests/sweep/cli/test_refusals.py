@@ -75,6 +75,12 @@ def test_misspelt_variant(refused, slices: Path) -> None:
     refused("train", "gan", slices, "--out", "gan", "--variant", "cpgan", parts=("gan.variant", "cpgan", "image2image"))
 
 
+def test_a_gan_without_the_detector_that_it_needs(refused, slices: Path) -> None:
+    train = ("train", "gan", slices, "--out", "gan")
+    refused(*train, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "detector is None"))
+    refused(*train, "--variant", "cpggan+detector", "--detector", slices, parts=("is not a trained detector",))
+
+
 def test_negative_count(refused, slices: Path) -> None:
     refused("plan", own_study(arms=[{"variant": "cpggan", "counts": [-4]}]), parts=("arms.0.counts", "-4"))
     refused("synthesize", "gan", slices, "--out", "drawn", "--count", -4, parts=("--count", "-4"))
