@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sweep.evidence import Evidence, build_evidence
 from sweep.evidence_tables import MISSING, SOUGHT, Section, markdown_line, sections
+from sweep.gan_table import gan_section
 from sweep.plan import Plan, Trial
 from sweep.store import Artifact, Store
 from trainers.evaluation.outcome import iou_text, name_of
@@ -87,11 +88,14 @@ class Report:
     """Of the complete arms."""
     sought: float
     """True gain in sensitivity that needed seeds are counted for."""
+    gans: Section | None = None
+    """The GANs, as far as their realism is known."""
 
     @cached_property
     def sections(self) -> list[Section]:
         """What follows Table 1."""
-        return [] if self.evidence is None else sections(self.evidence, self.sought)
+        of_arms = [] if self.evidence is None else sections(self.evidence, self.sought)
+        return of_arms if self.gans is None else [*of_arms, self.gans]
 
     @cached_property
     def baseline(self) -> Row | None:
@@ -191,7 +195,15 @@ def build_report(plan: Plan, store: Store, sought: float = SOUGHT) -> Report:
         rows.append(Row(arm, trials, tuple(read_metrics(artifact) for artifact in complete)))
     ious = tuple(map(name_of, plan.study.evaluation.ious))
     some = next((artifact for artifact in found.values() if artifact), None)
-    return Report(plan.study.name, ious, tuple(rows), tuple(_header(plan, some)), build_evidence(plan, store), sought)
+    return Report(
+        plan.study.name,
+        ious,
+        tuple(rows),
+        tuple(_header(plan, some)),
+        build_evidence(plan, store),
+        sought,
+        gan_section(plan, store),
+    )
 
 
 def read_metrics(artifact: Artifact) -> Metrics:

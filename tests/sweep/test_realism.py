@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
+from sweep.gan_table import gan_section
 from sweep.plan import Plan, make_plan
+from sweep.report import build_report
 from sweep.run_content import gan_parts
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
@@ -139,6 +142,24 @@ def test_run_waits_for_realism_and_takes_other_settings_in(
     assert run.info.status == "FINISHED"
     written = set(run.data.tags["metsweep.written"].split(","))
     assert written == gan_parts(before.gan, realistic) | gan_parts(after.gan, changed)
+
+
+def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic: Plan, full_store: Store) -> None:
+    assert gan_section(plan, full_store) is None
+    section = build_report(realistic, full_store).sections[-1]
+    stage = realistic.trials[1].realism
+    artifact = full_store.find("realism", stage.key) if stage else None
+    assert artifact is not None
+    report = json.loads((artifact.path / "realism.json").read_text())
+    told = report["synthetic"]["cpggan"]
+    real, cpggan = section.rows
+    assert [real[0], cpggan[0]] == ["real, held out", "cpggan"]
+    found = told["box_fidelity"]["iou50"]
+    assert real[1].startswith(f"{found['real']['recall']:.3f} [")
+    assert cpggan[1].startswith(f"{found['conditioned']['recall']:.3f} [")
+    assert cpggan[2].startswith(f"{found['random']['recall']:.3f} [")
+    assert cpggan[-2] == f"{told['sliced_wasserstein']:.1f}"
+    assert f"Leaks: cpggan: {told['memorisation']['verdict']}." in section.note
 
 
 def _record(plan: Plan, store: Store, uri: str) -> None:
