@@ -45,5 +45,5 @@ def faint(slices: SliceSet, gan: Path, tmp_path_factory: pytest.TempPathFactory)
     images, tumours = np.array(slices.images), slices.indices("train", "tumour")
     for row, contrast in zip(tumours, typical * np.linspace(0.3, 1.7, len(tumours)), strict=True):
         image = images[row]
-        image[image == 230] = min(255, image[image < 230].max() + round(contrast))
+        image[image == 230] = min(255, int(image[image < 230].max()) + round(contrast))
     return SliceSet(slices.path, images, slices.slices, slices.boxes, {})
