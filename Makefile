@@ -1,8 +1,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := build/peers
 
-.PHONY: demo test test-fast bench-detector lint types ci clean
+.PHONY: demo test test-fast bench-detector bench-gan lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -19,6 +20,9 @@ test-fast: $(INSTALLED)  ## all but the whole demo under kill -9
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
 	$(BIN)/python -m tests.benchmarks.bench_evaluation
 	$(BIN)/python -m tests.benchmarks.bench_detector_training
+
+bench-gan: $(INSTALLED) $(PEERS)/pro_gan_pytorch  ## speed and memory of GAN training and synthesis, beside pro-gan-pth
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.benchmarks.bench_gan
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -39,4 +43,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@$(BIN)/python -c "import cv2" || { echo "OpenCV lacks system libraries: apt-get install libgl1 libglib2.0-0"; exit 1; }
+	touch $@
+
+# Without its dependencies: it pins a torch of 2021, and runs on ours.
+$(PEERS)/pro_gan_pytorch: $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(PEERS) pro-gan-pth==3.4
 	touch $@

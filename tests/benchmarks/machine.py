@@ -1,10 +1,11 @@
-"""What a benchmark ran on."""
+"""What a benchmark ran on, and how it came off."""
 
 from __future__ import annotations
 
 import os
 import platform
 from pathlib import Path
+from typing import NamedTuple
 
 
 def machine() -> str:
@@ -12,3 +13,12 @@ def machine() -> str:
     described = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(": ")[2] for line in described if line.startswith("model name")]
     return f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores"
+
+
+class Verdict(NamedTuple):
+    """A figure as printed, and whether it reached its target."""
+
+    figure: str
+    measured: str
+    target: str
+    met: bool
