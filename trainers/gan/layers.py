@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainers.gan.convolution import convolve
@@ -49,8 +50,27 @@ class _Sloped(torch.autograd.Function):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Scale every pixel's feature vector (dimension 1) to mean square 1."""
-    return F.rms_norm(x.movedim(1, -1), (x.shape[1],), eps=1e-8).movedim(-1, 1)
+    """Scale every pixel's feature vector (dimension 1) to mean square 1; differentiable once."""
+    return cast("Tensor", _PixelNorm.apply(x))
+
+
+class _PixelNorm(torch.autograd.Function):
+    """In half as many passes over the features as torch's rms_norm, on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        squares = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
+        scale = (squares / x.shape[1] + 1e-8).rsqrt()
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        y, scale = ctx.saved_tensors
+        along = (gradient * y).mean(dim=1, keepdim=True)
+        return torch.addcmul(gradient, y, along, value=-1).mul_(scale)
 
 
 def resized(images: Tensor, resolution: int) -> Tensor:

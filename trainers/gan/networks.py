@@ -20,7 +20,6 @@ from trainers.gan.layers import (
     MinibatchStddev,
     activate,
     pixel_norm,
-    resized,
 )
 from trainers.gan.schedule import Phase
 
@@ -77,10 +76,13 @@ class CPGGANGenerator(Generator):
         x = activate(self.dense(pixel_norm(latents))).view(len(latents), -1, SMALLEST, SMALLEST)
         x = x.to(self.dtype, memory_format=torch.channels_last)
         x = pixel_norm(activate(self.convolution(pixel_norm(x))))
+        conditions = [condition]
+        for _ in range(top):
+            conditions.append(F.avg_pool2d(conditions[-1], 2))
         before = x
         for level in range(top):
             before = x
-            x = pixel_norm(activate(self.upscale[level](x, resized(condition, x.shape[-1]))))
+            x = pixel_norm(activate(self.upscale[level](x, conditions[top - level])))
             x = pixel_norm(activate(self.refine[level](x)))
         image = self.to_image[top](x).float()
         if phase.alpha == 1.0:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.gan.convolution import convolve, image_gradients_only
-from trainers.gan.layers import activate
+from trainers.gan.layers import activate, pixel_norm
 
 GEOMETRIES = [(3, 1, 1), (4, 2, 1), (1, 1, 0)]
 
@@ -37,6 +37,12 @@ def test_leaky_relu_and_its_derivatives() -> None:
     torch.testing.assert_close(activate(x.clone()), F.leaky_relu(x, 0.2))
     assert torch.autograd.gradcheck(lambda x: activate(x.clone()), x)
     assert torch.autograd.gradgradcheck(lambda x: activate(x.clone()) * x, x)
+
+
+def test_pixel_norm_and_its_derivative() -> None:
+    x = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double).requires_grad_()
+    torch.testing.assert_close(pixel_norm(x).square().mean(dim=1), torch.ones(2, 3, 3, dtype=torch.double))
+    assert torch.autograd.gradcheck(lambda x: pixel_norm(x), x)
 
 
 def penalty_gradient(image: Tensor, weight: Tensor, skip: bool) -> Tensor:
