@@ -44,15 +44,22 @@ def ensure(stage: Stage, store: Store, board: Any) -> Artifact:
 
 
 def produce(stage: Stage, store: Store, placement: Placement, board: Any, requested: float) -> None:
-    """Run one stage on this rank where its inputs are in the store, and publish what rank 0 wrote."""
-    board.set_state.remote(stage.key, stage.label, "running")
+    """Run one stage where its inputs are in the store, and publish what rank 0 wrote; each rank returns after that.
+
+    Only stages that train run on every rank, the others on rank 0 alone.
+    """
     inputs = {name: found(store, needed).path for name, needed in stage.inputs.items()}
     checkpoints = store.runs("checkpoints") / stage.key
     context = Context(placement, checkpoints, reporter(board, stage))
     if placement.rank != 0:
-        with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
-            stage.run(inputs, Path(scratch), context)
+        if stage.trains:
+            with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
+                stage.run(inputs, Path(scratch), context)
+        # The next stage reads it. Should rank 0 fail, Ray ends this process.
+        while store.find(stage.name, stage.key) is None:
+            time.sleep(0.5)
         return
+    board.set_state.remote(stage.key, stage.label, "running")
     with store.writing(stage.name, stage.key) as folder, _peak_memory() as memory:
         started = time.time()
         stage.run(inputs, folder, context)

@@ -21,8 +21,9 @@ from sweep.stages import (
     SynthesizeStage,
 )
 from sweep.store import Store
-from trainers.data.cohort import open_cohort
+from trainers.data.cohort import MANIFEST, Cohort, open_cohort
 from trainers.data.prepare import check_cohort
+from trainers.exceptions import CohortError
 from trainers.gan.config import GANVariant
 
 GAN_BYTES, DETECTOR_BYTES = 1_000_000_000, 4_000_000_000
@@ -122,9 +123,11 @@ def make_plan(study: Study) -> Plan:
     """Plan a study on its cohort.
 
     Raises:
-        CohortError: the cohort is missing or unusable, or a split would be without patients or lesions.
+        CohortError: the cohort is missing or unusable, a split would be without patients or lesions, or an arm is of
+            `cpggan+normal` and there are no normal subjects.
     """
     cohort = check_cohort(open_cohort(Path(study.cohort)), study.prepare)
+    _check_normal_subjects(study, cohort)
     prepared = PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
     trials = [
         _trial(study, prepared, arm.variant, study.synthetic_count(count), seed)
@@ -140,6 +143,17 @@ def seconds_of_stages(store: Store) -> dict[str, float]:
     names = ("prepare", "gan", "synthesize", "detector", "evaluate", "realism")
     costs = {name: [artifact.manifest.cost.seconds for artifact in store.artifacts(name)] for name in names}
     return {name: statistics.median(seconds) for name, seconds in costs.items() if seconds}
+
+
+def _check_normal_subjects(study: Study, cohort: Cohort) -> None:
+    if any(arm.variant == "cpggan+normal" for arm in study.arms) and not any(
+        subject.kind == "normal" for subject in cohort.subjects
+    ):
+        raise CohortError(
+            f"{cohort.folder / MANIFEST}: 0 of {len(cohort.subjects)} subjects are of kind normal, but the study "
+            f"{study.name} has an arm of cpggan+normal, whose GAN needs at least 1. Add normal subjects to the cohort, "
+            "or leave that arm out of the study."
+        )
 
 
 def _trial(study: Study, prepared: PrepareStage, variant: Variant, count: int, seed: int) -> Trial:

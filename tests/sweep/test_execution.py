@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import ray.cloudpickle
+import torch
 
 from sweep.cluster import ray_cluster
-from sweep.execution import ensure
+from sweep.execution import _Job, ensure
 from sweep.runner import start_board
 from sweep.stages import Stage
 from sweep.store import Store
 from trainers.config import Config
-from trainers.distributed import Context, WorkerResources
+from trainers.distributed import Context, Placement, WorkerResources
 
 # Ray's workers cannot import a test module.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -138,3 +141,21 @@ def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: A
     diary = tmp_path / "diary.txt"
     ensure(Trained(Number(value=-1), Light(Number(), diary)), Store(tmp_path / "store"), board)
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
+
+
+def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(board: Any, tmp_path: Path) -> None:
+    """Two ranks, as threads: the second has nothing to do in the first stage and comes to the next one at once."""
+    store, diary = Store(tmp_path / "store"), tmp_path / "diary.txt"
+    light = Light(Number(value=5), diary)
+    stages = (light, Trained(Number(value=1), light))
+    job = _Job(stages, store, board, requested=time.time())
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(job, Placement(1, 2, torch.device("cpu")))
+        time.sleep(0.3)
+        first = pool.submit(job, Placement(0, 2, torch.device("cpu")))
+        first.result(timeout=60)
+        second.result(timeout=60)
+    lines = diary.read_text().splitlines()
+    assert lines[0] == "base 5"
+    assert lines.count("base 5") == 1
+    assert store.find("trained", stages[1].key) is not None

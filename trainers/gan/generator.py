@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -61,13 +62,30 @@ def load_generator(gan_dir: Path, device: torch.device) -> TrainedGenerator:
     """Open what `train_gan` wrote into `gan_dir`.
 
     Raises:
-        TrainingError: the folder holds no trained GAN.
+        TrainingError: the folder holds no trained GAN, or one whose weights are not whole or of another config.
     """
+    weights = gan_dir / "generator.pt"
     try:
-        config = GANConfig.model_validate_json((gan_dir / "config.json").read_text())
-        weights = torch.load(gan_dir / "generator.pt", map_location="cpu", weights_only=True)
+        config = GANConfig.model_validate_json((gan_dir / "config.json").read_bytes())
+        loaded = torch.load(weights, map_location="cpu", weights_only=True)
     except (FileNotFoundError, ValidationError) as error:
         raise TrainingError(f"{gan_dir} holds no trained GAN ({error}); `metsweep train gan` makes one.") from error
+    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{weights} cannot be read as a generator's weights ({_first_line(error)}); is it complete? Copy the whole "
+            "folder again, or train the GAN again with `metsweep train gan`."
+        ) from error
     network = build_generator(config)
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(loaded)
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise TrainingError(
+            f"{weights} holds other weights than those of the GAN in {gan_dir / 'config.json'} ({_first_line(error)}); "
+            "both files must come from one run of `metsweep train gan`. Copy the whole folder again."
+        ) from error
     return TrainedGenerator(config, network.requires_grad_(False), device)
+
+
+def _first_line(error: Exception) -> str:
+    """Torch's messages go on with advice on loading unsafe files, or list every weight."""
+    return str(error).split("\n", 1)[0].rstrip(":") or type(error).__name__

@@ -146,6 +146,13 @@ def test_slice_set_that_is_none(refused) -> None:
     refused("train", "gan", "slices", "--out", "gan", parts=("slices is not a slice set", "metsweep prepare"))
 
 
+def test_a_cohort_without_the_normal_subjects_that_an_arm_needs(refused) -> None:
+    make_cohort(Path("cohort"), normals=0)
+    study = own_study(arms=[{"variant": "cpggan+normal", "counts": [4000]}])
+    for command in ("plan", "launch"):
+        refused(command, study, parts=("cohort/cohort.json", "0 of 3 subjects", "cpggan+normal", "Add normal subjects"))
+
+
 def test_volumes_that_cannot_be_read(refused) -> None:
     refused("detect", "nowhere.nii.gz", "--out", "found", parts=("nowhere.nii.gz",))
     Path("text.nii.gz").write_text("not a volume")
