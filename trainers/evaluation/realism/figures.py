@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.metrics.pairwise import euclidean_distances
 
 from trainers.evaluation.realism.box_fidelity import BoxFidelity
 from trainers.evaluation.realism.memorisation import RealSlices
@@ -69,16 +68,16 @@ def nearest_figure(
     return figure
 
 
-def distances_figure(real: RealSlices, synthetic: np.ndarray, close_distance: float) -> Figure:
+def distances_figure(real: RealSlices, distances: np.ndarray, close_distance: float) -> Figure:
     """Distributions of nearest distances: synthetic slices to either split, and real slices to other patients.
 
     Args:
-        real: slices of both splits, in features; of the split with more patients as many are shown as the other has.
-        synthetic: M x D, features.
+        real: slices of both splits; of the split with more patients as many are shown as the other has.
+        distances: M x N, of each synthetic slice to each real one.
         close_distance: drawn as a line.
     """
     held_out = real.patient_held_out
-    to_patients = real.by_patient(euclidean_distances(synthetic, real.features))
+    to_patients = real.by_patient(distances)
     splits = [np.flatnonzero(held_out == split) for split in (False, True)]
     equally = min(map(len, splits))
     training, others = (
@@ -95,7 +94,8 @@ def distances_figure(real: RealSlices, synthetic: np.ndarray, close_distance: fl
     for label, (values, colour) in curves.items():
         axes.step(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=label, color=colour)
     axes.axvline(close_distance, color="0.6", ls=":", label="close: 1st percentile of the grey curve")
-    axes.set(xlabel="distance to the nearest slice", ylabel="share of slices", xlim=(0, None), ylim=(0, 1))
+    axes.set(xlabel="distance to the nearest slice, mirrored and moved to fit")
+    axes.set(ylabel="share of slices", xlim=(0, None), ylim=(0, 1))
     axes.legend(fontsize=7)
     return figure
 

@@ -10,9 +10,14 @@ trained on, every division is as likely as the true one, and the p value is exac
 Two statistics, because a generator can leak in two ways: `nearest` sees many slices drawn a little towards the training
 patients, `close` sees a few that are nearly copies. p is doubled for having looked twice (Bonferroni).
 
-What this cannot see: slices of normal subjects (none are held out), and a GAN that copies one or two patients only,
-since such patients lie in the training split under most divisions. For that `copies` counts the slices that lie at most
-half as far from a training slice as the two most alike real patients do from each other.
+Distances are those of `registration`, which sees no mirroring left-right, no shift and no zoom: those a generator has
+learnt to make. Real slices are measured so among each other too, whichever split they are of, so p stays exact.
+
+What this cannot see: slices of normal subjects (none are held out); copies mirrored top-bottom, turned by more than a
+few degrees, bent, of another contrast, or so noisy that real patients are as near to each other; a tumour that is
+copied into another brain, for it makes up little of a slice; and a GAN that copies one or two patients only, since such
+patients lie in the training split under most divisions. For that `copies` counts the slices that lie at most half as
+far from a training slice as the two most alike real patients do from each other. No sign is no proof of anonymity.
 
 The labels may only be dealt anew if the split was made at random. Where one hospital was trained on and another held
 out, slices resemble the training patients without giving any of them away (so it is in the demo cohort, whose splits
@@ -27,7 +32,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sklearn.metrics.pairwise import euclidean_distances
 
 from trainers.evaluation.bootstrap import Interval
 
@@ -48,10 +52,10 @@ UNLIKE_SPLITS = (
 
 @dataclass(frozen=True)
 class RealSlices:
-    """Real tumour slices of training and of held-out patients, in features."""
+    """Real tumour slices of training and of held-out patients."""
 
-    features: np.ndarray
-    """N x D."""
+    distances: np.ndarray
+    """N x N, of each slice to each."""
     patients: np.ndarray
     """N patient names."""
     held_out: np.ndarray
@@ -79,7 +83,7 @@ class RealSlices:
     @cached_property
     def to_other_patients(self) -> np.ndarray:
         """Of each real slice, the distance to the nearest slice of each patient, N x P; infinite for its own."""
-        distances = self.by_patient(euclidean_distances(self.features))
+        distances = self.by_patient(self.distances)
         own = np.unique(self.patients, return_inverse=True)[1]
         distances[np.arange(len(own)), own] = np.inf
         return distances
@@ -123,16 +127,16 @@ class Memorisation:
         return self.verdict in (LEAK, COPIES)
 
 
-def examine(real: RealSlices, synthetic: np.ndarray, permutations: int, seed: int) -> Memorisation:
+def examine(real: RealSlices, distances: np.ndarray, permutations: int, seed: int) -> Memorisation:
     """Compare synthetic slices' distances to training patients and to held-out ones.
 
     Args:
         real: slices of both splits.
-        synthetic: M x D, features of the same extractor, at the same scale.
+        distances: M x N, of each synthetic slice to each real one, measured like those between real ones.
         permutations: random divisions of the patients.
     """
     held_out = real.patient_held_out
-    to_patients = real.by_patient(euclidean_distances(synthetic, real.features))
+    to_patients = real.by_patient(distances)
     nearest_first = np.argsort(to_patients, axis=1, kind="stable")
     between = real.to_other_patients.min(axis=1)
     close_distance = float(np.percentile(between, CLOSE_PERCENTILE))
@@ -173,11 +177,11 @@ def examine(real: RealSlices, synthetic: np.ndarray, permutations: int, seed: in
         close_p=close_p,
         close_distance=close_distance,
         copies=copies,
-        synthetic_slices=len(synthetic),
+        synthetic_slices=len(distances),
         p=p,
         splits_alike_p=splits_alike_p,
         smallest_p=smallest,
-        verdict=_verdict(p, smallest, splits_alike_p, copies / len(synthetic)),
+        verdict=_verdict(p, smallest, splits_alike_p, copies / len(distances)),
     )
 
 
@@ -207,16 +211,18 @@ def training_nearest(nearest_first: np.ndarray, held_out: np.ndarray) -> np.ndar
     return 1 - missed[held_out[nearest_first].argmax(axis=1)]
 
 
-def nearest_training_slices(real: RealSlices, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each synthetic slice (M x D), its nearest training slice.
+def nearest_training_slices(real: RealSlices, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each synthetic slice, its nearest training slice.
+
+    Args:
+        distances: M x N, to the real slices.
 
     Returns:
         M positions in `real`, and M distances.
     """
     training = np.flatnonzero(~real.held_out)
-    distances = euclidean_distances(synthetic, real.features[training])
-    nearest = distances.argmin(axis=1)
-    return training[nearest], distances[np.arange(len(nearest)), nearest]
+    nearest = training[distances[:, training].argmin(axis=1)]
+    return nearest, distances[np.arange(len(nearest)), nearest]
 
 
 def _p(observed: float, dealt: np.ndarray) -> float:

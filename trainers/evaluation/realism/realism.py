@@ -25,6 +25,7 @@ from trainers.evaluation.realism.distances import frechet_distance, kernel_dista
 from trainers.evaluation.realism.embedding import embed, tumour_crops
 from trainers.evaluation.realism.extractor import common_scale, make_extractor
 from trainers.evaluation.realism.memorisation import Memorisation, RealSlices, examine, nearest_training_slices
+from trainers.evaluation.realism.registration import aligned_distances, normalised
 from trainers.evaluation.realism.similarity import WINDOW, draw_pairs, likeness, sliced_wasserstein
 from trainers.exceptions import SliceSetError, TrainingError
 
@@ -135,12 +136,19 @@ class _Comparison:
         self.config = config
         self.training, self.held_out = (_shuffled(one, draw) for one in (training, held_out))
         self.count = min(config.slices, len(training), count)
-        named = (*config.extractors, config.memorisation_extractor)
-        self._extract = {name: make_extractor(name, detector, config.batch) for name in named}
+        self._memorisation_extract = make_extractor(config.memorisation_extractor, detector, config.batch)
+        self._extract = {name: make_extractor(name, detector, config.batch) for name in config.extractors}
         self._features = {
             name: [extract(one.images) for one in (self.training, self.held_out)]
             for name, extract in self._extract.items()
         }
+        real = np.concatenate([self.training.images, self.held_out.images])
+        self._aligned = self._memorisation_extract(normalised(real))
+        self.real = RealSlices(
+            aligned_distances(real, self._aligned, self._memorisation_extract),
+            np.concatenate([self.training.patients, self.held_out.patients]),
+            np.arange(len(real)) >= len(self.training),
+        )
 
     def with_training(self, others: _Slices) -> dict[str, Any]:
         """Figures of other slices against training slices, equally many."""
@@ -156,22 +164,19 @@ class _Comparison:
 
     def likeness_of_slices(self, one: _Slices) -> dict[str, float]:
         """MS-SSIM of pairs of different slices."""
-        pairs = draw_pairs(np.arange(len(one)), self.config.pairs, self.config.seed)
-        return likeness(one.images, pairs)._asdict()
+        each = np.arange(len(one))
+        return likeness(one.images, draw_pairs(each, self.config.pairs, self.config.seed), each)._asdict()
 
     def likeness_of_patients(self, one: _Slices) -> dict[str, float] | None:
         """MS-SSIM of pairs of slices of different patients; None if there is one patient only."""
         if len(set(one.patients)) < 2:
             return None
-        return likeness(one.images, draw_pairs(one.patients, self.config.pairs, self.config.seed))._asdict()
+        pairs = draw_pairs(one.patients, self.config.pairs, self.config.seed)
+        return likeness(one.images, pairs, one.patients)._asdict()
 
-    def memorisation_features(self, one: _Slices) -> tuple[RealSlices, np.ndarray]:
-        """All real slices, and others, in the features of the memorisation test."""
-        name = self.config.memorisation_extractor
-        training, held_out, other = common_scale([*self._features[name], self._extract[name](one.images)])
-        patients = np.concatenate([self.training.patients, self.held_out.patients])
-        mark = np.arange(len(patients)) >= len(training)
-        return RealSlices(np.concatenate([training, held_out]), patients, mark), other
+    def distances_to_real(self, one: _Slices) -> np.ndarray:
+        """Of other slices to all real ones, measured like those between real ones."""
+        return aligned_distances(one.images, self._aligned, self._memorisation_extract)
 
     def _distances(self, extractor: str, others: _Slices) -> dict[str, Any]:
         config = self.config
@@ -183,9 +188,9 @@ class _Comparison:
 
 
 def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dict[str, Figure]]:
-    real, features = compare.memorisation_features(one)
-    result = examine(real, features, compare.config.permutations, compare.config.seed)
-    nearest, distances = nearest_training_slices(real, features)
+    real, to_real = compare.real, compare.distances_to_real(one)
+    result = examine(real, to_real, compare.config.permutations, compare.config.seed)
+    nearest, distances = nearest_training_slices(real, to_real)
     closest = np.argsort(distances, kind="stable")[: figures.PAIRS_SHOWN]
     pairs = figures.nearest_figure(
         one.images[closest],
@@ -194,7 +199,7 @@ def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dic
         compare.training.patients[nearest[closest]],
         result.close_distance,
     )
-    return result, {"nearest": pairs, "distances": figures.distances_figure(real, features, result.close_distance)}
+    return result, {"nearest": pairs, "distances": figures.distances_figure(real, to_real, result.close_distance)}
 
 
 def _embeddings(compare: _Comparison, found: Mapping[str, _Slices], config: RealismConfig, path: Path) -> list[str]:
@@ -288,6 +293,13 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         for name, figures in report["real"]["features"].items()
         if figures["fid"] is None
     ]
+    counts = {name: told["slices"] for name, told in report["synthetic"].items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+        notes.append(
+            f"The sets differ in size ({told}); distances and covers of every set are figures of "
+            f"{report['compared_slices']:,} slices a side, the most that all of them and both real sides have."
+        )
     if report["real"]["ms_ssim"] is None:
         notes.append("MS-SSIM of real slices is left out: the training split holds one patient.")
     return notes

@@ -24,7 +24,7 @@ class Likeness(NamedTuple):
     mean: float
     low: float
     high: float
-    """Bounds of the mean's 95 % interval, over pairs (normal approximation)."""
+    """Bounds of the mean's 95 % interval, over the groups of the slices (normal approximation)."""
 
 
 def ms_ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -48,15 +48,25 @@ def ms_ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def likeness(images: np.ndarray, pairs: np.ndarray) -> Likeness:
+def likeness(images: np.ndarray, pairs: np.ndarray, groups: np.ndarray) -> Likeness:
     """Mean MS-SSIM of pairs of slices.
+
+    Pairs that share a group are not independent: the mean's variance counts the covariance of all those that do
+    (Fafchamps and Gubert 2007), and is no smaller than if they were.
 
     Args:
         images: N x S x S uint8.
-        pairs: P x 2 positions, P at least 2.
+        pairs: P x 2 positions, P at least 2; the two of a pair are of different groups.
+        groups: N, which slices depend on each other (e.g. patients); their positions if none do.
     """
     values = ms_ssim(images[pairs[:, 0]], images[pairs[:, 1]])
-    mean, reach = float(values.mean()), 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values))
+    mean = float(values.mean())
+    _, group = np.unique(groups, return_inverse=True)
+    which, dyad = np.unique(np.sort(group[pairs], axis=1), axis=0, return_inverse=True)
+    by_dyad = np.bincount(dyad.ravel(), values - mean)
+    by_group = np.bincount(which.ravel(), np.repeat(by_dyad, 2))
+    alone = float((by_dyad**2).sum())
+    reach = 1.96 * np.sqrt(max(float((by_group**2).sum()) - alone, alone)) / len(values)
     return Likeness(mean, mean - reach, mean + reach)
 
 

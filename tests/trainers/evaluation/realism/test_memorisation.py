@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import euclidean_distances
 
 from trainers.evaluation.realism.memorisation import (
     COPIES,
@@ -13,6 +15,7 @@ from trainers.evaluation.realism.memorisation import (
     LEAK,
     NO_SIGN,
     UNLIKE_SPLITS,
+    Memorisation,
     RealSlices,
     examine,
     nearest_is_training,
@@ -22,6 +25,20 @@ from trainers.evaluation.realism.memorisation import (
 FEATURES = 6
 
 
+class Cohort(NamedTuple):
+    """Real slices in features."""
+
+    features: np.ndarray
+    patients: np.ndarray
+    held_out: np.ndarray
+
+    def real(self) -> RealSlices:
+        return RealSlices(euclidean_distances(self.features), self.patients, self.held_out)
+
+    def examine(self, synthetic: np.ndarray, permutations: int, seed: int) -> Memorisation:
+        return examine(self.real(), euclidean_distances(synthetic, self.features), permutations, seed)
+
+
 def people(patients: int, slices: int, draw: np.random.Generator) -> np.ndarray:
     """Features of patients x slices: slices of a patient are alike."""
     return (draw.normal(size=(patients, 1, FEATURES)) + 0.4 * draw.normal(size=(patients, slices, FEATURES))).reshape(
@@ -29,12 +46,12 @@ def people(patients: int, slices: int, draw: np.random.Generator) -> np.ndarray:
     )
 
 
-def cohort(draw: np.random.Generator, training: int = 20, held_out: int = 10, slices: int = 6) -> RealSlices:
+def cohort(draw: np.random.Generator, training: int = 20, held_out: int = 10, slices: int = 6) -> Cohort:
     patients = np.repeat([f"P{i:03d}" for i in range(training + held_out)], slices)
-    return RealSlices(people(training + held_out, slices, draw), patients, patients >= f"P{training:03d}")
+    return Cohort(people(training + held_out, slices, draw), patients, patients >= f"P{training:03d}")
 
 
-def noisy_copies(real: RealSlices, count: int, noise: float, draw: np.random.Generator) -> np.ndarray:
+def noisy_copies(real: Cohort, count: int, noise: float, draw: np.random.Generator) -> np.ndarray:
     training = real.features[~real.held_out]
     return training[draw.integers(len(training), size=count)] + noise * draw.normal(size=(count, FEATURES))
 
@@ -43,7 +60,7 @@ def test_noisy_copies_are_flagged() -> None:
     for seed in range(10):
         draw = np.random.default_rng(seed)
         real = cohort(draw)
-        found = examine(real, noisy_copies(real, 100, 0.2, draw), 200, seed)
+        found = real.examine(noisy_copies(real, 100, 0.2, draw), 200, seed)
         assert found.verdict == LEAK
         assert found.nearest_is_training > 0.65
         assert found.nearest_interval.low > 0.5
@@ -57,7 +74,7 @@ def test_a_few_copies_among_new_slices_are_flagged() -> None:
         real = cohort(draw, training=40, held_out=20)
         fresh = people(40, 5, draw)
         fresh[:16] = noisy_copies(real, 16, 0.01, draw)
-        found = examine(real, fresh, 200, seed)
+        found = real.examine(fresh, 200, seed)
         flagged.append(found.leaks)
         shown.append(found.close_p < 0.05)
         assert 10 <= found.copies <= 16
@@ -70,7 +87,7 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
     alarms, rates = [], []
     for seed in range(200):
         draw = np.random.default_rng(seed)
-        found = examine(cohort(draw, 12, 6, 3), people(4, 15, draw), 100, seed)
+        found = cohort(draw, 12, 6, 3).examine(people(4, 15, draw), 100, seed)
         alarms.append(found.leaks)
         rates.append(found.nearest_is_training)
     assert np.mean(alarms) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
@@ -81,11 +98,11 @@ def test_splits_of_different_people_are_told_from_a_leak() -> None:
     draw = np.random.default_rng(0)
     real = cohort(draw)
     real.features[~real.held_out] += 2  # another hospital
-    found = examine(real, people(20, 5, draw) + 2, 200, 0)
+    found = real.examine(people(20, 5, draw) + 2, 200, 0)
     assert found.p < 0.05
     assert found.splits_alike_p < 0.05
     assert found.verdict == UNLIKE_SPLITS
-    copied = examine(real, noisy_copies(real, 100, 0.01, draw), 200, 0)
+    copied = real.examine(noisy_copies(real, 100, 0.01, draw), 200, 0)
     assert copied.verdict == COPIES
     assert copied.leaks
 
@@ -93,14 +110,14 @@ def test_splits_of_different_people_are_told_from_a_leak() -> None:
 def test_two_patients_cannot_tell() -> None:
     draw = np.random.default_rng(0)
     real = cohort(draw, 2, 1)
-    found = examine(real, people(4, 10, draw), 100, 0)
+    found = real.examine(people(4, 10, draw), 100, 0)
     assert found.verdict == FEW_PATIENTS
     assert found.smallest_p == pytest.approx(2 / 3)
 
 
 def test_new_slices_of_alike_splits_show_no_sign() -> None:
     draw = np.random.default_rng(1)
-    found = examine(cohort(draw), people(20, 5, draw), 200, 0)
+    found = cohort(draw).examine(people(20, 5, draw), 200, 0)
     assert found.verdict == NO_SIGN
     assert found.p == pytest.approx(2 * min(found.nearest_p, found.close_p))
 
@@ -124,6 +141,8 @@ def test_nearest_training_slice_is_found() -> None:
     draw = np.random.default_rng(0)
     real = cohort(draw)
     training = np.flatnonzero(~real.held_out)
-    positions, distances = nearest_training_slices(real, real.features[training] + 1e-6)
+    positions, distances = nearest_training_slices(
+        real.real(), euclidean_distances(real.features[training] + 1e-6, real.features)
+    )
     assert (positions == training).all()
     assert distances.max() < 1e-4

@@ -50,8 +50,29 @@ def test_likeness_tells_collapse() -> None:
     many = draw.integers(0, 256, (20, 32, 32)).astype(np.uint8)
     one = np.clip(many[:1] + draw.normal(0, 5, many.shape), 0, 255).astype(np.uint8)
     pairs = draw_pairs(np.arange(20), 100, seed=0)
-    collapsed, honest = likeness(one, pairs), likeness(many, pairs)
+    collapsed, honest = (likeness(images, pairs, np.arange(20)) for images in (one, many))
     assert collapsed.low > 0.9 > 0.1 > honest.high
+
+
+def test_interval_of_the_likeness_holds_though_pairs_share_slices_and_patients() -> None:
+    """20 patients of 3 slices from one recipe: bounds cover the mean that many patients give."""
+    head = np.random.default_rng(0).normal(size=(16, 16))
+
+    def drawn(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        draw = np.random.default_rng(seed)
+        likeness_to_head = draw.uniform(0, 2, (patients, 1, 1, 1))
+        slices = likeness_to_head * head + draw.normal(size=(patients, 1, 16, 16)) + draw.normal(0, 0.2, (1, 3, 1, 1))
+        pixels = np.clip(128 + 40 * slices, 0, 255).astype(np.uint8).reshape(-1, 16, 16)
+        return pixels, np.repeat(np.arange(patients), 3)
+
+    many, patients = drawn(500, 1)
+    truth = likeness(many, draw_pairs(patients, 8000, 0), patients).mean
+    covered = []
+    for seed in range(60):
+        images, groups = drawn(20, seed + 2)
+        found = likeness(images, draw_pairs(groups, 400, seed), groups)
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) > 0.83
 
 
 def test_pairs_are_of_different_groups() -> None:
