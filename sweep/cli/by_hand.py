@@ -87,16 +87,17 @@ def train_gan(
     from sweep.cli.result import result_folder
     from sweep.cli.training import GANRun, train
     from trainers.data.slice_set import open_slice_set
+    from trainers.gan.batches import check_fits
     from trainers.gan.config import GANConfig
-    from trainers.gan.feedback import DetectorFeedback
+    from trainers.gan.feedback import open_feedback
 
     refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
     opened = open_slice_set(slices)
-    if detector is not None:
-        DetectorFeedback(detector, config.resolution, torch.device("cpu"))  # refuses before Ray starts
     run = GANRun(config, opened.path.absolute(), detector and detector.absolute())
     with result_folder(out) as unfinished:
+        open_feedback(config, detector, torch.device("cpu"))  # before Ray starts, which takes its time
+        check_fits(config, opened, workers)
         train(run, unfinished, workers)
     typer.echo(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
 
@@ -134,6 +135,7 @@ def synthesize(
     from sweep.cli.training import SynthesisRun, train
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.generator import load_generator
+    from trainers.gan.review import read_review
     from trainers.gan.synthesis import SynthesisConfig, review_of
 
     refuse_below(1, count=count)
@@ -156,6 +158,12 @@ def synthesize(
             f"{config.review}: {curation['kept_by_review']} kept and {curation['discarded_by_review']} discarded of "
             "these slices."
         )
+        others = len(read_review(Path(config.review)).attempts) - len(run.review.attempts)
+        if others:
+            typer.echo(
+                f"{config.review}: {others} decisions are not about these slices, but about images beyond --count "
+                f"{count} or of a GAN of another variant."
+            )
     typer.echo(
         f"{count} synthetic slices: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector"
     )

@@ -45,11 +45,14 @@ def realism(
     from trainers.evaluation.config import EvaluationConfig
     from trainers.evaluation.realism import realism as comparison
     from trainers.evaluation.realism.config import RealismConfig
+    from trainers.gan.source import check_judges
 
     config = section_config("realism", RealismConfig, fidelity=fidelity, overrides=overrides or ())
     evaluation = section_config("evaluation", EvaluationConfig, fidelity=fidelity)
     sets = {name: [open_slice_set(folder)] for name, folder in _named(synthetic).items()}
     opened = open_slice_set(slices)
+    for (drawn,) in sets.values():
+        check_judges(drawn, opened, detector)
     with result_folder(out) as unfinished, progress("realism") as on_progress:
         comparison.realism(
             sets, opened, detector, config, evaluation, unfinished.result, on_progress, Placement.alone().device

@@ -9,9 +9,11 @@ prepared from a cohort says more of its boxes: `lesion`, the number of the 3-D l
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -46,6 +48,15 @@ class SliceSet:
     def size(self) -> int:
         """Height and width of a slice, pixels."""
         return int(self.images.shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over images, slices and boxes; independent of the folder."""
+        digest = hashlib.sha256(f"{self.images.shape} {self.images.dtype}".encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        for frame in (self.slices, self.boxes):
+            digest.update(frame.to_csv(index=False).encode() + b"\0")
+        return digest.hexdigest()
 
     def indices(self, split: Split | None = None, kind: Kind | None = None) -> np.ndarray:
         """Rows of one split and kind, in order; int64."""

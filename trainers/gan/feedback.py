@@ -88,6 +88,20 @@ class DetectorFeedback:
         return parts.sum()
 
 
+def open_feedback(config: GANConfig, detector: Path | None, device: torch.device) -> DetectorFeedback | None:
+    """The teacher of `cpggan+detector`, None for the other variants.
+
+    Raises:
+        TrainingError: the variant needs a detector and got none, or the reverse, or the detector does not fit.
+    """
+    if (config.variant == "cpggan+detector") != (detector is not None):
+        raise TrainingError(
+            f"gan.variant is {config.variant} and the detector is {detector}; allowed: with cpggan+detector the folder "
+            "of a detector trained on real slices, with the other variants none."
+        )
+    return DetectorFeedback(detector, config.resolution, device) if detector else None
+
+
 class _Clip(torch.autograd.Function):
     """Grey levels limited to 0..1, as those of the slices that are kept.
 

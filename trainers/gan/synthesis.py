@@ -22,6 +22,7 @@ from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import draw_samples, draw_walks
 from trainers.gan.review import Review, read_review
 from trainers.gan.sampling import noise
+from trainers.gan.source import META_KEY, check_slices, read_source
 
 Draw = Callable[[Sequence[tuple[int, int]], int], list[Attempt]]
 
@@ -78,15 +79,19 @@ def synthesize(
         shard: 0, 1, 2, ...
         review: a human's decisions on this shard (`review_of`).
         out: folder, made if needed. Extra columns in `slices.parquet`: `image_index`, `attempt` and `visibility`. In
-            `meta.json`: `source`, which names GAN, annotation and seed; `curation`; `box_contrast` (grey levels, mean
+            `meta.json`: `source`, which names GAN, annotation and seed; `learnt_from`, the fingerprints of the GAN's
+            slice set and teacher (null for a GAN that does not tell); `curation`; `box_contrast` (grey levels, mean
             over the boxes) and `box_contrast_real` (the same for the training annotation). Pictures in `figures`.
         context: device, progress (images filled) and checkpoints.
 
     Raises:
-        TrainingError: no trained GAN in `gan_dir`, another resolution, or no annotated training slice.
+        TrainingError: no trained GAN in `gan_dir`, another slice set or resolution, or no annotated training slice.
         ConfigError: the decisions are about the slices of another source.
     """
     generator = load_generator(gan_dir, context.device)
+    learnt_from = read_source(gan_dir)
+    if learnt_from is not None:
+        check_slices(learnt_from, gan_dir, slices)
     real, annotations = _annotated(slices, generator.config.resolution)
     source = _source(generator, annotations, config)
     review.check(source)
@@ -103,6 +108,7 @@ def synthesize(
         "gan": generator.config.model_dump(mode="json"),
         "synthesis": config.model_dump(mode="json"),
         "source": source,
+        META_KEY: learnt_from and learnt_from.model_dump(),
         "first_image": made[0].image,
         "curation": {
             "threshold": threshold if config.curate else None,

@@ -13,6 +13,7 @@ import yaml
 
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort, read_manifest, write_manifest
+from trainers.data.slice_set import open_slice_set, write_slice_set
 
 STUDY: dict[str, Any] = {"name": "own", "cohort": "cohort", "fidelity": "laptop", "arms": [{"variant": "none"}]}
 
@@ -104,6 +105,33 @@ def test_batch_that_workers_cannot_share(refused, slices: Path, monkeypatch: pyt
     refused(
         "train", "detector", slices, "--out", "detector", "--workers", 2, "--set", "detector.batch=7",
         parts=("batch is 7 and there are 2 workers",),
+    )  # fmt: skip
+
+
+def test_a_gan_that_cannot_be_trained_is_refused_before_ray_starts(
+    refused, slices: Path, fidelity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    without = open_slice_set(slices)
+    tumour = without.slices.assign(subject_kind="tumour")
+    write_slice_set(Path("tumours"), without.images, tumour, without.boxes, {})
+
+    def train(slices: Path, *options: object, parts: tuple[str, ...]) -> None:
+        command = ("train", "gan", slices, "--out", "gan", "--fidelity", fidelity, "--workers", 2)
+        refused(*command, *options, parts=parts)
+
+    train(slices, "--set", "gan.batch_size=5000", parts=("gan.batch_size is 5000", "allowed: 1 to"))
+    train(Path("tumours"), "--variant", "cpggan+normal", parts=("tumours", "0 slices of normal subjects"))
+    train(slices, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "detector is None"))
+    train(slices, "--detector", slices, parts=("gan.variant is cpggan and the detector is",))
+
+
+def test_slices_that_the_gan_was_not_trained_on(refused, slices: Path, gan: Path) -> None:
+    own = open_slice_set(slices)
+    write_slice_set(Path("others"), 255 - own.images, own.slices, own.boxes, {})
+    refused(
+        "synthesize", gan, "others", "--out", "drawn", "--count", 2,
+        parts=("others is another slice set", str(gan), own.fingerprint[:12]),
     )  # fmt: skip
 
 

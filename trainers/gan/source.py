@@ -1,0 +1,91 @@
+"""What a GAN learnt from, kept beside it, so that other slices or its own teacher are noticed later."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trainers.config import Config
+from trainers.data.slice_set import SliceSet
+from trainers.exceptions import TrainingError
+
+SOURCE_FILE = "source.json"
+META_KEY = "learnt_from"
+
+
+class GANSource(Config):
+    """Fingerprints of what a GAN was trained with."""
+
+    slices: str
+    """Of the slice set (`SliceSet.fingerprint`)."""
+    detector: str | None = None
+    """SHA-256 of the weights of the detector that taught it; None without one."""
+
+
+def write_source(out: Path, slices: SliceSet, detector: Path | None) -> None:
+    """Write `source.json` into a GAN's folder: the slice set and the folder of the detector that it learnt from."""
+    source = GANSource(slices=slices.fingerprint, detector=detector and _weights_of(detector))
+    (out / SOURCE_FILE).write_text(source.model_dump_json(indent=2))
+
+
+def read_source(gan_dir: Path) -> GANSource | None:
+    """What a GAN learnt from; None in the folder of a GAN that does not tell.
+
+    Raises:
+        TrainingError: `source.json` is malformed.
+    """
+    file = gan_dir / SOURCE_FILE
+    if not file.is_file():
+        return None
+    try:
+        return GANSource.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise TrainingError(
+            f"{file} does not tell what the GAN learnt from ({error}). Copy the whole folder again."
+        ) from error
+
+
+def check_slices(source: GANSource, owner: Path, slices: SliceSet) -> None:
+    """Refuse a slice set that is not the one of the GAN.
+
+    Args:
+        source: what the GAN learnt from.
+        owner: folder of the GAN, or of slices that it drew, for the message.
+        slices: what is used together with it.
+
+    Raises:
+        TrainingError: names both.
+    """
+    if slices.fingerprint != source.slices:
+        raise TrainingError(
+            f"{slices.path} is another slice set (fingerprint {slices.fingerprint[:12]}) than the one that the GAN of "
+            f"{owner} was trained on ({source.slices[:12]}); allowed: that one. Name its folder, or train a GAN on "
+            f"{slices.path}."
+        )
+
+
+def check_judges(synthetic: SliceSet, slices: SliceSet, detector: Path) -> None:
+    """Refuse to judge synthetic slices by other patients' slices, or by the detector that taught their GAN.
+
+    Slices that do not tell what their GAN learnt from are let pass.
+
+    Raises:
+        TrainingError: says which of the two does not fit.
+    """
+    told = synthetic.meta.get(META_KEY)
+    if told is None:
+        return
+    source = GANSource.model_validate(told)
+    check_slices(source, synthetic.path, slices)
+    if source.detector is not None and (detector / "model.pt").is_file() and _weights_of(detector) == source.detector:
+        raise TrainingError(
+            f"{detector} is the detector that taught the GAN of {synthetic.path}: it would praise its own pupil. "
+            "Allowed: another detector of real slices, e.g. `metsweep train detector SLICES --set detector.seed=1`."
+        )
+
+
+def _weights_of(detector: Path) -> str:
+    with (detector / "model.pt").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
