@@ -77,7 +77,7 @@ def synthesis(name: str, config: GANConfig, device: torch.device) -> Synthesis:
 
 def trained(config: GANConfig, device: torch.device) -> TrainingState:
     """Fresh networks, in the schedule's last phase: the whole network takes part and nothing fades."""
-    state = TrainingState.initial(config, config.batch_size, device)
+    state = TrainingState.initial(config, device)
     state.images = config.total_images
     return state
 

@@ -90,6 +90,6 @@ def overfitting(on_real: Tensor, on_fake: Tensor) -> Tensor:
     return (on_real - on_fake).sign().mean()
 
 
-def adapted(probability: Tensor, signal: Tensor, target: float, step: float) -> Tensor:
+def adapted(probability: Tensor, signal: Tensor, target: float, step: float | Tensor) -> Tensor:
     """The probability, a step nearer to where the overfitting signal meets its target; all scalars."""
     return (probability + step * (signal - target).sign()).clamp(0.0, 1.0)

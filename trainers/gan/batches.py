@@ -33,13 +33,14 @@ class TrainingSlices:
 
     def __init__(self, config: GANConfig, slices: SliceSet, rank: int, world_size: int) -> None:
         """Raises TrainingError when the slice set or the number of workers does not fit the config."""
-        _check(config, slices, world_size)
+        check_fits(config, slices, world_size)
         self._config = config
         self._slices = slices
         self._boxes = slices.boxes_by_slice()
         self._tumour = slices.indices("train", "tumour")
         self._normal = _normal_rows(slices) if config.variant == "cpggan+normal" else self._tumour[:0]
-        bounds = [config.batch_size * part // world_size for part in (rank, rank + 1)]
+        groups = config.batch_size // config.group
+        bounds = [config.group * (groups * part // world_size) for part in (rank, rank + 1)]
         self.share = range(*bounds)
         """This worker's places in a step's `batch_size` slices."""
         self._epoch = -1
@@ -97,7 +98,8 @@ def _normal_rows(slices: SliceSet) -> np.ndarray:
     return rows[slices.slices["subject_kind"].to_numpy()[rows] == "normal"]
 
 
-def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
+def check_fits(config: GANConfig, slices: SliceSet, world_size: int) -> None:
+    """Raises TrainingError when the slice set or the number of workers does not fit the config."""
     if slices.size != config.resolution:
         raise TrainingError(
             f"{slices.path}: slices are {slices.size} pixels wide, but gan.resolution is {config.resolution}; "
@@ -118,8 +120,8 @@ def _check(config: GANConfig, slices: SliceSet, world_size: int) -> None:
             f"{slices.path}: gan.batch_size is {config.batch_size}, but the training split has {available} slices; "
             f"allowed: 1 to {available}."
         )
-    if config.batch_size < world_size:
+    if config.batch_size // config.group < world_size:
         raise TrainingError(
-            f"gan.batch_size is {config.batch_size}, but there are {world_size} workers; allowed: at least one image a "
-            "worker. Raise gan.batch_size or take fewer workers."
+            f"gan.batch_size is {config.batch_size} in groups of {config.group} that stay together (gan.stddev_group), "
+            f"but there are {world_size} workers; allowed: a group each. Raise gan.batch_size or take fewer workers."
         )

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from trainers.exceptions import TrainingError
 from trainers.gan.config import GANConfig
 from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
-from trainers.gan.layers import stddev_group
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator, Discriminator, Generator
 
 FILE = "training.pt"
@@ -44,6 +43,8 @@ class TrainingState:
     """How many updates were skipped because a gradient was not finite; scalar, on the device."""
     augment_probability: Tensor
     """Probability of each augmentation; scalar, on the device."""
+    overfitting: Tensor
+    """Running mean of the overfitting signal; scalar, on the device."""
     images: int = 0
     history: list[Report] = field(default_factory=list)
     """One report a line: images, time (seconds since 1970), resolution, alpha and mean losses since the last."""
@@ -51,15 +52,15 @@ class TrainingState:
     """The averaged generator's slices for the same noise and boxes at several moments, each N x H x W uint8."""
 
     @classmethod
-    def initial(cls, config: GANConfig, local_batch: int, device: torch.device) -> TrainingState:
-        """Fresh networks on `device`, the same for equal seeds; a worker shows `local_batch` images a step."""
+    def initial(cls, config: GANConfig, device: torch.device) -> TrainingState:
+        """Fresh networks on `device`, the same for equal seeds."""
         weights = torch.Generator().manual_seed(config.seed)
         generator = build_generator(config, weights)
         discriminator: Discriminator
         if config.variant == "image2image":
             discriminator = ConvolutionalDiscriminator(config, weights)
         else:
-            discriminator = CPGGANDiscriminator(config, stddev_group(local_batch), weights)
+            discriminator = CPGGANDiscriminator(config, weights)
         generator.to(device)
         discriminator.to(device)
         return cls(
@@ -71,6 +72,7 @@ class TrainingState:
             discriminator_optimiser=_adam(discriminator, config),
             skipped=torch.zeros((), device=device),
             augment_probability=torch.tensor(_first_probability(config), device=device),
+            overfitting=torch.zeros((), device=device),
         )
 
     def save(self, folder: Path) -> None:
@@ -82,6 +84,7 @@ class TrainingState:
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self._optimisers().items()},
                 "skipped": self.skipped,
                 "augment_probability": self.augment_probability,
+                "overfitting": self.overfitting,
                 "images": self.images,
                 "history": self.history,
                 "snapshots": self.snapshots,
@@ -98,7 +101,7 @@ class TrainingState:
         device = self.skipped.device
         try:
             saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError, EOFError) as error:
             raise TrainingError(
                 f"{folder / FILE} cannot be read ({error}). Remove the folder to start afresh."
             ) from error
@@ -113,6 +116,7 @@ class TrainingState:
             optimiser.load_state_dict(saved["optimisers"][name])
         self.skipped = saved["skipped"]
         self.augment_probability = saved["augment_probability"]
+        self.overfitting = saved["overfitting"]
         self.images = saved["images"]
         self.history = saved["history"]
         self.snapshots = [snapshot.cpu() for snapshot in saved["snapshots"]]

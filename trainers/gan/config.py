@@ -40,6 +40,9 @@ class GANConfig(Config):
     """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
     batch_size: int = Field(default=4, ge=1)
     """Images a step, over all workers."""
+    stddev_group: int = Field(default=4, ge=1)
+    """CPGGAN: neighbours in a step whose features' deviation the discriminator sees (the largest number up to this that
+    divides `batch_size`); workers take whole groups."""
     learning_rate: float = Field(default=2e-4, gt=0.0)
     """Adam's learning rate, both networks."""
     beta1: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -146,6 +149,13 @@ class GANConfig(Config):
     def total_images(self) -> int:
         """Length of the run in images."""
         return round(self.total_kimg * 1000)
+
+    @property
+    def group(self) -> int:
+        """Images of a step that stay on one worker, as their minibatch statistics are shared; 1 without such."""
+        if self.variant == "image2image":
+            return 1
+        return max(size for size in range(1, self.stddev_group + 1) if self.batch_size % size == 0)
 
     def scaled(self, channels: int) -> int:
         """A layer's feature channels under `width` and `min_width`."""

@@ -75,7 +75,7 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     for key, label in (
         ("gan/d_loss", "discriminator"),
         ("gan/g_loss", "generator"),
-        ("gan/distance", "estimated Wasserstein distance"),
+        ("gan/distance", "score of real minus synthetic"),
     ):
         axis.plot(images, [report[key] for report in history], label=label)
     for before, after in pairwise(history):
@@ -91,5 +91,5 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
                 va="top",
             )
     axis.set(xlabel="thousands of images shown", ylabel="loss")
-    axis.legend(frameon=False, loc="lower left")
+    axis.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=110)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -161,9 +162,14 @@ def _laid_out(kernel: Tensor, like: Tensor) -> Tensor:
 
 def _widened(kernel: Tensor, scale: float) -> Tensor:
     """`scale` x 3x3 kernels -> 4x4 kernels: the sum of the kernel at its four positions on a 2x2 cell."""
-    shifts = torch.eye(3, 4, device=kernel.device) + torch.eye(3, 4, device=kernel.device).roll(1, dims=1)
-    cells = torch.kron(shifts, shifts).t() * scale
-    return (cells @ kernel.movedim(1, -1).flatten(1, 2)).unflatten(1, (4, 4)).movedim(-1, 1)
+    return (_cells(scale, kernel.device) @ kernel.movedim(1, -1).flatten(1, 2)).unflatten(1, (4, 4)).movedim(-1, 1)
+
+
+@cache
+def _cells(scale: float, device: torch.device) -> Tensor:
+    """16 x 9: which positions of a 3x3 kernel each one of the 4x4 kernel sums."""
+    shifts = torch.eye(3, 4) + torch.eye(3, 4).roll(1, dims=1)
+    return (torch.kron(shifts, shifts).t() * scale).to(device)
 
 
 class MinibatchStddev(nn.Module):
@@ -184,8 +190,3 @@ class MinibatchStddev(nn.Module):
         deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=1)
         channel = deviation.repeat_interleave(self.group).view(count, 1, 1, 1).expand(count, 1, height, width)
         return torch.cat([x, channel], dim=1)
-
-
-def stddev_group(batch: int) -> int:
-    """The largest group of at most 4 images that divides a batch."""
-    return max(group for group in range(1, 5) if batch % group == 0)

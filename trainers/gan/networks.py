@@ -47,7 +47,7 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """The critic of WGAN-GP."""
+    """Scores how real images are."""
 
     @abstractmethod
     def forward(self, images: Tensor, condition: Tensor, phase: Phase) -> Tensor:
@@ -94,14 +94,14 @@ class CPGGANGenerator(Generator):
 class CPGGANDiscriminator(Discriminator):
     """Mirror of the generator; the conditioning image is concatenated with the image, in both branches of a fade."""
 
-    def __init__(self, config: GANConfig, group: int, generator: torch.Generator) -> None:
+    def __init__(self, config: GANConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.dtype = DTYPES[config.precision]
         widths = _widths(config)
         self.from_image = nn.ModuleList(Convolution(2, width, generator, kernel=1) for width in widths)
         self.refine = nn.ModuleList(Convolution(width, width, generator) for width in widths[1:])
         self.downscale = nn.ModuleList(DownscaleConvolution(b, a, generator) for a, b in pairwise(widths))
-        self.stddev = MinibatchStddev(group)
+        self.stddev = MinibatchStddev(config.group)
         self.convolution = Convolution(widths[0] + 1, widths[0], generator)
         self.dense = Dense(widths[0] * SMALLEST**2, widths[0], generator)
         self.score = Dense(widths[0], 1, generator, gain=1.0)

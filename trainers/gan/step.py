@@ -1,4 +1,4 @@
-"""One update of both networks, without a moment at which the device has to wait for the host."""
+"""One update of both networks, in which device and host never wait for each other (but for a detector's loss)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ STATISTICS = (
     "gan/overfitting",
     "gan/detector_loss",
 )
+
+SMOOTHING = 0.05
+"""Weight of a step in the running mean of the overfitting signal."""
 
 
 def update(
@@ -74,12 +77,11 @@ def update(
         of_penalty = penalty(config, state.discriminator, real, fake, seen, phase, drawn.mix) * config.penalty_interval
         (config.gradient_penalty * of_penalty).backward()
     total = (loss + config.gradient_penalty * of_penalty).detach()
-    state.skipped += _apply(state.discriminator, state.discriminator_optimiser, total, part, context.world_size)
+    broken = _apply(state.discriminator, state.discriminator_optimiser, total, part, context.world_size)
+    state.skipped += broken
     signal = overfitting(on_real.detach(), on_fake.detach())
     if config.augment == "adaptive":
-        everyones = average(signal, part, context.world_size)
-        step = config.batch_size / (1000 * config.augment_kimg)
-        state.augment_probability = adapted(state.augment_probability, everyones, config.augment_target, step)
+        _adapt(state, average(signal, part, context.world_size), broken)
 
     state.discriminator.requires_grad_(False)
     with torch.no_grad():
@@ -93,8 +95,9 @@ def update(
     loss = of_generator + weight * of_detector
     loss.backward()
     state.discriminator.requires_grad_(True)
-    state.skipped += _apply(state.generator, state.generator_optimiser, loss.detach(), part, context.world_size)
-    _average(state.average, state.generator, config.ema)
+    broken = _apply(state.generator, state.generator_optimiser, loss.detach(), part, context.world_size)
+    state.skipped += broken
+    _average(state.average, state.generator, (1 - config.ema) * (1 - broken))
     distance = on_real.mean() - on_fake.mean()
     return torch.stack([total, of_generator, of_penalty, distance, signal, of_detector]).detach()
 
@@ -141,6 +144,14 @@ def _apply(module: nn.Module, optimiser: Any, loss: Tensor, share: float, world_
 
 
 @torch.no_grad()
-def _average(average: Generator, generator: Generator, keep: float) -> None:
+def _average(average: Generator, generator: Generator, share: Tensor) -> None:
     for mean, newest in zip(average.parameters(), generator.parameters(), strict=True):
-        mean.lerp_(newest, 1.0 - keep)
+        mean.lerp_(newest, share)
+
+
+def _adapt(state: TrainingState, signal: Tensor, broken: Tensor) -> None:
+    """Steer the augmentation by a running mean: the signal of one step takes few values."""
+    config = state.config
+    step = config.batch_size / (1000 * config.augment_kimg) * (1 - broken)
+    state.overfitting = torch.where(broken > 0, state.overfitting, state.overfitting.lerp(signal, SMOOTHING))
+    state.augment_probability = adapted(state.augment_probability, state.overfitting, config.augment_target, step)

@@ -35,8 +35,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
 
     Written by rank 0 at the end: `generator.pt` (state dict of the averaged generator), `config.json`, `history.jsonl`
     (one report a line) and `figures/*.png`. The result depends on the config and the slices alone, whether or not the
-    run was interrupted (bit for bit on one CPU worker), and up to the order of sums not on the number of workers, where
-    each takes a multiple of 4 images of a step: the minibatch statistics are over groups of 4.
+    run was interrupted (bit for bit on one CPU worker), and not on the number of workers but for the order of sums.
 
     Args:
         config: the GAN and its schedule.
@@ -50,11 +49,14 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
             config, the workers' networks became unequal, or too many gradients are not finite.
     """
     check_group(context.world_size)
-    if context.device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
+    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=config.precision != "fp32"):
+        _train(config, slices, out, context, detector)
+
+
+def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, detector: Path | None) -> None:
     feedback = _feedback(config, detector, context.device)
     data = TrainingSlices(config, slices, context.rank, context.world_size)
-    state = TrainingState.initial(config, len(data.share), context.device)
+    state = TrainingState.initial(config, context.device)
     folder = context.load_checkpoint() if context.rank == 0 else None
     payload = from_first(read_checkpoint(folder) if folder else None, context.world_size)
     if payload is not None:

@@ -68,9 +68,9 @@ def test_the_penalty_mixes_once_a_sample_and_leaves_the_condition_alone() -> Non
 @pytest.mark.parametrize("loss", ["wgan-gp", "r1", "relativistic"])
 @pytest.mark.parametrize("variant", ["cpggan", "image2image"])
 def test_the_penalty_has_gradient_in_the_weights(variant: str, loss: str) -> None:
-    config = tiny(variant=variant, loss=loss)
+    config = tiny(variant=variant, loss=loss, batch_size=2)
     if variant == "cpggan":
-        discriminator: Discriminator = CPGGANDiscriminator(config, 2, seeded())
+        discriminator: Discriminator = CPGGANDiscriminator(config, seeded())
     else:
         discriminator = ConvolutionalDiscriminator(config, seeded())
     _, real, condition = inputs(2)
@@ -86,7 +86,7 @@ def test_bf16_computes_the_losses_and_the_penalty_of_fp32_to_its_precision() -> 
     results = []
     for precision in ("fp32", "bf16"):
         config = tiny(precision=precision)
-        discriminator = CPGGANDiscriminator(config, 4, seeded())
+        discriminator = CPGGANDiscriminator(config, seeded())
         _, real, condition = inputs(4)
         of_penalty = penalty(config, discriminator, real, -real, condition, FULL, torch.full((4,), 0.3))
         of_penalty.backward()

@@ -14,7 +14,6 @@ from trainers.gan.layers import (
     DownscaleConvolution,
     MinibatchStddev,
     UpscaleConvolution,
-    stddev_group,
 )
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator
 from trainers.gan.schedule import Phase
@@ -54,7 +53,8 @@ def test_equalised_layers_keep_the_scale_of_their_input() -> None:
 
 
 def test_minibatch_stddev() -> None:
-    assert [stddev_group(batch) for batch in (1, 2, 3, 4, 5, 6, 7, 16)] == [1, 2, 3, 4, 1, 3, 1, 4]
+    assert [tiny(batch_size=batch).group for batch in (1, 2, 3, 4, 5, 6, 7, 16)] == [1, 2, 3, 4, 1, 3, 1, 4]
+    assert tiny(batch_size=16, stddev_group=2).group == 2
     x = torch.randn(8, 3, 4, 4, generator=seeded())
     channel = MinibatchStddev(4)(x)[:, 3]
     by_hand = x[4:].var(dim=0, unbiased=False).sqrt().mean()
@@ -65,7 +65,7 @@ def test_minibatch_stddev() -> None:
 
 @pytest.mark.parametrize("resolution", [8, 16])
 def test_a_fade_starts_where_the_resolution_before_ended(resolution: int) -> None:
-    generator, discriminator = CPGGANGenerator(tiny(), seeded()), CPGGANDiscriminator(tiny(), 2, seeded())
+    generator, discriminator = CPGGANGenerator(tiny(), seeded()), CPGGANDiscriminator(tiny(batch_size=2), seeded())
     latents, images, condition = inputs(2, resolution)
     coarse_condition = F.avg_pool2d(condition, 2)
     before, start = Phase(resolution // 2, 1.0), Phase(resolution, 0.0)
@@ -84,8 +84,8 @@ def test_a_fade_starts_where_the_resolution_before_ended(resolution: int) -> Non
 def test_at_every_resolution_and_fade_both_networks_use_the_condition(
     alpha: float, precision: str, channels: str
 ) -> None:
-    config = tiny(condition_channels=channels, precision=precision)
-    generator, discriminator = CPGGANGenerator(config, seeded()), CPGGANDiscriminator(config, 2, seeded())
+    config = tiny(condition_channels=channels, precision=precision, batch_size=2)
+    generator, discriminator = CPGGANGenerator(config, seeded()), CPGGANDiscriminator(config, seeded())
     for resolution in config.resolutions():
         latents, images, condition = inputs(2, resolution)
         phase = Phase(resolution, alpha if resolution > 4 else 1.0)
@@ -99,11 +99,11 @@ def test_at_every_resolution_and_fade_both_networks_use_the_condition(
 
 
 def test_512_pixels_by_configuration() -> None:
-    config = tiny(resolution=512, widths=(8,) * 8, total_kimg=1.0)
+    config = tiny(resolution=512, widths=(8,) * 8, total_kimg=1.0, batch_size=1)
     latents, images, condition = inputs(1, 512)
     phase = Phase(512, 0.5)
     assert CPGGANGenerator(config, seeded())(latents, condition, phase).shape == (1, 1, 512, 512)
-    assert CPGGANDiscriminator(config, 1, seeded())(images, condition, phase).shape == (1,)
+    assert CPGGANDiscriminator(config, seeded())(images, condition, phase).shape == (1,)
 
 
 @pytest.mark.parametrize("channels", ["1", "match"])

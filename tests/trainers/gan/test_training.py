@@ -31,7 +31,7 @@ def weights(out: Path) -> dict[str, Tensor]:
     [
         {},
         {"variant": "cpggan+normal", "loss": "r1", "penalty_interval": 3},
-        {"variant": "image2image", "precision": "bf16"},
+        {"variant": "image2image", "precision": "bf16", "augment": "diffaugment"},
         {"augment": "adaptive", "augment_kimg": 0.05, "loss": "relativistic"},
     ],
     ids=str,
@@ -124,7 +124,7 @@ def test_only_the_training_split_is_read(tmp_path: Path) -> None:
     [
         ({"resolution": 32, "widths": (8, 8, 8, 8), "total_kimg": 1.0}, 1, "16 pixels wide, but gan.resolution is 32"),
         ({"batch_size": 25}, 1, "gan.batch_size is 25, but the training split has 24 slices; allowed: 1 to 24"),
-        ({"batch_size": 2}, 3, "gan.batch_size is 2, but there are 3 workers; allowed: at least one image a worker"),
+        ({"batch_size": 8}, 3, "gan.batch_size is 8 in groups of 4 .* there are 3 workers; allowed: a group each"),
     ],
 )
 def test_misfits_are_refused(slices: SliceSet, changes: dict[str, object], workers: int, message: str) -> None:
@@ -141,17 +141,21 @@ def test_updates_that_are_not_finite_change_nothing_and_end_the_run_past_a_limit
     slices: SliceSet, tmp_path: Path
 ) -> None:
     context = Interruptible(tmp_path)
-    config = tiny()
+    config = tiny(augment="adaptive")
     data = TrainingSlices(config, slices, 0, 1)
-    state = TrainingState.initial(config, 8, context.device)
+    state = TrainingState.initial(config, context.device)
     update(state, data.batch(0), data.share, None, context)
     before = {name: value.clone() for name, value in state.generator.state_dict().items()}
+    averaged = {name: value.clone() for name, value in state.average.state_dict().items()}
+    probability, signal = state.augment_probability.clone(), state.overfitting.clone()
     bias = dict(state.discriminator.named_parameters())["score.bias"].data
     bias.fill_(torch.nan)
     statistics = update(state, data.batch(8), data.share, None, context)
     assert int(state.skipped) == 2
     assert statistics.isnan().any()
     assert all(torch.equal(value, before[name]) for name, value in state.generator.state_dict().items())
+    assert all(torch.equal(value, averaged[name]) for name, value in state.average.state_dict().items())
+    assert (state.augment_probability, state.overfitting) == (probability, signal)
     bias.fill_(0.0)
     update(state, data.batch(16), data.share, None, context)
     assert int(state.skipped) == 2
@@ -166,7 +170,7 @@ def test_updates_that_are_not_finite_change_nothing_and_end_the_run_past_a_limit
 def test_at_a_new_resolution_adam_keeps_the_old_layers_state_and_starts_the_new_ones(slices: SliceSet) -> None:
     config = tiny()
     data = TrainingSlices(config, slices, 0, 1)
-    state = TrainingState.initial(config, 8, torch.device("cpu"))
+    state = TrainingState.initial(config, torch.device("cpu"))
     context = Context(Placement(0, 1, torch.device("cpu")), Path(), lambda *_: None)
 
     def steps_of(layer: str) -> set[float]:
@@ -254,7 +258,11 @@ def test_two_workers_equal_one_that_shows_all_images(
     assert two == pytest.approx(one, rel=1e-3, abs=1e-3)
 
 
-def test_shares_may_be_uneven(slices: SliceSet) -> None:
-    shares = [TrainingSlices(tiny(batch_size=8), slices, rank, 3).share for rank in range(3)]
-    assert [place for share in shares for place in share] == list(range(8))
-    assert min(map(len, shares)) >= 2
+@pytest.mark.parametrize(("batch", "group", "workers", "sizes"), [(12, 4, 2, [4, 8]), (8, 2, 3, [2, 2, 4])])
+def test_shares_may_be_uneven_but_keep_groups_whole(
+    batch: int, group: int, workers: int, sizes: list[int], slices: SliceSet
+) -> None:
+    config = tiny(batch_size=batch, stddev_group=group)
+    shares = [TrainingSlices(config, slices, rank, workers).share for rank in range(workers)]
+    assert [len(share) for share in shares] == sizes
+    assert [place for share in shares for place in share] == list(range(batch))
