@@ -18,7 +18,7 @@ from trainers.gan import figures
 from trainers.gan.batches import Batch, TrainingSlices
 from trainers.gan.checkpoint import TrainingState, read_checkpoint
 from trainers.gan.config import GANConfig
-from trainers.gan.feedback import DetectorFeedback
+from trainers.gan.feedback import DetectorFeedback, open_feedback
 from trainers.gan.layers import resized
 from trainers.gan.sampling import noise, sample, unit
 from trainers.gan.schedule import phase_at
@@ -54,7 +54,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
 
 
 def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, detector: Path | None) -> None:
-    feedback = _feedback(config, detector, context.device)
+    feedback = open_feedback(config, detector, context.device)
     data = TrainingSlices(config, slices, context.rank, context.world_size)
     state = TrainingState.initial(config, context.device)
     folder = context.load_checkpoint() if context.rank == 0 else None
@@ -66,15 +66,6 @@ def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, det
     _run(state, data, examples, feedback, context)
     if context.rank == 0:
         _write(state, examples, out)
-
-
-def _feedback(config: GANConfig, detector: Path | None, device: torch.device) -> DetectorFeedback | None:
-    if (config.variant == "cpggan+detector") != (detector is not None):
-        raise TrainingError(
-            f"gan.variant is {config.variant} and the detector is {detector}; allowed: with cpggan+detector the folder "
-            "of a detector trained on real slices, with the other variants none."
-        )
-    return DetectorFeedback(detector, config.resolution, device) if detector else None
 
 
 def _run(
