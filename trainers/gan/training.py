@@ -49,7 +49,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
             config, the workers' networks became unequal, or too many gradients are not finite.
     """
     check_group(context.world_size)
-    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=config.precision != "fp32"):
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=config.precision != "fp32"):
         _train(config, slices, out, context, detector)
 
 
