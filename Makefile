@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 
-.PHONY: demo test test-fast bench-detector bench-gan lint types ci clean
+.PHONY: demo test test-slow bench-detector bench-gan lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -11,11 +11,11 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 	$(BIN)/metsweep report quickstart
 	$(BIN)/metsweep promote quickstart
 
-test: $(INSTALLED)  ## every test
-	$(BIN)/pytest
-
-test-fast: $(INSTALLED)  ## all but the whole demo under kill -9
+test: $(INSTALLED)  ## every fast test
 	$(BIN)/pytest -m "not slow"
+
+test-slow: $(INSTALLED)  ## those on a real Ray: the demo under kill -9, lost workers and nodes
+	$(BIN)/pytest -m slow
 
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
 	$(BIN)/python -m tests.benchmarks.bench_evaluation
@@ -31,7 +31,7 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/pyright
 
-ci: lint types test
+ci: lint types test test-slow
 
 clean:
 	rm -rf $(VENV)
