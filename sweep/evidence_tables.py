@@ -12,7 +12,7 @@ from sweep.evidence import REAL_ONLY, Evidence
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.comparison import Comparison, holm, seeds_needed
 from trainers.evaluation.froc import FPS_PER_SLICE
-from trainers.evaluation.outcome import name_of
+from trainers.evaluation.outcome import name_of, with_interval
 from trainers.evaluation.summary import few_patients
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ def _signed(comparison: Comparison) -> str:
 
 
 def _estimate(estimate: Estimate, digits: int = 3) -> str:
-    low, high = estimate.interval
-    return f"{estimate.mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return with_interval(estimate.mean, estimate.interval, digits)
 
 
 def _p(p: float) -> str:

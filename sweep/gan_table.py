@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.evidence_tables import Section
+from sweep.evidence_tables import MISSING, Section
 from sweep.plan import Plan
 from sweep.store import Store
-from trainers.evaluation.outcome import iou_text
+from trainers.evaluation.outcome import iou_text, with_interval
 
 
 def gan_section(plan: Plan, store: Store) -> Section | None:
@@ -45,10 +45,9 @@ def _found(one: Mapping[str, Any], ious: Sequence[str]) -> list[str]:
 
 
 def _recall(found: Mapping[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['recall']:.3f} [{low:.3f}, {high:.3f}]"
+    return with_interval(found["recall"], found["interval"], 3)
 
 
 def _distances(one: Mapping[str, Any]) -> list[str]:
     likeness = one["ms_ssim"]
-    return [f"{one['sliced_wasserstein']:.1f}", "-" if likeness is None else f"{likeness['mean']:.3f}"]
+    return [f"{one['sliced_wasserstein']:.1f}", MISSING if likeness is None else f"{likeness['mean']:.3f}"]

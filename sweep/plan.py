@@ -161,8 +161,7 @@ def _trial(study: Study, prepared: PrepareStage, variant: Variant, count: int, s
     if variant != "none":
         feedback = _feedback_detector(study, prepared) if variant == "cpggan+detector" else None
         gan = GANStage(study.gan_for(cast(GANVariant, variant)), prepared, study.resources.gan, feedback)
-        needed = -(-count // study.synthesis.shard_size)
-        shards = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(needed))
+        shards = _shards(study, gan, count)
     config = study.detector.model_copy(update={"seed": seed})
     detector = DetectorStage(config, prepared, shards, count, study.resources.detector)
     return Trial(variant, count, seed, EvaluateStage(study.evaluation, detector))
@@ -173,8 +172,18 @@ def _feedback_detector(study: Study, prepared: PrepareStage) -> DetectorStage:
     # the very one that the generator was optimised against would praise its own pupil. It is far from the usual seeds,
     # so that the same study with more of them keeps its GAN.
     seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
+    return _real_only(study, prepared, seed)
+
+
+def _real_only(study: Study, prepared: PrepareStage, seed: int) -> DetectorStage:
     config = study.detector.model_copy(update={"seed": seed})
     return DetectorStage(config, prepared, shards=(), count=0, workers=study.resources.detector)
+
+
+def _shards(study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
+    """As many as hold `slices` slices."""
+    needed = -(-slices // study.synthesis.shard_size)
+    return tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(needed))
 
 
 def _with_realism(study: Study, trials: Sequence[Trial]) -> Iterator[Trial]:
@@ -185,10 +194,7 @@ def _with_realism(study: Study, trials: Sequence[Trial]) -> Iterator[Trial]:
             yield trial
             continue
         seen.add(trial.gan.key)
-        own = trial.evaluate.detector
-        needed = -(-study.realism.slices // study.synthesis.shard_size)
-        shards = tuple(SynthesizeStage(study.synthesis, trial.gan, shard) for shard in range(needed))
+        shards = _shards(study, trial.gan, study.realism.slices)
         # That of the arm `none` and the first seed, where the study has that arm.
-        config = study.detector.model_copy(update={"seed": study.seeds[0]})
-        detector = DetectorStage(config, own.slices, (), 0, own.workers)
+        detector = _real_only(study, trial.evaluate.detector.slices, study.seeds[0])
         yield replace(trial, realism=RealismStage(study.realism, study.evaluation, shards, detector))

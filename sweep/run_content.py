@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.models.packaging import save_detector, save_generator
+from sweep.models.packaging import save_detector
 from sweep.plan import Plan, Trial
-from sweep.stages import GANStage, PrepareStage, RealismStage, SynthesizeStage
+from sweep.stages import PrepareStage
 from sweep.store import Artifact, Store
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
@@ -88,47 +88,6 @@ class RunContent:
     """Unix seconds."""
 
 
-def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
-    """The run of a GAN, of the shards drawn from it and of their realism, or None before it is trained."""
-    artifact = store.find(stage.name, stage.key)
-    prepared = store.find("prepare", stage.slices.key)
-    if artifact is None or prepared is None:
-        return None
-    planned = _stages_after(stage, plan)
-    made = {name: found for name, one in planned.items() if (found := store.find(one.name, one.key))}
-
-    def save(out: Path, model: Model) -> None:
-        save_generator(artifact.path, open_slice_set(prepared.path), out, model)
-
-    params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
-    tags = {"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | _fidelity(plan)
-    if stage.detector is not None:
-        params |= flat("detector", stage.detector.config)
-        tags["metsweep.detector_key"] = stage.detector.key
-    training = Part(
-        "gan",
-        params=params,
-        points=(*_history(artifact, "images", stage.name), *cost_points(artifact)),
-        slices=(_real(stage.slices, prepared),),
-        figures=artifact.path / "figures",
-        network=NetworkFiles("generator", save),
-    )
-    return RunContent(
-        key=stage.key,
-        name=stage.label,
-        tags=tags,
-        parts=(training, *(_part_after(name, planned[name], found) for name, found in made.items())),
-        complete=len(made) == len(planned),
-        started=artifact.manifest.cost.started,
-        finished=max(one.manifest.cost.finished for one in (artifact, *made.values())),
-    )
-
-
-def gan_parts(stage: GANStage, plan: Plan) -> set[str]:
-    """Names of the parts that a GAN's run holds when it is complete."""
-    return {"gan", *_stages_after(stage, plan)}
-
-
 def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     """The run of a trial, or None before it is evaluated."""
     stage = trial.evaluate.detector
@@ -137,12 +96,12 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     prepared = store.find("prepare", stage.slices.key)
     if evaluated is None or detector is None or prepared is None:
         return None
-    slices = [_real(stage.slices, prepared)]
+    slices = [real_slices(stage.slices, prepared)]
     params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
     params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
     params |= flat("prepare", stage.slices.config)
     tags = {"metsweep.kind": "trial", "metsweep.arm": trial.arm, "metsweep.variant": trial.variant}
-    tags |= {"metsweep.detector_key": stage.key} | _fidelity(plan)
+    tags |= {"metsweep.detector_key": stage.key} | fidelity_tags(plan)
     if trial.gan is not None:
         params |= flat("synthesis", stage.shards[0].config)
         tags["metsweep.gan_key"] = trial.gan.key
@@ -156,7 +115,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     training = Part(
         "detector",
         params=params,
-        points=(*_history(detector, "step", stage.name), *_selection(detector), *cost_points(detector)),
+        points=(*history_points(detector, "step", stage.name), *_selection(detector), *cost_points(detector)),
         slices=tuple(slices),
         figures=detector.path / "figures",
         network=NetworkFiles("detector", save),
@@ -186,61 +145,6 @@ def cost_points(artifact: Artifact) -> tuple[Point, ...]:
         "peak_memory_mb": cost.peak_memory_bytes / 1e6,
     }
     return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
-
-
-def _stages_after(gan: GANStage, plan: Plan) -> dict[str, SynthesizeStage | RealismStage]:
-    """Part -> the stages that belong to a GAN's run, beside its training.
-
-    Realism has its key in the name: with other settings it is made, and logged, again.
-    """
-    found: dict[str, SynthesizeStage | RealismStage] = {}
-    for stage in plan.stages.values():
-        if isinstance(stage, SynthesizeStage) and stage.gan.key == gan.key:
-            found[f"synthesize-{stage.shard}"] = stage
-        elif isinstance(stage, RealismStage) and stage.gan.key == gan.key:
-            found[f"realism-{stage.key[:8]}"] = stage
-    return found
-
-
-def _part_after(name: str, stage: SynthesizeStage | RealismStage, artifact: Artifact) -> Part:
-    if isinstance(stage, SynthesizeStage):
-        return _shard_part(name, stage.shard, artifact)
-    return _realism_part(name, artifact)
-
-
-def _realism_part(name: str, artifact: Artifact) -> Part:
-    report = json.loads((artifact.path / "realism.json").read_text())
-    (told,) = report["synthetic"].values()
-    numbers: dict[str, float] = {}
-    for path, figures in (("realism", told), ("realism/held_out", report["real"])):
-        numbers |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
-    points = [Point(metric, value, artifact.manifest.cost.finished) for metric, value in numbers.items()]
-    return Part(
-        name,
-        points=(*points, *cost_points(artifact)),
-        figures=artifact.path / "figures",
-        note=f"Do these slices give away patients of the training split? {told['memorisation']['verdict']}.",
-    )
-
-
-def _numbers(path: str, value: Any) -> dict[str, float]:
-    """The figures of nested mappings by their path, e.g. `realism/kid/mean`; an interval's are called low and high."""
-    if isinstance(value, list):
-        value = dict(zip(("low", "high"), value, strict=True))
-    if isinstance(value, dict):
-        return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
-    return {path: float(value)} if isinstance(value, int | float) else {}
-
-
-def _shard_part(name: str, number: int, artifact: Artifact) -> Part:
-    meta = json.loads((artifact.path / "meta.json").read_text())
-    finished = artifact.manifest.cost.finished
-    values = {name: meta[name] for name in ("box_contrast", "box_contrast_real")}
-    values["discard_rate"] = meta["curation"]["discard_rate"]
-    values["unclear"] = meta["curation"]["unclear"] / meta["synthesis"]["shard_size"]
-    quality = [Point(f"gan/{name}", value, finished, number) for name, value in values.items()]
-    costs = [Point(point.name, point.value, point.time, number) for point in cost_points(artifact)]
-    return Part(name, points=(*quality, *costs), figures=artifact.path / "figures")
 
 
 def _selection(artifact: Artifact) -> tuple[Point, ...]:
@@ -278,7 +182,7 @@ def _figures_to_compare(figures: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _history(artifact: Artifact, step: str, stage: str) -> list[Point]:
+def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
     """Every value of `history.jsonl`; names that do not begin with the stage's word get it, lest those of the whole
     run (the detector's validation along the way) hide the final ones."""
     points = []
@@ -290,11 +194,13 @@ def _history(artifact: Artifact, step: str, stage: str) -> list[Point]:
     return points
 
 
-def _fidelity(plan: Plan) -> dict[str, str]:
+def fidelity_tags(plan: Plan) -> dict[str, str]:
+    """Which fidelity a run was made at."""
     return {"metsweep.fidelity": plan.study.fidelity}
 
 
-def _real(stage: PrepareStage, artifact: Artifact) -> Slices:
+def real_slices(stage: PrepareStage, artifact: Artifact) -> Slices:
+    """The slice set that a run read."""
     return Slices("real", stage.key, artifact.path, len(open_slice_set(artifact.path).slices))
 
 

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sweep.gan_content import gan_content, gan_parts
 from sweep.mlflow_client import absolute, connect, explained, sqlite_folder
 from sweep.plan import Plan
 from sweep.report import build_report
-from sweep.run_content import Part, RunContent, cost_points, flat, gan_content, gan_parts, trial_content
+from sweep.run_content import Part, RunContent, cost_points, flat, trial_content
 from sweep.run_writer import RunWriter, TrackedRun
 from sweep.store import Store
 from trainers.exceptions import TrackingError

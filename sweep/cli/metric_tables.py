@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trainers.evaluation.outcome import iou_text
+from trainers.evaluation.outcome import iou_text, with_interval
 from trainers.evaluation.summary import few_patients
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -33,11 +33,6 @@ def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity a
     for name, left_out in (("by_diameter", "lesion diameters"), ("lesion_level", "volume and z of the slices")):
         if not first[name]:
             console.print(f"Not told by the truth: {left_out}; figures that need it are left out.")
-
-
-def with_interval(value: float, bounds: Sequence[float], digits: int) -> str:
-    """`0.67 [0.55, 0.71]`."""
-    return f"{value:.{digits}f} [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
 
 
 def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> Table:

@@ -102,8 +102,7 @@ def _table(report: Mapping[str, Any]) -> Table:
 
 def _rows(real: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Label, the cell of held-out real slices, and one of each set."""
-    from sweep.cli.metric_tables import with_interval
-    from trainers.evaluation.outcome import iou_text
+    from trainers.evaluation.outcome import iou_text, with_interval
 
     def recall(found: Mapping[str, Any]) -> str:
         return with_interval(found["recall"], found["interval"], 3)

@@ -29,7 +29,6 @@ from trainers.distributed import Context, OnProgress, Placement, WorkerResources
 from trainers.gan.config import GANConfig
 from trainers.gan.generator import load_generator
 from trainers.gan.review import Review
-from trainers.gan.source import write_source
 from trainers.gan.synthesis import SynthesisConfig, synthesize
 from trainers.gan.training import train_gan
 
@@ -43,10 +42,7 @@ class GANRun:
     detector: Path | None
 
     def __call__(self, out: Path, context: Context) -> None:
-        slices = open_slice_set(self.slices)
-        train_gan(self.config, slices, out, context, self.detector)
-        if context.rank == 0:
-            write_source(out, slices, self.detector)
+        train_gan(self.config, open_slice_set(self.slices), out, context, self.detector)
 
     @property
     def label(self) -> str:

@@ -12,7 +12,6 @@ from sweep.stages.stage import Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
-from trainers.gan.source import write_source
 from trainers.gan.training import train_gan
 
 if TYPE_CHECKING:
@@ -46,7 +45,4 @@ class GANStage(Stage):
         return f"gan {self.config.variant}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        slices, detector = open_slice_set(inputs["slices"]), inputs.get("detector")
-        train_gan(self.config, slices, out, context, detector)
-        if context.rank == 0:
-            write_source(out, slices, detector)
+        train_gan(self.config, open_slice_set(inputs["slices"]), out, context, inputs.get("detector"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import Study, load_study
+from sweep.gan_content import gan_content
 from sweep.plan import FIRST_FEEDBACK_SEED, Plan, make_plan
-from sweep.run_content import gan_content
 from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.store import Store
 from tests.sweep.small_study import make, small_plan

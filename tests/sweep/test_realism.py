@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
+from sweep.gan_content import gan_parts
 from sweep.gan_table import gan_section
 from sweep.plan import Plan, make_plan
 from sweep.report import build_report
-from sweep.run_content import gan_parts
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
 from sweep.tracking import Tracker

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweep.gan_content import gan_content
 from sweep.plan import Plan
-from sweep.run_content import gan_content
 from sweep.stages import GANStage, PrepareStage, SynthesizeStage
 from sweep.store import Store
 from tests.sweep.small_study import SHARD, small_plan

@@ -13,9 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Run
 
+from sweep.gan_content import gan_content
 from sweep.mlflow_client import connect
 from sweep.plan import Plan
-from sweep.run_content import gan_content, trial_content
+from sweep.run_content import trial_content
 from sweep.store import Store
 from sweep.tracking import STAGE_KEY, Tracker
 from tests.sweep.small_study import make

@@ -49,6 +49,11 @@ class SliceSet:
         """Height and width of a slice, pixels."""
         return int(self.images.shape[1])
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a GAN drew the slices."""
+        return "image_index" in self.slices.columns
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over images, slices and boxes; independent of the folder."""

@@ -73,7 +73,7 @@ def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = 
             "one. Add patients to the cohort or change its split."
         )
     for shard in synthetic:
-        if "image_index" not in shard.slices.columns:
+        if not shard.is_synthetic:
             raise TrainingError(
                 f"{shard.path} is given as synthetic slices, but slices.parquet has no column `image_index`, so they "
                 "are real and may hold the test split; allowed: what `metsweep synthesize` writes. Name such a folder."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -58,8 +58,17 @@ def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
 
 def trained_slice_size(folder: Path) -> int | None:
     """Side in pixels of the slices that the detector in `folder` was trained on, or None where it does not tell."""
-    selection = folder / "selection.json"
-    return json.loads(selection.read_text()).get("slice_size") if selection.is_file() else None
+    return _selection(folder).get("slice_size")
+
+
+def trained_on_synthetic(folder: Path) -> int:
+    """How many synthetic slices the detector in `folder` was trained on; 0 where it does not tell."""
+    return _selection(folder).get("synthetic_slices", 0)
+
+
+def _selection(folder: Path) -> dict[str, Any]:
+    file = folder / "selection.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 @torch.no_grad()

@@ -104,6 +104,11 @@ def iou_text(name: str) -> str:
     return f"{int(name.removeprefix('iou')) / 100:g}"
 
 
+def with_interval(value: float, bounds: Sequence[float], digits: int) -> str:
+    """`0.67 [0.55, 0.71]`."""
+    return f"{value:.{digits}f} [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+
+
 def outcome_tables(outcomes: Mapping[float, Outcome]) -> dict[str, pd.DataFrame]:
     """Outcomes of one truth as tables to keep: `slices`, `lesions` and `detections`.
 

@@ -5,7 +5,6 @@ Beyond the paper, which closes with the plan of "a new GAN loss function that di
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.detector.prediction import load_detector, trained_slice_size
+from trainers.detector.prediction import load_detector, trained_on_synthetic, trained_slice_size
 from trainers.exceptions import TrainingError
 from trainers.gan.config import GANConfig
 
@@ -47,9 +46,7 @@ class DetectorFeedback:
                 f"{detector_dir} was trained on slices of {size} x {size} pixels, but gan.resolution is {resolution}; "
                 "allowed: equal. Train it on the slice set of the GAN."
             )
-        selection = detector_dir / "selection.json"
-        synthetic = json.loads(selection.read_text()).get("synthetic_slices", 0) if selection.is_file() else 0
-        if synthetic:
+        if synthetic := trained_on_synthetic(detector_dir):
             raise TrainingError(
                 f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, or it "
                 "would teach what another GAN drew. Train it with `metsweep train detector SLICES`."

@@ -15,7 +15,6 @@ from trainers.distributed import Context
 from trainers.gan.augmentation import OPERATIONS, PARAMETERS, Augmentation, adapted, overfitting
 from trainers.gan.batches import Batch
 from trainers.gan.checkpoint import TrainingState
-from trainers.gan.config import GANConfig
 from trainers.gan.feedback import DetectorFeedback, feedback_weight
 from trainers.gan.layers import resized
 from trainers.gan.losses import discriminator_loss, generator_loss, penalty
@@ -111,7 +110,7 @@ class _Draws:
 
 
 def _draw(state: TrainingState, share: range, device: torch.device) -> _Draws:
-    config: GANConfig = state.config
+    config = state.config
     seed = np.random.SeedSequence([config.seed, 4, state.images]).generate_state(1, np.uint64)[0]
     random = torch.Generator(device).manual_seed(int(seed))
     mine = slice(share.start, share.stop)

@@ -160,8 +160,7 @@ def _batch_size(config: SynthesisConfig, generator: TrainedGenerator) -> int:
 
 def _fill(curation: Curation, draw: Draw, batch_size: int, config: SynthesisConfig, context: Context) -> None:
     """Draw and judge until every image is filled, from the newest checkpoint if there is one."""
-    # Only rank 0 writes checkpoints, and other ranks may not read while it does.
-    checkpoint = context.load_checkpoint() if context.rank == 0 else None
+    checkpoint = context.load_checkpoint()
     if checkpoint is not None:
         curation.restore(checkpoint)
     saved = time.monotonic()

@@ -22,6 +22,7 @@ from trainers.gan.feedback import DetectorFeedback, open_feedback
 from trainers.gan.layers import resized
 from trainers.gan.sampling import noise, sample, unit
 from trainers.gan.schedule import phase_at
+from trainers.gan.source import write_source
 from trainers.gan.step import STATISTICS, update
 from trainers.gan.workers import average, check_equal, check_group, from_first
 
@@ -34,8 +35,9 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
     """Train a GAN, or continue from the newest checkpoint of the context, and write it into the existing folder `out`.
 
     Written by rank 0 at the end: `generator.pt` (state dict of the averaged generator), `config.json`, `history.jsonl`
-    (one report a line) and `figures/*.png`. The result depends on the config and the slices alone, whether or not the
-    run was interrupted (bit for bit on one CPU worker), and not on the number of workers but for the order of sums.
+    (one report a line), `source.json` (what it learnt from) and `figures/*.png`. The result depends on the config and
+    the slices alone, whether or not the run was interrupted (bit for bit on one CPU worker), and not on the number of
+    workers but for the order of sums.
 
     Args:
         config: the GAN and its schedule.
@@ -66,6 +68,7 @@ def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, det
     _run(state, data, examples, feedback, context)
     if context.rank == 0:
         _write(state, examples, out)
+        write_source(out, slices, detector)
 
 
 def _run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +16,26 @@ from trainers.data.slice_set import SliceSet
 from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import OnProgress
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import check_size, truth_of
+from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import iou_text
 from trainers.evaluation.realism import figures
 from trainers.evaluation.realism.box_fidelity import box_fidelity
-from trainers.evaluation.realism.config import FEWEST, RealismConfig
+from trainers.evaluation.realism.config import RealismConfig
 from trainers.evaluation.realism.distances import frechet_distance, kernel_distance, overlap
 from trainers.evaluation.realism.embedding import embed, tumour_crops
 from trainers.evaluation.realism.extractor import common_scale, make_extractor
+from trainers.evaluation.realism.inputs import (
+    LoadedSlices,
+    check_detector,
+    check_real,
+    real_slices,
+    shuffled,
+    synthetic_slices,
+    tumour_rows,
+)
 from trainers.evaluation.realism.memorisation import Memorisation, RealSlices, examine, nearest_training_slices
 from trainers.evaluation.realism.registration import aligned_distances, normalised
-from trainers.evaluation.realism.similarity import WINDOW, draw_pairs, likeness, sliced_wasserstein
-from trainers.exceptions import SliceSetError, TrainingError
-
-
-@dataclass(frozen=True)
-class _Slices:
-    """Some slices in memory with their boxes and patients."""
-
-    images: np.ndarray
-    boxes: list[np.ndarray]
-    patients: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def first(self, count: int) -> _Slices:
-        return _Slices(self.images[:count], self.boxes[:count], self.patients[:count])
+from trainers.evaluation.realism.similarity import draw_pairs, likeness, sliced_wasserstein
 
 
 def realism(
@@ -73,10 +66,10 @@ def realism(
         TrainingError: no detector, one of another size, or one that was trained with synthetic slices.
         ConfigError: no such extractor, or one that gives no features.
     """
-    found = {name: _synthetic(shards, slices, config.slices) for name, shards in synthetic.items()}
-    training, held_out = (_real(slices, splits) for splits in (("train",), ("validation", "test")))
-    _check_real(slices, training, held_out)
-    _check_detector(detector_dir, slices)
+    found = {name: synthetic_slices(shards, slices, config.slices) for name, shards in synthetic.items()}
+    training, held_out = (real_slices(slices, splits) for splits in (("train",), ("validation", "test")))
+    check_real(slices, training, held_out)
+    check_detector(detector_dir, slices)
     detector = load_detector(detector_dir, device)
     compare = _Comparison(training, held_out, detector, config, min(map(len, [held_out, *found.values()])))
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -98,7 +91,7 @@ def realism(
         "synthetic": {},
     }
     step()
-    real_truth = truth_of(slices, "test", _rows(slices, ("validation", "test")))
+    real_truth = truth_of(slices, "test", tumour_rows(slices, ("validation", "test")))
     on_real = predict(detector, held_out.images, evaluation.confidence, evaluation.batch)
     for name, one in found.items():
         told = {**compare.with_training(one), "ms_ssim": compare.likeness_of_slices(one)}
@@ -130,11 +123,11 @@ class _Comparison:
     """The real slices, their features, and everything that is compared with them."""
 
     def __init__(
-        self, training: _Slices, held_out: _Slices, detector: Detector, config: RealismConfig, count: int
+        self, training: LoadedSlices, held_out: LoadedSlices, detector: Detector, config: RealismConfig, count: int
     ) -> None:
         draw = np.random.default_rng([config.seed, 0])
         self.config = config
-        self.training, self.held_out = (_shuffled(one, draw) for one in (training, held_out))
+        self.training, self.held_out = (shuffled(one, draw) for one in (training, held_out))
         self.count = min(config.slices, len(training), count)
         self._memorisation_extract = make_extractor(config.memorisation_extractor, detector, config.batch)
         self._extract = {name: make_extractor(name, detector, config.batch) for name in config.extractors}
@@ -150,9 +143,9 @@ class _Comparison:
             np.arange(len(real)) >= len(self.training),
         )
 
-    def with_training(self, others: _Slices) -> dict[str, Any]:
+    def with_training(self, others: LoadedSlices) -> dict[str, Any]:
         """Figures of other slices against training slices, equally many."""
-        others = _shuffled(others, np.random.default_rng([self.config.seed, 6])).first(self.count)
+        others = shuffled(others, np.random.default_rng([self.config.seed, 6])).first(self.count)
         config = self.config
         wasserstein = sliced_wasserstein(
             self.training.images[: self.count], others.images, config.patches, config.projections, config.seed
@@ -162,23 +155,23 @@ class _Comparison:
             "sliced_wasserstein": wasserstein,
         }
 
-    def likeness_of_slices(self, one: _Slices) -> dict[str, float]:
+    def likeness_of_slices(self, one: LoadedSlices) -> dict[str, float]:
         """MS-SSIM of pairs of different slices."""
         each = np.arange(len(one))
         return likeness(one.images, draw_pairs(each, self.config.pairs, self.config.seed), each)._asdict()
 
-    def likeness_of_patients(self, one: _Slices) -> dict[str, float] | None:
+    def likeness_of_patients(self, one: LoadedSlices) -> dict[str, float] | None:
         """MS-SSIM of pairs of slices of different patients; None if there is one patient only."""
         if len(set(one.patients)) < 2:
             return None
         pairs = draw_pairs(one.patients, self.config.pairs, self.config.seed)
         return likeness(one.images, pairs, one.patients)._asdict()
 
-    def distances_to_real(self, one: _Slices) -> np.ndarray:
+    def distances_to_real(self, one: LoadedSlices) -> np.ndarray:
         """Of other slices to all real ones, measured like those between real ones."""
         return aligned_distances(one.images, self._aligned, self._memorisation_extract)
 
-    def _distances(self, extractor: str, others: _Slices) -> dict[str, Any]:
+    def _distances(self, extractor: str, others: LoadedSlices) -> dict[str, Any]:
         config = self.config
         real, _, other = common_scale([*self._features[extractor], self._extract[extractor](others.images)])
         real = real[: self.count]
@@ -187,7 +180,7 @@ class _Comparison:
         return {"kid": kid._asdict(), "fid": frechet_distance(real, other), **covers._asdict()}
 
 
-def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dict[str, Figure]]:
+def _memorisation(compare: _Comparison, one: LoadedSlices) -> tuple[Memorisation, dict[str, Figure]]:
     real, to_real = compare.real, compare.distances_to_real(one)
     result = examine(real, to_real, compare.config.permutations, compare.config.seed)
     nearest, distances = nearest_training_slices(real, to_real)
@@ -202,7 +195,9 @@ def _memorisation(compare: _Comparison, one: _Slices) -> tuple[Memorisation, dic
     return result, {"nearest": pairs, "distances": figures.distances_figure(real, to_real, result.close_distance)}
 
 
-def _embeddings(compare: _Comparison, found: Mapping[str, _Slices], config: RealismConfig, path: Path) -> list[str]:
+def _embeddings(
+    compare: _Comparison, found: Mapping[str, LoadedSlices], config: RealismConfig, path: Path
+) -> list[str]:
     groups = {"real": compare.training, **found}
     images = {
         f"tumours, {config.crop_size} x {config.crop_size}": [
@@ -219,72 +214,11 @@ def _embeddings(compare: _Comparison, found: Mapping[str, _Slices], config: Real
     return said
 
 
-def _crops(one: _Slices, count: int, size: int) -> np.ndarray:
+def _crops(one: LoadedSlices, count: int, size: int) -> np.ndarray:
     """The first `count` tumour crops; enough slices are read for them, no more."""
     needed = int(np.searchsorted(np.cumsum([len(boxes) for boxes in one.boxes]), count)) + 1
     first = one.first(needed)
     return tumour_crops(first.images, first.boxes, size)[:count]
-
-
-def _synthetic(shards: Sequence[SliceSet], slices: SliceSet, count: int) -> _Slices:
-    for shard in shards:
-        if "image_index" not in shard.slices.columns:
-            raise SliceSetError(
-                f"{shard.path} holds real slices; needed: synthetic ones, which `metsweep synthesize` draws."
-            )
-        if shard.size != slices.size:
-            raise SliceSetError(
-                f"{shard.path}: synthetic slices are {shard.size} x {shard.size} pixels, real ones in {slices.path} "
-                f"{slices.size} x {slices.size}; allowed: equal. Needed: the slice set that the GAN was trained on."
-            )
-    images = np.concatenate([shard.images for shard in shards])[:count]
-    boxes = [one for shard in shards for one in shard.boxes_by_slice()][:count]
-    where = ", ".join(str(shard.path) for shard in shards)
-    if len(images) < FEWEST:
-        raise SliceSetError(f"{where}: {len(images)} synthetic slices; needed: {FEWEST} or more. Draw more of them.")
-    if not sum(map(len, boxes)):
-        raise SliceSetError(f"{where}: no synthetic slice has a conditioning box; needed: at least one.")
-    return _Slices(images, boxes, np.full(len(images), "synthetic"))
-
-
-def _rows(slices: SliceSet, splits: Sequence[str]) -> np.ndarray:
-    table = slices.slices
-    return np.flatnonzero((table["split"].isin(splits) & (table["kind"] == "tumour")).to_numpy())
-
-
-def _real(slices: SliceSet, splits: Sequence[str]) -> _Slices:
-    rows = _rows(slices, splits)
-    boxes = slices.boxes_by_slice()
-    patients = slices.slices["patient_id"].to_numpy(dtype=str)[rows]
-    return _Slices(slices.images[rows], [boxes[row] for row in rows], patients)
-
-
-def _check_real(slices: SliceSet, training: _Slices, held_out: _Slices) -> None:
-    for one, what in ((training, "training split"), (held_out, "validation and test splits")):
-        if len(one) < 2 or not sum(map(len, one.boxes)):
-            raise SliceSetError(
-                f"{slices.path}: {len(one)} slices with tumours and {sum(map(len, one.boxes))} boxes in the {what}; "
-                "needed: at least 2 slices and a box. Held-out patients show what slices of new patients score: "
-                "prepare the cohort with all three splits."
-            )
-    if slices.size < WINDOW:
-        raise SliceSetError(f"{slices.path}: slices of {slices.size} pixels; allowed: {WINDOW} or more.")
-
-
-def _check_detector(detector_dir: Path, slices: SliceSet) -> None:
-    check_size(detector_dir, slices)
-    selection = detector_dir / "selection.json"
-    drawn = json.loads(selection.read_text()).get("synthetic_slices", 0) if selection.is_file() else 0
-    if drawn:
-        raise TrainingError(
-            f"{detector_dir} was trained with {drawn} synthetic slices, so it may know a GAN's tumours; needed: a "
-            "detector trained on real slices only (`metsweep train detector` without --synthetic)."
-        )
-
-
-def _shuffled(one: _Slices, draw: np.random.Generator) -> _Slices:
-    order = draw.permutation(len(one))
-    return _Slices(one.images[order], [one.boxes[i] for i in order], one.patients[order])
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,123 @@
+"""What MLflow holds of a GAN: its training, the shards drawn from it, and how real they look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.models.packaging import save_generator
+from sweep.plan import Plan
+from sweep.run_content import (
+    NetworkFiles,
+    Part,
+    Point,
+    RunContent,
+    cost_points,
+    fidelity_tags,
+    flat,
+    history_points,
+    real_slices,
+)
+from sweep.stages import GANStage, RealismStage, SynthesizeStage
+from sweep.store import Artifact, Store
+from trainers.data.slice_set import open_slice_set
+
+if TYPE_CHECKING:
+    from mlflow.models import Model
+
+
+def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
+    """The run of a GAN, of the shards drawn from it and of their realism, or None before it is trained."""
+    artifact = store.find(stage.name, stage.key)
+    prepared = store.find("prepare", stage.slices.key)
+    if artifact is None or prepared is None:
+        return None
+    planned = _stages_after(stage, plan)
+    made = {name: found for name, one in planned.items() if (found := store.find(one.name, one.key))}
+
+    def save(out: Path, model: Model) -> None:
+        save_generator(artifact.path, open_slice_set(prepared.path), out, model)
+
+    params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
+    tags = {"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | fidelity_tags(plan)
+    if stage.detector is not None:
+        params |= flat("detector", stage.detector.config)
+        tags["metsweep.detector_key"] = stage.detector.key
+    training = Part(
+        "gan",
+        params=params,
+        points=(*history_points(artifact, "images", stage.name), *cost_points(artifact)),
+        slices=(real_slices(stage.slices, prepared),),
+        figures=artifact.path / "figures",
+        network=NetworkFiles("generator", save),
+    )
+    return RunContent(
+        key=stage.key,
+        name=stage.label,
+        tags=tags,
+        parts=(training, *(_part_after(name, planned[name], found) for name, found in made.items())),
+        complete=len(made) == len(planned),
+        started=artifact.manifest.cost.started,
+        finished=max(one.manifest.cost.finished for one in (artifact, *made.values())),
+    )
+
+
+def gan_parts(stage: GANStage, plan: Plan) -> set[str]:
+    """Names of the parts that a GAN's run holds when it is complete."""
+    return {"gan", *_stages_after(stage, plan)}
+
+
+def _stages_after(gan: GANStage, plan: Plan) -> dict[str, SynthesizeStage | RealismStage]:
+    """Part -> the stages that belong to a GAN's run, beside its training.
+
+    Realism has its key in the name: with other settings it is made, and logged, again.
+    """
+    found: dict[str, SynthesizeStage | RealismStage] = {}
+    for stage in plan.stages.values():
+        if isinstance(stage, SynthesizeStage) and stage.gan.key == gan.key:
+            found[f"synthesize-{stage.shard}"] = stage
+        elif isinstance(stage, RealismStage) and stage.gan.key == gan.key:
+            found[f"realism-{stage.key[:8]}"] = stage
+    return found
+
+
+def _part_after(name: str, stage: SynthesizeStage | RealismStage, artifact: Artifact) -> Part:
+    if isinstance(stage, SynthesizeStage):
+        return _shard_part(name, stage.shard, artifact)
+    return _realism_part(name, artifact)
+
+
+def _realism_part(name: str, artifact: Artifact) -> Part:
+    report = json.loads((artifact.path / "realism.json").read_text())
+    (told,) = report["synthetic"].values()
+    numbers: dict[str, float] = {}
+    for path, figures in (("realism", told), ("realism/held_out", report["real"])):
+        numbers |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
+    points = [Point(metric, value, artifact.manifest.cost.finished) for metric, value in numbers.items()]
+    return Part(
+        name,
+        points=(*points, *cost_points(artifact)),
+        figures=artifact.path / "figures",
+        note=f"Do these slices give away patients of the training split? {told['memorisation']['verdict']}.",
+    )
+
+
+def _numbers(path: str, value: Any) -> dict[str, float]:
+    """The figures of nested mappings by their path, e.g. `realism/kid/mean`; an interval's are called low and high."""
+    if isinstance(value, list):
+        value = dict(zip(("low", "high"), value, strict=True))
+    if isinstance(value, dict):
+        return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
+    return {path: float(value)} if isinstance(value, int | float) else {}
+
+
+def _shard_part(name: str, number: int, artifact: Artifact) -> Part:
+    meta = json.loads((artifact.path / "meta.json").read_text())
+    finished = artifact.manifest.cost.finished
+    values = {name: meta[name] for name in ("box_contrast", "box_contrast_real")}
+    values["discard_rate"] = meta["curation"]["discard_rate"]
+    values["unclear"] = meta["curation"]["unclear"] / meta["synthesis"]["shard_size"]
+    quality = [Point(f"gan/{name}", value, finished, number) for name, value in values.items()]
+    costs = [Point(point.name, point.value, point.time, number) for point in cost_points(artifact)]
+    return Part(name, points=(*quality, *costs), figures=artifact.path / "figures")
