@@ -131,7 +131,7 @@ def champion_folder(model: str, tracking_uri: str) -> Path:
     Raises:
         TrackingError: the registry cannot be reached, or does not hold the model.
     """
-    from sweep.mlflow_client import connect
+    from sweep.tracking.mlflow_client import connect
 
     kind, _, database = tracking_uri.partition(":///")
     if kind == "sqlite" and not Path(database).is_file():

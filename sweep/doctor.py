@@ -187,7 +187,7 @@ def _gpu() -> Finding:
 def _ray(address: str | None) -> Finding:
     if address is None:
         return Finding("Ray", OK, "on this machine alone, started with a command (RAY_ADDRESS is not set)")
-    from sweep.cluster import ray_cluster
+    from sweep.engine.cluster import ray_cluster
 
     try:
         with ray_cluster(address, []):

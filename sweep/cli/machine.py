@@ -24,8 +24,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     import os
     import sys
 
-    from sweep.mlflow_client import ENVIRONMENT
     from sweep.settings import Settings
+    from sweep.tracking.mlflow_client import ENVIRONMENT
 
     uri = Settings.from_environment().tracking_uri
     if uri.startswith(("http://", "https://")):

@@ -7,8 +7,8 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
+from sweep.engine.progress import clock
 from sweep.plan import Plan, seconds_of_stages
-from sweep.progress import clock
 from sweep.store import Store
 
 

@@ -57,8 +57,8 @@ def launch(
       metsweep launch quickstart --cohort demo-cohort
     """
     resolved = _load(study, fidelity, cohort, overrides)
-    from sweep import launch as launching
     from sweep.cli.console import output
+    from sweep.engine import launch as launching
     from sweep.settings import Settings
 
     failed = launching.launch(resolved, Settings.from_environment(store), output())
@@ -96,7 +96,7 @@ def report(
     """
     from sweep.cli.console import output
     from sweep.plan import make_plan
-    from sweep.report import build_report
+    from sweep.report.report import build_report
     from sweep.settings import Settings
     from sweep.store import Store
 
@@ -130,11 +130,11 @@ def promote(
     Example:
       metsweep promote quickstart
     """
-    from sweep import registry
     from sweep.plan import make_plan
+    from sweep.registry import registry
     from sweep.settings import Settings
     from sweep.store import Store
-    from sweep.tracking import Tracker
+    from sweep.tracking.tracker import Tracker
 
     plan = make_plan(_load(study, fidelity, cohort, overrides))
     settings = Settings.from_environment(store)

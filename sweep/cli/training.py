@@ -16,11 +16,11 @@ import torch
 
 from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
-from sweep.cluster import ray_cluster
 from sweep.detect import SLICES_FILE
 from sweep.doctor import usable_cores
-from sweep.progress import StageProgress
-from sweep.runner import start_board
+from sweep.engine.cluster import ray_cluster
+from sweep.engine.progress import StageProgress
+from sweep.engine.runner import start_board
 from sweep.settings import Settings
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig

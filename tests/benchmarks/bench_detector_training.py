@@ -68,7 +68,7 @@ def speed(ends: list[float]) -> float:
 
 def run_ours(folder: Path, workers: int) -> None:
     """Train within Ray Train; the speed goes to the file `speed`."""
-    from sweep.cluster import ray_cluster
+    from sweep.engine.cluster import ray_cluster
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
     from trainers.detector.training import train_detector

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweep.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT
+from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT
 from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, Placement, WorkerResources, train_on_ray

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from sweep.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, _refuse_infeasible
+from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, _refuse_infeasible
 from tests.trainers.gan.tiny_runs import make_slices, tiny
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, Placement, WorkerResources, train_on_ray

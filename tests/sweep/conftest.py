@@ -8,7 +8,7 @@ import torch
 
 from sweep.plan import Plan
 from sweep.store import Store
-from sweep.tracking import Tracker
+from sweep.tracking.tracker import Tracker
 from tests.sweep.small_study import make, small_plan
 
 
@@ -31,7 +31,7 @@ def full_store(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated MLflow database to copy: making one takes seconds."""
-    from sweep.mlflow_client import connect
+    from sweep.tracking.mlflow_client import connect
 
     folder = tmp_path_factory.mktemp("database")
     connect(f"sqlite:///{folder / 'mlflow.db'}")

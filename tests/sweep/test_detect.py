@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from sweep.detect import CHAMPION, champion_folder, detect, slice_config, slice_config_of_set
-from sweep.mlflow_client import connect
 from sweep.plan import Plan
 from sweep.store import Store
-from sweep.tracking import Tracker
+from sweep.tracking.mlflow_client import connect
+from sweep.tracking.tracker import Tracker
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet

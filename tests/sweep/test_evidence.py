@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweep.evidence import Evidence
-from sweep.evidence_tables import Section, sections
 from sweep.plan import Plan, Trial
-from sweep.report import Report, build_report
+from sweep.report.evidence import Evidence
+from sweep.report.evidence_tables import Section, sections
+from sweep.report.report import Report, build_report
 from sweep.store import Cost, Store
 from tests.sweep.small_study import make, small_plan
 from trainers.data.slice_set import SliceSet, open_slice_set

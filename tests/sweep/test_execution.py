@@ -16,9 +16,9 @@ import pytest
 import ray.cloudpickle
 import torch
 
-from sweep.cluster import ray_cluster
-from sweep.execution import _Job, ensure
-from sweep.runner import start_board
+from sweep.engine.cluster import ray_cluster
+from sweep.engine.execution import _Job, ensure
+from sweep.engine.runner import start_board
 from sweep.stages import Stage
 from sweep.store import Store
 from trainers.config import Config

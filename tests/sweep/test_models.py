@@ -18,7 +18,7 @@ from mlflow.pyfunc.scoring_server import init
 from sweep.detect import detect, slice_config
 from sweep.plan import Plan
 from sweep.store import Store
-from sweep.tracking import Tracker
+from sweep.tracking.tracker import Tracker
 from tests.trainers.data.phantom import save, stripped_brain
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.prediction import load_detector, predict

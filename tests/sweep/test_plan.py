@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import Study, load_study
-from sweep.gan_content import gan_content
-from sweep.plan import FIRST_FEEDBACK_SEED, Plan, make_plan
+from sweep.plan import Plan, make_plan
+from sweep.plan.plan import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.store import Store
+from sweep.tracking.gan_content import gan_content
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
 

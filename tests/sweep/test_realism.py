@@ -11,13 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
-from sweep.gan_content import gan_parts
-from sweep.gan_table import gan_section
 from sweep.plan import Plan, make_plan
-from sweep.report import build_report
+from sweep.report.gan_table import gan_section
+from sweep.report.report import build_report
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
-from sweep.tracking import Tracker
+from sweep.tracking.gan_content import gan_parts
+from sweep.tracking.tracker import Tracker
 from tests.sweep.small_study import SHARD, make, small_plan
 from tests.sweep.test_tracking import runs_of
 from tests.trainers.data.phantom import make_cohort

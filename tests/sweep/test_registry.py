@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 
 from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
 from sweep.plan import Plan
-from sweep.registry import DETECTOR, GENERATOR, promote, ranking
+from sweep.registry.registry import DETECTOR, GENERATOR, promote, ranking
 from sweep.store import Store
-from sweep.tracking import STAGE_KEY, Tracker
+from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.small_study import small_plan
 from tests.sweep.test_report import put
 from tests.trainers.data.phantom import save, stripped_brain

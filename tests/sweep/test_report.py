@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from sweep.plan import Plan, Trial
-from sweep.report import build_report
+from sweep.report.report import build_report
 from sweep.store import Cost, Store
 from tests.sweep.small_study import small_plan
 

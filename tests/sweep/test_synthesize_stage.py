@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sweep.gan_content import gan_content
 from sweep.plan import Plan
 from sweep.stages import GANStage, PrepareStage, SynthesizeStage
 from sweep.store import Store
+from sweep.tracking.gan_content import gan_content
 from tests.sweep.small_study import SHARD, small_plan
 from trainers.data.slice_set import open_slice_set
 from trainers.exceptions import ConfigError

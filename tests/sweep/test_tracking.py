@@ -13,12 +13,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Run
 
-from sweep.gan_content import gan_content
-from sweep.mlflow_client import connect
 from sweep.plan import Plan
-from sweep.run_content import trial_content
 from sweep.store import Store
-from sweep.tracking import STAGE_KEY, Tracker
+from sweep.tracking.gan_content import gan_content
+from sweep.tracking.mlflow_client import connect
+from sweep.tracking.run_content import trial_content
+from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.small_study import make
 from trainers.exceptions import TrackingError
 
@@ -191,7 +191,7 @@ def test_killed_after_any_call_nothing_is_lost_or_doubled(
         study = plan.study.model_copy(update={"name": name})
         client = DyingClient(connect(tracking_uri), calls)
         with monkeypatch.context() as patch:
-            patch.setattr("sweep.tracking.connect", lambda _, dying=client: dying)
+            patch.setattr("sweep.tracking.tracker.connect", lambda _, dying=client: dying)
             survived = _drive(Plan(study, one_gan), full_store, tracking_uri)
         if not survived:
             assert _drive(Plan(study, one_gan), full_store, tracking_uri)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.models.packaging import save_generator
 from sweep.plan import Plan
-from sweep.run_content import (
+from sweep.stages import GANStage, RealismStage, SynthesizeStage
+from sweep.store import Artifact, Store
+from sweep.tracking.run_content import (
     NetworkFiles,
     Part,
     Point,
@@ -19,8 +21,6 @@ from sweep.run_content import (
     history_points,
     real_slices,
 )
-from sweep.stages import GANStage, RealismStage, SynthesizeStage
-from sweep.store import Artifact, Store
 from trainers.data.slice_set import open_slice_set
 
 if TYPE_CHECKING:

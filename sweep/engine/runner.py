@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sweep.cluster import concurrent_trials
-from sweep.execution import ensure
+from sweep.engine.cluster import concurrent_trials
+from sweep.engine.execution import ensure
+from sweep.engine.progress import Board
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial
-from sweep.progress import Board
 from sweep.store import Store
 
 logger = logging.getLogger(__name__)

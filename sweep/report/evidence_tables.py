@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweep.evidence import REAL_ONLY, Evidence
+from sweep.report.evidence import REAL_ONLY, Evidence
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.comparison import Comparison, holm, seeds_needed
 from trainers.evaluation.froc import FPS_PER_SLICE

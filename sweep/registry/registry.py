@@ -9,12 +9,12 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweep.mlflow_client import ENVIRONMENT, connect, explained
 from sweep.models.packaging import LICENCE
 from sweep.plan import Plan, Trial
-from sweep.report import read_metrics
+from sweep.report.report import read_metrics
 from sweep.store import Store
-from sweep.tracking import STAGE_KEY, Tracker
+from sweep.tracking.mlflow_client import ENVIRONMENT, connect, explained
+from sweep.tracking.tracker import STAGE_KEY, Tracker
 from trainers.exceptions import ConfigError, StoreError, TrackingError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.evidence_tables import MISSING, Section
 from sweep.plan import Plan
+from sweep.report.evidence_tables import MISSING, Section
 from sweep.store import Store
 from trainers.evaluation.outcome import iou_text, with_interval
 

@@ -13,10 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.evidence import Evidence, build_evidence
-from sweep.evidence_tables import MISSING, SOUGHT, Section, markdown_line, sections
-from sweep.gan_table import gan_section
 from sweep.plan import Plan, Trial
+from sweep.report.evidence import Evidence, build_evidence
+from sweep.report.evidence_tables import MISSING, SOUGHT, Section, markdown_line, sections
+from sweep.report.gan_table import gan_section
 from sweep.store import Artifact, Store
 from trainers.evaluation.outcome import iou_text, name_of
 

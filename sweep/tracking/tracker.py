@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sweep.gan_content import gan_content, gan_parts
-from sweep.mlflow_client import absolute, connect, explained, sqlite_folder
 from sweep.plan import Plan
-from sweep.report import build_report
-from sweep.run_content import Part, RunContent, cost_points, flat, trial_content
-from sweep.run_writer import RunWriter, TrackedRun
+from sweep.report.report import build_report
 from sweep.store import Store
+from sweep.tracking.gan_content import gan_content, gan_parts
+from sweep.tracking.mlflow_client import absolute, connect, explained, sqlite_folder
+from sweep.tracking.run_content import Part, RunContent, cost_points, flat, trial_content
+from sweep.tracking.run_writer import RunWriter, TrackedRun
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:

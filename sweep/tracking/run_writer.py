@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.models.packaging import LICENCE
-from sweep.run_content import NetworkFiles, Part, Slices
+from sweep.tracking.run_content import NetworkFiles, Part, Slices
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -166,7 +166,7 @@ def _user() -> str:
 @cache
 def _commit() -> str | None:
     """Commit of metsweep's source, if it runs from a clone."""
-    clone = Path(__file__).parents[1]
+    clone = Path(__file__).parents[2]
     if not (clone / ".git").exists():
         return None
     try:

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces.study import Study
-from sweep.cluster import ray_cluster
-from sweep.display import Display
+from sweep.engine.cluster import ray_cluster
+from sweep.engine.display import Display
+from sweep.engine.runner import run_trials, start_board
 from sweep.logs import log_to
 from sweep.plan import Plan, make_plan
-from sweep.runner import run_trials, start_board
 from sweep.settings import Settings
 from sweep.store import Store
-from sweep.tracking import Tracker
+from sweep.tracking.tracker import Tracker
 from trainers.exceptions import StoreError
 
 logger = logging.getLogger(__name__)

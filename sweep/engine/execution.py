@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 from filelock import BaseFileLock
 
+from sweep.engine.progress import reporter
 from sweep.logs import log_to
-from sweep.progress import reporter
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, Store
 from trainers.distributed import Context, Placement, train_on_ray

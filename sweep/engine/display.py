@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from sweep.engine.progress import StageProgress, clock
 from sweep.plan import Plan
-from sweep.progress import StageProgress, clock
 
 PLAIN_EVERY_SECONDS = 15.0
 

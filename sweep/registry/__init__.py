@@ -1,0 +1,1 @@
+"""Champions: gates, versions, aliases."""

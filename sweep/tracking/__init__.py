@@ -1,0 +1,1 @@
+"""MLflow kept in step with the store."""
