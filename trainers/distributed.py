@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import torch
 from pydantic import model_validator
 
 from trainers.config import Config
-from trainers.exceptions import MetsweepError, TrainingError
+from trainers.exceptions import MetsweepError, StageStopped, TrainingError
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
@@ -36,6 +36,9 @@ ELASTIC_STARTS = 7 * 24 * 3600 // ELASTIC_START_S
 
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
 """Called by rank 0 with the work done, the work in all (same unit) and the newest metrics."""
+
+STOP_POINTS_AGREED = 16
+"""Several ranks ask each other only at every so many stop points: asking costs a collective."""
 
 
 class WorkerResources(Config):
@@ -80,20 +83,51 @@ class Context:
         checkpoints: folder for this very run's checkpoints, unique per content (a stage key), on a disk that every rank
             reaches: whoever runs the same content later continues from there.
         on_progress: receives rank 0's progress.
+        asked_to_stop: whether the run is to end before it is done; asked on rank 0, often, so it must be cheap.
     """
 
-    def __init__(self, placement: Placement, checkpoints: Path, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        checkpoints: Path,
+        on_progress: OnProgress,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.rank = placement.rank
         self.world_size = placement.world_size
         self.device = placement.device
         self._latest = checkpoints / "latest"
         self._outdated = checkpoints / "outdated"
         self._on_progress = on_progress
+        self._asked_to_stop = asked_to_stop
+        self._stop_points = 0
 
     def progress(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Tell how far the loop is; only rank 0's calls are passed on. Cheap: does not wait for anyone."""
         if self.rank == 0:
             self._on_progress(done, total, metrics)
+
+    def stop_point(self, write: Callable[[Path], None]) -> None:
+        """A place where the run can end: every rank must come by, after the same step.
+
+        Args:
+            write: as for `save_checkpoint`, with which the run would continue from here.
+
+        Raises:
+            StageStopped: on every rank, after the checkpoint was kept, if the run was asked to end.
+        """
+        self._stop_points += 1
+        if self.world_size == 1:
+            stop = self._asked_to_stop()
+        elif self._stop_points % STOP_POINTS_AGREED:
+            return
+        else:
+            flag = torch.tensor([float(self.rank == 0 and self._asked_to_stop())], device=self.device)
+            torch.distributed.broadcast(flag, src=0)
+            stop = bool(flag.item())
+        if stop:
+            self.save_checkpoint(write)
+            raise StageStopped("The run was asked to end; it continues from its checkpoint.")
 
     def load_checkpoint(self) -> Path | None:
         """The folder of the newest checkpoint of this very run, or None at its first start."""
@@ -132,7 +166,7 @@ def train_on_ray(
     storage: str,
     resources: WorkerResources,
 ) -> None:
-    """Run `loop` on every worker of a Ray Train job and wait for its end.
+    """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StageStopped.
 
     Args:
         loop: picklable; called once a worker, within the job's process group if there are several.
@@ -151,7 +185,9 @@ def train_on_ray(
     def worker() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
         context = ray.train.get_context()
-        loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
+        # Raised, it would count as a lost worker, and the run would begin again.
+        with suppress(StageStopped):
+            loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
 
     least = resources.min_workers
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}

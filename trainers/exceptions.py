@@ -25,6 +25,10 @@ class TrainingError(MetsweepError):
     """A training run cannot start or go on: bad input, a foreign checkpoint, non-finite losses, too little memory."""
 
 
+class StageStopped(MetsweepError):
+    """A run was asked to end and did, at a checkpoint that it will continue from."""
+
+
 class ScoringError(MetsweepError):
     """Truth or detections given to be scored are not of the form that scoring needs."""
 

@@ -21,7 +21,7 @@ class DetectorStage(Stage):
     """Trains one detector and picks its checkpoint on the validation split."""
 
     name: ClassVar[str] = "detector"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     trains: ClassVar[bool] = True
 
     config: DetectorConfig

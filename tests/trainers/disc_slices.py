@@ -11,7 +11,7 @@ import torch
 
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
 from trainers.detector.config import DetectorConfig
-from trainers.distributed import Context
+from trainers.distributed import Context, Placement
 
 SIZE = 32
 
@@ -62,10 +62,18 @@ def tiny_config(**changes: object) -> DetectorConfig:
 
 
 class FolderContext(Context):
-    """One rank of several; can die at a step. Only rank 0 may ask for the checkpoint."""
+    """One rank of several; can die at a step, or be asked to stop. Only rank 0 may ask for the checkpoint."""
 
-    def __init__(self, folder: Path, rank: int = 0, world_size: int = 1, dies_at: int | None = None) -> None:
-        self.rank, self.world_size, self.device = rank, world_size, torch.device("cpu")
+    def __init__(
+        self,
+        folder: Path,
+        rank: int = 0,
+        world_size: int = 1,
+        dies_at: int | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        placement = Placement(rank, world_size, torch.device("cpu"))
+        super().__init__(placement, folder, lambda *_: None, asked_to_stop)
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         self._folder, self._dies_at = folder, dies_at
 

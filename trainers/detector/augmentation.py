@@ -106,6 +106,7 @@ class StepBatches:
     """The loader that the library's loop walks: `__iter__` yields this rank's batches of one pseudo-epoch.
 
     Args:
+        start: steps done before, by a run that ended within a pseudo-epoch.
         end: number of steps of the run.
         processes: loader processes; 0 = load in this process.
         pinned: whether batches lie in page-locked memory, from which a GPU copies while it computes.
@@ -115,6 +116,7 @@ class StepBatches:
         self,
         dataset: SliceDataset,
         order: Order,
+        start: int,
         end: int,
         rank: int = 0,
         world_size: int = 1,
@@ -124,7 +126,14 @@ class StepBatches:
         self.dataset = dataset
         self.sampler = self
         self.num_workers = processes
-        self._order, self._end, self._rank, self._world_size, self._pinned = order, end, rank, world_size, pinned
+        self._order, self._start, self._end, self._rank, self._world_size, self._pinned = (
+            order,
+            start,
+            end,
+            rank,
+            world_size,
+            pinned,
+        )
         self._every = dataset.config.evaluate_every
         self._epoch = 0
 
@@ -137,7 +146,8 @@ class StepBatches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         first = self._epoch * self._every
-        steps = self._order.steps(first, min(first + self._every, self._end), self._rank, self._world_size)
+        end = min(first + self._every, self._end)
+        steps = self._order.steps(max(first, self._start), end, self._rank, self._world_size)
         yield from DataLoader(
             self.dataset,
             batch_sampler=steps,  # pyright: ignore[reportArgumentType]

@@ -108,6 +108,7 @@ class YoloRun(DetectionTrainer):
         self.train_loader = StepBatches(
             SliceDataset(self.slices, config),
             Order(config, real, len(self.slices) - real),
+            self.state.step,
             config.steps,
             self.context.rank,
             self.context.world_size,
@@ -145,6 +146,8 @@ class YoloRun(DetectionTrainer):
             self.train_loader.set_epoch(self.epoch)
         elif event == "on_train_batch_end":
             self._after_step()
+            if self.state.step % self.config.evaluate_every and self.state.step != self.config.steps:
+                self.context.stop_point(self._write_checkpoint)
         elif event == "on_fit_epoch_end":
             self.context.save_checkpoint(self._write_checkpoint)
 
@@ -182,11 +185,12 @@ class YoloRun(DetectionTrainer):
 
     @override
     def validate(self) -> tuple[dict[str, float], None]:
-        """Evaluate the moving average and keep it if it is the best so far; on rank 0, from `select_from` on."""
+        """Evaluate the moving average, on rank 0; from `select_from` on keep it if it is the best so far."""
         config, state = self.config, self.state
-        if self.context.rank == 0 and selects_at(config, state.step):
+        if self.context.rank == 0:
             found = self.evaluate(self.ema.ema)
-            if state.best is None or state.best.beaten_by(found[SENSITIVITY], found[FPS]):
+            better = state.best is None or state.best.beaten_by(found[SENSITIVITY], found[FPS])
+            if better and selects_at(config, state.step):
                 weights = {name: value.detach().cpu().clone() for name, value in self.ema.ema.state_dict().items()}
                 state.best = Selection(state.step, found[SENSITIVITY], found[FPS], weights)
             self._record(found)

@@ -92,6 +92,8 @@ def _run(
         if keep:
             check_equal(state.networks, context.world_size)
             context.save_checkpoint(state.save)
+        elif not finished:
+            context.stop_point(state.save)
 
 
 class _Recent:

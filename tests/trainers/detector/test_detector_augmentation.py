@@ -24,7 +24,8 @@ def batches_of(slices: Slices, config: DetectorConfig, **ranks: Any) -> list[dic
     from trainers.detector.augmentation import SliceDataset, StepBatches
 
     real = len(slices.rows)
-    loader = StepBatches(SliceDataset(slices, config), Order(config, real, len(slices) - real), config.steps, **ranks)
+    order = Order(config, real, len(slices) - real)
+    loader = StepBatches(SliceDataset(slices, config), order, 0, config.steps, **ranks)
     found = []
     for epoch in range(-(-config.steps // config.evaluate_every)):
         loader.set_epoch(epoch)

@@ -19,7 +19,7 @@ from trainers.detector.dataset import open_slices
 from trainers.detector.figures import loss_curves
 from trainers.detector.prediction import load_detector, predict
 from trainers.detector.training import train_detector
-from trainers.exceptions import TrainingError
+from trainers.exceptions import StageStopped, TrainingError
 
 RESUME_TOLERANCE = 1e-6
 
@@ -53,7 +53,7 @@ def test_it_learns_to_find_discs(discs: SliceSet, tmp_path: Path) -> None:
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     losses = [line["detector/loss"] for line in history if "detector/loss" in line]
     assert losses[-1] < 0.7 * max(losses)
-    assert [line["step"] for line in history if "validation/sensitivity" in line] == [150]
+    assert [line["step"] for line in history if "validation/sensitivity" in line] == [75, 150]
     assert {(done, total) for done, total, _ in context.reports} >= {(1, 150), (75, 150), (150, 150)}
     assert (out / "figures" / "loss_curves.png").stat().st_size > 1000
 
@@ -121,6 +121,21 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path, discs
         torch.testing.assert_close(weights(resumed)[name], value, rtol=0, atol=RESUME_TOLERANCE)
     steps = [json.loads(line)["step"] for line in (resumed / "history.jsonl").read_text().splitlines()]
     assert steps == [json.loads(line)["step"] for line in (straight / "history.jsonl").read_text().splitlines()]
+
+
+def test_a_run_that_is_asked_to_stop_continues_in_the_middle_of_a_pseudo_epoch(
+    tmp_path: Path, discs: SliceSet, straight: Path
+) -> None:
+    asked = iter([False, True])
+    first = FolderContext(tmp_path / "checkpoint", asked_to_stop=lambda: next(asked))
+    with pytest.raises(StageStopped):
+        train(tiny_config(), discs, tmp_path, first)
+    assert first.reports[-1][0] == 3, "two stop points: after steps 1 and 3, none where the library evaluates"
+    second = FolderContext(tmp_path / "checkpoint")
+    resumed = train(tiny_config(), discs, tmp_path, second)
+    assert [done for done, _, _ in second.reports] == [4, 4, 5, 6, 6]
+    for name, value in weights(straight).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=0, atol=RESUME_TOLERANCE)
 
 
 def test_a_finished_run_only_writes_its_result_again(tmp_path: Path, discs: SliceSet, straight: Path) -> None:

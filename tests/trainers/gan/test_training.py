@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
-from trainers.exceptions import TrainingError
+from trainers.exceptions import StageStopped, TrainingError
 from trainers.gan.batches import TrainingSlices
 from trainers.gan.checkpoint import TrainingState
 from trainers.gan.config import GANConfig
@@ -60,6 +60,23 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
     }
     clock = {"time": 0, "gan/sec_per_kimg": 0}
     assert [line | clock for line in lines["parts"]] == [line | clock for line in lines["whole"]]
+
+
+def test_a_run_that_is_asked_to_stop_continues_bit_for_bit_from_that_very_step(
+    slices: SliceSet, tmp_path: Path
+) -> None:
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    train_gan(tiny(), slices, tmp_path / "whole", Interruptible(tmp_path / "checkpoints-whole"))
+    asked = iter([False, False, True])
+    stopped = Interruptible(tmp_path / "checkpoints-parts", asked_to_stop=lambda: next(asked))
+    with pytest.raises(StageStopped):
+        train_gan(tiny(), slices, tmp_path / "parts", stopped)
+    rest = Interruptible(tmp_path / "checkpoints-parts")
+    train_gan(tiny(), slices, tmp_path / "parts", rest)
+    assert rest.reports[0][0] == stopped.reports[-1][0] + tiny().batch_size
+    for name, expected in weights(tmp_path / "whole").items():
+        assert torch.equal(weights(tmp_path / "parts")[name], expected), name
 
 
 def test_results_and_reports(slices: SliceSet, tmp_path: Path) -> None:

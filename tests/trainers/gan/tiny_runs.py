@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +71,17 @@ class KilledError(Exception):
 class Interruptible(Context):
     """Keeps checkpoints like a run in process; `kill_after` checkpoints it dies."""
 
-    def __init__(self, folder: Path, kill_after: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, kill_after: int | None = None, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         alone = Placement(0, 1, torch.device("cpu"))
-        super().__init__(alone, folder, lambda done, total, metrics: self.reports.append((done, total, dict(metrics))))
+        super().__init__(alone, folder, self._report, asked_to_stop)
         self._kill_after = kill_after
         self.kept = 0
+
+    def _report(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        self.reports.append((done, total, dict(metrics)))
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
         super().save_checkpoint(write)
