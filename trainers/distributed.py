@@ -20,7 +20,7 @@ import torch
 from pydantic import model_validator
 
 from trainers.config import Config
-from trainers.exceptions import MetsweepError, StageStopped, TrainingError
+from trainers.exceptions import MetsweepError, StopRequestedError, TrainingError
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
@@ -114,7 +114,7 @@ class Context:
             write: as for `save_checkpoint`, with which the run would continue from here.
 
         Raises:
-            StageStopped: on every rank, after the checkpoint was kept, if the run was asked to end.
+            StopRequestedError: on every rank, after the checkpoint was kept, if the run was asked to end.
         """
         self._stop_points += 1
         if self.world_size == 1:
@@ -127,7 +127,7 @@ class Context:
             stop = bool(flag.item())
         if stop:
             self.save_checkpoint(write)
-            raise StageStopped("The run was asked to end; it continues from its checkpoint.")
+            raise StopRequestedError("The run was asked to end; it continues from its checkpoint.")
 
     def load_checkpoint(self) -> Path | None:
         """The folder of the newest checkpoint of this very run, or None at its first start."""
@@ -166,7 +166,7 @@ def train_on_ray(
     storage: str,
     resources: WorkerResources,
 ) -> None:
-    """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StageStopped.
+    """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StopRequestedError.
 
     Args:
         loop: picklable; called once a worker, within the job's process group if there are several.
@@ -186,7 +186,7 @@ def train_on_ray(
         torch.set_num_threads(resources.cpus_per_worker)
         context = ray.train.get_context()
         # Raised, it would count as a lost worker, and the run would begin again.
-        with suppress(StageStopped):
+        with suppress(StopRequestedError):
             loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
 
     least = resources.min_workers

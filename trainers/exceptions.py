@@ -25,7 +25,7 @@ class TrainingError(MetsweepError):
     """A training run cannot start or go on: bad input, a foreign checkpoint, non-finite losses, too little memory."""
 
 
-class StageStopped(MetsweepError):
+class StopRequestedError(MetsweepError):
     """A run was asked to end and did, at a checkpoint that it will continue from."""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.prepare import PrepareStage
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from sweep.stages.synthesize import SynthesizeStage
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
@@ -16,7 +17,7 @@ from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectorStage(Stage):
     """Trains one detector and picks its checkpoint on the validation split."""
 
@@ -30,9 +31,9 @@ class DetectorStage(Stage):
     count: int
     workers: WorkerResources = field(default_factory=WorkerResources)
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {"slices": self.slices} | {f"shard{shard.shard}": shard for shard in self.shards}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return _inputs(self.slices, self.shards)
 
     def extra_identity(self) -> dict[str, Any]:
         return {"count": self.count}
@@ -49,3 +50,9 @@ class DetectorStage(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
         train_detector(self.config, open_slice_set(inputs["slices"]), shards, self.count, out, context)
+
+
+@lru_cache(maxsize=1024)
+def _inputs(slices: PrepareStage, shards: tuple[SynthesizeStage, ...]) -> Inputs:
+    """One object for all detectors of an arm."""
+    return Inputs({"slices": slices} | {f"shard{shard.shard}": shard for shard in shards})

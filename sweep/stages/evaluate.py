@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from sweep.stages.detector import DetectorStage
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EvaluateStage(Stage):
     """Scores one detector."""
 
@@ -25,9 +26,9 @@ class EvaluateStage(Stage):
     config: EvaluationConfig
     detector: DetectorStage
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {"detector": self.detector, "slices": self.detector.slices}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({"detector": self.detector, "slices": self.detector.slices})
 
     @property
     def resources(self) -> WorkerResources:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sweep.stages.prepare import PrepareStage
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sweep.stages.detector import DetectorStage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GANStage(Stage):
     """Trains one GAN on the training split."""
 
@@ -32,9 +33,9 @@ class GANStage(Stage):
     detector: DetectorStage | None = None
     """`cpggan+detector`: the detector of real slices that scores the synthetic ones; None for the other variants."""
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {"slices": self.slices} | ({"detector": self.detector} if self.detector else {})
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({"slices": self.slices} | ({"detector": self.detector} if self.detector else {}))
 
     @property
     def resources(self) -> WorkerResources:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import PrepareConfig, prepare
 from trainers.distributed import Context, WorkerResources
 from trainers.exceptions import CohortError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrepareStage(Stage):
     """Skull-strips, crops, resizes and scales every volume of a cohort."""
 
@@ -28,9 +29,9 @@ class PrepareStage(Stage):
     fingerprint: str
     """SHA-256 of the cohort's content: the folder's name does not decide the slices, its content does."""
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({})
 
     def extra_identity(self) -> dict[str, Any]:
         return {"cohort": self.fingerprint}

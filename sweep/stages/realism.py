@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.detector import DetectorStage
 from sweep.stages.gan import GANStage
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from sweep.stages.synthesize import SynthesizeStage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
@@ -18,7 +19,7 @@ from trainers.evaluation.realism.config import RealismConfig
 from trainers.evaluation.realism.realism import realism
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealismStage(Stage):
     """Compares the first `config.slices` synthetic slices of a GAN with real ones."""
 
@@ -38,10 +39,10 @@ class RealismStage(Stage):
         """Whose slices are looked at."""
         return self.shards[0].gan
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
+    @cached_property
+    def inputs(self) -> Inputs:
         shards = {f"shard{shard.shard}": shard for shard in self.shards}
-        return {"slices": self.gan.slices, "detector": self.detector} | shards
+        return Inputs({"slices": self.gan.slices, "detector": self.detector} | shards)
 
     def extra_identity(self) -> dict[str, Any]:
         return {"evaluation": self.evaluation.model_dump(mode="json")}

@@ -15,12 +15,29 @@ from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
 
-@dataclass(frozen=True)
+class Inputs(dict[str, "Stage"]):
+    """The stages that another reads, by name; where many stages read the same, they share one object."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Names and keys as text."""
+        return json.dumps({name: stage.key for name, stage in self.items()}, sort_keys=True)
+
+    @cached_property
+    def ancestry(self) -> Mapping[str, Stage]:
+        """Stage key -> all of them and what they need in turn, every stage after what it reads."""
+        found: dict[str, Stage] = {}
+        for stage in self.values():
+            found |= {one.key: one for one in stage.inputs_first() if one.key not in found}
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Stage(ABC):
     """A memoised unit of work, decided by its name, version, config and inputs alone.
 
-    Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses; where and
-    with how many workers a stage runs is not part of its key.
+    Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses without
+    comparison, for stages are compared by key; where and with how many workers a stage runs is not part of it.
     """
 
     name: ClassVar[str]
@@ -34,7 +51,7 @@ class Stage(ABC):
 
     @property
     @abstractmethod
-    def inputs(self) -> Mapping[str, Stage]:
+    def inputs(self) -> Inputs:
         """Stages whose artifacts `run` reads, by the name it reads them under."""
 
     @abstractmethod
@@ -51,16 +68,13 @@ class Stage(ABC):
 
     def inputs_first(self) -> list[Stage]:
         """Its inputs, their inputs and itself, each once, every stage after what it reads."""
-        ordered: dict[str, Stage] = {}
-        for needed in self.inputs.values():
-            ordered |= {stage.key: stage for stage in needed.inputs_first() if stage.key not in ordered}
-        return [*ordered.values(), self]
+        return [*self.inputs.ancestry.values(), self]
 
     def extra_identity(self) -> dict[str, Any]:
         """What else decides the artifact, beside config and inputs."""
         return {}
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything the key is made from, JSON-able."""
         return {
@@ -73,8 +87,10 @@ class Stage(ABC):
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 over `identity`, hexadecimal."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        """SHA-256 over what `identity` holds, hexadecimal."""
+        extra = json.dumps(self.extra_identity(), sort_keys=True)
+        text = f"{self.name} {self.version} {self.config.canonical} {self.inputs.digest} {extra}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def label(self) -> str:

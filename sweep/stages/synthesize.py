@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.gan import GANStage
-from sweep.stages.stage import Stage
+from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.review import Review
 from trainers.gan.synthesis import SynthesisConfig, review_of, synthesize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SynthesizeStage(Stage):
     """Draws synthetic slices `shard * shard_size` up to the next shard."""
 
@@ -35,9 +36,9 @@ class SynthesizeStage(Stage):
     def __post_init__(self) -> None:
         object.__setattr__(self, "review", review_of(self.config, self.gan.config.variant, self.shard))
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {"gan": self.gan, "slices": self.gan.slices}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({"gan": self.gan, "slices": self.gan.slices})
 
     def extra_identity(self) -> dict[str, Any]:
         reviewed = {"review": self.review.content} if self.review.attempts else {}

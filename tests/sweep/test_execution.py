@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ import torch
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.execution import _Job, ensure
 from sweep.engine.runner import start_board
-from sweep.stages import Stage
+from sweep.stages import Inputs, Stage
 from sweep.store import Store
 from trainers.config import Config
 from trainers.distributed import Context, Placement, WorkerResources
@@ -35,7 +36,7 @@ class Number(Config):
     """Anything."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Base(Stage):
     """Notes that it ran."""
 
@@ -45,9 +46,9 @@ class Base(Stage):
     config: Number
     diary: Path
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({})
 
     @property
     def resources(self) -> WorkerResources:
@@ -60,7 +61,7 @@ class Base(Stage):
         (out / "value.txt").write_text(str(self.config.value))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Light(Base):
     """The same, in one job with the stages that train."""
 
@@ -71,7 +72,7 @@ class Light(Base):
         return WorkerResources()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained(Stage):
     """A training stage on top of it, which fails at first if told so and continues from its checkpoint."""
 
@@ -82,9 +83,9 @@ class Trained(Stage):
     config: Number
     base: Base
 
-    @property
-    def inputs(self) -> Mapping[str, Stage]:
-        return {"base": self.base}
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs({"base": self.base})
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         checkpoint = context.load_checkpoint()

@@ -19,7 +19,7 @@ from trainers.detector.dataset import open_slices
 from trainers.detector.figures import loss_curves
 from trainers.detector.prediction import load_detector, predict
 from trainers.detector.training import train_detector
-from trainers.exceptions import StageStopped, TrainingError
+from trainers.exceptions import StopRequestedError, TrainingError
 
 RESUME_TOLERANCE = 1e-6
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_asked_to_stop_continues_in_the_middle_of_a_pseudo_epoch(
 ) -> None:
     asked = iter([False, True])
     first = FolderContext(tmp_path / "checkpoint", asked_to_stop=lambda: next(asked))
-    with pytest.raises(StageStopped):
+    with pytest.raises(StopRequestedError):
         train(tiny_config(), discs, tmp_path, first)
     assert first.reports[-1][0] == 3, "two stop points: after steps 1 and 3, none where the library evaluates"
     second = FolderContext(tmp_path / "checkpoint")

@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
-from trainers.exceptions import StageStopped, TrainingError
+from trainers.exceptions import StopRequestedError, TrainingError
 from trainers.gan.batches import TrainingSlices
 from trainers.gan.checkpoint import TrainingState
 from trainers.gan.config import GANConfig
@@ -70,7 +70,7 @@ def test_a_run_that_is_asked_to_stop_continues_bit_for_bit_from_that_very_step(
     train_gan(tiny(), slices, tmp_path / "whole", Interruptible(tmp_path / "checkpoints-whole"))
     asked = iter([False, False, True])
     stopped = Interruptible(tmp_path / "checkpoints-parts", asked_to_stop=lambda: next(asked))
-    with pytest.raises(StageStopped):
+    with pytest.raises(StopRequestedError):
         train_gan(tiny(), slices, tmp_path / "parts", stopped)
     rest = Interruptible(tmp_path / "checkpoints-parts")
     train_gan(tiny(), slices, tmp_path / "parts", rest)
