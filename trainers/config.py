@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from pydantic import BaseModel, ConfigDict
 
 
@@ -15,8 +13,3 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
-
-    @cached_property
-    def canonical(self) -> str:
-        """Every value as JSON, in the order of the fields; made once, for plans of many thousand trials."""
-        return self.model_dump_json()

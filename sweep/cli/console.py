@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sweep.engine.progress import Board, StageProgress, clock
+from sweep.engine.board import Board, StageProgress, clock
 from trainers.distributed import OnProgress
 
 PLAIN_EVERY_SECONDS = 10.0

@@ -7,7 +7,7 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from sweep.engine.progress import clock
+from sweep.engine.board import clock
 from sweep.plan import Plan, seconds_of_stages
 from sweep.store import Store
 

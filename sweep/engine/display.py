@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sweep.engine.progress import StageProgress, clock
+from sweep.engine.board import StageProgress, clock
 from sweep.plan import Plan
 
 PLAIN_EVERY_SECONDS = 15.0

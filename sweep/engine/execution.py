@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from filelock import BaseFileLock
 
-from sweep.engine.progress import reporter
+from sweep.engine.board import reporter
 from sweep.logs import log_to
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, Store

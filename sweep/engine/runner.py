@@ -10,7 +10,7 @@ from typing import Any
 
 from sweep.engine.cluster import concurrent_trials
 from sweep.engine.execution import ensure
-from sweep.engine.progress import Board
+from sweep.engine.board import Board
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial
 from sweep.store import Store

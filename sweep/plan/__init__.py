@@ -1,5 +1,6 @@
 """A study as trials and the stages that they need."""
 
-from sweep.plan.plan import Plan, Trial, make_plan, seconds_of_stages
+from sweep.plan.plan import Plan, make_plan
+from sweep.plan.trial import Trial, TrialMaker
 
-__all__ = ["Plan", "Trial", "make_plan", "seconds_of_stages"]
+__all__ = ["Plan", "Trial", "TrialMaker", "make_plan"]

@@ -7,12 +7,15 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
+
+
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 class Inputs(dict[str, "Stage"]):
@@ -21,7 +24,7 @@ class Inputs(dict[str, "Stage"]):
     @cached_property
     def digest(self) -> str:
         """Names and keys as text."""
-        return json.dumps({name: stage.key for name, stage in self.items()}, sort_keys=True)
+        return " ".join(f"{name}={stage.key}" for name, stage in self.items())
 
     @cached_property
     def ancestry(self) -> Mapping[str, Stage]:
@@ -88,11 +91,38 @@ class Stage(ABC):
     @cached_property
     def key(self) -> str:
         """SHA-256 over what `identity` holds, hexadecimal."""
-        extra = json.dumps(self.extra_identity(), sort_keys=True)
-        text = f"{self.name} {self.version} {self.config.canonical} {self.inputs.digest} {extra}"
+        extra = self.extra_identity()
+        told = f" {_encode(extra)}" if extra else ""
+        text = f"{self.name} {self.version} {canonical(self.config)} {self.inputs.digest}{told}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def label(self) -> str:
         """What a person reads: the stage and the first digits of its key."""
         return f"{self.name} {self.key[:8]}"
+
+
+def canonical(config: Config) -> str:
+    """Every value of a config as JSON, in the order of its fields.
+
+    Made once for each object: large plans hold few configs in many stages.
+    """
+    return _canonical(_Itself(config))
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """A config as a key: configs that hold mappings have no hash, and comparing values would cost more than it saves."""
+
+    config: Config
+
+    def __hash__(self) -> int:
+        return id(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.config is self.config
+
+
+@lru_cache(maxsize=2**15)
+def _canonical(itself: _Itself) -> str:
+    return itself.config.model_dump_json()

@@ -122,6 +122,10 @@ class Store:
         except ValidationError:
             raise StoreError(f"{path / MANIFEST} is damaged; delete the folder {path} and launch again.") from None
 
+    def keys(self, stage: str) -> set[str]:
+        """Keys of every complete artifact of a stage."""
+        return {path.parent.name for path in (self.root / stage).glob(f"*/{MANIFEST}")}
+
     def artifacts(self, stage: str) -> Iterator[Artifact]:
         """Every complete artifact of a stage, oldest first."""
         found = [self.find(stage, path.name) for path in (self.root / stage).glob("*")]

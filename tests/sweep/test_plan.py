@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces.study import Study, load_study
 from sweep.plan import Plan, make_plan
-from sweep.plan.plan import FIRST_FEEDBACK_SEED
+from sweep.plan.trial import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.store import Store
 from sweep.tracking.gan_content import gan_content

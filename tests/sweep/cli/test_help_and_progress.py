@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sweep.cli.app import app
 from sweep.cli.console import progress
-from sweep.engine.progress import clock
+from sweep.engine.board import clock
 from tests.sweep.cli.conftest import Metsweep
 
 HEAVY = ("torch", "ray", "mlflow", "pandas", "rich")

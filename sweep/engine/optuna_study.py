@@ -1,0 +1,157 @@
+"""The Optuna study behind a study: its cells as Optuna trials, in a database that optuna-dashboard opens.
+
+An Optuna trial is a cell; its value is the mean over the cell's seeds. One process writes: that of `metsweep launch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search_spaces.cell import Cell
+from search_spaces.search import SearchConfig
+from search_spaces.study import Study
+from sweep.redaction import without_password
+from trainers.exceptions import ConfigError, TrackingError
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+ARM, ERROR, RETRIED = "metsweep.arm", "metsweep.error", "metsweep.retried"
+"""Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, and that it was drawn again."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A cell that the search drew."""
+
+    number: int
+    """Optuna's."""
+    cell: Cell
+    state: str
+    """Optuna's name: RUNNING, COMPLETE, PRUNED or FAIL."""
+    error: str | None
+    """Why it failed."""
+
+
+def open_storage(uri: str) -> BaseStorage:
+    """The database at an SQLAlchemy URI.
+
+    Raises:
+        TrackingError: it cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        # SQLite: a dashboard that reads must not make a writer fail.
+        sqlite = {"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
+        return optuna.storages.RDBStorage(uri, engine_kwargs=sqlite)
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+        raise TrackingError(
+            f"Optuna's database {without_password(uri)} cannot be opened: {str(error).splitlines()[0]}. Correct "
+            "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
+        ) from None
+
+
+def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None:
+    """The Optuna study of that name, or None before the first launch.
+
+    Raises:
+        ConfigError: it was searched towards other objectives, or with choices that are not the study's.
+    """
+    import optuna
+
+    try:
+        found = optuna.load_study(study_name=study.name, storage=storage)
+    except KeyError:
+        return None
+    wanted = [objective.direction.upper() for objective in study.objectives]
+    if [direction.name for direction in found.directions] != wanted:
+        raise ConfigError(
+            f"Study {study.name}: Optuna's study of that name has the objectives "
+            f"{[direction.name.lower() for direction in found.directions]}, this one {[one.lower() for one in wanted]}. "
+            "Give the study another name; artifacts in the store are found again."
+        )
+    _refuse_other_choices(study, found.get_trials(deepcopy=False))
+    return found
+
+
+def drawn_cells(found: optuna.Study | None, study: Study) -> list[Drawn]:
+    """What the search drew so far, in Optuna's order; without cells that failed and were drawn again."""
+    if found is None or not study.search.draws:
+        return []
+    return [
+        Drawn(trial.number, study.cell_of(trial.params), trial.state.name, trial.user_attrs.get(ERROR))
+        for trial in found.get_trials(deepcopy=False)
+        if _belongs(trial, study) and RETRIED not in trial.user_attrs
+    ]
+
+
+def read_drawn(study: Study, uri: str) -> list[Drawn]:
+    """What the search of a study drew so far; opens the database only for a study that draws.
+
+    Raises:
+        TrackingError: the database cannot be opened.
+        ConfigError: as `find_optuna_study`.
+    """
+    if not study.search.draws:
+        return []
+    return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
+
+
+def make_sampler(search: SearchConfig, number: int) -> BaseSampler:
+    """Draws the cell `number`: a sampler of its own for each, so that a search goes on after a kill as it would have."""
+    import optuna
+
+    seed = search.seed * 1_000_003 + number
+    if search.method == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.startup_trials)
+
+
+def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
+    """Ends cells early by what their detectors validate to along the way, of `steps` steps in all."""
+    import optuna
+
+    least = max(1, round(search.grace * steps))
+    if search.pruning == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=least, reduction_factor=search.reduction)
+    if search.pruning == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=search.startup_trials, n_warmup_steps=least - 1)
+    return optuna.pruners.NopPruner()
+
+
+def _belongs(trial: FrozenTrial, study: Study) -> bool:
+    """Whether a trial was drawn from what is the study's space now, or from a range of the same keys."""
+    drawn = set(trial.params)
+    if ARM in trial.user_attrs or not drawn or not drawn <= set(study.space):
+        return False
+    variant = trial.params.get("variant", study.variants_to_draw()[0])
+    return drawn - {"variant"} == set(study.dimensions(variant))
+
+
+def _refuse_other_choices(study: Study, trials: Sequence[FrozenTrial]) -> None:
+    """Optuna cannot go on with other choices of a key; other bounds it can."""
+    for trial in trials:
+        for key, before in trial.distributions.items():
+            now = study.space[key].distribution() if key in study.space and ARM not in trial.user_attrs else None
+            if now is None:
+                continue
+            before_choices, now_choices = getattr(before, "choices", None), getattr(now, "choices", None)
+            if before_choices != now_choices:
+                raise ConfigError(
+                    f"Study {study.name}: space.{key} had {_told(before_choices)} when trial {trial.number} was drawn "
+                    f"and has {_told(now_choices)} now; Optuna cannot mix them. Restore it, or give the study another "
+                    "name; artifacts in the store are found again."
+                )
+
+
+def _told(choices: Sequence[object] | None) -> str:
+    return "a range" if choices is None else f"the choices {list(choices)}"

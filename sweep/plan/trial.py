@@ -1,0 +1,153 @@
+"""A trial, and how a study's cells become trials."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
+
+from search_spaces.cell import Cell, Variant
+from search_spaces.study import Study
+from sweep.stages import (
+    DetectorStage,
+    EvaluateStage,
+    GANStage,
+    PrepareStage,
+    RealismStage,
+    Stage,
+    SynthesizeStage,
+)
+from sweep.stages.stage import canonical
+from trainers.detector.config import DetectorConfig
+from trainers.gan.config import GANConfig, GANVariant
+
+FIRST_FEEDBACK_SEED = 1_000_000
+"""Seed of the detector that `cpggan+detector` learns from, unless a trial uses it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One detector: an arm (variant x synthetic count) with hyperparameters and one seed."""
+
+    variant: Variant
+    count: int
+    """Synthetic slices, at the study's scale."""
+    seed: int
+    evaluate: EvaluateStage
+    """What the trial is for; its inputs lead to all that it needs."""
+    realism: RealismStage | None = None
+    """Figures of the trial's GAN, in the first trial of each GAN."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key -> value of what a search drew for its cell, beside variant and count."""
+    number: int | None = None
+    """Number of the drawn cell in Optuna's study; None if the study's arms enumerate the cell."""
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm, e.g. `cpggan 4000`."""
+        return f"{self.variant} {self.count}" if self.count else self.variant
+
+    @property
+    def cell(self) -> str:
+        """Name of what is trained once a seed: the arm, or e.g. `t7 cpggan 4000` if it was drawn."""
+        return self.arm if self.number is None else f"t{self.number} {self.arm}"
+
+    @property
+    def name(self) -> str:
+        """Name of the trial, e.g. `cpggan 4000 seed 0`."""
+        return f"{self.cell} seed {self.seed}"
+
+    @property
+    def goals(self) -> tuple[Stage, ...]:
+        """The stages that nothing else reads; the trial is done when they are."""
+        return (self.evaluate, self.realism) if self.realism else (self.evaluate,)
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Stage key -> every stage that the trial needs, after its inputs."""
+        return {stage.key: stage for goal in self.goals for stage in goal.inputs_first()}
+
+    @property
+    def gan(self) -> GANStage | None:
+        """The GAN stage that this trial shares with others of its variant; None in the real-only arm."""
+        shards = self.evaluate.detector.shards
+        return shards[0].gan if shards else None
+
+
+class TrialMaker:
+    """Makes the trials of one study on one slice set; stages that several of them need are the same objects."""
+
+    def __init__(self, study: Study, prepared: PrepareStage) -> None:
+        self._study = study
+        self._prepared = prepared
+        self._gans: dict[tuple[str, str], GANStage] = {}
+        self._shards: dict[tuple[str, str, int], tuple[SynthesizeStage, ...]] = {}
+        self._detectors: dict[tuple[str, int], DetectorConfig] = {}
+        self._looked_at: set[str] = set()
+
+    def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
+        """One trial a seed; the first one of each GAN also looks at its slices.
+
+        Raises:
+            ConfigError: the cell's values are not allowed together.
+        """
+        study = self._study.with_params(cell)
+        shards = self._shards_of(study, cell)
+        count = study.synthetic_count(cell.count)
+        params = dict(cell.params)
+        made = [
+            Trial(
+                cell.variant,
+                count,
+                seed,
+                EvaluateStage(study.evaluation, self._detector(study, seed, shards, count)),
+                params=params,
+                number=number,
+            )
+            for seed in study.seeds
+        ]
+        if shards and shards[0].gan.key not in self._looked_at:
+            self._looked_at.add(shards[0].gan.key)
+            made[0] = replace(made[0], realism=self._realism(study, shards[0].gan))
+        return made
+
+    def _shards_of(self, study: Study, cell: Cell) -> tuple[SynthesizeStage, ...]:
+        if cell.variant == "none":
+            return ()
+        known = (cell.variant, canonical(study.gan))
+        if known not in self._gans:
+            self._gans[known] = self._gan(study, study.gan_for(cast(GANVariant, cell.variant)))
+        return self._first_shards(study, self._gans[known], study.synthetic_count(cell.count))
+
+    def _gan(self, study: Study, config: GANConfig) -> GANStage:
+        feedback = None
+        if config.variant == "cpggan+detector":
+            # A seed that no trial uses: the trials' real-only detectors judge synthetic slices (do they find the
+            # boxes?), and the very one that the generator was optimised against would praise its own pupil. It is far
+            # from the usual seeds, so that the same study with more of them keeps its GAN.
+            seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
+            feedback = self._detector(self._study, seed)
+        return GANStage(config, self._prepared, study.resources.gan, feedback)
+
+    def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
+        """As many as hold `slices` slices."""
+        known = (gan.key, canonical(study.synthesis), -(-slices // study.synthesis.shard_size))
+        if known not in self._shards:
+            self._shards[known] = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(known[-1]))
+        return self._shards[known]
+
+    def _detector(
+        self, study: Study, seed: int, shards: tuple[SynthesizeStage, ...] = (), count: int = 0
+    ) -> DetectorStage:
+        known = (canonical(study.detector), seed)
+        if known not in self._detectors:
+            self._detectors[known] = study.detector.model_copy(update={"seed": seed})
+        return DetectorStage(self._detectors[known], self._prepared, shards, count, study.resources.detector)
+
+    def _realism(self, study: Study, gan: GANStage) -> RealismStage:
+        """With a detector that has seen real slices only: that of the arm `none` and the first seed, where there is
+        one."""
+        shards = self._first_shards(study, gan, study.realism.slices)
+        return RealismStage(study.realism, study.evaluation, shards, self._detector(self._study, study.seeds[0]))
