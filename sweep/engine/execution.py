@@ -9,48 +9,66 @@ from __future__ import annotations
 import itertools
 import logging
 import platform
-import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import BaseFileLock
 
-from sweep.engine.board import reporter
+from sweep.engine.board import AskedToStop, reporter
 from sweep.logs import log_to
 from sweep.stages import Stage
-from sweep.store import Artifact, Cost, Store
+from sweep.store import Artifact, Cost, DamagedArtifact, Lease, Store
 from trainers.distributed import Context, Placement, train_on_ray
-from trainers.exceptions import StoreError
+from trainers.exceptions import StopRequestedError, StoreError
 
 logger = logging.getLogger(__name__)
 
 
-def ensure(stage: Stage, store: Store, board: Any) -> Artifact:
+ATTEMPTS = 3
+"""How often a trial begins again because an artifact that it reads turned out to be damaged."""
+
+
+def ensure(stage: Stage, store: Store, board: Any, trial: str) -> Artifact:
     """The artifact of `stage`; it and what it needs are made where they are not in the store.
 
-    Identical stages wanted by several trials run once: the first to come holds their locks, the others wait without
-    holding any resource. When the first dies the system frees its locks, and the next continues from the checkpoint.
+    Identical stages wanted by several trials run once: the first to come holds their leases, the others wait without
+    holding any resource. When the first dies its leases lapse, and the next continues from the checkpoint. An artifact
+    that turns out to be damaged is set aside and made again.
+
+    Raises:
+        StopRequestedError: the board asked `trial` to stop; what was begun has a checkpoint.
+        MetsweepError: a stage failed.
     """
-    for _, group in itertools.groupby(stage.inputs_first(), key=lambda one: one.resources):
-        _run_job(list(group), store, board)
-    return found(store, stage)
+    asked_to_stop = AskedToStop(board, trial)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            for _, group in itertools.groupby(stage.inputs_first(), key=lambda one: one.resources):
+                _run_job(list(group), store, board, trial, asked_to_stop)
+            return found(store, stage)
+        except StoreError:
+            if attempt == ATTEMPTS or all(store.find(one.name, one.key) for one in stage.inputs.ancestry.values()):
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
-def produce(stage: Stage, store: Store, placement: Placement, board: Any, requested: float) -> None:
+def produce(stage: Stage, store: Store, placement: Placement, board: Any, trial: str, requested: float) -> None:
     """Run one stage where its inputs are in the store, and publish what rank 0 wrote; each rank returns after that.
 
     Only stages that train run on every rank, the others on rank 0 alone.
+
+    Raises:
+        DamagedArtifact: an input; it was set aside.
+        StopRequestedError: the board asked `trial` to stop.
     """
-    inputs = {name: found(store, needed).path for name, needed in stage.inputs.items()}
-    checkpoints = store.runs("checkpoints") / stage.key
-    context = Context(placement, checkpoints, reporter(board, stage))
+    inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
+    checkpoints = store.checkpoints(stage.key)
+    context = Context(placement, checkpoints, reporter(board, stage), AskedToStop(board, trial))
     if placement.rank != 0:
         if stage.trains:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
@@ -72,7 +90,7 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, reques
             host=platform.node(),
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.clear()
     board.set_state.remote(stage.key, stage.label, "done")
     logger.info(
         "stage done",
@@ -95,39 +113,59 @@ def found(store: Store, stage: Stage) -> Artifact:
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
         raise StoreError(
-            f"Stage {stage.label} has no artifact at {store.root / stage.name / stage.key}. "
+            f"Stage {stage.label} has no artifact {stage.name} {stage.key} in the store {store.uri}. "
             "Every node must reach the store under the same path."
         )
     return artifact
 
 
-def _run_job(stages: Sequence[Stage], store: Store, board: Any) -> None:
+def _whole(store: Store, stage: Stage, board: Any) -> Path:
+    """The verified files of an artifact on this machine."""
+    artifact = found(store, stage)
+    try:
+        return artifact.path
+    except DamagedArtifact as error:
+        logger.warning("artifact damaged", extra={"stage": stage.name, "key": stage.key, "error": str(error)})
+        store.set_aside(artifact, str(error))
+        board.set_state.remote(stage.key, stage.label, "damaged, made again")
+        raise
+
+
+def _run_job(
+    stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]
+) -> None:
     """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task if none trains."""
 
     def missing() -> list[Stage]:
         return [stage for stage in stages if store.find(stage.name, stage.key) is None]
 
     with ExitStack() as stack:
-        locks = {stage.key: store.single_flight(stage.name, stage.key) for stage in missing()}
+        leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing()}
         for stage in stages:
-            if stage.key in locks:
+            if stage.key in leases:
                 board.set_state.remote(stage.key, stage.label, "waiting")
-                stack.enter_context(locks[stage.key])
+                if not leases[stage.key].acquire(asked_to_stop):
+                    raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
+                stack.callback(leases[stage.key].release)
         wanted = missing()
         if not wanted:
             return
         for stage in wanted:
             logger.info("stage missed", extra={"stage": stage.name, "key": stage.key, "reason": _why(stage, store)})
-        stack.enter_context(_freeing_published([(stage, locks[stage.key]) for stage in wanted], store))
-        job = _Job(tuple(wanted), store, board, time.time())
+        stack.enter_context(_freeing_published([(stage, leases[stage.key]) for stage in wanted], store))
+        job = _Job(tuple(wanted), store, board, trial, time.time())
         try:
             if any(stage.trains for stage in wanted):
-                train_on_ray(job, name=wanted[-1].key, storage=str(store.runs("train")), resources=wanted[0].resources)
+                storage = str(store.local / "runs" / "train")
+                train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
-        except BaseException:
+            if missing():
+                raise StopRequestedError(f"{trial} was asked to stop and did.")
+        except BaseException as error:
+            state = "stopped" if isinstance(error, StopRequestedError) else "failed"
             for stage in missing():
-                board.set_state.remote(stage.key, stage.label, "failed")
+                board.set_state.remote(stage.key, stage.label, state)
             raise
 
 
@@ -138,15 +176,16 @@ class _Job:
     stages: tuple[Stage, ...]
     store: Store
     board: Any
+    trial: str
     requested: float
 
     def __call__(self, placement: Placement) -> None:
-        log_to(self.store.root / "logs")
+        log_to(self.store.local / "logs")
         requested = self.requested
         for stage in self.stages:
             if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
                 continue
-            produce(stage, self.store, placement, self.board, requested)
+            produce(stage, self.store, placement, self.board, self.trial, requested)
             requested = time.time()
 
 
@@ -167,22 +206,23 @@ def _run_as_task(job: _Job) -> None:
         import torch
 
         torch.set_num_threads(resources.cpus_per_worker)
-        job(Placement.alone())
+        with suppress(StopRequestedError):
+            job(Placement.alone())
 
     ray.get(task.remote())
 
 
 @contextmanager
-def _freeing_published(locks: Sequence[tuple[Stage, BaseFileLock]], store: Store) -> Iterator[None]:
-    """Frees each stage's lock as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
+def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> Iterator[None]:
+    """Frees each stage's lease as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
     stop = threading.Event()
 
     def watch() -> None:
-        held = list(locks)
+        held = list(leases)
         while held and not stop.wait(0.5):
-            for stage, lock in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
-                lock.release()
-                held.remove((stage, lock))
+            for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
+                lease.release()
+                held.remove((stage, lease))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -1,0 +1,83 @@
+"""The function that Ray Tune runs for a trial: it waits while Ray Train and Ray tasks work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from sweep.engine.execution import ensure
+from sweep.engine.outcome import Outcome
+from sweep.logs import log_to
+from sweep.plan import Trial
+from sweep.store import Store
+from trainers.detector.checkpoint import FPS, SENSITIVITY
+from trainers.exceptions import StopRequestedError
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 0.5
+
+
+def run_trial(config: dict[str, Any], store: Store, board: Any, watched: str | None) -> dict[str, Any]:
+    """Make the goals of the trial named in `config`; tells Tune the validation figures along the way.
+
+    Ray Train's own reports to Tune can hang a trial for good when Tune is slow (they share a queue of size one with
+    the thread that reads it), so only this function's thread reports, and the work is done in another.
+
+    Args:
+        config: `trial`, the name under which the board hands it out.
+        store: where its artifacts go.
+        board: the sweep's board.
+        watched: the figure that is reported, of the trial's own detector; None reports nothing.
+
+    Returns:
+        The trial's outcome. A failure is an outcome too: what is raised here is a driver that was lost, which Tune
+        starts again.
+    """
+    import ray
+    from ray import cloudpickle, tune
+
+    log_to(store.local / "logs")
+    trial: Trial = cloudpickle.loads(ray.get(board.trial.remote(config["trial"])))
+    work = _Work(trial, store, board)
+    told: set[int] = set()
+    while work.is_alive():
+        work.join(LOOK_EVERY_SECONDS)
+        if watched is None:
+            continue
+        validated = ray.get(board.validated.remote(trial.evaluate.detector.key))
+        for step in sorted(set(validated) - told):
+            told.add(step)
+            tune.report({"validated": validated[step][watched], "step": step})
+    assert work.outcome is not None, "the thread has ended"
+    return work.outcome.model_dump()
+
+
+def watched_figure(direction: str) -> str:
+    """What a detector's validations along the way are compared by; their confidence is the detector's own."""
+    return SENSITIVITY if direction == "maximize" else FPS
+
+
+class _Work(threading.Thread):
+    """Makes the goals of one trial."""
+
+    def __init__(self, trial: Trial, store: Store, board: Any) -> None:
+        super().__init__(name=trial.name, daemon=True)
+        self.outcome: Outcome | None = None
+        self._trial, self._store, self._board = trial, store, board
+        self.start()
+
+    def run(self) -> None:
+        import ray
+
+        try:
+            for goal in self._trial.goals:
+                ensure(goal, self._store, self._board, self._trial.name)
+            self.outcome = Outcome(state="done")
+        except StopRequestedError:
+            reason = ray.get(self._board.stop_reason.remote(self._trial.name))
+            self.outcome = Outcome(state="stopped", reason=reason)
+        except Exception as error:
+            logger.exception("trial failed", extra={"trial": self._trial.name})
+            self.outcome = Outcome(state="failed", reason=str(error).strip().splitlines()[-1] or repr(error))

@@ -1,0 +1,37 @@
+"""What a study is after, read from the evaluations of its trials: validation figures only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search_spaces.search import Constraint, Objective
+from search_spaces.study import Study
+from trainers.evaluation.outcome import name_of
+
+Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Split -> IoU name -> figures, as the evaluate stage writes them."""
+
+
+def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:
+    """The value of each objective, mean over the seeds of a cell; NaN where a figure is not defined."""
+    return [_mean(one, seeds) for one in study.objectives]
+
+
+def violations(study: Study, seeds: Sequence[Metrics]) -> dict[str, float]:
+    """Constraint -> how far the mean over the seeds lies beyond its bound; 0 or less keeps to it."""
+    return {f"{one.metric} at IoU {one.iou:g}": one.violation(_mean(one, seeds)) for one in study.constraints}
+
+
+def _mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
+    return statistics.fmean(_figure(asked.metric, metrics["validation"][name_of(asked.iou)]) for metrics in seeds)
+
+
+def _figure(metric: str, figures: Mapping[str, Any]) -> float:
+    if metric in figures:
+        value = figures[metric]
+    else:
+        value = figures["at_fps_per_slice"][metric.removeprefix("sensitivity_at_").removesuffix("_fps")]["sensitivity"]
+    return math.nan if value is None else float(value)
