@@ -18,8 +18,8 @@ from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
 from sweep.detect import SLICES_FILE
 from sweep.doctor import usable_cores
-from sweep.engine.cluster import ray_cluster
 from sweep.engine.board import StageProgress
+from sweep.engine.cluster import ray_cluster
 from sweep.engine.runner import start_board
 from sweep.settings import Settings
 from trainers.data.slice_set import open_slice_set

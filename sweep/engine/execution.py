@@ -131,9 +131,7 @@ def _whole(store: Store, stage: Stage, board: Any) -> Path:
         raise
 
 
-def _run_job(
-    stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]
-) -> None:
+def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]) -> None:
     """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task if none trains."""
 
     def missing() -> list[Stage]:
@@ -185,8 +183,16 @@ class _Job:
         for stage in self.stages:
             if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
                 continue
+            if placement.world_size == 1 and _asked(self.board, self.trial):
+                raise StopRequestedError(f"{self.trial} was asked to stop before {stage.label}.")
             produce(stage, self.store, placement, self.board, self.trial, requested)
             requested = time.time()
+
+
+def _asked(board: Any, trial: str) -> bool:
+    import ray
+
+    return ray.get(board.stop_reason.remote(trial)) is not None
 
 
 def _run_as_task(job: _Job) -> None:

@@ -13,7 +13,6 @@ from ray import cloudpickle
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from search_spaces.study import Study
 from sweep.engine.optuna_study import ARM, ERROR, RETRIED, make_pruner, make_sampler
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.objectives import Metrics, objective_values, violations

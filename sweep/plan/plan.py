@@ -90,7 +90,11 @@ def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
             `cpggan+normal` and there are no normal subjects.
         ConfigError: a cell's values are not allowed together.
     """
-    maker = make_trial_maker(study)
+    return plan_with(make_trial_maker(study), study, drawn)
+
+
+def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
+    """`make_plan` with a maker that will make the trials of cells yet to be drawn."""
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
 

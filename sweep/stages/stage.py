@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
-
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 

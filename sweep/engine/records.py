@@ -1,0 +1,143 @@
+"""What the store keeps of a study beside its artifacts: how it was launched, how its trials ended, what it is asked.
+
+Small documents below `studies/<name>/`, each replaced at once and whole. Only the process that launches the study
+writes them, but for requests, which any command may leave for it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter
+
+from search_spaces.study import Study
+from sweep.engine.board import StageProgress
+from sweep.engine.outcome import Outcome
+from sweep.plan import Plan
+from sweep.store import Store
+from trainers.config import Config
+
+_OUTCOMES = TypeAdapter(dict[str, Outcome])
+
+
+class Request(Config):
+    """What a command asks of the process that launches the study."""
+
+    action: Literal["stop", "retry"]
+    trials: tuple[str, ...]
+    """Names of trials."""
+
+
+class Status(Config):
+    """How a launch is getting on."""
+
+    updated: float
+    """Unix seconds."""
+    began: float
+    """Unix seconds."""
+    host: str
+    pid: int
+    running: tuple[str, ...] = ()
+    """Names of the trials that Ray Tune runs."""
+    stages: dict[str, StageProgress] = {}
+    """Stage key -> progress, of the stages that this launch looked at."""
+    finished: bool = False
+    """Whether the launch has ended by itself."""
+
+
+class StudyRecord:
+    """The documents of one study."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._folder = f"studies/{name}"
+
+    def study(self) -> dict[str, Any] | None:
+        """The study as it was launched last, resolved; None before the first launch."""
+        text = self._store.read_text(f"{self._folder}/study.yaml")
+        return None if text is None else yaml.safe_load(text)
+
+    def keep_study(self, study: Study) -> None:
+        """Keep the study that is launched now."""
+        self._store.write_text(f"{self._folder}/study.yaml", as_yaml(study))
+
+    def keep_needs(self, plan: Plan) -> None:
+        """Keep which artifacts the study needs: `metsweep store gc` spares them."""
+        keys: dict[str, list[str]] = {}
+        for key, stage in plan.stages.items():
+            keys.setdefault(stage.name, []).append(key)
+        self._store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
+
+    def extension(self) -> dict[str, Any]:
+        """Values that `metsweep extend` put over the study file."""
+        text = self._store.read_text(f"{self._folder}/extension.yaml")
+        return {} if text is None else yaml.safe_load(text)
+
+    def keep_extension(self, values: Mapping[str, Any]) -> None:
+        """Put values over the study file from now on."""
+        self._store.write_text(f"{self._folder}/extension.yaml", yaml.safe_dump(dict(values), sort_keys=False))
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Trial name -> how it ended last, of those that did not end well."""
+        text = self._store.read_text(f"{self._folder}/outcomes.json")
+        return {} if text is None else _OUTCOMES.validate_json(text)
+
+    def keep_outcome(self, trial: str, outcome: Outcome) -> None:
+        """Keep how a trial ended; one that ended well is no longer told of."""
+        outcomes = self.outcomes()
+        if outcome.state == "done" and trial not in outcomes:
+            return
+        rest = {name: one for name, one in outcomes.items() if name != trial}
+        kept = rest if outcome.state == "done" else {**rest, trial: outcome}
+        self._store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
+
+    def forget_outcomes(self, trials: Iterable[str]) -> None:
+        """Let trials run again at the next launch."""
+        for trial in trials:
+            self.keep_outcome(trial, Outcome(state="done"))
+
+    def status(self) -> Status | None:
+        """What the newest launch told last."""
+        text = self._store.read_text(f"{self._folder}/status.json")
+        return None if text is None else Status.model_validate_json(text)
+
+    def keep_status(self, status: Status) -> None:
+        """Tell how this launch is getting on."""
+        self._store.write_text(f"{self._folder}/status.json", status.model_dump_json())
+
+    def ask(self, request: Request) -> None:
+        """Leave a request for the running launch."""
+        name = f"{self._folder}/requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+        self._store.write_text(name, request.model_dump_json())
+
+    def take_requests(self) -> list[Request]:
+        """Requests since the last call, oldest first."""
+        taken = []
+        for path in self._store.list(f"{self._folder}/requests"):
+            text = self._store.read_text(path)
+            self._store.remove(path)
+            if text is not None:
+                taken.append(Request.model_validate_json(text))
+        return taken
+
+
+def as_yaml(study: Study) -> str:
+    """A resolved study as YAML that loads again."""
+    return yaml.safe_dump(study.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (value before, value after), where two resolved studies differ."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[f"{prefix}{key}"] = (old, new)
+    return found
