@@ -11,18 +11,22 @@ from pathlib import Path
 class Settings:
     """Read once by the command line and passed down."""
 
-    store: Path
-    """Folder of the artifacts: METSWEEP_STORE, else `metsweep-store` in the working directory."""
+    store: str
+    """Artifacts: METSWEEP_STORE (a folder or `s3://bucket/prefix`), else `metsweep-store` in the working directory."""
     tracking_uri: str
     """MLflow: MLFLOW_TRACKING_URI, else MLflow's own default, `mlflow.db` (SQLite) in the working directory."""
+    optuna_storage: str
+    """Optuna's database: OPTUNA_STORAGE, else `optuna.db` (SQLite) in the working directory."""
     ray_address: str | None
     """Ray cluster: RAY_ADDRESS, else None for a cluster of this machine alone, started with the command."""
 
     @staticmethod
-    def from_environment(store: Path | None = None) -> Settings:
+    def from_environment(store: str | Path | None = None) -> Settings:
         """Settings of this process; an explicit `store` goes before METSWEEP_STORE."""
+        place = str(store or os.environ.get("METSWEEP_STORE", "metsweep-store"))
         return Settings(
-            store=(store or Path(os.environ.get("METSWEEP_STORE", "metsweep-store"))).absolute(),
+            store=place if "://" in place else str(Path(place).absolute()),
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}"),
+            optuna_storage=os.environ.get("OPTUNA_STORAGE", f"sqlite:///{Path.cwd() / 'optuna.db'}"),
             ray_address=os.environ.get("RAY_ADDRESS") or None,
         )
