@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
@@ -20,8 +19,8 @@ from sweep.logs import log_to
 from sweep.plan import Plan, make_plan
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.tracking.delivery import Delivery, only_driver
 from sweep.tracking.tracker import Tracker
-from trainers.exceptions import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,16 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
     store = Store(settings.store)
     missing = plan.missing(store)
     store.check_writable(plan.bytes_of(missing))
-    tracker = Tracker(settings.tracking_uri, plan, store)
     began = time.time()
     failed: dict[str, str] = {}
     with ExitStack() as stack:
         if missing:  # Ray may refuse: nothing is written before
             needs = [stage.resources for stage in missing.values()]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
-        stack.enter_context(_only_driver(study, store))
-        tracker.open()
+        stack.enter_context(only_driver(study, store))
         log_to(store.root / "logs")
+        tracker = Tracker(settings.tracking_uri, plan, store, _cluster(settings.ray_address) if missing else "local")
+        delivery = stack.enter_context(Delivery(tracker, lambda line: console.print(line, soft_wrap=True)))
         console.print(
             f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
             f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing.",
@@ -56,73 +55,55 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
         )
         if missing:
             board = start_board()
-            with _Observer(Display(plan, console), tracker, board):
+            with _Observer(Display(plan, console), board):
                 failed = run_trials(plan, store, board)
-        tracker.record()
-        tracker.close("FAILED" if failed else "FINISHED")
+        delivery.finish("FAILED" if failed else "FINISHED")
     console.print(_costs(plan, store))
     console.print("Start-up: from the request to the first line of the work.")
     console.print(f"This command took {time.time() - began:.0f} s.")
     return failed
 
 
-@contextmanager
-def _only_driver(study: Study, store: Store) -> Iterator[None]:
-    """Two drivers of one study would log every run twice."""
-    lock = store.single_flight("study", study.name)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
-        raise StoreError(
-            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _cluster(address: str | None) -> str:
+    """Where the stages run, and of what size that is now."""
+    import ray
+
+    has = ray.cluster_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    size = f"{nodes} nodes, {has.get('CPU', 0):g} CPUs, {has.get('GPU', 0):g} GPUs"
+    return f"{address or 'local'} ({size})"
 
 
 class _Observer:
-    """Shows progress and logs finished stages to MLflow in a thread, so that neither slows the trials.
+    """Shows progress from a thread, so that it does not slow the trials."""
 
-    MLflow holds no truth: what it refuses while the trials run is logged when they have ended, or by the next launch.
-    """
-
-    def __init__(self, display: Display, tracker: Tracker, board: Any, every_seconds: float = 1.0) -> None:
+    def __init__(self, display: Display, board: Any, every_seconds: float = 1.0) -> None:
         self._display = display
-        self._tracker = tracker
         self._board = board
         self._every_seconds = every_seconds
         self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(action,), daemon=True) for action in (self._show, self._log)
-        ]
+        self._thread = threading.Thread(target=self._repeat, daemon=True)
 
     def __enter__(self) -> None:
         self._display.start()
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         self._display.stop()
 
-    def _repeat(self, action: Callable[[], None]) -> None:
+    def _repeat(self) -> None:
         while not self._stop.wait(self._every_seconds):
             try:
-                action()
-            except Exception:  # progress and tracking are no reason to stop, nor to give up watching
+                self._show()
+            except Exception:  # progress is no reason to stop, nor to give up watching
                 logger.exception("observer failed")
 
     def _show(self) -> None:
         import ray
 
         self._display.show(ray.get(self._board.snapshot.remote()))
-
-    def _log(self) -> None:
-        self._tracker.record()
 
 
 def _costs(plan: Plan, store: Store) -> Table:
