@@ -64,6 +64,16 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
         ray.shutdown()
 
 
+def describe_cluster(address: str | None) -> str:
+    """Where the stages run, and of what size that is now."""
+    import ray
+
+    has = ray.cluster_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    size = f"{nodes} nodes, {has.get('CPU', 0):g} CPUs, {has.get('GPU', 0):g} GPUs"
+    return f"{address or 'local'} ({size})"
+
+
 def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
     """How many trials the cluster can keep busy at once, each at its largest stage; at least 1."""
     import ray

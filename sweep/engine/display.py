@@ -26,6 +26,14 @@ class Display:
         self._states: dict[str, str] = {}
         self._said = 0.0
 
+    def follow(self, plan: Plan) -> None:
+        """The plan has grown."""
+        self._plan = plan
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(line, soft_wrap=True, markup=False)
+
     def start(self) -> None:
         """Begin to draw."""
         if self._live:

@@ -13,14 +13,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from sweep.engine.board import AskedToStop, reporter
+from sweep.engine.machine_use import peak_memory, system_samples
 from sweep.logs import log_to
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Lease, Store
@@ -78,16 +77,20 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, trial:
             time.sleep(0.5)
         return
     board.set_state.remote(stage.key, stage.label, "running")
-    with store.writing(stage.name, stage.key) as folder, _peak_memory() as memory:
+    with store.writing(stage.name, stage.key) as folder, peak_memory() as memory:
         started = time.time()
-        stage.run(inputs, folder, context)
+        with system_samples(folder) if stage.trains else nullcontext():
+            stage.run(inputs, folder, context)
         memory.look()
+        workers = context.world_size if stage.trains else 1
         cost = Cost(
             requested=requested,
             started=started,
             finished=time.time(),
             peak_memory_bytes=memory.highest,
             host=platform.node(),
+            cpus=workers * stage.resources.cpus_per_worker,
+            gpus=workers * stage.resources.gpus_per_worker,
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
     checkpoints.clear()
@@ -256,40 +259,3 @@ def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-class _Memory:
-    """Highest resident memory seen of this process and its children, bytes."""
-
-    def __init__(self) -> None:
-        self.highest = 0
-        self._process = psutil.Process()
-
-    def look(self) -> None:
-        family = (self._process, *self._process.children(recursive=True))
-        self.highest = max(self.highest, sum(_resident(one) for one in family))
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
-
-
-@contextmanager
-def _peak_memory(every_seconds: float = 0.5) -> Iterator[_Memory]:
-    memory = _Memory()
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(every_seconds):
-            memory.look()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield memory
-    finally:
-        stop.set()
-        thread.join()

@@ -2,148 +2,159 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from search_spaces.study import Study
-from sweep.engine.cluster import ray_cluster
+from sweep.engine.cluster import describe_cluster, ray_cluster
+from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
-from sweep.engine.runner import run_trials, start_board
+from sweep.engine.optuna_study import drawn_cells, find_optuna_study, open_storage
+from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
+from sweep.engine.records import StudyRecord, changes
+from sweep.engine.steering import Steering
 from sweep.logs import log_to
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan, Trial
+from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
-from sweep.store import Store
+from sweep.store import DamagedArtifact, Store
+from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
 from trainers.exceptions import StoreError
 
-logger = logging.getLogger(__name__)
+LEASE_LAPSES_S = 20.0
+"""How long to wait for the lease of a launch that may have died on another machine."""
 
 
-def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]:
+@dataclass(frozen=True)
+class Launched:
+    """How a launch ended."""
+
+    failed: dict[str, str]
+    """Trial name -> error of those that failed; the others are complete, logged and reported."""
+    stopped: str | None
+    """Why the launch ended before the study was done; None if it did not."""
+
+
+def launch(study: Study, settings: Settings, console: Console, fail_fast: bool = False) -> Launched:
     """Run a study to its end; the same call continues one that was stopped or killed.
 
-    Returns:
-        Trial name -> error of the trials that failed; the others are complete, logged and reported.
+    Args:
+        study: what to run.
+        settings: store, MLflow, Optuna's database and Ray cluster.
+        console: for progress and the costs.
+        fail_fast: stop everything when a trial fails; otherwise the others go on.
 
     Raises:
-        MetsweepError: before any work, when the study, its cohort, the store, MLflow or Ray cannot be used.
+        MetsweepError: before any work, when the study, its cohort, the store, MLflow, Optuna's database or Ray cannot
+            be used, or another process is launching the study.
     """
-    plan = make_plan(study)
+    began = time.time()
+    maker = make_trial_maker(study)
     store = Store(settings.store)
+    storage = open_storage(settings.optuna_storage)
+    drawn = drawn_cells(find_optuna_study(study, storage), study)
+    plan = plan_with(maker, study, [(one.number, one.cell) for one in drawn])
     missing = plan.missing(store)
     store.check_writable(plan.bytes_of(missing))
-    tracker = Tracker(settings.tracking_uri, plan, store)
-    began = time.time()
-    failed: dict[str, str] = {}
+    record = StudyRecord(store, study.name)
     with ExitStack() as stack:
-        if missing:  # Ray may refuse: nothing is written before
-            needs = [stage.resources for stage in missing.values()]
+        _tell_changes(record, study, plan, console)
+        stack.enter_context(_only_launch(study, store))
+        _set_aside_damaged(plan, store, console)
+        unfinished = plan.unfinished(store)
+        stopped = {name for name, one in record.outcomes().items() if one.reason == STOPPED_BY_HAND}
+        waiting = [trial for trial in unfinished if trial.number is None and trial.name not in stopped]
+        open_cells = {one.number for one in drawn if one.state == "RUNNING"}
+        to_draw = study.search.trials - len(drawn) if study.search.draws else 0
+        works = bool(waiting or open_cells or to_draw > 0)
+        if works:
+            needs = [study.resources.gan, study.resources.detector]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
-        stack.enter_context(_only_driver(study, store))
-        tracker.open()
-        log_to(store.root / "logs")
+        log_to(store.local / "logs")
+        record.keep_study(study)
+        record.keep_needs(plan)
+        cluster = describe_cluster(settings.ray_address) if works else "local"
+        tracker = Tracker(settings.tracking_uri, plan, store, cluster)
+        delivery = stack.enter_context(Delivery(tracker, lambda line: console.print(line, soft_wrap=True)))
+        there = len(plan.stages) - len(plan.missing(store))
         console.print(
             f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
-            f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing.",
+            f"{there} of them in the store already, {plan.shared} saved by sharing."
+            + (f" {to_draw} cells are yet to be drawn." if to_draw > 0 else ""),
             soft_wrap=True,
         )
-        if missing:
+        launched = Launched({}, None)
+        if works:
+            from sweep.engine.runner import run_trials, start_board
+            from sweep.engine.search import StudySearch
+
             board = start_board()
-            with _Observer(Display(plan, console), tracker, board):
-                failed = run_trials(plan, store, board)
-        tracker.record()
-        tracker.close("FAILED" if failed else "FINISHED")
-    console.print(_costs(plan, store))
+            steering = Steering(record, board, Display(plan, console), tracker, fail_fast)
+            search = StudySearch(plan, maker, storage, store, board, steering.trial_ended)
+            search.take_up([trial for trial in plan.trials if trial.number in open_cells])
+            search.wait_for(_first_of_each_gan_first(waiting))
+            with steering.of(search):
+                run_trials(study, search, store, board)
+            plan = search.plan
+            record.keep_needs(plan)
+            launched = Launched(steering.failed, steering.stopped)
+        ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
+        delivery.finish(ended)
+    console.print(costs_table(plan, store))
     console.print("Start-up: from the request to the first line of the work.")
     console.print(f"This command took {time.time() - began:.0f} s.")
-    return failed
+    return launched
 
 
 @contextmanager
-def _only_driver(study: Study, store: Store) -> Iterator[None]:
-    """Two drivers of one study would log every run twice."""
-    lock = store.single_flight("study", study.name)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
+def _only_launch(study: Study, store: Store) -> Iterator[None]:
+    """Two launches of one study would run its trials twice."""
+    lease = store.lease("study", study.name)
+    given_up = time.monotonic() + LEASE_LAPSES_S
+    if not lease.acquire(lambda: time.monotonic() > given_up):
         raise StoreError(
-            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
-        ) from None
+            f"Another command is launching study {study.name} with the store {store.uri}. Follow it with `metsweep "
+            f"watch {study.name}`, wait for it, or stop it with Ctrl-C where it runs."
+        )
     try:
         yield
     finally:
-        lock.release()
+        lease.release()
 
 
-class _Observer:
-    """Shows progress and logs finished stages to MLflow in a thread, so that neither slows the trials.
-
-    MLflow holds no truth: what it refuses while the trials run is logged when they have ended, or by the next launch.
-    """
-
-    def __init__(self, display: Display, tracker: Tracker, board: Any, every_seconds: float = 1.0) -> None:
-        self._display = display
-        self._tracker = tracker
-        self._board = board
-        self._every_seconds = every_seconds
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(action,), daemon=True) for action in (self._show, self._log)
-        ]
-
-    def __enter__(self) -> None:
-        self._display.start()
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._display.stop()
-
-    def _repeat(self, action: Callable[[], None]) -> None:
-        while not self._stop.wait(self._every_seconds):
-            try:
-                action()
-            except Exception:  # progress and tracking are no reason to stop, nor to give up watching
-                logger.exception("observer failed")
-
-    def _show(self) -> None:
-        import ray
-
-        self._display.show(ray.get(self._board.snapshot.remote()))
-
-    def _log(self) -> None:
-        self._tracker.record()
+def _tell_changes(record: StudyRecord, study: Study, plan: Plan, console: Console) -> None:
+    """What differs from the study as it was launched last; what that means for its stages, the plan tells."""
+    before = record.study()
+    changed = changes(before, study.model_dump(mode="json", by_alias=True)) if before else {}
+    for key, (old, new) in changed.items():
+        console.print(f"Changed since the last launch: {key} was {old}, is {new}.", soft_wrap=True, markup=False)
+    if changed:
+        missing = plan.missing(record.store)
+        reused = len(plan.stages) - len(missing)
+        console.print(f"{reused} stages are reused as they are, {len(missing)} are to be made.", soft_wrap=True)
 
 
-def _costs(plan: Plan, store: Store) -> Table:
-    """Time and memory of every stage, from the manifests, and the share that starting processes took."""
-    table = Table(title="What each stage took when it was made", title_justify="left")
-    for column in ("stage", "work", "start-up", "peak memory"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    costs = {
-        stage.label: artifact.manifest.cost
-        for key, stage in plan.stages.items()
-        if (artifact := store.find(stage.name, key))
-    }
-    for label, cost in costs.items():
-        startup = cost.started - cost.requested
-        table.add_row(label, f"{cost.seconds:.1f} s", f"{startup:.1f} s", f"{cost.peak_memory_bytes / 2**20:,.0f} MiB")
-    work = sum(cost.seconds for cost in costs.values())
-    startup = sum(cost.started - cost.requested for cost in costs.values())
-    share = startup / (work + startup) if costs else 0.0
-    highest = max((cost.peak_memory_bytes for cost in costs.values()), default=0)
-    table.add_section()
-    table.add_row(
-        f"all, {share:.0%} of it start-up", f"{work:.1f} s", f"{startup:.1f} s", f"{highest / 2**20:,.0f} MiB"
-    )
-    return table
+def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
+    """Results are read by the report only: what became of them on disk would not be seen before."""
+    goals = {goal.key: goal for trial in plan.trials for goal in trial.goals}
+    there = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
+    for key, goal in goals.items():
+        artifact = store.find(goal.name, key) if key in there[goal.name] else None
+        if artifact is None:
+            continue
+        try:
+            artifact.verify()
+        except DamagedArtifact as error:
+            store.set_aside(artifact, str(error))
+            console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)
+
+
+def _first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:
+    """So that no worker idles while another trains the GAN that its trial needs."""
+    first = {trial.gan.key: trial for trial in reversed(trials) if trial.gan}
+    return sorted(trials, key=lambda trial: trial not in first.values())

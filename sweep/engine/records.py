@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from search_spaces.study import Study
 from sweep.engine.board import StageProgress
@@ -44,7 +44,7 @@ class Status(Config):
     pid: int
     running: tuple[str, ...] = ()
     """Names of the trials that Ray Tune runs."""
-    stages: dict[str, StageProgress] = {}
+    stages: dict[str, StageProgress] = Field(default_factory=dict)
     """Stage key -> progress, of the stages that this launch looked at."""
     finished: bool = False
     """Whether the launch has ended by itself."""
@@ -54,37 +54,37 @@ class StudyRecord:
     """The documents of one study."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store = store
+        self.store = store
         self._folder = f"studies/{name}"
 
     def study(self) -> dict[str, Any] | None:
         """The study as it was launched last, resolved; None before the first launch."""
-        text = self._store.read_text(f"{self._folder}/study.yaml")
+        text = self.store.read_text(f"{self._folder}/study.yaml")
         return None if text is None else yaml.safe_load(text)
 
     def keep_study(self, study: Study) -> None:
         """Keep the study that is launched now."""
-        self._store.write_text(f"{self._folder}/study.yaml", as_yaml(study))
+        self.store.write_text(f"{self._folder}/study.yaml", as_yaml(study))
 
     def keep_needs(self, plan: Plan) -> None:
         """Keep which artifacts the study needs: `metsweep store gc` spares them."""
         keys: dict[str, list[str]] = {}
         for key, stage in plan.stages.items():
             keys.setdefault(stage.name, []).append(key)
-        self._store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
+        self.store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
 
     def extension(self) -> dict[str, Any]:
         """Values that `metsweep extend` put over the study file."""
-        text = self._store.read_text(f"{self._folder}/extension.yaml")
+        text = self.store.read_text(f"{self._folder}/extension.yaml")
         return {} if text is None else yaml.safe_load(text)
 
     def keep_extension(self, values: Mapping[str, Any]) -> None:
         """Put values over the study file from now on."""
-        self._store.write_text(f"{self._folder}/extension.yaml", yaml.safe_dump(dict(values), sort_keys=False))
+        self.store.write_text(f"{self._folder}/extension.yaml", yaml.safe_dump(dict(values), sort_keys=False))
 
     def outcomes(self) -> dict[str, Outcome]:
         """Trial name -> how it ended last, of those that did not end well."""
-        text = self._store.read_text(f"{self._folder}/outcomes.json")
+        text = self.store.read_text(f"{self._folder}/outcomes.json")
         return {} if text is None else _OUTCOMES.validate_json(text)
 
     def keep_outcome(self, trial: str, outcome: Outcome) -> None:
@@ -94,7 +94,7 @@ class StudyRecord:
             return
         rest = {name: one for name, one in outcomes.items() if name != trial}
         kept = rest if outcome.state == "done" else {**rest, trial: outcome}
-        self._store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
+        self.store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
 
     def forget_outcomes(self, trials: Iterable[str]) -> None:
         """Let trials run again at the next launch."""
@@ -103,24 +103,24 @@ class StudyRecord:
 
     def status(self) -> Status | None:
         """What the newest launch told last."""
-        text = self._store.read_text(f"{self._folder}/status.json")
+        text = self.store.read_text(f"{self._folder}/status.json")
         return None if text is None else Status.model_validate_json(text)
 
     def keep_status(self, status: Status) -> None:
         """Tell how this launch is getting on."""
-        self._store.write_text(f"{self._folder}/status.json", status.model_dump_json())
+        self.store.write_text(f"{self._folder}/status.json", status.model_dump_json())
 
     def ask(self, request: Request) -> None:
         """Leave a request for the running launch."""
         name = f"{self._folder}/requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
-        self._store.write_text(name, request.model_dump_json())
+        self.store.write_text(name, request.model_dump_json())
 
     def take_requests(self) -> list[Request]:
         """Requests since the last call, oldest first."""
         taken = []
-        for path in self._store.list(f"{self._folder}/requests"):
-            text = self._store.read_text(path)
-            self._store.remove(path)
+        for path in self.store.list(f"{self._folder}/requests"):
+            text = self.store.read_text(path)
+            self.store.remove(path)
             if text is not None:
                 taken.append(Request.model_validate_json(text))
         return taken

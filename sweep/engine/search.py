@@ -64,7 +64,8 @@ class StudySearch(OptunaSearch):
             study_name=study.name,
             storage=storage,
         )
-        self._study, self._maker, self._store, self._board, self._tell = study, maker, store, board, tell
+        self._plan, self._study = plan, study
+        self._maker, self._store, self._board, self._tell = maker, store, board, tell
         self._optuna: optuna.Study = self._ot_study  # pyright: ignore[reportAttributeAccessIssue]
         self._optuna.pruner = make_pruner(study.search, study.detector.steps)
         self._queue: deque[Trial] = deque()
@@ -74,7 +75,7 @@ class StudySearch(OptunaSearch):
         self._arms = {trial.cell: [one for one in plan.trials if one.cell == trial.cell] for trial in plan.trials}
 
     def wait_for(self, trials: Iterable[Trial]) -> None:
-        """Add enumerated trials to those that are to be run."""
+        """Add trials of the study's arms to those that are to be run."""
         self._queue.extend(trials)
 
     def take_up(self, trials: Iterable[Trial]) -> None:
@@ -102,9 +103,31 @@ class StudySearch(OptunaSearch):
         self._closed = True
 
     @property
-    def idle(self) -> bool:
-        """Whether there is nothing to hand out now and nothing is running."""
-        return not self._queue and not self._running and self._left_to_draw() <= 0
+    def plan(self) -> Plan:
+        """The study's trials, those of cells drawn by now included."""
+        return self._plan
+
+    @property
+    def running(self) -> list[Trial]:
+        """Trials that Ray Tune runs."""
+        return list(self._running.values())
+
+    def stop(self, names: Iterable[str]) -> None:
+        """End trials that run, and do not begin those that wait."""
+        for trial in [trial for trial in self._plan.trials if trial.name in set(names)]:
+            if trial in self.running:
+                self._board.stop.remote(trial.name, STOPPED_BY_HAND)
+            elif trial in self._queue:
+                self._queue.remove(trial)
+                self._end(trial, Outcome(state="stopped", reason=STOPPED_BY_HAND))
+
+    def retry(self, names: Iterable[str]) -> None:
+        """Run trials again that failed or were stopped; a drawn cell is drawn again with the same values."""
+        wanted = [trial for trial in self._plan.trials if trial.name in set(names)]
+        busy = {*self.running, *self._queue}
+        self._queue.extend(trial for trial in wanted if trial.number is None and trial not in busy)
+        for number in {trial.number for trial in wanted if trial.number is not None} - set(self._cells):
+            self.draw_again(number)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The name of the next trial, None for "ask again later", or FINISHED."""
@@ -158,7 +181,9 @@ class StudySearch(OptunaSearch):
     def _draw(self) -> None:
         self._optuna.sampler = make_sampler(self._study.search, len(self._optuna.get_trials(deepcopy=False)))
         drawn = self._optuna.ask()
-        self._begin(_Drawn(drawn, self._maker.trials(self._study.draw(drawn), drawn.number)))
+        trials = self._maker.trials(self._study.draw(drawn), drawn.number)
+        self._plan = Plan(self._study, (*self._plan.trials, *trials))
+        self._begin(_Drawn(drawn, trials))
 
     def _begin(self, cell: _Drawn) -> None:
         """Queue the trials of a cell that are not in the store; a cell whose figures are all there ends at once."""

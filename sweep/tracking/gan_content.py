@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from sweep.tracking.run_content import (
     flat,
     history_points,
     real_slices,
+    system_points,
 )
 from trainers.data.slice_set import open_slice_set
 
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
     from mlflow.models import Model
 
 
-def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
+StagesAfter = Mapping[str, SynthesizeStage | RealismStage]
+"""Part -> the stages that belong to a GAN's run, beside its training."""
+
+
+def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store) -> RunContent | None:
     """The run of a GAN, of the shards drawn from it and of their realism, or None before it is trained."""
     artifact = store.find(stage.name, stage.key)
     prepared = store.find("prepare", stage.slices.key)
     if artifact is None or prepared is None:
         return None
-    planned = _stages_after(stage, plan)
     made = {name: found for name, one in planned.items() if (found := store.find(one.name, one.key))}
 
     def save(out: Path, model: Model) -> None:
@@ -47,7 +52,7 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
     training = Part(
         "gan",
         params=params,
-        points=(*history_points(artifact, "images", stage.name), *cost_points(artifact)),
+        points=(*history_points(artifact, "images", stage.name), *system_points(artifact), *cost_points(artifact)),
         slices=(real_slices(stage.slices, prepared),),
         figures=artifact.path / "figures",
         network=NetworkFiles("generator", save),
@@ -56,6 +61,7 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
         key=stage.key,
         name=stage.label,
         tags=tags,
+        costs=tuple(one.manifest.cost for one in (artifact, *made.values())),
         parts=(training, *(_part_after(name, planned[name], found) for name, found in made.items())),
         complete=len(made) == len(planned),
         started=artifact.manifest.cost.started,
@@ -63,23 +69,18 @@ def gan_content(stage: GANStage, plan: Plan, store: Store) -> RunContent | None:
     )
 
 
-def gan_parts(stage: GANStage, plan: Plan) -> set[str]:
-    """Names of the parts that a GAN's run holds when it is complete."""
-    return {"gan", *_stages_after(stage, plan)}
-
-
-def _stages_after(gan: GANStage, plan: Plan) -> dict[str, SynthesizeStage | RealismStage]:
-    """Part -> the stages that belong to a GAN's run, beside its training.
+def stages_after_gans(plan: Plan) -> dict[str, StagesAfter]:
+    """GAN's stage key -> what belongs to its run.
 
     Realism has its key in the name: with other settings it is made, and logged, again.
     """
-    found: dict[str, SynthesizeStage | RealismStage] = {}
+    found: dict[str, dict[str, SynthesizeStage | RealismStage]] = {key: {} for key in plan.gans}
     for stage in plan.stages.values():
-        if isinstance(stage, SynthesizeStage) and stage.gan.key == gan.key:
-            found[f"synthesize-{stage.shard}"] = stage
-        elif isinstance(stage, RealismStage) and stage.gan.key == gan.key:
-            found[f"realism-{stage.key[:8]}"] = stage
-    return found
+        if isinstance(stage, SynthesizeStage):
+            found[stage.gan.key][f"synthesize-{stage.shard}"] = stage
+        elif isinstance(stage, RealismStage):
+            found[stage.gan.key][f"realism-{stage.key[:8]}"] = stage
+    return dict(found)
 
 
 def _part_after(name: str, stage: SynthesizeStage | RealismStage, artifact: Artifact) -> Part:

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sweep.redaction import without_password
-from trainers.exceptions import TrackingError
+from trainers.exceptions import MetsweepError, TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+class TrackingOutageError(TrackingError):
+    """Nobody answers where MLflow should be, or not in time: the same call may succeed later."""
+
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -23,14 +28,21 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # A sweep must not stand still for minutes behind a server that has gone away.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 """How MLflow is used wherever the environment does not say otherwise."""
 
+NEVER_TWICE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""Goes before the environment: MLflow's client would repeat a create_run whose answer was lost, and make two runs."""
+
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SECONDS_TO_ANSWER = 5.0
+
+
+WRONG_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "not in a valid JSON format", "Invalid url")
+"""Found in MLflow's errors that it gives the code of a server in trouble, though waiting mends nothing."""
+REFUSED_LOGIN = ("authentication failed", "does not exist", "Access denied", "Login failed")
+"""Found in a database's refusals of a name, a password or a database."""
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -39,9 +51,10 @@ def connect(tracking_uri: str) -> MlflowClient:
     Also makes it this process's tracking URI: the registry of a database without a server looks models up there.
 
     Raises:
-        TrackingError: nobody answers there, or the database cannot be opened.
+        TrackingOutageError: nobody answers there.
+        TrackingError: the URI is of no known kind, the login is refused, or the database cannot be opened.
     """
-    os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()}
+    os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()} | NEVER_TWICE
     with explained(tracking_uri):
         _refuse_unreachable(tracking_uri)
         folder = sqlite_folder(tracking_uri)
@@ -59,15 +72,22 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 @contextmanager
 def explained(tracking_uri: str) -> Iterator[None]:
-    """Turns MLflow's errors within the block into a TrackingError that says where MLflow is and what to do."""
+    """Turns MLflow's errors within the block into a TrackingError that says where MLflow is and what to do.
+
+    It is a TrackingOutageError if the server cannot be reached, is too slow or is in trouble itself. An SQLite file has no
+    server to wait for.
+    """
     try:
         yield
-    except (OSError, ImportError) as error:
-        raise TrackingError(_message(tracking_uri, error)) from None
+    except MetsweepError:
+        raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in {"mlflow", "requests", "urllib3", "sqlalchemy"}:
+        library = type(error).__module__.partition(".")[0]
+        known = {"mlflow", "requests", "urllib3", "sqlalchemy", "botocore", "boto3"}
+        if not isinstance(error, OSError | ImportError) and library not in known:
             raise
-        raise TrackingError(_message(tracking_uri, error)) from None
+        outage = sqlite_folder(tracking_uri) is None and _is_outage(error)
+        raise (TrackingOutageError if outage else TrackingError)(_message(tracking_uri, error)) from None
 
 
 def absolute(tracking_uri: str) -> str:
@@ -83,11 +103,37 @@ def sqlite_folder(tracking_uri: str) -> Path | None:
 
 
 def _refuse_unreachable(tracking_uri: str) -> None:
-    """MLflow's clients try for minutes; a plain connection tells in seconds."""
+    """MLflow's clients try for minutes; a plain connection, or a database's own answer, tells in seconds."""
     parts = urlsplit(tracking_uri)
     port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
-    if parts.hostname and port:
+    if not parts.hostname or not port:
+        return
+    try:
         socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
+    except socket.gaierror:
+        raise
+    except OSError as error:
+        raise TrackingOutageError(_message(tracking_uri, error)) from None
+    if not parts.scheme.startswith("http"):
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(tracking_uri, poolclass=sqlalchemy.NullPool)
+        with engine.connect():
+            pass
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the same call may succeed later: no connection, no answer in time, or the server's own trouble."""
+    text = str(error)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "MlflowException" in kinds:
+        status = error.get_http_status_code()  # pyright: ignore[reportAttributeAccessIssue]
+        return (status >= 500 or status == 429) and not any(sign in text for sign in WRONG_FOR_GOOD + REFUSED_LOGIN)
+    if "OperationalError" in kinds:  # SQLAlchemy's
+        return not any(sign in text for sign in REFUSED_LOGIN)
+    return bool(kinds & {"HTTPClientError", "ConnectionError", "Timeout"})  # botocore's, requests'
 
 
 def _message(tracking_uri: str, error: Exception) -> str:

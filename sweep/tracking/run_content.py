@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.engine.machine_use import SYSTEM_FILE
 from sweep.models.packaging import save_detector
 from sweep.plan import Plan, Trial
 from sweep.stages import PrepareStage
-from sweep.store import Artifact, Store
+from sweep.store import Artifact, Cost, Store
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 
@@ -78,6 +79,9 @@ class RunContent:
     """Stage key that the run is found again by."""
     name: str
     tags: Mapping[str, str]
+    """What it is from the beginning."""
+    costs: tuple[Cost, ...]
+    """Of the stages whose run it is, so far; a GAN that several trials share is counted in its own run alone."""
     parts: tuple[Part, ...]
     """Those whose artifacts are in the store."""
     complete: bool
@@ -90,18 +94,22 @@ class RunContent:
 
 def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     """The run of a trial, or None before it is evaluated."""
-    stage = trial.evaluate.detector
     evaluated = store.find("evaluate", trial.evaluate.key)
+    if evaluated is None:
+        return None
+    stage = trial.evaluate.detector
     detector = store.find("detector", stage.key)
     prepared = store.find("prepare", stage.slices.key)
-    if evaluated is None or detector is None or prepared is None:
+    if detector is None or prepared is None:
         return None
     slices = [real_slices(stage.slices, prepared)]
     params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
     params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
-    params |= flat("prepare", stage.slices.config)
+    params |= flat("prepare", stage.slices.config) | _drawn(trial)
     tags = {"metsweep.kind": "trial", "metsweep.arm": trial.arm, "metsweep.variant": trial.variant}
     tags |= {"metsweep.detector_key": stage.key} | fidelity_tags(plan)
+    if trial.number is not None:
+        tags["metsweep.optuna_number"] = str(trial.number)
     if trial.gan is not None:
         params |= flat("synthesis", stage.shards[0].config)
         tags["metsweep.gan_key"] = trial.gan.key
@@ -115,7 +123,12 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     training = Part(
         "detector",
         params=params,
-        points=(*history_points(detector, "step", stage.name), *_selection(detector), *cost_points(detector)),
+        points=(
+            *history_points(detector, "step", stage.name),
+            *system_points(detector),
+            *_selection(detector),
+            *cost_points(detector),
+        ),
         slices=tuple(slices),
         figures=detector.path / "figures",
         network=NetworkFiles("detector", save),
@@ -124,6 +137,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         key=trial.evaluate.key,
         name=trial.name,
         tags=tags,
+        costs=(detector.manifest.cost, evaluated.manifest.cost),
         parts=(training, _evaluation_part(evaluated)),
         complete=True,
         started=detector.manifest.cost.started,
@@ -137,14 +151,32 @@ def flat(prefix: str, config: Config) -> dict[str, str]:
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:
-    """Time, start-up and memory of an artifact's making."""
+    """Time, start-up, memory and GPU time of an artifact's making."""
     cost, stage = artifact.manifest.cost, artifact.manifest.stage
     values = {
         "seconds": cost.seconds,
         "startup_seconds": cost.started - cost.requested,
         "peak_memory_mb": cost.peak_memory_bytes / 1e6,
+        "gpu_seconds": cost.gpu_seconds,
     }
     return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
+
+
+def system_points(artifact: Artifact) -> list[Point]:
+    """What `system.jsonl` tells of the machine, as the metrics of MLflow's tab for it; none in older artifacts."""
+    path = artifact.path / SYSTEM_FILE
+    samples = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [
+        Point(f"system/{name}", value, sample["time"], step)
+        for step, sample in enumerate(samples)
+        for name, value in sample.items()
+        if name != "time"
+    ]
+
+
+def _drawn(trial: Trial) -> dict[str, str]:
+    """The hyperparameters that a search drew, each under its own key."""
+    return {key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()}
 
 
 def _selection(artifact: Artifact) -> tuple[Point, ...]:

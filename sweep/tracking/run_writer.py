@@ -6,9 +6,10 @@ import getpass
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 WRITTEN = "metsweep.written"
 """Tag of a run: names of its parts that are there, comma-separated."""
+MOST_ENTITIES, MOST_PARAMS = 1000, 100
+"""What MLflow takes in one call: in all, and params."""
 
 
 @dataclass
@@ -34,7 +37,9 @@ class TrackedRun:
     written: list[str] = field(default_factory=list)
     """Names of its parts that are there."""
     resumed: bool = False
-    """Whether another driver began it."""
+    """Whether it was found, not created: it may hold more than is marked as written."""
+    model_id: str | None = None
+    """Its model in MLflow, once that is known."""
 
 
 class RunWriter:
@@ -68,8 +73,9 @@ class RunWriter:
 
     def resume(self, run: TrackedRun) -> None:
         """Mark a run that ended before it was complete as running again."""
-        self.client.update_run(run.id, status="RUNNING")
-        run.status = "RUNNING"
+        if run.status != "RUNNING":
+            self.client.update_run(run.id, status="RUNNING")
+            run.status = "RUNNING"
 
     def end(self, run: TrackedRun, status: str, finished: float) -> None:
         """Give a run its final status, as of `finished` (unix seconds)."""
@@ -81,30 +87,56 @@ class RunWriter:
         found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run.id}'")
         return found[0] if found else None
 
-    def write(self, run: TrackedRun, part: Part) -> bool:
-        """Write a part and mark it; False if it was there already."""
-        from mlflow.entities import Param
+    def write(self, run: TrackedRun, parts: Sequence[Part], tags: Mapping[str, str] | None = None) -> bool:
+        """Write the parts that a run lacks, in their order, and mark them; False if all were there.
 
-        if part.name in run.written:
+        Files go first; then all params, metrics and `tags` in as few calls as MLflow allows, the mark in the last.
+        """
+        lacking = [part for part in parts if part.name not in run.written]
+        if not lacking:
             return False
-        there = self.client.get_run(run.id).data.params if run.resumed and part.params else {}
-        self.client.log_batch(
-            run.id, params=[Param(key, value) for key, value in part.params.items() if key not in there]
-        )
+        self.resume(run)
+        for part in lacking:
+            self._write_files(run, part)
+        marked = [*run.written, *(part.name for part in lacking)]
+        notes = [part.note for part in lacking if part.note is not None]
+        told = {"mlflow.note.content": notes[-1]} if notes else {}
+        # Written twice after a kill or an outage: MLflow drops exact duplicates of metrics, params must not come again.
+        params = {name: value for part in lacking for name, value in part.params.items()}
+        there = self.client.get_run(run.id).data.params if run.resumed and params else {}
+        metrics = [metric for part in lacking for metric in _metrics(run, part)]
+        tags = told | dict(tags or {}) | {WRITTEN: ",".join(marked)}
+        self._send(run, {name: value for name, value in params.items() if name not in there}, metrics, tags)
+        run.written = marked
+        return True
+
+    def tag(self, run: TrackedRun, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        self._send(run, {}, [], tags)
+        run.tags |= tags
+
+    def _send(self, run: TrackedRun, params: Mapping[str, str], metrics: list[Metric], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        entities = [Param(key, value) for key, value in params.items()]
+        param_batches = [entities[at : at + MOST_PARAMS] for at in range(0, len(entities), MOST_PARAMS)]
+        size = MOST_ENTITIES - MOST_PARAMS - len(tags)
+        metric_batches = [metrics[at : at + size] for at in range(0, len(metrics), size)]
+        calls = list(zip_longest(param_batches, metric_batches)) or [(None, None)]
+        for number, (some_params, some_metrics) in enumerate(calls, 1):
+            last = [RunTag(key, value) for key, value in tags.items()] if number == len(calls) else []
+            self.client.log_batch(run.id, metrics=some_metrics or [], params=some_params or [], tags=last)
+
+    def _write_files(self, run: TrackedRun, part: Part) -> None:
         if part.slices:
             self._write_slices(run, part.slices)
         if part.figures is not None and part.figures.is_dir():
             self.client.log_artifacts(run.id, str(part.figures), f"figures/{part.name}")
         if part.network is not None:
             self._write_network(run, part.network)
-        if part.note is not None:
-            self.client.set_tag(run.id, "mlflow.note.content", part.note)
-        model = self.model_in(run) if part.judges_network else None
-        # Written twice after a kill, exact duplicates are dropped by MLflow.
-        self.client.log_batch(run.id, metrics=_metrics(run, part, model))
-        run.written.append(part.name)
-        self.client.set_tag(run.id, WRITTEN, ",".join(run.written))
-        return True
+        if part.judges_network and run.model_id is None:
+            model = self.model_in(run)
+            run.model_id = model.model_id if model else None
 
     def _write_slices(self, run: TrackedRun, slices: tuple[Slices, ...]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -128,7 +160,8 @@ class RunWriter:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
-        logged = self.model_in(run) or self.client.create_logged_model(
+        there = self.model_in(run) if run.resumed else None
+        logged = there or self.client.create_logged_model(
             self.experiment_id, network.name, source_run_id=run.id, tags={"license": LICENCE}
         )
         model = Model(
@@ -140,20 +173,19 @@ class RunWriter:
         with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             network.save(Path(folder) / "model", model)
             self.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-        outputs = self.client.get_run(run.id).outputs
+        outputs = self.client.get_run(run.id).outputs if there else None
         if not (outputs and outputs.model_outputs):
             self.client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
         self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        run.model_id = logged.model_id
 
 
-def _metrics(run: TrackedRun, part: Part, model: LoggedModel | None) -> list[Metric]:
+def _metrics(run: TrackedRun, part: Part) -> Iterator[Metric]:
     from mlflow.entities import Metric
 
-    model_id = model.model_id if model else None
-    return [
-        Metric(point.name, point.value, round(point.time * 1000), point.step, model_id=model_id, run_id=run.id)
-        for point in part.points
-    ]
+    model_id = run.model_id if part.judges_network else None
+    for point in part.points:
+        yield Metric(point.name, point.value, round(point.time * 1000), point.step, model_id=model_id, run_id=run.id)
 
 
 def _user() -> str:

@@ -7,8 +7,6 @@ and what is missing is added, nothing is doubled.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,18 +15,21 @@ from typing import TYPE_CHECKING, Literal
 from sweep.plan import Plan
 from sweep.report.report import build_report
 from sweep.store import Store
-from sweep.tracking.gan_content import gan_content, gan_parts
+from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import absolute, connect, explained, sqlite_folder
-from sweep.tracking.run_content import Part, RunContent, cost_points, flat, trial_content
+from sweep.tracking.prices import Prices
+from sweep.tracking.run_content import Part, RunContent, cost_points, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
+from sweep.tracking.study_content import describe_experiment, write_study
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-STUDY_KEY, STAGE_KEY = "metsweep.study_key", "metsweep.stage_key"
-"""Tags that runs are found again by: the parent, and the children."""
+KIND, STAGE_KEY = "metsweep.kind", "metsweep.stage_key"
+"""Tags that runs are found again by: the parent is the only one of kind `sweep`, a child has its stage's key."""
+PARENT = "parent"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -36,22 +37,36 @@ class Tracker:
     """Keeps MLflow in step with the store, for one plan.
 
     Call `open`, then `record` as often as you like, then `close`; each raises TrackingError if MLflow cannot be reached
-    or written.
+    or written. After an outage call `forget` and begin with `open` again.
+
+    Args:
+        tracking_uri: where MLflow is.
+        plan: what is to be there; may be replaced by a longer one at any time.
+        store: what it is read from.
+        cluster: where the runs that this tracker creates were made, e.g. `local`.
     """
 
-    def __init__(self, tracking_uri: str, plan: Plan, store: Store) -> None:
+    def __init__(self, tracking_uri: str, plan: Plan, store: Store, cluster: str = "local") -> None:
         self.tracking_uri = absolute(tracking_uri)
-        self._plan = plan
+        self.plan = plan
         self._store = store
+        self._cluster = cluster
+        self._prices = Prices.from_environment()
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}
+        self._complete: set[str] = set()
         self._wrote = False
+
+    def follow(self, plan: Plan) -> None:
+        """The plan has grown: its search drew more cells."""
+        self._plan = plan
 
     def open(self) -> None:
         """Find the study's experiment and parent run, or create them; learn which runs are there already.
 
         Raises:
+            TrackingOutageError: nobody answers.
             TrackingError: also if the experiment was deleted.
         """
         if self._parent is not None:
@@ -59,19 +74,17 @@ class Tracker:
         client = connect(self.tracking_uri)
         with explained(self.tracking_uri):
             self._writer = writer = RunWriter(client, self._find_experiment(client))
-            key = study_key(self._plan)
-            for run in writer.existing():
-                if run.tags.get(STUDY_KEY) == key:
-                    self._parent = run
-                elif STAGE_KEY in run.tags:
-                    self._runs[run.tags[STAGE_KEY]] = run
-            if self._parent is None:
-                study = self._plan.study
-                tags = {STUDY_KEY: key, "metsweep.kind": "sweep", "metsweep.fidelity": study.fidelity}
-                self._parent = writer.create(study.name, tags, time.time())
-            elif self._parent.status != "FINISHED":
-                writer.resume(self._parent)
-            self._wrote |= writer.write(self._parent, self._study_part())
+            self._runs = _without_twins(writer)
+            parent = self._runs.pop(PARENT, None) or self._create_parent(writer)
+            if parent.status != "FINISHED" or self._lacks_anything():
+                writer.resume(parent)
+            self._wrote |= write_study(writer, parent, self.plan)
+        self._parent = parent
+
+    def forget(self) -> None:
+        """Know nothing of MLflow any more: a call that failed may have been carried out, its answer lost."""
+        self._writer = self._parent = None
+        self._runs = {}
 
     def record(self) -> int:
         """Write what the store holds and MLflow does not; returns how many runs were finished by it.
@@ -79,14 +92,22 @@ class Tracker:
         Looks only for what is not finished yet, so it is cheap when there is nothing new.
         """
         self._record_prepare()
-        finished = 0
-        for key, stage in self._plan.gans.items():
-            if not self._is_finished(key) or not gan_parts(stage, self._plan) <= set(self._runs[key].written):
-                finished += self._write(gan_content(stage, self._plan, self._store))
-        for trial in self._plan.trials:
+        plan, finished = self.plan, 0
+        after = stages_after_gans(plan)
+        for key, stage in plan.gans.items():
+            if not self._holds_gan(key, after[key]):
+                finished += self._write(gan_content(stage, after[key], plan, self._store))
+        for trial in plan.trials:
             if not self._is_finished(trial.evaluate.key):
-                finished += self._write(trial_content(trial, self._plan, self._store))
+                finished += self._write(trial_content(trial, plan, self._store))
         return finished
+
+    def undelivered(self) -> int:
+        """How many runs the store has something of that MLflow is not known to hold; asks the store alone."""
+        gans = [key for key in self.plan.gans if self._store.find("gan", key)]
+        trials = [trial.evaluate.key for trial in self.plan.trials]
+        evaluated = [key for key in trials if self._store.find("evaluate", key)]
+        return len({*gans, *evaluated} - self._complete)
 
     def close(self, status: Status = "FINISHED") -> None:
         """End the parent run, with the study's table in it; changes nothing if it was finished and nothing was added.
@@ -96,11 +117,12 @@ class Tracker:
         writer, parent = self._opened
         if parent.status == "FINISHED" and not self._wrote:
             return
-        report = build_report(self._plan, self._store)
+        report = build_report(self.plan, self._store)
         with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             report.write(Path(folder))
             writer.client.log_artifacts(parent.id, folder, "report")
             writer.client.set_tag(parent.id, "mlflow.note.content", report.markdown())
+            describe_experiment(writer, self.plan, report)
             for run in [*self._runs.values(), parent]:
                 if run.status == "RUNNING" or run is parent:
                     writer.end(run, status, time.time())
@@ -117,7 +139,7 @@ class Tracker:
         with explained(self.tracking_uri):
             model = writer.model_in(run) if run else None
         if model is None:
-            name = self._plan.study.name
+            name = self.plan.study.name
             raise TrackingError(
                 f"MLflow at {self.tracking_uri} holds no model of stage key {stage_key[:12]} in the experiment "
                 f"{name!r}; `metsweep launch {name}` writes what is missing."
@@ -131,7 +153,7 @@ class Tracker:
         return self._writer, self._parent
 
     def _find_experiment(self, client: MlflowClient) -> str:
-        name = self._plan.study.name
+        name = self.plan.study.name
         found = client.get_experiment_by_name(name)
         if found is None:
             folder = sqlite_folder(self.tracking_uri)
@@ -144,16 +166,35 @@ class Tracker:
             )
         return found.experiment_id
 
+    def _create_parent(self, writer: RunWriter) -> TrackedRun:
+        study = self.plan.study
+        tags = {KIND: "sweep", "metsweep.study": study.name, "metsweep.cluster": self._cluster}
+        return writer.create(study.name, tags, time.time())
+
+    def _lacks_anything(self) -> bool:
+        after = stages_after_gans(self.plan)
+        return not all(self._is_finished(trial.evaluate.key) for trial in self.plan.trials) or not all(
+            self._holds_gan(key, after[key]) for key in self.plan.gans
+        )
+
     def _is_finished(self, key: str) -> bool:
-        return key in self._runs and self._runs[key].status == "FINISHED"
+        finished = key in self._runs and self._runs[key].status == "FINISHED"
+        if finished:
+            self._complete.add(key)
+        return finished
+
+    def _holds_gan(self, key: str, after: StagesAfter) -> bool:
+        return self._is_finished(key) and {"gan", *after} <= set(self._runs[key].written)
 
     def _record_prepare(self) -> None:
         writer, parent = self._opened
-        for key, stage in self._plan.stages.items():
+        if "prepare" in parent.written:
+            return
+        for key, stage in self.plan.stages.items():
             artifact = self._store.find(stage.name, key) if stage.name == "prepare" else None
             if artifact is not None:
                 with explained(self.tracking_uri):
-                    self._wrote |= writer.write(parent, Part("prepare", points=cost_points(artifact)))
+                    self._wrote |= writer.write(parent, [Part("prepare", points=cost_points(artifact))])
 
     def _write(self, content: RunContent | None) -> bool:
         """Write what a run lacks; whether it is finished now."""
@@ -163,30 +204,30 @@ class Tracker:
         with explained(self.tracking_uri):
             run = self._runs.get(content.key)
             if run is None:
-                tags = {**content.tags, STAGE_KEY: content.key, "mlflow.parentRunId": parent.id}
-                run = self._runs[content.key] = writer.create(content.name, tags, content.started)
-            for part in content.parts:
-                self._wrote |= writer.write(run, part)
+                tags = {STAGE_KEY: content.key, "mlflow.parentRunId": parent.id, "metsweep.cluster": self._cluster}
+                run = writer.create(content.name, {**content.tags, **tags}, content.started)
+                self._runs[content.key] = run
+            self._wrote |= writer.write(run, content.parts, self._prices.tags(content.costs))
             if content.complete:
                 writer.end(run, "FINISHED", content.finished)
+                self._complete.add(content.key)
                 self._wrote = True
         return content.complete
 
-    def _study_part(self) -> Part:
-        study = self._plan.study
-        params = {
-            "study": study.name,
-            "arms": "; ".join(dict.fromkeys(trial.arm for trial in self._plan.trials)),
-            "seeds": ", ".join(map(str, study.seeds)),
-            "count_scale": f"{study.count_scale:g}",
-            "trials": str(len(self._plan.trials)),
-        }
-        for name in ("prepare", "gan", "synthesis", "detector", "evaluation", "realism"):
-            params |= flat(name, getattr(study, name))
-        return Part("study", params=params)
 
+def _without_twins(writer: RunWriter) -> dict[str, TrackedRun]:
+    """Stage key, or `parent` -> run. Of two with the same key the one that holds something, or is older, counts.
 
-def study_key(plan: Plan) -> str:
-    """Names a sweep by what it makes: SHA-256 over the study's name and its trials' stage keys, hexadecimal."""
-    keys = sorted(trial.evaluate.key for trial in plan.trials)
-    return hashlib.sha256(json.dumps([plan.study.name, keys]).encode()).hexdigest()
+    An empty one is deleted: it was made by a call whose answer was lost in an outage, and the call that followed.
+    """
+    found: dict[str, TrackedRun] = {}
+    for run in writer.existing():
+        key = PARENT if run.tags.get(KIND) == "sweep" else run.tags.get(STAGE_KEY)
+        if key is None:  # somebody else's
+            continue
+        twin = found.get(key)
+        if twin is None or run.written or not twin.written:
+            found[key], run = run, twin
+        if run is not None and not run.written:
+            writer.client.delete_run(run.id)
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mlflow.entities import LoggedModelOutput, Run
 
 from sweep.plan import Plan
 from sweep.store import Store
-from sweep.tracking.gan_content import gan_content
+from sweep.tracking.gan_content import gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.tracker import STAGE_KEY, Tracker
@@ -196,8 +195,8 @@ def test_killed_after_any_call_nothing_is_lost_or_doubled(
         if not survived:
             assert _drive(Plan(study, one_gan), full_store, tracking_uri)
         _check_once(Plan(study, one_gan), full_store, tracking_uri)
-        calls += 4
-    assert calls > 40
+        calls += 3
+    assert calls > 20
 
 
 def _drive(plan: Plan, store: Store, uri: str) -> bool:
@@ -215,7 +214,7 @@ def _check_once(plan: Plan, store: Store, uri: str) -> None:
     client = MlflowClient(uri, uri)
     runs = runs_of(uri, plan.study.name)
     assert set(runs) == {plan.study.name, "gan image2image", "image2image 4 seed 0"}
-    contents = [gan_content(stage, plan, store) for stage in plan.gans.values()]
+    contents = [gan_content(stage, stages_after_gans(plan)[key], plan, store) for key, stage in plan.gans.items()]
     contents += [trial_content(trial, plan, store) for trial in plan.trials]
     for content in contents:
         assert content is not None
@@ -267,11 +266,16 @@ def test_a_relative_database_is_found_from_any_folder(
     assert experiment.artifact_location == str(tmp_path / "mlruns" / "small")
 
 
-def test_new_arms_are_a_new_sweep_that_repeats_no_run(plan: Plan, full_store: Store, tracking_uri: str) -> None:
+def test_a_changed_study_keeps_its_parent_and_repeats_no_run(plan: Plan, full_store: Store, tracking_uri: str) -> None:
     assert _drive(Plan(plan.study, plan.trials[:2]), full_store, tracking_uri)
-    assert _drive(replace(plan, trials=plan.trials[:3]), full_store, tracking_uri)
-    client = MlflowClient(tracking_uri, tracking_uri)
-    experiment = client.get_experiment_by_name("small")
-    assert experiment is not None
-    names = sorted(str(run.info.run_name) for run in client.search_runs([experiment.experiment_id]))
-    assert names == ["cpggan 4 seed 0", "cpggan 8 seed 0", "gan cpggan", "none seed 0", "small", "small"]
+    parent = runs_of(tracking_uri)["small"].info.run_id
+    changed = plan.study.model_copy(update={"seeds": (0, 1)})
+    assert _drive(Plan(changed, plan.trials[:3]), full_store, tracking_uri)
+    runs = runs_of(tracking_uri)
+    assert set(runs) == {"cpggan 4 seed 0", "cpggan 8 seed 0", "gan cpggan", "none seed 0", "small"}
+    assert {run.data.tags.get("mlflow.parentRunId") for run in runs.values()} == {None, parent}
+    tags = runs["small"].data.tags
+    assert (tags["metsweep.trials"], tags["metsweep.seeds"]) == ("3", "0, 1")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    files = MlflowClient(tracking_uri, tracking_uri).list_artifacts(parent, "study")
+    assert [entry.path for entry in files] == ["study/study-1.yaml", "study/study-2.yaml"]

@@ -1,0 +1,46 @@
+"""`metsweep track`: MLflow brought up to what the store holds."""
+
+from __future__ import annotations
+
+import typer
+
+from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+
+
+def track(
+    study: StudyName,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreFolder = None,
+) -> None:
+    """Deliver to MLflow what the store holds.
+
+    For after a launch whose MLflow server was away: writes the runs that are missing there, in order and once, without
+    Ray and without running anything. The options are those of the launch.
+
+    \b
+    Example:
+      metsweep track quickstart
+    """
+    from search_spaces.study import load_study
+    from sweep.plan import make_plan
+    from sweep.redaction import without_password
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.tracking.delivery import only_driver
+    from sweep.tracking.tracker import Tracker
+
+    folder = None if cohort is None else str(cohort)
+    plan = make_plan(load_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ()))
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
+    missing = plan.missing(opened)
+    with only_driver(plan.study, opened):
+        tracker.open()
+        finished = tracker.record()
+        tracker.close("KILLED" if missing else "FINISHED")
+    typer.echo(f"{finished} runs were completed in MLflow at {without_password(tracker.tracking_uri)}.")
+    if missing:
+        typer.echo(f"{len(missing)} stages are not in the store yet; `metsweep launch {study}` makes them.")

@@ -1,0 +1,46 @@
+"""What the stages of a study took when they were made."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from sweep.plan import Plan
+from sweep.store import Cost, Store
+
+
+def costs_table(plan: Plan, store: Store) -> Table:
+    """Time and memory by stage, from the manifests, and the share that starting processes took."""
+    table = Table(title="What the stages took when they were made", title_justify="left")
+    for column in ("stage", "made", "work", "each", "start-up", "peak memory"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    costs: dict[str, list[Cost]] = {}
+    for key, stage in plan.stages.items():
+        if artifact := store.find(stage.name, key):
+            costs.setdefault(stage.name, []).append(artifact.manifest.cost)
+    for name, some in costs.items():
+        table.add_row(name, *_cells(some))
+    every = [cost for some in costs.values() for cost in some]
+    work, startup = sum(cost.seconds for cost in every), sum(map(_startup, every))
+    share = startup / (work + startup) if every else 0.0
+    table.add_section()
+    table.add_row(f"all, {share:.0%} of it start-up", *_cells(every))
+    return table
+
+
+def _cells(costs: Sequence[Cost]) -> tuple[str, ...]:
+    work = [cost.seconds for cost in costs] or [0.0]
+    highest = max((cost.peak_memory_bytes for cost in costs), default=0)
+    return (
+        str(len(costs)),
+        f"{sum(work):.1f} s",
+        f"{statistics.median(work):.1f} s",
+        f"{sum(map(_startup, costs)):.1f} s",
+        f"{highest / 2**20:,.0f} MiB",
+    )
+
+
+def _startup(cost: Cost) -> float:
+    return cost.started - cost.requested

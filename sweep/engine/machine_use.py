@@ -1,0 +1,140 @@
+"""What a stage takes of its machine: peak memory of every stage, and samples along the way of those that train."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+SYSTEM_FILE = "system.jsonl"
+"""In the artifact of a stage that trains: one sample a line, `time` (unix seconds) and figures."""
+MEMORY_EVERY_SECONDS = 0.5
+MOST_SAMPLES = 720
+"""An hour at one sample in 5 s; of longer stages samples lie further apart."""
+
+
+class PeakMemory:
+    """Highest resident memory seen of this process and its children, bytes."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+
+    def look(self) -> None:
+        """Look now."""
+        self.highest = max(self.highest, family_memory())
+
+
+@contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Watches the memory of this process and its children within the block."""
+    memory = PeakMemory()
+    with _repeating(memory.look, lambda: MEMORY_EVERY_SECONDS):
+        yield memory
+
+
+@contextmanager
+def system_samples(folder: Path, every_seconds: float = 5.0) -> Iterator[None]:
+    """Samples the machine within the block, and writes `system.jsonl` into `folder` at its end.
+
+    The figures have the names and units of MLflow's own system metrics (`mlflow.system_metrics`), with the resident
+    memory of this process and its children beside them. GPUs are sampled where NVIDIA's library finds some.
+    """
+    samples = _Samples(folder, every_seconds)
+    with _repeating(samples.take, lambda: samples.every_seconds):
+        yield
+    samples.take()
+    (folder / SYSTEM_FILE).write_text("".join(json.dumps(sample) + "\n" for sample in samples.taken))
+
+
+class _Samples:
+    """Evenly spaced samples, never more than `MOST_SAMPLES`: when full, every second goes and the pace is halved."""
+
+    def __init__(self, folder: Path, every_seconds: float) -> None:
+        self.every_seconds = every_seconds
+        self.taken: list[dict[str, float]] = []
+        self._folder = folder
+        self._gpus = _gpu_handles()
+        psutil.cpu_percent()  # its first answer has nothing to compare with
+
+    def take(self) -> None:
+        self.taken.append({"time": time.time(), **self._machine(), **self._gpu_figures()})
+        if len(self.taken) >= MOST_SAMPLES:
+            self.taken = self.taken[::2]
+            self.every_seconds *= 2
+
+    def _machine(self) -> dict[str, float]:
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(os.fspath(self._folder))
+        figures = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / 1e6,
+            "system_memory_usage_percentage": memory.used / memory.total * 100,
+            "process_memory_usage_megabytes": family_memory() / 1e6,
+            "disk_usage_percentage": disk.percent,
+            "disk_usage_megabytes": disk.used / 1e6,
+            "disk_available_megabytes": disk.free / 1e6,
+        }
+        return {name: round(value, 1) for name, value in figures.items()}
+
+    def _gpu_figures(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        if not self._gpus:
+            return figures
+        import pynvml
+
+        for number, handle in enumerate(self._gpus):
+            with suppress(pynvml.NVMLError):  # a figure that this GPU does not tell is left out
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                figures[f"gpu_{number}_memory_usage_megabytes"] = round(int(memory.used) / 1e6, 1)
+                figures[f"gpu_{number}_memory_usage_percentage"] = round(int(memory.used) / int(memory.total) * 100, 1)
+            with suppress(pynvml.NVMLError):
+                figures[f"gpu_{number}_utilization_percentage"] = int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+            with suppress(pynvml.NVMLError):
+                figures[f"gpu_{number}_power_usage_watts"] = round(pynvml.nvmlDeviceGetPowerUsage(handle) / 1000, 1)
+        return figures
+
+
+def family_memory() -> int:
+    """Resident memory of this process and its children, bytes."""
+    process = psutil.Process()
+    return sum(_resident(one) for one in (process, *process.children(recursive=True)))
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _gpu_handles() -> list[object]:
+    """NVIDIA's GPUs of this machine; none without its library or driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+
+
+@contextmanager
+def _repeating(action: Callable[[], None], pause_seconds: Callable[[], float]) -> Iterator[None]:
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(pause_seconds()):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

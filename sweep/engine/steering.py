@@ -1,0 +1,158 @@
+"""Watches a launch from a thread: shows it, keeps its status, and ends trials when someone or something asks for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sweep.engine.display import Display
+from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.engine.records import Status, StudyRecord
+from sweep.plan import Trial
+from sweep.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from sweep.engine.search import StudySearch
+
+logger = logging.getLogger(__name__)
+
+KEPT = (PRUNED, STOPPED_BY_HAND)
+"""Reasons that stay with a trial; a launch that ended early for another reason leaves no mark on its trials."""
+STATUS_EVERY_SECONDS = 2.0
+
+
+class Steering:
+    """Ctrl-C, requests of other commands, budget and failures, for one launch.
+
+    Args:
+        record: where requests come from and status and outcomes go.
+        board: the sweep's board.
+        display: draws the progress.
+        tracker: learns of cells as they are drawn.
+        fail_fast: whether a failed trial ends all.
+    """
+
+    def __init__(
+        self,
+        record: StudyRecord,
+        board: Any,
+        display: Display,
+        tracker: Tracker,
+        fail_fast: bool,
+        every_seconds: float = 1.0,
+    ) -> None:
+        self.failed: dict[str, str] = {}
+        """Trial name -> error."""
+        self.stopped: str | None = None
+        """Why all was asked to end."""
+        self._record, self._board, self._display, self._tracker = record, board, display, tracker
+        self._fail_fast = fail_fast
+        self._every_seconds = every_seconds
+        self._began = time.time()
+        self._status_kept = 0.0
+        self._interrupted = False
+        self._ended = threading.Event()
+        self._gpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, search: StudySearch) -> Iterator[None]:
+        """Steer what `search` hands out while the block runs; only from the main thread."""
+        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        thread = threading.Thread(target=self._repeat, args=(search,), daemon=True)
+        self._display.start()
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._ended.set()
+            thread.join()
+            self._display.stop()
+            self._keep_status(search, {}, finished=True)
+
+    def trial_ended(self, trial: Trial, outcome: Outcome) -> None:
+        """Note how a trial ended."""
+        if outcome.state == "failed":
+            self.failed[trial.name] = outcome.reason or "no reason given"
+            logger.error("trial failed", extra={"trial": trial.name, "error": outcome.reason})
+        elif outcome.state == "done":
+            self.failed.pop(trial.name, None)
+        if outcome.state != "stopped" or outcome.reason in KEPT:
+            self._record.keep_outcome(trial.name, outcome)
+
+    def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+    def _repeat(self, search: StudySearch) -> None:
+        while not self._ended.wait(self._every_seconds):
+            try:
+                self._look(search)
+            except Exception:  # nothing here is a reason for the trials to stop, nor to give up watching
+                logger.exception("steering failed")
+
+    def _look(self, search: StudySearch) -> None:
+        import ray
+
+        plan = search.plan
+        self._tracker.follow(plan)
+        self._display.follow(plan)
+        stages = ray.get(self._board.snapshot.remote())
+        self._display.show(stages)
+        if time.time() - self._status_kept >= STATUS_EVERY_SECONDS:
+            self._keep_status(search, stages)
+        for request in self._record.take_requests():
+            if request.action == "stop":
+                search.stop(request.trials)
+            else:
+                search.retry(request.trials)
+        if self.stopped is None and (reason := self._reason_to_stop(search)):
+            self.stopped = reason
+            if reason == INTERRUPTED:
+                self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
+            search.close()
+            self._board.stop_all.remote(reason)
+
+    def _reason_to_stop(self, search: StudySearch) -> str | None:
+        budget = search.plan.study.budget
+        if self._interrupted:
+            return INTERRUPTED
+        if self.failed and self._fail_fast:
+            return FAILED_FAST
+        if budget.wall_hours is not None and time.time() - self._began > 3600 * budget.wall_hours:
+            return OVER_BUDGET
+        if budget.gpu_hours is not None and self._gpu_seconds_used(search) > 3600 * budget.gpu_hours:
+            return OVER_BUDGET
+        return None
+
+    def _gpu_seconds_used(self, search: StudySearch) -> float:
+        """By the stages that this launch has made; those under way count when they are done."""
+        for key, stage in search.plan.stages.items():
+            artifact = None if key in self._gpu_seconds else self._record.store.find(stage.name, key)
+            if artifact is not None:
+                cost = artifact.manifest.cost
+                self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began else 0.0
+        return sum(self._gpu_seconds.values())
+
+    def _keep_status(self, search: StudySearch, stages: dict[str, Any], finished: bool = False) -> None:
+        self._status_kept = time.time()
+        self._record.keep_status(
+            Status(
+                updated=self._status_kept,
+                began=self._began,
+                host=platform.node(),
+                pid=os.getpid(),
+                running=tuple(trial.name for trial in search.running),
+                stages=stages,
+                finished=finished,
+            )
+        )

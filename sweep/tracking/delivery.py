@@ -1,0 +1,157 @@
+"""Delivers a study to MLflow beside its trials, so that an absent, slow or failing server holds nobody up.
+
+The store is what is delivered from, and keeps it all: what could not be delivered is delivered by the next launch of
+the study, or by `metsweep track`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from search_spaces.study import Study
+from sweep.redaction import without_password
+from sweep.store import Store
+from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
+from sweep.tracking.tracker import Status, Tracker
+from trainers.exceptions import StoreError, TrackingError
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two tries while the server is away."""
+FIRST_ANSWER_SECONDS = 10.0
+"""How long work waits to hear whether MLflow refuses; a server that is away costs no wait at all."""
+PATIENCE_SECONDS = 120.0
+"""How long the end of a study waits for what is not delivered yet."""
+PATIENCE_WHEN_STOPPED_SECONDS = 10.0
+
+
+class Delivery:
+    """Keeps MLflow in step with the store from a thread of its own, until `finish`, or until its `with` block ends.
+
+    A block left by Ctrl-C ends the runs as KILLED, one left by an error as FAILED.
+
+    Args:
+        tracker: used by this thread alone from now on.
+        tell: shows one line to the person who launched.
+        every_seconds: how often the store is looked at.
+
+    Raises:
+        TrackingError: on entering, when MLflow answers but refuses (login, deleted experiment, unknown kind of URI).
+    """
+
+    def __init__(self, tracker: Tracker, tell: Callable[[str], None], every_seconds: float = 2.0) -> None:
+        self._tracker = tracker
+        self._tell = tell
+        self._every_seconds = every_seconds
+        self._where = without_password(tracker.tracking_uri)
+        self._answered, self._wake, self._ended = threading.Event(), threading.Event(), threading.Event()
+        self._status: Status | None = None
+        self._away_since: float | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+
+    def __enter__(self) -> Delivery:
+        self._thread.start()
+        # A file has no server that could keep us waiting.
+        self._answered.wait(None if sqlite_folder(self._tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
+        self._answered.set()
+        if self._error is not None and not isinstance(self._error, TrackingOutageError):
+            self._ended.set()
+            self._wake.set()
+            raise self._error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._status is None:
+            stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+            status: Status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
+            self.finish(status, PATIENCE_SECONDS if kind is None else PATIENCE_WHEN_STOPPED_SECONDS)
+
+    def finish(self, status: Status, patience_seconds: float = PATIENCE_SECONDS) -> bool:
+        """Deliver what is left and end the parent run; whether all is delivered.
+
+        Waits no longer than `patience_seconds`; whatever is then under way is given up, and what it left half done is
+        completed by the next delivery.
+        """
+        self._status = status
+        self._wake.set()
+        self._thread.join(patience_seconds)
+        delivered = not self._thread.is_alive() and self._error is None
+        self._ended.set()
+        self._wake.set()
+        if not delivered:
+            refused = self._error is not None and not isinstance(self._error, TrackingOutageError)
+            self._tell(
+                f"MLflow at {self._where} {'failed' if refused else 'could not be reached'}: "
+                f"{self._tracker.undelivered()} runs are not delivered. The store keeps them; the same launch command "
+                "(or `metsweep track STUDY`) delivers them."
+            )
+        return delivered
+
+    def _run(self) -> None:
+        pause = self._every_seconds
+        while not self._ended.is_set():
+            self._wake.clear()
+            ending = self._status
+            try:
+                self._deliver(ending)
+            except Exception as error:  # whatever it is, it is no reason for the trials to stop
+                self._went_away(error)
+                pause = self._every_seconds if ending else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                self._came_back()
+                pause = self._every_seconds
+                if ending is not None:
+                    return
+            self._answered.set()
+            self._wake.wait(pause)
+
+    def _deliver(self, ending: Status | None) -> None:
+        self._tracker.open()
+        self._answered.set()
+        self._tracker.record()
+        if ending is not None:
+            self._tracker.close(ending)
+
+    def _went_away(self, error: Exception) -> None:
+        # Whether the call that failed was carried out is not known: all is looked up again.
+        self._tracker.forget()
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.warning("delivery to MLflow failed", exc_info=error)
+            if self._answered.is_set() or isinstance(error, TrackingOutageError):
+                reason = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
+                self._tell(f"Work goes on without MLflow, which gets its runs from the store later. {reason}")
+        self._error = error
+
+    def _came_back(self) -> None:
+        if self._away_since is not None:
+            away = time.monotonic() - self._away_since
+            self._tell(f"MLflow at {self._where} is back after {away:.0f} s: its runs are delivered.")
+        self._away_since = self._error = None
+
+
+@contextmanager
+def only_driver(study: Study, store: Store) -> Iterator[None]:
+    """Two drivers of one study would log every run twice.
+
+    Raises:
+        StoreError: another command holds the study.
+    """
+    lock = store.single_flight("study", study.name)
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        raise StoreError(
+            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
