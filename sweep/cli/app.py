@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, realism, score, study, track
+from sweep.cli import by_hand, cohort, control, detect, machine, realism, score, study, track
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -34,6 +34,11 @@ app.command("detect")(detect.detect)
 
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
+app.command("status")(control.status)
+app.command("watch")(control.watch)
+app.command("stop")(control.stop)
+app.command("retry")(control.retry)
+app.command("extend")(control.extend)
 app.command("track")(track.track)
 app.command("report")(study.report)
 app.command("promote")(study.promote)
