@@ -45,6 +45,7 @@ def launch(
     cohort: StudyCohort = None,
     overrides: Overrides = None,
     store: StoreFolder = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a trial fails.")] = False,
 ) -> None:
     """Run a study.
 
@@ -59,12 +60,16 @@ def launch(
     resolved = _load(study, fidelity, cohort, overrides)
     from sweep.cli.console import output
     from sweep.engine import launch as launching
+    from sweep.engine.outcome import INTERRUPTED
     from sweep.settings import Settings
 
-    failed = launching.launch(resolved, Settings.from_environment(store), output())
-    if failed:
-        for name, error in failed.items():
-            typer.echo(f"error: trial {name} failed: {error}", err=True)
+    launched = launching.launch(resolved, Settings.from_environment(store), output(), fail_fast=fail_fast)
+    for name, error in launched.failed.items():
+        typer.echo(f"error: trial {name} failed: {error}", err=True)
+    if launched.stopped:
+        typer.echo(f"Stopped: {launched.stopped}. The same command continues.", err=True)
+        raise typer.Exit(130 if launched.stopped == INTERRUPTED else 1)
+    if launched.failed:
         raise typer.Exit(1)
     typer.echo(f"Next: metsweep report {study}")
 
