@@ -204,7 +204,11 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
         before = both.get(key)
-        mappings = isinstance(value, dict) and isinstance(before, dict)
-        other_form = mappings and (FORMS & value.keys()) not in (set(), FORMS & before.keys())
-        both[key] = merged(before, value) if mappings and not other_form else value
+        if (
+            isinstance(value, dict)
+            and isinstance(before, dict)
+            and (FORMS & value.keys()) in (set(), FORMS & before.keys())
+        ):
+            value = merged(before, value)
+        both[key] = value
     return both

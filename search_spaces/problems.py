@@ -76,11 +76,11 @@ def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> 
         elif problem["type"] == "too_short" and any(seen[: len(path)] == path for seen, _ in found):
             continue  # Pydantic does not count the items that it has refused.
         else:
-            got = "" if isinstance(problem["input"], dict) else f"; got {problem['input']!r}"
             unknown = problem["type"] == "extra_forbidden"
             message = "unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
-            hint = _known_keys(model, path) if unknown and model is not None else ""
-            found.append((path, message + got + hint))
+            if not isinstance(problem["input"], dict) and "got " not in message:
+                message += f"; got {problem['input']!r}"
+            found.append((path, message + (_known_keys(model, path) if unknown and model else "")))
     return found
 
 

@@ -55,7 +55,7 @@ def new_study(name: str, like: str) -> str:
     own = read_study(like).values | {"name": name}
     lines = [
         "# yaml-language-server: $schema=study.schema.json",
-        "## (metsweep study schema --out study.schema.json writes that file; editors then complete and check the keys.)",
+        "## (metsweep study schema --out study.schema.json writes that file; editors then complete and check keys.)",
         f"## Begun as {like}. Lines that begin with one # are examples: take the # away to use them.",
     ]
     for key, described in Study.model_fields.items():
