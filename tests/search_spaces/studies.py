@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
+from search_spaces.json_schema import study_schema
 from search_spaces.study import Study
+
+SCHEMA = jsonschema.Draft202012Validator(study_schema())
 
 SPACE: dict[str, Any] = {
     "variant": {"choice": ["none", "cpggan", "image2image"]},

@@ -73,7 +73,7 @@ SPACES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(SPACES, st.integers(0, 2**16))
 def test_a_drawn_cell_is_rebuilt_from_its_trial_and_keeps_to_the_space(space: dict[str, Any], seed: int) -> None:
     study = searching(space=space)

@@ -13,7 +13,7 @@ from search_spaces.checks import drawable
 from search_spaces.json_schema import DIALECT, study_schema
 from search_spaces.study import load_study, read_study, resolve_study, shipped
 from search_spaces.text import EXAMPLES, new_study, show_study
-from tests.search_spaces.studies import TEXT, written
+from tests.search_spaces.studies import SCHEMA, TEXT, written
 from trainers.exceptions import ConfigError
 
 
@@ -30,7 +30,7 @@ def test_the_examples_of_a_new_study_may_all_be_used(tmp_path: Path, like: str) 
     assert EXAMPLES.keys() <= read_study(path).values.keys()
     assert study.search.draws
     assert study.prices.gpu_hour == 2.5
-    jsonschema.validate(read_study(path).values, study_schema())
+    SCHEMA.validate(read_study(path).values)
 
 
 def test_a_new_study_needs_a_name_and_a_study_to_begin_from() -> None:
@@ -78,7 +78,7 @@ def test_the_schema_describes_every_key() -> None:
 
 @pytest.mark.parametrize("name", shipped("studies"))
 def test_every_shipped_study_keeps_to_the_schema(name: str) -> None:
-    jsonschema.validate(read_study(name).values, study_schema())
+    SCHEMA.validate(read_study(name).values)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_every_shipped_study_keeps_to_the_schema(name: str) -> None:
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(tmp_path: Path, old: str, new: str) -> None:
-    jsonschema.validate(read_study(written(tmp_path)).values, study_schema())
+    SCHEMA.validate(read_study(written(tmp_path)).values)
     path = written(tmp_path, TEXT.replace(old, new, 1))
     with pytest.raises(ConfigError):
         load_study(path)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(read_study(path).values, study_schema())
+        SCHEMA.validate(read_study(path).values)
