@@ -86,6 +86,25 @@ def compare(differences: np.ndarray) -> Comparison:
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
 
 
+def mean_interval(values: np.ndarray, lowest: float = -math.inf, highest: float = math.inf) -> Interval:
+    """The interval of one arm's mean, seeds and patients both drawn at random.
+
+    Obuchowski and Rockette's model of a single treatment (Hillis, Stat. Med. 26, 2007): the variance of the mean over S
+    seeds is the variance between seeds divided by S, and beside it the covariance that all seeds share, because they
+    meet the same patients. It is what `compare` uses for differences.
+
+    Args:
+        values: S x (1 + P), as in `compare`, but of the arm's own figure.
+        lowest: no such figure is lower; a bound beyond it is moved there, which changes no coverage.
+        highest: likewise.
+
+    Returns:
+        NaN bounds where the variance cannot be estimated.
+    """
+    low, high = compare(values).interval
+    return Interval(max(low, lowest), min(high, highest))
+
+
 def _unknown(difference: float, seeds: int, patients: int) -> Comparison:
     nan = math.nan
     return Comparison(difference, Interval(nan, nan), nan, seeds, patients, nan, nan)
