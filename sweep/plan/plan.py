@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from search_spaces.study import Study, Variant
 from sweep.stages import (
@@ -45,6 +45,10 @@ class Trial:
     """What the trial is for; its inputs lead to all that it needs."""
     realism: RealismStage | None = None
     """Figures of the trial's GAN, in the first trial of each GAN."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that a search drew for it, by their dotted keys; none in an ablation."""
+    number: int | None = None
+    """Its number in the Optuna study; None in an ablation."""
 
     @property
     def arm(self) -> str:

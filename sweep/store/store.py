@@ -48,11 +48,25 @@ class Cost(Config):
     """Highest resident memory of the stage's process and its children."""
     host: str
     """Machine that ran it (rank 0)."""
+    cpus: float = 0.0
+    """CPU cores that it occupied on all workers together; 0 where an older version did not note them."""
+    gpus: float = 0.0
+    """GPUs that it occupied on all workers together."""
 
     @property
     def seconds(self) -> float:
         """Time of the work alone."""
         return self.finished - self.started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU cores x seconds that it occupied."""
+        return self.cpus * self.seconds
+
+    @property
+    def gpu_seconds(self) -> float:
+        """GPUs x seconds that it occupied."""
+        return self.gpus * self.seconds
 
 
 class Manifest(Config):
