@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MISSING = "-"
 KEY_DIGITS = 8
 """Digits of a stage key that name it in a table; `trace.csv` has all of them."""
+MOST_KEYS = 12
+"""Stage keys that one row of a table names; its CSV file holds them all."""
 Value = float | int | str | None
 """What a cell of a CSV file holds; None and NaN are left empty."""
 
@@ -38,8 +40,9 @@ class Line:
 
     @property
     def short_keys(self) -> list[str]:
-        """The keys as tables name them."""
-        return [key[:KEY_DIGITS] for key in self.keys]
+        """The keys as tables name them; of very many, how many more there are."""
+        more = len(self.keys) - MOST_KEYS
+        return [key[:KEY_DIGITS] for key in self.keys[:MOST_KEYS]] + ([f"and {more} more"] if more > 0 else [])
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,9 @@ class Table1:
         columns = ["arm"]
         for iou in self.ious:
             columns += [f"{what} IoU {iou:g}" for what in ("sensitivity", "FPs/slice", "gain over none", "p Holm")]
-        lines = [Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms]
+        lines = [
+            Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
+        ]
         return Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines)
 
     def _texts(self, row: Row) -> Iterator[str]:

@@ -15,6 +15,7 @@ from sweep.report.sections.gains import decided
 from sweep.stages import Stage
 from sweep.store import Artifact, Store
 
+
 @dataclass(frozen=True)
 class Spent:
     """What making artifacts took."""
@@ -123,7 +124,9 @@ def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, 
         return None
     extra = bills[name].total + bills[REAL_ONLY].total.share(-1)
     cost = money(extra, prices)
-    return (extra.hours if prices.gpu_hour is None and prices.cpu_hour is None else cost) / (100 * gain.plain.difference)
+    return (extra.hours if prices.gpu_hour is None and prices.cpu_hour is None else cost) / (
+        100 * gain.plain.difference
+    )
 
 
 def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: tuple[str, ...]) -> Line:

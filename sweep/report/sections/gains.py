@@ -42,7 +42,13 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         for arm, gain in gains.items():
             if not decided(gain.plain):
                 needed = seeds_needed(gain.plain, sought)
-                cells = [arm, f"{iou:g}", signed(gain.plain), str(gain.plain.seeds), *_advice(gain.plain, needed, study)]
+                cells = [
+                    arm,
+                    f"{iou:g}",
+                    signed(gain.plain),
+                    str(gain.plain.seeds),
+                    *_advice(gain.plain, needed, study),
+                ]
                 values: dict[str, Value] = {"arm": arm, "iou": iou, "seeds": gain.plain.seeds, "seeds_needed": needed}
                 lines.append(Line(cells, values, evidence.keys[arm] + evidence.keys[REAL_ONLY]))
     if not lines:

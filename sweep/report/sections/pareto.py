@@ -35,7 +35,9 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         return None
     iou = results.plan.study.evaluation.ious[0]
     kept = front(results.complete, name_of(iou))
-    places = {split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS}
+    places: dict[Split, list[Place]] = {
+        split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS
+    }
     lines = []
     for on_validation, on_test in zip(*places.values(), strict=True):
         cells = [on_validation.row.name]
@@ -64,7 +66,8 @@ def front(rows: Sequence[Row], iou: str) -> list[Row]:
     and one of both is better.
     """
     by_fps = sorted(
-        rows, key=lambda row: (row.mean("validation", iou, "fps_per_slice"), -row.mean("validation", iou, "sensitivity"))
+        rows,
+        key=lambda row: (row.mean("validation", iou, "fps_per_slice"), -row.mean("validation", iou, "sensitivity")),
     )
     kept: list[Row] = []
     best = -1.0, -1.0

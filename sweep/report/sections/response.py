@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -112,8 +112,8 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
     at = np.linspace(0, 1, 101)[:, None]
     # The noise tells how single cells scatter; the band is that of the mean.
-    mean, deviation = model.predict(at, return_std=True)
-    noise = model.kernel_.k2.noise_level
+    mean, deviation = cast(tuple[np.ndarray, np.ndarray], model.predict(at, return_std=True))
+    noise = math.exp(cast(Any, model.kernel_).theta[-1])
     reach = 1.96 * spread * np.sqrt(np.maximum(deviation**2 - noise, 0))
     return Smooth(counts.min() + span * at[:, 0], centre + spread * mean, reach)
 
