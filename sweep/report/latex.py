@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from sweep.report.section import MISSING
 from sweep.report.table1 import Table1
 
 SPECIAL = {
@@ -44,8 +46,13 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
     ]
     for line in section.lines:
         lines.append(f"% {' '.join(line.keys)}")
-        lines.append(" & ".join(map(escape, line.cells)) + r" \\")
+        lines.append(" & ".join(map(_cell, line.cells)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}%", "}", r"\end{table*}", ""])
+
+
+def _cell(text: str) -> str:
+    """A cell of the table: escaped, with minus signs where hyphens stand before numbers, and dashes for nothing."""
+    return "--" if text == MISSING else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape(text))
 
 
 def escape(text: str) -> str:

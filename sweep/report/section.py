@@ -72,7 +72,7 @@ class Section:
         table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
         table.caption, table.caption_justify = self.note or None, "left"
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if i else "left")
+            table.add_column(column, justify="right" if i else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         return table

@@ -79,9 +79,7 @@ def spend(store: Store, stage: Stage, hours: float, cpus: float = 2, gpus: float
 def cost(hours: float, cpus: float = 2, gpus: float = 1) -> Cost:
     """Of so many hours."""
     finished = 1.0 + 3600 * hours
-    return Cost(
-        requested=1.0, started=1.0, finished=finished, peak_memory_bytes=1, host="here", cpus=cpus, gpus=gpus
-    )
+    return Cost(requested=1.0, started=1.0, finished=finished, peak_memory_bytes=1, host="here", cpus=cpus, gpus=gpus)
 
 
 def search_plan(drawn: int, seeds: Sequence[int] = (0, 1), **changes: object) -> Plan:

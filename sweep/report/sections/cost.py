@@ -23,28 +23,29 @@ class Spent:
     hours: float = 0.0
     """Of work, by the clock, added over stages."""
     cpu_hours: float = 0.0
-    """CPU cores held times hours; NaN where an artifact does not say how many it held."""
+    """CPU cores held times hours."""
     gpu_hours: float = 0.0
-    """GPUs held times hours; NaN likewise."""
+    """GPUs held times hours."""
+    untold: float = 0.0
+    """Those of `hours` whose artifacts are too old to say what they held; they lack in the other two."""
 
     @classmethod
     def by(cls, artifact: Artifact) -> Spent:
         """What one artifact took."""
         cost = artifact.manifest.cost
-        # An older manifest says 0 CPUs, which no stage ran on.
-        held = (cost.cpu_seconds / 3600, cost.gpu_seconds / 3600) if cost.cpus else (math.nan, math.nan)
-        return cls(cost.seconds / 3600, *held)
+        hours = cost.seconds / 3600
+        return cls(hours, cost.cpu_seconds / 3600, cost.gpu_seconds / 3600, 0.0 if cost.cpus else hours)
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(*(a + b for a, b in zip(self._parts, other._parts, strict=True)))
 
-    def share(self, users: int) -> Spent:
+    def share(self, users: float) -> Spent:
         """One of `users` equal parts."""
         return Spent(*(part / users for part in self._parts))
 
     @property
-    def _parts(self) -> tuple[float, float, float]:
-        return self.hours, self.cpu_hours, self.gpu_hours
+    def _parts(self) -> tuple[float, float, float, float]:
+        return self.hours, self.cpu_hours, self.gpu_hours, self.untold
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
         _line(name, bill, _per_point(name, bills, evidence, prices), prices, keys.get(name, ()))
         for name, bill in bills.items()
     ]
-    total = Bill(_sum(spent.values()), Spent(), len(stages) - len(spent))
+    own, shared = (_sum(one for key, one in spent.items() if (users[key] > 1) == many) for many in (False, True))
+    total = Bill(own, shared, len(stages) - len(spent))
     return Section(
         "cost",
         "Cost",
@@ -90,7 +92,7 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
 
 
 def money(spent: Spent, prices: Prices) -> float:
-    """Price of what was held; NaN without a price, or where it is not known what was held."""
+    """Price of what was held, as far as artifacts tell; NaN without a price."""
     if prices.gpu_hour is None and prices.cpu_hour is None:
         return math.nan
     return spent.gpu_hours * (prices.gpu_hour or 0.0) + spent.cpu_hours * (prices.cpu_hour or 0.0)
@@ -131,8 +133,9 @@ def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, 
 
 def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: tuple[str, ...]) -> Line:
     total, price = bill.total, money(bill.total, prices)
-    cells = [name, *(decimal(hours) for hours in (total.gpu_hours, total.cpu_hours, total.hours, bill.shared.hours))]
-    cells += [decimal(price, 2), MISSING if per_point is None else decimal(per_point)]
+    held = [_held(value, total, digits) for value, digits in ((total.gpu_hours, 3), (total.cpu_hours, 3), (price, 2))]
+    cells = [name, *held[:2], decimal(total.hours), decimal(bill.shared.hours), held[2]]
+    cells.append(MISSING if per_point is None else decimal(per_point))
     values: dict[str, Value] = {
         "arm": name,
         "gpu_hours": total.gpu_hours,
@@ -140,11 +143,19 @@ def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: 
         "hours": total.hours,
         "hours_own": bill.own.hours,
         "hours_shared": bill.shared.hours,
+        "hours_untold": total.untold,
         "money": price,
         "per_point": per_point,
         "stages_missing": bill.missing,
     }
     return Line([*cells, str(bill.missing) if bill.missing else MISSING], values, keys)
+
+
+def _held(value: float, total: Spent, digits: int) -> str:
+    """A figure that counts what was held; with a plus where some artifacts do not say it."""
+    if math.isnan(value) or (total.untold and total.untold >= total.hours):
+        return MISSING
+    return decimal(value, digits) + ("+" if total.untold else "")
 
 
 def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], unit: str) -> str:
@@ -162,8 +173,10 @@ def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counte
     ]
     if shared:
         texts.append(f"Shared: {', '.join(shared)}; and shards of synthetic slices.")
-    if any(math.isnan(one.cpu_hours) for one in spent.values()):
-        texts.append("Artifacts of an older version do not say what they held: only hours are told for them.")
+    if untold := sum(one.untold for one in spent.values()):
+        texts.append(
+            f"+: at least; artifacts of {untold:,.3f} hours are of a version that did not note what they held."
+        )
     if any(key not in spent for key in stages):
         texts.append("Missing: stages that are not in the store; what they take is not counted.")
     return " ".join(texts)

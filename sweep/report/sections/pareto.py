@@ -35,9 +35,7 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         return None
     iou = results.plan.study.evaluation.ious[0]
     kept = front(results.complete, name_of(iou))
-    places: dict[Split, list[Place]] = {
-        split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS
-    }
+    places: dict[Split, list[Place]] = {split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS}
     lines = []
     for on_validation, on_test in zip(*places.values(), strict=True):
         cells = [on_validation.row.name]
