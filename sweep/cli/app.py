@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, realism, score, study, study_files, track
+from sweep.cli import by_hand, cohort, detect, machine, realism, report, score, study, study_files, track
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -42,7 +42,7 @@ studies.command("schema")(study_files.schema)
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
 app.command("track")(track.track)
-app.command("report")(study.report)
+app.command("report")(report.report)
 app.command("promote")(study.promote)
 
 app.command("ui")(machine.ui)

@@ -1,9 +1,9 @@
-"""`metsweep plan`, `launch`, `report` and `promote`: a study from its plan to a champion."""
+"""`metsweep plan`, `launch` and `promote`: a study from its plan to a champion."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -72,51 +72,6 @@ def launch(
     if launched.failed:
         raise typer.Exit(1)
     typer.echo(f"Next: metsweep report {study}")
-
-
-def report(
-    study: StudyName,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for report.md, table1.csv and figures/; default: in the store.", show_default=False),
-    ] = None,
-    gain: Annotated[
-        float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
-    ] = 0.1,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreFolder = None,
-) -> None:
-    """Show Table 1 of a study and the evidence behind it.
-
-    Of every complete arm, on the test split: sensitivity and false positives (FPs) per slice, mean and standard
-    deviation over seeds; its gain over the real-only arm with interval and adjusted p, also at equal FPs; sensitivity
-    at 1, 2, 4 and 8 FPs per slice, over whole lesions, by lesion diameter and by scanner, and by chance. On the console
-    and as Markdown, CSV and pictures.
-
-    \b
-    Example:
-      metsweep report quickstart --out report
-    """
-    from sweep.cli.console import output
-    from sweep.plan import make_plan
-    from sweep.report.report import build_report
-    from sweep.settings import Settings
-    from sweep.store import Store
-
-    plan = make_plan(_load(study, fidelity, cohort, overrides))
-    opened = Store(Settings.from_environment(store).store)
-    made = build_report(plan, opened, gain)
-    console = output()
-    console.print("\n".join(made.header), soft_wrap=True)
-    console.print(made.table())
-    for section in made.sections:
-        console.print(section.table())
-    folder = out or opened.root / "reports" / plan.study.name
-    written = made.write(folder)
-    names = ", ".join(str(path.relative_to(folder)) for path in written)
-    console.print(f"Written to {folder}: {names}", soft_wrap=True)
 
 
 def promote(
