@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, realism, score, study
+from sweep.cli import by_hand, cohort, detect, machine, promote, realism, registry, score, study
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -35,7 +35,10 @@ app.command("detect")(detect.detect)
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
 app.command("report")(study.report)
-app.command("promote")(study.promote)
+app.command("promote")(promote.promote)
+app.command("registry")(registry.registry)
+app.command("rollback")(registry.rollback)
+app.command("compare")(registry.compare)
 
 app.command("ui")(machine.ui)
 app.command("doctor")(machine.doctor)

@@ -47,8 +47,23 @@ class Comparison:
         """
         if math.isnan(self.p):
             return math.nan
-        share = 0.0 if math.isnan(self.seed_variance) else self.seed_variance / self.seeds
-        return _detectable(share, self.seeds, self.patient_variance, self.patients)
+        return _detectable(self._seed_share, self.seeds, self.patient_variance, self.patients)
+
+    def simultaneous(self, comparisons: int) -> Interval:
+        """The interval for a difference that was picked from so many: all of theirs hold at once with LEVEL.
+
+        Bonferroni's (Dunn, J. Am. Stat. Assoc. 56, 1961), which is Holm's first step; NaN where p is not known.
+        """
+        if math.isnan(self.p):
+            return self.interval
+        freedom = _freedom_of(self._seed_share, self.seeds, self.patient_variance, self.patients)
+        tail = (1 - LEVEL) / 2 / comparisons
+        reach = float(stats.t.ppf(1 - tail, freedom)) * math.sqrt(self._seed_share + self.patient_variance)
+        return Interval(self.difference - reach, self.difference + reach)
+
+    @property
+    def _seed_share(self) -> float:
+        return 0.0 if math.isnan(self.seed_variance) else self.seed_variance / self.seeds
 
 
 def compare(differences: np.ndarray) -> Comparison:
@@ -71,16 +86,17 @@ def compare(differences: np.ndarray) -> Comparison:
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
         seed_variance, shared = float("nan"), float(covariance[0, 0])
-        error, freedom = math.sqrt(shared), patients - 1.0
+        seed_share, error = 0.0, math.sqrt(shared)
     else:
         seed_variance = float(by_seed.var(ddof=1))
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
-        error = math.sqrt(seed_variance / seeds + shared)
-        freedom = _freedom(seed_variance / seeds, seeds, shared, patients)
+        seed_share = seed_variance / seeds
+        error = math.sqrt(seed_share + shared)
     if error == 0 and mean:
         return _unknown(mean, seeds, patients)
     if error == 0:
         return Comparison(mean, Interval(mean, mean), 1.0, seeds, patients, seed_variance, shared)
+    freedom = _freedom_of(seed_share, seeds, shared, patients)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
@@ -117,13 +133,15 @@ def seeds_needed(comparison: Comparison, gain: float) -> int | None:
     return None
 
 
-def _freedom(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
+def _freedom_of(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
+    if seeds == 1:
+        return patients - 1.0
     spread = seed_share**2 / (seeds - 1) + patient_share**2 / (patients - 1)
     return (seed_share + patient_share) ** 2 / spread if spread else math.inf
 
 
 def _detectable(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
     """Difference that t tests of this variance and freedom find with probability POWER (shifted-t approximation)."""
-    freedom = patients - 1.0 if seeds == 1 else _freedom(seed_share, seeds, patient_share, patients)
+    freedom = _freedom_of(seed_share, seeds, patient_share, patients)
     quantiles = stats.t.ppf(0.5 + LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)
     return float(quantiles * math.sqrt(seed_share + patient_share))
