@@ -16,6 +16,7 @@ from sweep.plan import Plan, Trial
 from sweep.stages import RealismStage, SynthesizeStage
 from sweep.store import Store
 from tests.sweep.small_study import SHARD, make, small_plan
+from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
@@ -88,12 +89,22 @@ def set_found(store: Store, trial: Trial, found: Mapping[str, int], fps: int = 1
         outcomes = _outcomes(
             read_outcomes(artifact.path, split, config.ious)[0.5].truth, found[split], fps, config.ious
         )
-        metrics[split] = summarise(outcomes, config)
+        metrics[split] = _summary(outcomes, config, (split, found[split], fps))
         for name, table in outcome_tables(outcomes).items():
             tables[name].append(table.assign(split=split))
     for name, parts in tables.items():
         pd.concat(parts, ignore_index=True).to_parquet(artifact.path / f"{name}.parquet", index=False)
     (artifact.path / "metrics.json").write_text(json.dumps(metrics))
+
+
+_SUMMARIES: dict[object, dict[str, dict[str, Any]]] = {}
+
+
+def _summary(outcomes: dict[float, Outcome], config: EvaluationConfig, what: object) -> dict[str, dict[str, Any]]:
+    """`summarise`, which takes a second, once for the same outcomes."""
+    if what not in _SUMMARIES:
+        _SUMMARIES[what] = summarise(outcomes, config)
+    return _SUMMARIES[what]
 
 
 def _outcomes(truth: Truth, found: int, fps: int, ious: tuple[float, ...]) -> dict[float, Outcome]:
