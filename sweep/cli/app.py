@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, realism, report, score, study, study_files, track
+from sweep.cli import by_hand, cohort, detect, machine, promote, realism, registry, report, score, study, study_files, track
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -43,7 +43,10 @@ app.command("plan")(study.plan)
 app.command("launch")(study.launch)
 app.command("track")(track.track)
 app.command("report")(report.report)
-app.command("promote")(study.promote)
+app.command("promote")(promote.promote)
+app.command("registry")(registry.registry)
+app.command("rollback")(registry.rollback)
+app.command("compare")(registry.compare)
 
 app.command("ui")(machine.ui)
 app.command("doctor")(machine.doctor)

@@ -1,4 +1,4 @@
-"""`metsweep plan`, `launch` and `promote`: a study from its plan to a champion."""
+"""`metsweep plan` and `launch`: what a study would run, and running it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plan(
     from sweep.settings import Settings
     from sweep.store import Store
 
-    made = make_plan(_load(study, fidelity, cohort, overrides))
+    made = make_plan(load(study, fidelity, cohort, overrides))
     show_plan(made, Store(Settings.from_environment(store).store), output())
 
 
@@ -57,7 +57,7 @@ def launch(
     Example:
       metsweep launch quickstart --cohort demo-cohort
     """
-    resolved = _load(study, fidelity, cohort, overrides)
+    resolved = load(study, fidelity, cohort, overrides)
     from sweep.cli.console import output
     from sweep.engine import launch as launching
     from sweep.engine.outcome import INTERRUPTED
@@ -74,43 +74,8 @@ def launch(
     typer.echo(f"Next: metsweep report {study}")
 
 
-def promote(
-    study: StudyName,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreFolder = None,
-) -> None:
-    """Make the best trial's models the champions.
-
-    The best trial has the highest validation sensitivity at IoU 0.5; its detector becomes metsweep-detector@champion
-    in the MLflow registry, the GAN behind it metsweep-generator@champion, once each has predicted in a fresh process.
-
-    \b
-    Example:
-      metsweep promote quickstart
-    """
-    from sweep.plan import make_plan
-    from sweep.registry import registry
-    from sweep.settings import Settings
-    from sweep.store import Store
-    from sweep.tracking.tracker import Tracker
-
-    plan = make_plan(_load(study, fidelity, cohort, overrides))
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    found = registry.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened))
-    typer.echo(
-        f"Best trial: {found.best.name}, validation sensitivity {found.sensitivity:.3f} at "
-        f"{found.fps_per_slice:.2f} FPs per slice (IoU 0.5)."
-    )
-    for entry in filter(None, (found.detector, found.generator)):
-        since = "now the champion" if entry.newly_champion else "the champion already"
-        typer.echo(f"{entry.uri}: version {entry.version}, of {entry.trial}, is {since}.")
-    typer.echo("Next: metsweep detect VOLUME.nii.gz --out found, and metsweep ui")
-
-
-def _load(study: str, fidelity: str | None, cohort: Path | None, overrides: list[str] | None) -> Study:
+def load(study: str, fidelity: str | None, cohort: Path | None, overrides: list[str] | None) -> Study:
+    """The study of a command."""
     from search_spaces.study import load_study
 
     folder = None if cohort is None else str(cohort)

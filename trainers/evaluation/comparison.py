@@ -53,6 +53,22 @@ class Comparison:
         freedom = _freedom(share, self.seeds, self.patient_variance, self.patients)
         return float(_detectable(share + self.patient_variance, freedom))
 
+    def simultaneous(self, comparisons: int) -> Interval:
+        """The interval for a difference that was picked from so many: all of theirs hold at once with LEVEL.
+
+        Bonferroni's (Dunn, J. Am. Stat. Assoc. 56, 1961), which is Holm's first step; NaN where p is not known.
+        """
+        if math.isnan(self.p):
+            return self.interval
+        if self.seeds == 1:
+            share, freedom = 0.0, self.patients - 1.0
+        else:
+            share = self.seed_variance / self.seeds
+            freedom = float(_freedom(share, self.seeds, self.patient_variance, self.patients))
+        reach = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / comparisons, freedom))
+        reach *= math.sqrt(share + self.patient_variance)
+        return Interval(self.difference - reach, self.difference + reach)
+
 
 def compare(differences: np.ndarray) -> Comparison:
     """Test whether a difference is zero.
@@ -74,7 +90,7 @@ def compare(differences: np.ndarray) -> Comparison:
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
         seed_variance, shared = float("nan"), float(covariance[0, 0])
-        error, freedom = math.sqrt(shared), patients - 1.0
+        seed_share, error = 0.0, math.sqrt(shared)
     else:
         seed_variance = float(by_seed.var(ddof=1))
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
@@ -84,6 +100,7 @@ def compare(differences: np.ndarray) -> Comparison:
         return _unknown(mean, seeds, patients)
     if error == 0:
         return Comparison(mean, Interval(mean, mean), 1.0, seeds, patients, seed_variance, shared)
+    freedom = _freedom_of(seed_share, seeds, shared, patients)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
