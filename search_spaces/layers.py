@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from search_spaces.checks import SECTIONS
-from search_spaces.problems import KeyPath
+from search_spaces.problems import FORMS, KeyPath
 from trainers.exceptions import ConfigError
 
+NODES = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
 DEEPEST = 20
 """A study is not nested deeper; what is, contains itself."""
 
@@ -34,6 +36,17 @@ class Layer:
             return f"{self.source}:{self.lines[path]}"
         return self.source if not self.lines and path and _holds(self.values, path) else None
 
+    def hides(self, path: KeyPath) -> bool:
+        """Whether this layer sets something as a whole that the value at `path` would be a part of."""
+        values: Any = self.values
+        for part in path:
+            if not isinstance(values, Mapping):
+                return True
+            if part not in values:
+                return False
+            values = values[part]
+        return False
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -46,23 +59,22 @@ class Layers:
     @property
     def values(self) -> dict[str, Any]:
         """All values merged: mappings key by key, everything else as a whole."""
-        merged: dict[str, Any] = {}
-        for layer in self.all:
-            merged = _merge(merged, layer.values)
-        return merged
+        return reduce(merged, (layer.values for layer in self.all), {})
 
-    def origin(self, path: KeyPath) -> str | None:
-        """Source and line of the layer that set exactly this value; None if none did."""
+    def origin(self, path: KeyPath) -> tuple[Layer, str] | None:
+        """The layer that set exactly this value, with source and line; None if none did."""
         for layer in reversed(self.all):
             if found := layer.where(path):
-                return found
+                return layer, found
+            if layer.hides(path):
+                return None
         return None
 
     def where(self, path: KeyPath) -> str:
         """Source and line of a value, or of the nearest that encloses it."""
         for end in range(len(path), 0, -1):
             if found := self.origin(path[:end]):
-                return found
+                return found[1]
         return self.own
 
 
@@ -70,9 +82,25 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1, but `1e-4` is a number as in YAML 1.2 and Python; 1.1 reads it as text for want of a point."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads; tuples are lists."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
+def to_yaml(value: Any) -> str:
+    """A value in one line of YAML."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def read_layer(path: Path) -> Layer:
@@ -85,7 +113,7 @@ def read_layer(path: Path) -> Layer:
         loader = _Loader(path.read_text())
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            kind = "nothing" if node is None else f"a {node.id}"
+            kind = "nothing" if node is None else f"a {NODES[type(node)]}"
             raise ConfigError(f"{path} must hold a mapping of keys to values, but holds {kind}.")
         lines = dict(_Lines(loader, str(path)).of(node, ()))
         return Layer(str(path), loader.construct_document(node), lines)
@@ -152,7 +180,7 @@ class _Lines:
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{self._file}:{line}: a {key_node.id} is no key; allowed: names.")
+                raise ConfigError(f"{self._file}:{line}: a {NODES[type(key_node)]} is no key; allowed: names.")
             if key_node.value in first:
                 key = ".".join(map(str, (*path, key_node.value)))
                 raise ConfigError(
@@ -164,16 +192,23 @@ class _Lines:
 
 def _holds(values: Any, path: KeyPath) -> bool:
     for part in path:
-        in_list = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if not in_list and not (isinstance(values, Mapping) and part in values):
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
             return False
-        values = values[part]
     return True
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` upon `base`: mappings key by key, everything else as a whole; so is a key of `space` in another form."""
+    both = dict(base)
     for key, value in over.items():
-        both_mappings = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_mappings else value
-    return merged
+        before = both.get(key)
+        if (
+            isinstance(value, dict)
+            and isinstance(before, dict)
+            and (FORMS & value.keys()) in (set(), FORMS & before.keys())
+        ):
+            value = merged(before, value)
+        both[key] = value
+    return both

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a study to one value."""
-UNION_TAGS = ("choice", "int", "float")
+FORMS = {"choice", "int", "float"}
+"""The forms in which a key of `space` is written."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ def explain(
     for path, message in complaints(error, model):
         path = start + path
         key = ".".join(map(str, path)) or "the study"
-        lines.append(
-            f"{where if isinstance(where, str) else where(_about(path, message))}: {key}: {message}{'' if message.endswith('?') else '.'}"
-        )
+        source = where if isinstance(where, str) else where(_about(path, message))
+        lines.append(f"{source}: {key}: {message}" + ("" if message.endswith("?") else "."))
     return "\n".join(lines)
 
 
@@ -73,16 +73,14 @@ def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> 
             found += [(path + one.path, one.message) for one in cause.problems]
         elif problem["type"] == "missing":
             found.append((path, "is missing"))
-        elif problem["type"] == "too_short" and any(
-            len(seen) > len(path) and seen[: len(path)] == path for seen, _ in found
-        ):
+        elif problem["type"] == "too_short" and any(seen[: len(path)] == path for seen, _ in found):
             continue  # Pydantic does not count the items that it has refused.
         else:
-            got = "" if isinstance(problem["input"], dict) else f"; got {problem['input']!r}"
             unknown = problem["type"] == "extra_forbidden"
             message = "unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
-            hint = _known_keys(model, path) if unknown and model is not None else ""
-            found.append((path, message + got + hint))
+            if not isinstance(problem["input"], dict) and "got " not in message:
+                message += f"; got {problem['input']!r}"
+            found.append((path, message + (_known_keys(model, path) if unknown and model else "")))
     return found
 
 
@@ -97,7 +95,7 @@ def _path(loc: Sequence[str | int]) -> KeyPath:
     return tuple(
         part
         for position, part in enumerate(loc)
-        if part != "[key]" and not (position == 2 and loc[0] == "space" and part in UNION_TAGS)
+        if part != "[key]" and not (position == 2 and loc[0] == "space" and part in FORMS)
     )
 
 

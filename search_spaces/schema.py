@@ -24,6 +24,8 @@ from trainers.gan.config import GANConfig, GANVariant
 from trainers.gan.synthesis import SynthesisConfig
 
 SectionConfig = TypeVar("SectionConfig", bound=Config)
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""What a study may be called."""
 
 
 class Arm(Config):
@@ -55,7 +57,7 @@ class Resources(Config):
 class Study(Config):
     """A resolved study: every config complete, every value checked."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=NAME)
     """Name of the MLflow experiment and of the report."""
     cohort: str
     """Folder of the cohort; a relative path counts from the working directory."""

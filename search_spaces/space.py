@@ -72,7 +72,8 @@ class IntRange(Drawn):
     bounds: tuple[int, int] = Field(alias="int")
     """Lowest and highest value."""
     step: int | None = Field(default=None, gt=0)
-    """Distance between neighbouring values, which must divide the range; none = 1."""
+    """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
+    value. None = 1."""
     log: bool = False
     """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
 
@@ -86,19 +87,25 @@ class IntRange(Drawn):
         _check_range("int", self.bounds, self.step, self.log)
         return self
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Lowest and highest value that can be drawn."""
+        low, high = self.bounds
+        return low, high - (high - low) % (self.step or 1)
+
     def distribution(self) -> BaseDistribution:
         """Optuna's form."""
         from optuna.distributions import IntDistribution
 
-        return IntDistribution(*self.bounds, log=self.log, step=self.step or 1)
+        return IntDistribution(*self.ends, log=self.log, step=self.step or 1)
 
     def suggest(self, trial: BaseTrial, name: str) -> int:
         """Draw a value for the parameter `name`."""
-        return trial.suggest_int(name, *self.bounds, step=self.step or 1, log=self.log)
+        return trial.suggest_int(name, *self.ends, step=self.step or 1, log=self.log)
 
     def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
         """Values that stand for all when these are checked -> where each is written."""
-        low, high = self.bounds
+        low, high = self.ends
         values = range(low, high + 1, self.step or 1)
         between = dict.fromkeys(values, ("int",)) if len(values) <= MOST_TRIED else {}
         return {**between, low: ("int", 0), high: ("int", 1)}
@@ -110,7 +117,8 @@ class FloatRange(Drawn):
     bounds: tuple[Finite, Finite] = Field(alias="float")
     """Lowest and highest value."""
     step: Finite | None = Field(default=None, gt=0)
-    """Distance between neighbouring values, which must divide the range; none = any value."""
+    """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
+    value. None = any value."""
     log: bool = False
     """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
 
@@ -124,19 +132,28 @@ class FloatRange(Drawn):
         _check_range("float", self.bounds, self.step, self.log)
         return self
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value that can be drawn."""
+        if self.step is None:
+            return self.bounds
+        # In decimals, as written: 1.0 is no multiple of 0.1 in binary.
+        low, high, step = (Decimal(str(value)) for value in (*self.bounds, self.step))
+        return self.bounds[0], float(high - (high - low) % step)
+
     def distribution(self) -> BaseDistribution:
         """Optuna's form."""
         from optuna.distributions import FloatDistribution
 
-        return FloatDistribution(*self.bounds, log=self.log, step=self.step)
+        return FloatDistribution(*self.ends, log=self.log, step=self.step)
 
     def suggest(self, trial: BaseTrial, name: str) -> float:
         """Draw a value for the parameter `name`."""
-        return trial.suggest_float(name, *self.bounds, step=self.step, log=self.log)
+        return trial.suggest_float(name, *self.ends, step=self.step, log=self.log)
 
     def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
         """Values that stand for all when these are checked -> where each is written."""
-        return {value: ("float", position) for position, value in enumerate(self.bounds)}
+        return {value: ("float", position) for position, value in enumerate(self.ends)}
 
 
 def _form(value: Any) -> str | None:
@@ -170,9 +187,5 @@ def _check_range(form: str, bounds: tuple[float, float], step: float | None, log
         raise MisfitError([Problem((form,), f"with log: true, low must be above 0; got {list(bounds)}")])
     if log and step is not None:
         raise MisfitError([Problem(("step",), f"with log: true, there is no step; got {step}")])
-    if step is None:
-        return
-    exact_low, exact_high, exact_step = (Decimal(str(value)) for value in (low, high, step))
-    if rest := (exact_high - exact_low) % exact_step:
-        message = f"must divide the range from {low} to {high}; got {step}, which ends at {exact_high - rest}"
-        raise MisfitError([Problem(("step",), message)])
+    if step is not None and step > high - low:
+        raise MisfitError([Problem(("step",), f"allowed: at most the range from {low} to {high}; got {step}")])

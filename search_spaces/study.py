@@ -30,6 +30,7 @@ __all__ = [
     "Variant",
     "explain",
     "load_study",
+    "read_study",
     "resolve_study",
     "section_config",
     "shipped",
@@ -48,6 +49,15 @@ class Resolved:
 def shipped(folder: Literal["studies", "fidelities"]) -> dict[str, Path]:
     """Name -> file of the studies or fidelities that ship with metsweep."""
     return {path.stem: path for path in sorted(Path(str(files("search_spaces") / folder)).glob("*.yaml"))}
+
+
+def read_study(name: str) -> Layer:
+    """What a study's file alone says: unchecked, without its fidelity.
+
+    Raises:
+        ConfigError: there is no such study, or its file is no YAML mapping.
+    """
+    return read_layer(_find(name, "studies"))
 
 
 def load_study(
@@ -88,7 +98,7 @@ def resolve_study(
     Raises:
         ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file, line and dotted key.
     """
-    own = read_layer(_find(name, "studies"))
+    own = read_study(name)
     options = [
         Layer(f"--{key} {value}", {key: value})
         for key, value in (("fidelity", fidelity), ("cohort", cohort))

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, control, detect, machine, realism, score, study, track
+from sweep.cli import (
+    by_hand,
+    cohort,
+    control,
+    detect,
+    machine,
+    promote,
+    realism,
+    registry,
+    report,
+    score,
+    study,
+    study_files,
+    track,
+)
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -16,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
+studies = typer.Typer(help="Write, check and list study files.", rich_markup_mode=None)
 training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
 
 app.add_typer(cohorts, name="cohort")
@@ -32,6 +47,12 @@ app.command("realism")(realism.realism)
 app.command("score")(score.score)
 app.command("detect")(detect.detect)
 
+app.add_typer(studies, name="study")
+studies.command("new")(study_files.new)
+studies.command("list")(study_files.list_studies)
+studies.command("show")(study_files.show)
+studies.command("schema")(study_files.schema)
+
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
 app.command("status")(control.status)
@@ -40,8 +61,11 @@ app.command("stop")(control.stop)
 app.command("retry")(control.retry)
 app.command("extend")(control.extend)
 app.command("track")(track.track)
-app.command("report")(study.report)
-app.command("promote")(study.promote)
+app.command("report")(report.report)
+app.command("promote")(promote.promote)
+app.command("registry")(registry.registry)
+app.command("rollback")(registry.rollback)
+app.command("compare")(registry.compare)
 
 app.command("ui")(machine.ui)
 app.command("doctor")(machine.doctor)

@@ -36,6 +36,11 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     _refuse_used(port)
     typer.echo(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
     sys.stdout.flush()
+    from sweep.tracking.study_content import study_pages
+
+    for name, page in study_pages(uri).items():
+        typer.echo(f"The trials of {name}, best first: http://{HOST}:{port}{page}")
+    sys.stdout.flush()
     os.environ |= ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, server)

@@ -9,9 +9,7 @@ import typer
 
 StudyName = Annotated[
     str,
-    typer.Argument(
-        metavar="STUDY", help="A shipped study (quickstart, table1, beyond) or a YAML file.", show_default=False
-    ),
+    typer.Argument(metavar="STUDY", help="A shipped study (metsweep study list) or a YAML file.", show_default=False),
 ]
 StudyFidelity = Annotated[
     str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")
@@ -42,6 +40,7 @@ Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 runs in this pr
 Processes = Annotated[
     int | None, typer.Option("--workers", help="Processes; default: as many as fit this machine.", show_default=False)
 ]
+RegisteredModel = Annotated[str, typer.Option("--model", help="detector, generator or both.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or not there yet.")]
 Slices = Annotated[
     Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)

@@ -74,7 +74,7 @@ def score(
     if out is not None:
         _write(out, metrics, outcomes, config)
     if as_json:
-        typer.echo(_json(metrics))
+        typer.echo(json_text(metrics))
         return
     from sweep.cli.console import output
     from sweep.cli.metric_tables import show_metrics
@@ -112,7 +112,7 @@ def _left_out(what: str, found: pd.DataFrame, confidence: float) -> str | None:
     return f"{below:,} of {len(found):,} {what} score below --confidence {confidence:g} and are not counted."
 
 
-def _json(metrics: Mapping[str, object]) -> str:
+def json_text(metrics: Mapping[str, object]) -> str:
     """Metrics as JSON, which knows no NaN: what is not defined is null."""
     return json.dumps(_defined(metrics), indent=2, allow_nan=False)
 
@@ -146,6 +146,6 @@ def _write(
     from trainers.evaluation.figures import figures_of_boxes
 
     with result_folder(out) as unfinished:
-        (unfinished.result / "metrics.json").write_text(_json(metrics))
+        (unfinished.result / "metrics.json").write_text(json_text(metrics))
         for name, figure in figures_of_boxes(outcomes, config).items():
             figure.savefig(unfinished.result / f"{name}.png", dpi=120)

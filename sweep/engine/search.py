@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ray import cloudpickle
+from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -58,7 +58,7 @@ class StudySearch(OptunaSearch):
     ) -> None:
         study = plan.study
         super().__init__(
-            study.draw,
+            lambda trial: dict(study.draw(trial).params),  # never called: `suggest` draws itself
             metric=[one.metric for one in study.objectives],
             mode=[one.direction.removesuffix("imize") for one in study.objectives],
             study_name=study.name,
@@ -134,7 +134,7 @@ class StudySearch(OptunaSearch):
         trial = None if self._closed else self._next()
         if trial is None:
             return None if self._running and not self._closed else Searcher.FINISHED
-        self._board.hand_out.remote(trial.name, cloudpickle.dumps(trial))
+        self._board.hand_out.remote(trial.name, cloudpickle.dumps(trial))  # pyright: ignore[reportPrivateImportUsage]
         self._running[trial_id] = trial
         return {"trial": trial.name}
 
@@ -164,6 +164,10 @@ class StudySearch(OptunaSearch):
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a search goes on from Optuna's database and the store, never from Tune's files."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, for the same reason: Tune would keep it in a file of its own."""
+        return {}
 
     def _next(self) -> Trial | None:
         while not self._queue and self._left_to_draw() > 0:

@@ -6,11 +6,16 @@ Run in a process of its own, it shows that a model needs nothing but the registr
 from __future__ import annotations
 
 import sys
+import tempfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sweep.models.packaging import BOX
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 
 def check(model_uri: str) -> None:
@@ -21,7 +26,12 @@ def check(model_uri: str) -> None:
     """
     import mlflow.pyfunc
 
-    model = mlflow.pyfunc.load_model(model_uri)
+    with tempfile.TemporaryDirectory(prefix="metsweep-") as copy:
+        # MLflow writes a note beside the files that it loads: into a copy, since looking changes nothing.
+        _predict(model_uri, mlflow.pyfunc.load_model(model_uri, dst_path=copy))
+
+
+def _predict(model_uri: str, model: PyFuncModel) -> None:
     example = model.input_example
     if example is None:
         raise ValueError(f"{model_uri} has no input example to predict on.")

@@ -77,7 +77,16 @@ class Trial:
 
 
 class TrialMaker:
-    """Makes the trials of one study on one slice set; stages that several of them need are the same objects."""
+    """Makes the trials of one study on one slice set; stages that several of them need are the same objects.
+
+    A subclass may name other stage classes, e.g. with trainers that only take time.
+    """
+
+    gan_stage: type[GANStage] = GANStage
+    synthesize_stage: type[SynthesizeStage] = SynthesizeStage
+    detector_stage: type[DetectorStage] = DetectorStage
+    evaluate_stage: type[EvaluateStage] = EvaluateStage
+    realism_stage: type[RealismStage] = RealismStage
 
     def __init__(self, study: Study, prepared: PrepareStage) -> None:
         self._study = study
@@ -102,7 +111,7 @@ class TrialMaker:
                 cell.variant,
                 count,
                 seed,
-                EvaluateStage(study.evaluation, self._detector(study, seed, shards, count)),
+                self.evaluate_stage(study.evaluation, self._detector(study, seed, shards, count)),
                 params=params,
                 number=number,
             )
@@ -129,13 +138,15 @@ class TrialMaker:
             # from the usual seeds, so that the same study with more of them keeps its GAN.
             seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
             feedback = self._detector(self._study, seed)
-        return GANStage(config, self._prepared, study.resources.gan, feedback)
+        return self.gan_stage(config, self._prepared, study.resources.gan, feedback)
 
     def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
         """As many as hold `slices` slices."""
         known = (gan.key, canonical(study.synthesis), -(-slices // study.synthesis.shard_size))
         if known not in self._shards:
-            self._shards[known] = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(known[-1]))
+            self._shards[known] = tuple(
+                self.synthesize_stage(study.synthesis, gan, shard) for shard in range(known[-1])
+            )
         return self._shards[known]
 
     def _detector(
@@ -144,10 +155,10 @@ class TrialMaker:
         known = (canonical(study.detector), seed)
         if known not in self._detectors:
             self._detectors[known] = study.detector.model_copy(update={"seed": seed})
-        return DetectorStage(self._detectors[known], self._prepared, shards, count, study.resources.detector)
+        return self.detector_stage(self._detectors[known], self._prepared, shards, count, study.resources.detector)
 
     def _realism(self, study: Study, gan: GANStage) -> RealismStage:
         """With a detector that has seen real slices only: that of the arm `none` and the first seed, where there is
         one."""
         shards = self._first_shards(study, gan, study.realism.slices)
-        return RealismStage(study.realism, study.evaluation, shards, self._detector(self._study, study.seeds[0]))
+        return self.realism_stage(study.realism, study.evaluation, shards, self._detector(self._study, study.seeds[0]))

@@ -1,28 +1,39 @@
-"""What a report shows beside Table 1: intervals, gains and their tests, FROC curves, sizes, scanners, chance."""
+"""What a report shows beside the figures of each arm: outcomes, gains and their tests, FROC curves, chance."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sweep.plan import Plan
-from sweep.store import Artifact, Store
+from sweep.report.results import REAL_ONLY, Results
+from sweep.store import Store
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
 from trainers.evaluation.arms import Arm
+from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import read_outcomes
-from trainers.evaluation.outcome import Outcome, name_of
+from trainers.evaluation.outcome import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLIT = "test"
-REAL_ONLY = "none"
+
+
+class Gain(NamedTuple):
+    """Of one arm over the real-only arm."""
+
+    plain: Comparison
+    """In sensitivity, at the table's confidence."""
+    p: float
+    """Of `plain`, adjusted by Holm for all arms that are compared at this IoU threshold."""
+    equal: Comparison
+    """In sensitivity at equal false positives per slice."""
+    equal_p: float
+    """Of `equal`, adjusted likewise."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class Evidence:
     """IoU threshold -> arm -> its outcomes, in the study's order."""
     metrics: dict[str, list[dict[str, dict[str, Any]]]]
     """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
+    keys: dict[str, tuple[str, ...]]
+    """Arm -> keys of the evaluate stages that this was read from."""
     slices: Path
     """Slice set that all arms were evaluated on."""
 
@@ -47,26 +60,32 @@ class Evidence:
         """The real-only arm by IoU threshold, if it is complete."""
         return {iou: arms[REAL_ONLY] for iou, arms in self.by_iou.items()} if REAL_ONLY in self.arms else None
 
+    @cached_property
+    def gains(self) -> dict[float, dict[str, Gain]]:
+        """IoU threshold -> arm -> gain, of every arm that shares a seed with the real-only arm."""
+        if self.baseline is None:
+            return {iou: {} for iou in self.by_iou}
+        return {iou: _gains(arms, self.baseline[iou]) for iou, arms in self.by_iou.items()}
+
     def figures(self) -> dict[str, Figure]:
-        """Pictures by name: `froc_iou50`... for each threshold, the others at the loosest."""
+        """Pictures by name, at the loosest IoU threshold."""
         from trainers.evaluation import figures
 
-        drawn = {
-            f"froc_{name_of(iou)}": figures.froc_figure(
-                {name: list(arm.outcomes.values()) for name, arm in arms.items()}, self.config, f"IoU {iou:g}; "
-            )
-            for iou, arms in self.by_iou.items()
-        }
         shown = {name: list(arm.shown.values()) for name, arm in self.by_iou[min(self.by_iou)].items()}
-        drawn["confidence"] = figures.confidence_figure(shown)
-        for name, figure in (
-            ("calibration", figures.calibration_figure(shown)),
-            ("missed_by_diameter", figures.missed_figure(shown)),
-            ("gained", self._gained()),
-        ):
-            if figure is not None:
-                drawn[name] = figure
-        return drawn
+        drawn = {
+            "missed_by_diameter": figures.missed_figure(shown),
+            "confidence": figures.confidence_figure(shown),
+            "calibration": figures.calibration_figure(shown),
+            "gained": self._gained(),
+        }
+        return {name: figure for name, figure in drawn.items() if figure is not None}
+
+    def froc(self, iou: float) -> Figure:
+        """FROC curves of all arms at one IoU threshold."""
+        from trainers.evaluation.figures import froc_figure
+
+        outcomes = {name: list(arm.outcomes.values()) for name, arm in self.by_iou[iou].items()}
+        return froc_figure(outcomes, self.config, f"IoU {iou:g}; ")
 
     def _gained(self) -> Figure | None:
         """Detections of every arm that shares a seed with the real-only one, at the first such seed."""
@@ -84,32 +103,29 @@ class Evidence:
         return gained_figure(slices.images, detector_rows(slices, SPLIT), ordered)
 
 
-def build_evidence(plan: Plan, store: Store) -> Evidence | None:
+def build_evidence(results: Results, store: Store) -> Evidence | None:
     """The evidence of a study's complete arms, or None if there is none."""
-    found: dict[str, dict[int, Artifact | None]] = {}
-    for trial in plan.trials:
-        found.setdefault(trial.arm, {})[trial.seed] = store.find("evaluate", trial.evaluate.key)
-    complete = {
-        arm: {seed: artifact for seed, artifact in seeds.items() if artifact}
-        for arm, seeds in found.items()
-        if all(seeds.values())
-    }
+    plan = results.plan
+    complete = [row for row in results.arms if row.complete]
     prepared = store.find("prepare", plan.trials[0].evaluate.detector.slices.key)
     if not complete or prepared is None:
         return None
     config = plan.study.evaluation
-    read = {
-        arm: {seed: read_outcomes(artifact.path, SPLIT, config.ious) for seed, artifact in seeds.items()}
-        for arm, seeds in complete.items()
+    outcomes = {row.arm: row.outcomes(SPLIT, config) for row in complete}
+    return Evidence(
+        config,
+        by_iou={iou: {arm: found[iou] for arm, found in outcomes.items()} for iou in config.ious},
+        metrics={row.arm: [result[SPLIT] for result in row.results] for row in complete},
+        keys={row.arm: row.keys for row in complete},
+        slices=prepared.path,
+    )
+
+
+def _gains(arms: Mapping[str, Arm], base: Arm) -> dict[str, Gain]:
+    pairs = {name: (arm.gain(base), arm.gain_at_equal_fps(base)) for name, arm in arms.items() if name != REAL_ONLY}
+    compared = {name: (plain, equal) for name, (plain, equal) in pairs.items() if plain and equal}
+    plain_p, equal_p = ([*holm([pair[i].p for pair in compared.values()])] for i in range(2))
+    return {
+        name: Gain(plain, p, equal, at_equal)
+        for (name, (plain, equal)), p, at_equal in zip(compared.items(), plain_p, equal_p, strict=True)
     }
-    metrics = {
-        arm: [json.loads((artifact.path / "metrics.json").read_text())[SPLIT] for artifact in seeds.values()]
-        for arm, seeds in complete.items()
-    }
-    by_iou = {
-        iou: {
-            arm: Arm({seed: outcomes[iou] for seed, outcomes in seeds.items()}, config) for arm, seeds in read.items()
-        }
-        for iou in config.ious
-    }
-    return Evidence(config, by_iou, metrics, prepared.path)

@@ -1,222 +1,168 @@
-"""The report of a study, read from the store alone: Table 1, and the evidence behind it as tables and pictures."""
+"""The report of a study, read from the store alone: Table 1, the evidence behind it, and where every number is from."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from sweep.plan import Plan, Trial
+from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
-from sweep.report.evidence_tables import MISSING, SOUGHT, Section, markdown_line, sections
 from sweep.report.gan_table import gan_section
-from sweep.store import Artifact, Store
-from trainers.evaluation.outcome import iou_text, name_of
+from sweep.report.results import REAL_ONLY, Results, Row, read_metrics, read_results
+from sweep.report.section import Section
+from sweep.report.sections.best import best_section, importance_section
+from sweep.report.sections.cost import cost_section
+from sweep.report.sections.detection import detection_sections
+from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
+from sweep.report.sections.pareto import pareto_section
+from sweep.report.sections.response import response_sections
+from sweep.report.sections.trace import RunOf, trace_section
+from sweep.report.table1 import Table1
+from sweep.store import Store
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
 
-KEY_DIGITS = 8
-"""Digits of a stage key that name it in the table."""
-SPLITS = ("test", "validation")
-FIGURES = {"sensitivity": 3, "fps_per_slice": 2}
-"""Figures of the table and their digits."""
-Metrics = dict[str, dict[str, dict[str, float]]]
-"""Split -> IoU name -> figures, as the evaluate stage writes them."""
+__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report", "read_metrics"]
 
-
-@dataclass(frozen=True)
-class Value:
-    """Mean and standard deviation over seeds; the deviation of one seed is not known."""
-
-    mean: float
-    sd: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Value:
-        """Sample statistics of at least one value."""
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-    def text(self, digits: int) -> str:
-        """`0.67` or `0.67 ± 0.02`."""
-        return f"{self.mean:.{digits}f}" + ("" if self.sd is None else f" ± {self.sd:.{digits}f}")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One arm."""
-
-    arm: str
-    trials: tuple[Trial, ...]
-    """One a seed."""
-    results: tuple[Metrics, ...]
-    """Of the trials that are complete."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether every seed is evaluated."""
-        return len(self.results) == len(self.trials)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Evaluate stage keys of its trials, by which store and MLflow hold them."""
-        return tuple(trial.evaluate.key for trial in self.trials)
-
-    def value(self, split: str, iou: str, name: str) -> Value | None:
-        """`sensitivity` or `fps_per_slice` over the seeds, or None if a seed is not complete."""
-        return Value.of([result[split][iou][name] for result in self.results]) if self.complete else None
+Format = Literal["console", "md", "csv", "tex", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)
 class Report:
     """A study's table and what must be known to read it."""
 
-    study: str
-    ious: tuple[str, ...]
-    """Names of the IoU thresholds, in the study's order, e.g. `iou50`."""
-    rows: tuple[Row, ...]
+    table1: Table1
     header: tuple[str, ...]
-    """Sentences: which slices, which rule, which fidelity."""
-    evidence: Evidence | None
-    """Of the complete arms."""
-    sought: float
-    """True gain in sensitivity that needed seeds are counted for."""
-    gans: Section | None = None
-    """The GANs, as far as their realism is known."""
-
-    @cached_property
-    def sections(self) -> list[Section]:
-        """What follows Table 1."""
-        of_arms = [] if self.evidence is None else sections(self.evidence, self.sought)
-        return of_arms if self.gans is None else [*of_arms, self.gans]
-
-    @cached_property
-    def baseline(self) -> Row | None:
-        """The real-only arm, if the study has it and it is complete."""
-        return next((row for row in self.rows if row.arm == "none" and row.complete), None)
-
-    def difference(self, row: Row, iou: str) -> float | None:
-        """Test sensitivity minus that of the real-only arm; None for that arm itself or if one is not complete."""
-        own = row.value("test", iou, "sensitivity")
-        base = self.baseline.value("test", iou, "sensitivity") if self.baseline else None
-        return None if own is None or base is None or row is self.baseline else own.mean - base.mean
+    """Sentences: which slices, which rule, which fidelity, what is not complete."""
+    sections: tuple[Section, ...]
+    """What follows Table 1."""
+    trace: Section
+    """Where every number comes from."""
 
     @property
-    def columns(self) -> list[str]:
-        """Titles of the Markdown table."""
-        titles = ["arm"]
-        for at in (f"IoU {iou_text(iou)}" for iou in self.ious):
-            titles += [f"sensitivity {at}", f"FPs/slice {at}", f"gain over none {at}"]
-        return [*titles, "seeds", "stage key"]
+    def study(self) -> str:
+        """Name of the study."""
+        return self.table1.study
 
-    def cells(self, row: Row) -> list[str]:
-        """One row of the table that people read, as text."""
-        texts = [row.arm]
-        for iou in self.ious:
-            for name, digits in FIGURES.items():
-                value = row.value("test", iou, name)
-                texts.append(MISSING if value is None else value.text(digits))
-            gain = self.difference(row, iou)
-            texts.append(MISSING if gain is None else f"{gain:+.3f}")
-        done = f"{len(row.results)}/{len(row.trials)}"
-        return [*texts, done, " ".join(key[:KEY_DIGITS] for key in row.keys)]
+    @property
+    def results(self) -> Results:
+        """All that was read."""
+        return self.table1.results
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The arms of Table 1."""
+        return self.results.arms
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """Of the complete arms."""
+        return self.table1.evidence
 
     def table(self) -> Table:
-        """For the console, within 80 columns if there is one seed; print the header before it."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.title_justify = "left"
-        table.caption = "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none. @: IoU."
-        table.caption_justify = "left"
-        table.add_column("arm", no_wrap=True)
-        for title in (f"{short}\n@ {iou_text(iou)}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
-            table.add_column(title, justify="right")
-        table.add_column("seeds", justify="right")
-        table.add_column("stage key")
-        for row in self.rows:
-            table.add_row(*self.cells(row))
-        return table
+        """Table 1 for the console; print the header before it."""
+        return self.table1.table()
 
     def markdown(self) -> str:
         """Header and Table 1."""
-        lines = [f"# Table 1 of {self.study}", "", *self.header, ""]
-        lines += [markdown_line(self.columns), markdown_line(["---"] * len(self.columns))]
-        lines += [markdown_line(self.cells(row)) for row in self.rows]
-        return "\n".join(lines) + "\n"
+        _, _, table = self.table1.section().markdown().partition("\n")
+        return "\n".join([f"# Table 1 of {self.study}", "", *self.header]) + "\n" + table
 
-    def csv(self) -> str:
-        """One line an arm, test and validation, unrounded; empty where an arm is not complete."""
-        text = io.StringIO()
-        columns = [(split, iou, name) for split in SPLITS for iou in self.ious for name in FIGURES]
-        titles = [f"{split}_{name}_{iou}{suffix}" for split, iou, name in columns for suffix in ("", "_sd")]
-        gains = [f"test_sensitivity_{iou}_gain_over_none" for iou in self.ious]
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["variant", "count", "seeds", "seeds_complete", *titles, *gains, "stage_keys"])
-        for row in self.rows:
-            values = [row.value(*column) for column in columns]
-            numbers = [number for value in values for number in ((value.mean, value.sd) if value else (None, None))]
-            differences = [self.difference(row, iou) for iou in self.ious]
-            first = row.trials[0]
-            arm = [first.variant, first.count, len(row.trials), len(row.results)]
-            writer.writerow([*arm, *numbers, *differences, " ".join(row.keys)])
-        return text.getvalue()
+    @cached_property
+    def pictures(self) -> Mapping[str, Figure]:
+        """Those that belong to no table."""
+        return self.evidence.figures() if self.evidence else {}
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write `report.md`, `table1.csv` and `figures/` into `folder`, made if needed; returns their paths."""
-        pictures = folder / "figures"
-        pictures.mkdir(parents=True, exist_ok=True)
-        links = []
-        for name, figure in self.evidence.figures().items() if self.evidence else ():
-            figure.savefig(pictures / f"{name}.png", dpi=120)
-            links.append(f"![{name}](figures/{name}.png)")
-        parts = [self.markdown(), *(section.markdown() for section in self.sections), *(f"{link}\n" for link in links)]
-        texts = {"report.md": "\n".join(parts), "table1.csv": self.csv()}
+    def write(self, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
+        """Write the report into `folder`, made if needed; returns the paths written.
+
+        `md` is `report.md`, `csv` is `table1.csv` and `tables/`, `tex` is `table1.tex`, `html` is `report.html`, which
+        needs no other file; `md` and `html` come with the pictures in `figures/`. `console` writes nothing.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = dict(self._write_figures(folder / "figures")) if {"md", "html"} & {*formats} else {}
+        texts: dict[str, str] = {}
+        if "md" in formats:
+            texts["report.md"] = self._whole_markdown()
+        if "csv" in formats:
+            texts["table1.csv"] = self.table1.section().csv()
+            texts |= {f"tables/{one.name}.csv": one.csv() for one in (*self.sections, self.trace) if one.lines}
+            (folder / "tables").mkdir(exist_ok=True)
+        if "tex" in formats:
+            from sweep.report.latex import latex_of
+
+            texts["table1.tex"] = latex_of(self.table1, self.header)
+        if "html" in formats:
+            from sweep.report.html import html_of
+
+            texts["report.html"] = html_of(self, figures)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        return [*(folder / name for name in texts), *sorted(pictures.iterdir())]
+        return [*(folder / name for name in texts), *figures.values()]
+
+    def _whole_markdown(self) -> str:
+        parts = [self.markdown(), *(section.markdown() for section in self.sections)]
+        parts += [f"![{name}](figures/{name}.png)\n" for name in self.pictures]
+        return "\n".join([*parts, f"{self.trace.note} All keys: `tables/trace.csv`.\n"])
+
+    def _write_figures(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """Name -> file of every picture."""
+        folder.mkdir(exist_ok=True)
+        drawn = [(section.name, section.draw) for section in self.sections if section.draw]
+        for name, figure in (*((name, draw()) for name, draw in drawn), *self.pictures.items()):
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=120)
+            yield name, path
 
 
-def build_report(plan: Plan, store: Store, sought: float = SOUGHT) -> Report:
-    """The table of a plan, as far as its trials are complete."""
-    found = {trial.evaluate.key: store.find("evaluate", trial.evaluate.key) for trial in plan.trials}
-    rows = []
-    for arm, group in groupby(plan.trials, key=lambda trial: trial.arm):
-        trials = tuple(group)
-        complete = [artifact for trial in trials if (artifact := found[trial.evaluate.key])]
-        rows.append(Row(arm, trials, tuple(read_metrics(artifact) for artifact in complete)))
-    ious = tuple(map(name_of, plan.study.evaluation.ious))
-    some = next((artifact for artifact in found.values() if artifact), None)
+def build_report(
+    plan: Plan, store: Store, sought: float = SOUGHT, run_of: RunOf | None = None, study: str | None = None
+) -> Report:
+    """The report of a plan, as far as its trials are complete.
+
+    Args:
+        sought: true gain in sensitivity that needed seeds are counted for.
+        run_of: which MLflow run holds a stage key; None if MLflow is not asked.
+        study: how commands name the study, if not by its name.
+    """
+    results = read_results(plan, store)
+    evidence = build_evidence(results, store)
     return Report(
-        plan.study.name,
-        ious,
-        tuple(rows),
-        tuple(_header(plan, some)),
-        build_evidence(plan, store),
-        sought,
-        gan_section(plan, store),
+        Table1(plan.study.name, results, evidence),
+        tuple(_header(results)),
+        tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
+        trace_section(results, run_of),
     )
 
 
-def read_metrics(artifact: Artifact) -> Metrics:
-    """The figures of an evaluate artifact."""
-    return json.loads((artifact.path / "metrics.json").read_text())
+def _sections(
+    results: Results, evidence: Evidence | None, store: Store, sought: float, study: str
+) -> Iterator[Section]:
+    """In the order in which they are read."""
+    found: list[Section | None] = []
+    if evidence is not None:
+        found += [*gain_sections(evidence, sought), seeds_section(evidence, sought, study)]
+        found += [pareto_section(results, evidence), *response_sections(results, evidence)]
+    found += [best_section(results), importance_section(results)]
+    if evidence is not None:
+        found += detection_sections(evidence)
+    found += [cost_section(results, evidence, store, results.plan.study.prices), gan_section(results.plan, store)]
+    yield from filter(None, found)
 
 
-def _header(plan: Plan, evaluated: Artifact | None) -> Iterable[str]:
-    study = plan.study
-    if evaluated is None:
+def _header(results: Results) -> Iterable[str]:
+    study = results.plan.study
+    some = next((row for row in results.rows if row.artifacts), None)
+    if some is None:
         yield "No trial is complete yet."
     else:
-        counts = next(iter(read_metrics(evaluated)["test"].values()))
+        counts = next(iter(some.results[0]["test"].values()))
         yield (
             f"Test split: {counts['slices']:,} slices, {counts['lesions']:,} lesions, {counts['patients']:,} patients."
         )
@@ -235,4 +181,20 @@ def _header(plan: Plan, evaluated: Artifact | None) -> Iterable[str]:
         yield (
             f"Fidelity {study.fidelity}: slices of {study.prepare.size} pixels, smaller networks, shorter training. "
             "Compare arms with each other, not with the paper."
+        )
+    yield from _what_lacks(results)
+
+
+def _what_lacks(results: Results) -> Iterable[str]:
+    """What is not complete, and what is lost by it."""
+    partial = [f"{row.arm} {row.seeds}" for row in results.arms if not row.complete]
+    if partial:
+        yield f"Not complete, so without figures (seeds done): {', '.join(partial)}."
+    unfinished = sum(not row.complete for row in results.drawn)
+    if unfinished:
+        yield f"{unfinished} of {len(results.drawn)} drawn cells are not complete, and left out."
+    if not any(row.arm == REAL_ONLY for row in results.arms):
+        yield (
+            f"The study has no arm {REAL_ONLY}: gains, their p, curves of the synthetic count, cost per point and "
+            f"needed seeds cannot be told. Add `- variant: {REAL_ONLY}` to its arms; what is done is not done again."
         )

@@ -9,16 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 
-from search_spaces.study import Study
 from sweep.redaction import without_password
-from sweep.store import Store
 from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
 from sweep.tracking.tracker import Status, Tracker
-from trainers.exceptions import StoreError, TrackingError
+from trainers.exceptions import TrackingError
 
 logger = logging.getLogger(__name__)
 
@@ -135,23 +132,3 @@ class Delivery:
             away = time.monotonic() - self._away_since
             self._tell(f"MLflow at {self._where} is back after {away:.0f} s: its runs are delivered.")
         self._away_since = self._error = None
-
-
-@contextmanager
-def only_driver(study: Study, store: Store) -> Iterator[None]:
-    """Two drivers of one study would log every run twice.
-
-    Raises:
-        StoreError: another command holds the study.
-    """
-    lock = store.single_flight("study", study.name)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
-        raise StoreError(
-            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

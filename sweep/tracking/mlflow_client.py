@@ -74,8 +74,8 @@ def connect(tracking_uri: str) -> MlflowClient:
 def explained(tracking_uri: str) -> Iterator[None]:
     """Turns MLflow's errors within the block into a TrackingError that says where MLflow is and what to do.
 
-    It is a TrackingOutageError if the server cannot be reached, is too slow or is in trouble itself. An SQLite file has no
-    server to wait for.
+    It is a TrackingOutageError if the server cannot be reached, is too slow or is in trouble itself. An SQLite file has
+    no server to wait for.
     """
     try:
         yield

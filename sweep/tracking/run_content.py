@@ -108,6 +108,8 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     params |= flat("prepare", stage.slices.config) | _drawn(trial)
     tags = {"metsweep.kind": "trial", "metsweep.arm": trial.arm, "metsweep.variant": trial.variant}
     tags |= {"metsweep.detector_key": stage.key} | fidelity_tags(plan)
+    # MLflow's UI unfolds, on its own, the parents of such runs.
+    tags["mlflow.runType"] = "evaluation"
     if trial.number is not None:
         tags["metsweep.optuna_number"] = str(trial.number)
     if trial.gan is not None:

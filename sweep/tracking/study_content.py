@@ -1,15 +1,19 @@
-"""What the study itself is in MLflow: versions of its file, and what one sees on opening the experiment."""
+"""What the study itself is in MLflow: versions of its file, and the views and notes that one sees of it."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 
 import yaml
 
 from sweep.plan import Plan
 from sweep.report.report import Report
+from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 
+LONGEST_NOTE = 5000
+"""What MLflow takes as an experiment's tag, characters."""
 VERSION, DIGEST = "metsweep.study_version", "metsweep.study_digest"
 
 
@@ -38,9 +42,57 @@ def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
         version = str(int(parent.tags.get(VERSION, "0")) + 1)
         writer.client.log_text(parent.id, text, f"study/study-{version}.yaml")
         tags[VERSION] = version
+    _set_views(writer, plan)
     writer.tag(parent, tags)
     return True
 
 
-def describe_experiment(writer: RunWriter, plan: Plan, report: Report) -> None:
-    """Set what one sees on opening the study's experiment."""
+def study_pages(tracking_uri: str) -> dict[str, str]:
+    """Study -> what follows the address of MLflow's UI to show its trials, best first.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
+    """
+    client = connect(tracking_uri)
+    with explained(tracking_uri):
+        shown = [one for one in client.search_experiments() if _view_tag("trials") in one.tags]
+    return {experiment.name: _page(experiment.experiment_id, "trials") for experiment in shown}
+
+
+def describe_experiment(writer: RunWriter, parent: TrackedRun, report: Report) -> None:
+    """Put the report's table, and links to the two views, where MLflow shows the notes of the sweep and the study."""
+    trials, sweep = (_page(writer.experiment_id, view)[1:] for view in ("trials", "sweep"))
+    links = f"[The trials, best first]({trials}), [the sweep with its GANs and trials in order]({sweep})"
+    note = f"{links}\n\n{report.markdown()}"[:LONGEST_NOTE]
+    writer.tag(parent, {"mlflow.note.content": note})
+    writer.client.set_experiment_tag(writer.experiment_id, "mlflow.note.content", note)
+
+
+def _set_views(writer: RunWriter, plan: Plan) -> None:
+    """Two views of the experiment's runs with the columns that trials are compared by: sorted, and as a tree.
+
+    They are what MLflow's button "Share" makes, under names of our own. MLflow shows children below their parent only
+    where runs are sorted by time.
+    """
+    iou = f"iou{round(100 * plan.study.evaluation.ious[0])}"
+    sensitivity, fps = f"metrics.`validation/sensitivity_{iou}`", f"metrics.`validation/fps_per_slice_{iou}`"
+    drawn = dict.fromkeys(name for trial in plan.trials for name in trial.params)
+    params = dict.fromkeys(("variant", "count", "seed", *drawn))
+    columns = [sensitivity, fps, *(f"params.`{name}`" for name in params)]
+    for view, key in {"trials": sensitivity, "sweep": "attributes.start_time"}.items():
+        state = {
+            "searchFilter": "",
+            "orderByKey": key,
+            "orderByAsc": False,
+            "selectedColumns": columns,
+            "columnWidths": {sensitivity: 200, fps: 210},
+        }
+        writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), json.dumps(state))
+
+
+def _view_tag(view: str) -> str:
+    return f"mlflow.sharedViewState.{view}"
+
+
+def _page(experiment_id: str, view: str) -> str:
+    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={view}"

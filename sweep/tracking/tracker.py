@@ -121,8 +121,7 @@ class Tracker:
         with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             report.write(Path(folder))
             writer.client.log_artifacts(parent.id, folder, "report")
-            writer.client.set_tag(parent.id, "mlflow.note.content", report.markdown())
-            describe_experiment(writer, self.plan, report)
+            describe_experiment(writer, parent, report)
             for run in [*self._runs.values(), parent]:
                 if run.status == "RUNNING" or run is parent:
                     writer.end(run, status, time.time())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,11 @@ def recorded_uri(plan: Plan, full_store: Store, tmp_path_factory: pytest.TempPat
     tracker.record()
     tracker.close()
     return tracker.tracking_uri
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,9 +1,11 @@
-"""Only a complete study, its best by validation, and models that work become champions."""
+"""Only a complete study, its best by validation, and models that pass their gates become champions."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +15,22 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
-from sweep.plan import Plan
-from sweep.registry.registry import DETECTOR, GENERATOR, promote, ranking
+from sweep.registry.judging import Limits
+from sweep.registry.lineage import COHORT, FORCED, TRIAL
+from sweep.registry.promotion import Judgement, Request, judge, promote
+from sweep.registry.rollback import planned, roll_back
+from sweep.registry.selection import ranking
+from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
 from sweep.tracking.tracker import STAGE_KEY, Tracker
+from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan
 from tests.sweep.test_report import put
 from tests.trainers.data.phantom import save, stripped_brain
 from trainers.exceptions import ConfigError, StoreError, TrackingError
 
+SEEDS = (0, 1, 2)
+LIMITS = Limits()
 LOAD_BOTH = """
 import json, sys
 import mlflow, numpy as np, pandas as pd
@@ -33,6 +42,62 @@ generator = mlflow.pyfunc.load_model("models:/metsweep-generator@champion")
 made = generator.predict(pd.DataFrame({"slice": [0], "x0": [8.0], "y0": [8.0], "x1": [16.0], "y1": [18.0]}))
 print(json.dumps([list(found.columns), len(found), list(made.shape), str(made.dtype), inside.to_dict("list")]))
 """
+
+
+@pytest.fixture(scope="module")
+def judged_store(full_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Every arm finds something; `cpggan 4` beats the real-only arm beyond chance."""
+    store = copied(full_store, tmp_path_factory.mktemp("judged") / "store")
+    plan = judged_plan(SEEDS)
+    complete(plan, store)
+    found = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2image 4": (1, 0, 1)}
+    for trial in plan.trials:
+        set_found(store, trial, {"validation": found[trial.arm][trial.seed], "test": 1})
+    set_realism(store, plan)
+    return store
+
+
+@pytest.fixture
+def store(judged_store: Store, tmp_path: Path) -> Store:
+    return copied(judged_store, tmp_path / "store")
+
+
+@pytest.fixture
+def tracking_uri(recorded_uri: str, tmp_path: Path) -> str:
+    """MLflow that holds the study, with a registry of the test's own."""
+    return own_database(recorded_uri, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def promoted(judged_store: Store, tmp_path_factory: pytest.TempPathFactory, recorded_uri: str) -> str:
+    """MLflow after a promotion whose gates all pass."""
+    uri = own_database(recorded_uri, tmp_path_factory.mktemp("promoted"))
+    promoting(judged_store, uri, request())
+    return uri
+
+
+def own_database(uri: str, folder: Path) -> str:
+    shutil.copy(uri.removeprefix("sqlite:///"), folder / "own.db")
+    return f"sqlite:///{folder / 'own.db'}"
+
+
+def request(force: str | None = None, **changes: object) -> Request:
+    return Request(limits=LIMITS, force=force, **changes)  # type: ignore[arg-type]
+
+
+def promoting(store: Store, uri: str, asked: Request) -> list[Judgement]:
+    plan = judged_plan(SEEDS)
+    return promote(plan, store, Tracker(uri, plan, store), asked)
+
+
+def content(uri: str) -> list[str]:
+    """All that MLflow's database holds."""
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+        return list(database.iterdump())
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_best_is_chosen_by_validation_not_by_test(tmp_path: Path) -> None:
@@ -50,7 +115,7 @@ def test_an_incomplete_study_is_refused_before_anything_is_written(tmp_path: Pat
     put(store, plan.trials[0], 0.5)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with pytest.raises(StoreError, match=r"3 of 4 trials.*cpggan 4 seed 0.*metsweep launch small"):
-        promote(plan, store, Tracker(uri, plan, store))
+        promote(plan, store, Tracker(uri, plan, store), request())
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -62,43 +127,49 @@ def test_a_study_without_iou_50_is_refused(tmp_path: Path) -> None:
         ranking(plan, store)
 
 
-def test_champions_pass_the_gate_and_load_anywhere(
-    plan: Plan, full_store: Store, recorded_uri: str, tmp_path: Path
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
+def test_a_reason_that_says_nothing_is_refused(store: Store, tmp_path: Path, reason: str) -> None:
+    with pytest.raises(ConfigError, match="1 to 1000 characters"):
+        judge(judged_plan(SEEDS), store, f"sqlite:///{tmp_path / 'mlflow.db'}", request(reason))
+
+
+def test_models_that_pass_every_gate_become_champions_and_say_where_they_come_from(
+    judged_store: Store, promoted: str
 ) -> None:
-    tracker = Tracker(recorded_uri, plan, full_store)
-    tracker.open()
-    client = MlflowClient(recorded_uri, recorded_uri)
-    best = ranking(plan, full_store)[0].trial
+    registry = Registry(promoted)
+    detector, generator = (registry.find(name, "champion") for name in (DETECTOR, GENERATOR))
+    assert detector.aliases == generator.aliases == ("champion",), "no longer candidates"
+    best = ranking(judged_plan(SEEDS), judged_store)[0].trial
+    assert best.name == "cpggan 4 seed 0"
+    assert best.gan is not None
+    assert (detector.tags[STAGE_KEY], generator.tags[STAGE_KEY]) == (best.evaluate.key, best.gan.key)
+    assert detector.tags[TRIAL] == best.name
+    assert detector.tags[COHORT] == "discs"
+    assert FORCED not in detector.tags
+    gates = {key: json.loads(value) for key, value in detector.tags.items() if key.startswith("metsweep.gate.")}
+    assert {gate["name"] for gate in gates.values()} == {
+        "picked by validation", "paired gain", "FPs per slice", "loads and predicts",
+    }  # fmt: skip
+    assert all(gate["verdict"] == "pass" for gate in gates.values())
+    assert gates["metsweep.gate.paired_gain"]["figure"] > 0
+    for part in (
+        "Study small at fidelity laptop, trial cpggan 4 seed 0", "sensitivity 1.000 [", f"- gan {best.gan.key}",
+        f"- prepare {best.evaluate.detector.slices.key}", "- paired gain: pass", "Cohort discs", "AGPL-3.0-or-later",
+        "not a medical device", f"metsweep at commit {detector.tags['metsweep.commit']}",
+    ):  # fmt: skip
+        assert part in detector.description
+    assert "- memorisation: pass. No sign of leak." in generator.description
+    assert [reign.why for reign in registry.history(DETECTOR)] == ["promoted"]
 
-    description = Path(tracker.model_of(best.evaluate.key).artifact_location) / "MLmodel"
-    hidden = description.rename(description.with_name("hidden"))
-    with pytest.raises(TrackingError, match=r"did not pass the gate.*MLmodel"):
-        promote(plan, full_store, tracker)
-    assert not client.get_registered_model(DETECTOR).aliases
-    hidden.rename(description)
 
-    promotion = promote(plan, full_store, tracker)
-    assert promotion.best == best
-    assert promotion.generator is not None
-    assert (promotion.detector.version, promotion.detector.newly_champion) == ("1", True)
-    version = client.get_model_version_by_alias(DETECTOR, "champion")
-    assert version.tags == {STAGE_KEY: best.evaluate.key, "license": "AGPL-3.0-or-later"}
-    for key in (best.evaluate.key, best.evaluate.detector.key, best.evaluate.detector.slices.key, "Study small"):
-        assert key in (version.description or "")
-    champion = client.get_model_version_by_alias(GENERATOR, "champion")
-    assert champion.tags[STAGE_KEY] in plan.gans
-
-    again = promote(plan, full_store, Tracker(recorded_uri, plan, full_store))
-    assert (again.detector.version, again.detector.newly_champion) == ("1", False)
-    assert len(client.search_model_versions(f"name = '{DETECTOR}'")) == 1
-    assert len(client.search_model_versions(f"name = '{GENERATOR}'")) == 1
-
-    images = full_store.root / "prepare" / best.evaluate.detector.slices.key / "images.npy"
+def test_champions_load_anywhere(judged_store: Store, promoted: str, tmp_path: Path) -> None:
+    best = ranking(judged_plan(SEEDS), judged_store)[0].trial
+    images = judged_store.root / "prepare" / best.evaluate.detector.slices.key / "images.npy"
     save(tmp_path / "t1c.nii.gz", stripped_brain())
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_BOTH, str(images)],
         cwd=tmp_path,
-        env={**os.environ, "MLFLOW_TRACKING_URI": recorded_uri},
+        env={**os.environ, "MLFLOW_TRACKING_URI": promoted},
         capture_output=True,
         text=True,
     )
@@ -107,7 +178,7 @@ def test_champions_pass_the_gate_and_load_anywhere(
     assert columns == list(MODEL_COLUMNS)
     assert count > 0
     assert (shape, dtype) == ([1, 32, 32], "uint8")
-    weights = champion_folder(promotion.detector.uri, recorded_uri)
+    weights = champion_folder(f"models:/{DETECTOR}@champion", promoted)
     by_command = detect(
         tmp_path / "t1c.nii.gz", weights, slice_config(weights), tmp_path, confidence=0.001, model="m", stripped=True
     )
@@ -117,3 +188,130 @@ def test_champions_pass_the_gate_and_load_anywhere(
     boxes = [pd.DataFrame(inside), by_command.boxes.rename(columns={"z": "slice"})]
     by_model, by_hand = (one.sort_values(place, ignore_index=True) for one in boxes)
     pd.testing.assert_frame_equal(by_model, by_hand)
+
+
+def test_dry_run_shows_every_gate_and_changes_nothing(
+    judged_store: Store, promoted: str, recorded_uri: str, tmp_path: Path
+) -> None:
+    plan = judged_plan(SEEDS)
+    folders = Path(recorded_uri.removeprefix("sqlite:///")).parent, judged_store.root
+    before, there = content(promoted), [files(folder) for folder in folders]
+    judged = judge(plan, judged_store, promoted, request())
+    assert [len(one.gates) for one in judged] == [4, 4]
+    assert all(gate.passed for one in judged for gate in one.gates)
+    assert [(one.version, one.champion) for one in judged] == [("1", True), ("1", True)]
+
+    # One that a promotion would change: another trial, forced.
+    other = judge(plan, judged_store, promoted, request("tried", trial="none seed 1", models=(DETECTOR,)))
+    assert other[0].version is None
+    assert content(promoted) == before
+    assert [files(folder) for folder in folders] == there
+
+    nowhere = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    unwritten = judge(plan, judged_store, nowhere, request(models=(DETECTOR,)))
+    assert unwritten[0].gates[-1].verdict == "cannot tell"
+    assert not list(tmp_path.glob("mlflow*"))
+
+
+def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Store, tracking_uri: str) -> None:
+    for trial in judged_plan(SEEDS).trials:
+        set_found(store, trial, {"validation": 1 + (trial.arm == "cpggan 8"), "test": 1}, fps=13)
+    set_realism(store, judged_plan(SEEDS), "cannot be told: too few patients")
+    detector, generator = promoting(store, tracking_uri, request())
+    assert [gate.name for gate in detector.gates if not gate.passed] == ["paired gain", "FPs per slice"]
+    assert [gate.name for gate in generator.gates if not gate.passed] == ["memorisation"]
+    registry = Registry(tracking_uri)
+    for judged in (detector, generator):
+        assert not judged.passed
+        assert registry.champion(judged.name) is None
+        assert registry.find(judged.name, "candidate").number == judged.version == "1"
+    assert "- memorisation: cannot tell." in registry.find(GENERATOR, "candidate").description
+
+    forced = promoting(store, tracking_uri, request("demo: one seed", models=(DETECTOR,)))
+    assert [(one.version, one.newly) for one in forced] == [("1", True)]
+    champion = registry.find(DETECTOR, "champion")
+    assert champion.aliases == ("champion",)
+    assert champion.tags[FORCED] == "demo: one seed"
+    assert "Forced past its gates: demo: one seed" in champion.description
+    assert registry.history(DETECTOR)[-1].why == "forced: demo: one seed"
+    assert registry.champion(GENERATOR) is None, "it was not asked for"
+
+    again = promoting(store, tracking_uri, request(models=(DETECTOR,)))[0]
+    assert (again.champion, again.newly, again.passed) == (True, False, False), "it stays, and is told again what fails"
+    assert len(registry.versions(DETECTOR)) == 1
+
+
+def test_a_model_that_does_not_load_cannot_be_forced(store: Store, tracking_uri: str) -> None:
+    plan = judged_plan(SEEDS)
+    tracker = Tracker(tracking_uri, plan, store)
+    tracker.open()
+    tracker.record()
+    best = ranking(plan, store)[0].trial
+    description = Path(tracker.model_of(best.evaluate.key).artifact_location) / "MLmodel"
+    description.rename(description.with_name("hidden"))
+    try:
+        (judged,) = promote(plan, store, tracker, request("in a hurry", models=(DETECTOR,)))
+    finally:
+        description.with_name("hidden").rename(description)
+    assert not judged.passed
+    assert judged.gates[-1].verdict == "fail"
+    assert "MLmodel" in judged.gates[-1].why
+    assert Registry(tracking_uri).champion(DETECTOR) is None
+
+
+def test_candidate_is_registered_and_the_champion_left(store: Store, tracking_uri: str) -> None:
+    (judged,) = promoting(store, tracking_uri, request(alias="candidate", models=(DETECTOR,)))
+    assert judged.passed
+    registry = Registry(tracking_uri)
+    assert registry.find(DETECTOR, "candidate").number == "1"
+    assert registry.champion(DETECTOR) is None
+
+
+def test_real_only_arm_must_beat_the_champion_and_a_rollback_can_be_rolled_back(
+    store: Store, tracking_uri: str
+) -> None:
+    registry = Registry(tracking_uri)
+    with pytest.raises(TrackingError, match="has no champion"):
+        planned(registry, DETECTOR)
+    promoting(store, tracking_uri, request(models=(DETECTOR,)))
+    with pytest.raises(TrackingError, match="version 1 is its first champion"):
+        planned(registry, DETECTOR)
+
+    hand = request("hand pick", trial="none seed 0", models=(DETECTOR,))
+    (judged,) = promoting(store, tracking_uri, hand)
+    gates = {gate.name: gate for gate in judged.gates}
+    assert gates["picked by validation"].verdict == "fail"
+    assert gates["paired gain"].verdict == "fail"
+    assert "over the champion, version 1 (cpggan 4 seed 0)" in gates["paired gain"].why
+    assert "best of 4 arms" in gates["paired gain"].why
+    assert (judged.version, judged.newly) == ("2", True)
+
+    assert rolled(registry) == ("2", "1")
+    assert rolled(registry) == ("1", "2"), "a rollback of a rollback undoes it"
+    whys = [(reign.version, reign.why.partition(":")[0]) for reign in registry.history(DETECTOR)]
+    assert whys == [("1", "promoted"), ("2", "forced"), ("1", "rolled back from 2"), ("2", "rolled back from 1")]
+    assert rolled(registry, to="1") == ("2", "1")
+    with pytest.raises(ConfigError, match=r"--to 3: allowed are versions .* not now: 2\."):
+        planned(registry, DETECTOR, "3")
+    with pytest.raises(TrackingError, match=r"has no metsweep-detector 'best'; allowed: 1 = champion, 2\."):
+        registry.find(DETECTOR, "best")
+
+
+def test_champion_that_somebody_else_crowned_is_remembered(store: Store, tracking_uri: str) -> None:
+    registry = Registry(tracking_uri)
+    promoting(store, tracking_uri, request(alias="candidate", models=(DETECTOR,)))
+    MlflowClient(tracking_uri, tracking_uri).set_registered_model_alias(DETECTOR, "champion", "1")
+    promoting(store, tracking_uri, request("hand pick", trial="none seed 0", models=(DETECTOR,)))
+    assert [(reign.version, reign.why) for reign in registry.history(DETECTOR)] == [
+        ("1", "found as champion"), ("2", "forced: hand pick"),
+    ]  # fmt: skip
+    assert rolled(registry) == ("2", "1")
+
+
+def rolled(registry: Registry, to: str | None = None) -> tuple[str, str]:
+    """Roll the detector back; from which version to which."""
+    move = planned(registry, DETECTOR, to)
+    roll_back(registry, move)
+    champion = registry.champion(DETECTOR)
+    assert champion is not None
+    return move.now.number, champion.number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -228,13 +227,6 @@ def _check_once(plan: Plan, store: Store, uri: str) -> None:
     experiment = client.get_experiment_by_name(plan.study.name)
     assert experiment is not None
     assert len(client.search_logged_models([experiment.experiment_id])) == 2
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_unreachable_server_is_told_at_once_without_its_password(plan: Plan, tmp_path: Path, closed_port: int) -> None:

@@ -19,7 +19,7 @@ from trainers.evaluation.bootstrap import (
     patient_curve,
     ratios,
 )
-from trainers.evaluation.comparison import Comparison, compare
+from trainers.evaluation.comparison import Comparison, compare, mean_interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.metrics import counts_by
@@ -31,7 +31,7 @@ COMPARED_POINTS = 4096
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its interval over patients."""
+    """A mean over seeds with its interval: over patients, or over seeds and patients where it says so."""
 
     mean: float
     interval: Interval
@@ -69,6 +69,21 @@ class Arm:
     def fps_per_slice(self) -> Estimate:
         """Over all slices."""
         return self._estimate("false_positives", "slices")
+
+    @cached_property
+    def mean_sensitivity(self) -> Estimate:
+        """Over all lesions; the interval holds for other seeds and other patients (`comparison.mean_interval`)."""
+        weights = leave_one_out_weights(self._lesions)
+        values = np.array([self._sensitivity(seed, weights) for seed in self.outcomes])
+        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, 1.0))
+
+    @cached_property
+    def mean_fps_per_slice(self) -> Estimate:
+        """Over all slices; the interval holds for other seeds and other patients."""
+        slices = next(iter(self.counts.values()))["slices"].to_numpy()
+        weights = leave_one_out_weights(slices)
+        values = np.array([ratios(weights, one["false_positives"].to_numpy(), slices) for one in self.counts.values()])
+        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0))
 
     @cached_property
     def at_fps_per_slice(self) -> dict[float, Estimate]:

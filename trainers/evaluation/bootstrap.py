@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from trainers.evaluation.froc import MOST_FPS, froc, operating_point
+from trainers.evaluation.froc import MOST_FPS, froc
 from trainers.evaluation.outcome import Outcome
 
 CURVE_POINTS = 512
@@ -148,7 +148,11 @@ def froc_band(outcomes: Sequence[Outcome], fps_per_slice: np.ndarray, weights: n
     Returns:
         Columns `fps_per_slice`, `sensitivity` (exact), `low`, `high` (from resamples of curves of CURVE_POINTS).
     """
-    exact = [[operating_point(curve, fps).sensitivity for fps in fps_per_slice] for curve in map(froc, outcomes)]
+    exact = []
+    for curve in map(froc, outcomes):
+        # `operating_point` for all of them at once
+        last = np.searchsorted(curve["fps_per_slice"].to_numpy(), fps_per_slice, side="right") - 1
+        exact.append(curve["sensitivity"].to_numpy()[last])
     curves = [patient_curve(outcome, CURVE_POINTS) for outcome in outcomes]
     resampled = np.mean([curve.sensitivity_at(fps_per_slice, weights) for curve in curves], axis=0)
     bounds = [interval(column) for column in resampled.T]

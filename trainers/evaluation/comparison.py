@@ -47,8 +47,27 @@ class Comparison:
         """
         if math.isnan(self.p):
             return math.nan
-        share = 0.0 if math.isnan(self.seed_variance) else self.seed_variance / self.seeds
-        return _detectable(share, self.seeds, self.patient_variance, self.patients)
+        if self.seeds == 1:
+            return float(_detectable(self.patient_variance, self.patients - 1.0))
+        share = self.seed_variance / self.seeds
+        freedom = _freedom(share, self.seeds, self.patient_variance, self.patients)
+        return float(_detectable(share + self.patient_variance, freedom))
+
+    def simultaneous(self, comparisons: int) -> Interval:
+        """The interval for a difference that was picked from so many: all of theirs hold at once with LEVEL.
+
+        Bonferroni's (Dunn, J. Am. Stat. Assoc. 56, 1961), which is Holm's first step; NaN where p is not known.
+        """
+        if math.isnan(self.p):
+            return self.interval
+        if self.seeds == 1:
+            share, freedom = 0.0, self.patients - 1.0
+        else:
+            share = self.seed_variance / self.seeds
+            freedom = float(_freedom(share, self.seeds, self.patient_variance, self.patients))
+        reach = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / comparisons, freedom))
+        reach *= math.sqrt(share + self.patient_variance)
+        return Interval(self.difference - reach, self.difference + reach)
 
 
 def compare(differences: np.ndarray) -> Comparison:
@@ -71,19 +90,39 @@ def compare(differences: np.ndarray) -> Comparison:
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
         seed_variance, shared = float("nan"), float(covariance[0, 0])
-        error, freedom = math.sqrt(shared), patients - 1.0
+        seed_share, error = 0.0, math.sqrt(shared)
     else:
         seed_variance = float(by_seed.var(ddof=1))
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
         error = math.sqrt(seed_variance / seeds + shared)
-        freedom = _freedom(seed_variance / seeds, seeds, shared, patients)
+        freedom = float(_freedom(seed_variance / seeds, seeds, shared, patients))
     if error == 0 and mean:
         return _unknown(mean, seeds, patients)
     if error == 0:
         return Comparison(mean, Interval(mean, mean), 1.0, seeds, patients, seed_variance, shared)
+    freedom = _freedom_of(seed_share, seeds, shared, patients)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)
+
+
+def mean_interval(values: np.ndarray, lowest: float = -math.inf, highest: float = math.inf) -> Interval:
+    """The interval of one arm's mean, seeds and patients both drawn at random.
+
+    Obuchowski and Rockette's model of a single treatment (Hillis, Stat. Med. 26, 2007): the variance of the mean over S
+    seeds is the variance between seeds divided by S, and beside it the covariance that all seeds share, because they
+    meet the same patients. It is what `compare` uses for differences.
+
+    Args:
+        values: S x (1 + P), as in `compare`, but of the arm's own figure.
+        lowest: no such figure is lower; a bound beyond it is moved there, which changes no coverage.
+        highest: likewise.
+
+    Returns:
+        NaN bounds where the variance cannot be estimated.
+    """
+    low, high = compare(values).interval
+    return Interval(max(low, lowest), min(high, highest))
 
 
 def _unknown(difference: float, seeds: int, patients: int) -> Comparison:
@@ -110,20 +149,21 @@ def seeds_needed(comparison: Comparison, gain: float) -> int | None:
     """
     if math.isnan(comparison.seed_variance):
         return None
-    for seeds in range(2, MOST_SEEDS + 1):
-        share = comparison.seed_variance / seeds
-        if _detectable(share, seeds, comparison.patient_variance, comparison.patients) <= gain:
-            return seeds
-    return None
+    seeds = np.arange(2, MOST_SEEDS + 1)
+    share, patients = comparison.seed_variance / seeds, comparison.patient_variance
+    freedom = _freedom(share, seeds, patients, comparison.patients)
+    enough = seeds[_detectable(share + patients, freedom) <= gain]
+    return int(enough[0]) if len(enough) else None
 
 
-def _freedom(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
-    spread = seed_share**2 / (seeds - 1) + patient_share**2 / (patients - 1)
-    return (seed_share + patient_share) ** 2 / spread if spread else math.inf
+def _freedom(
+    seed_share: float | np.ndarray, seeds: int | np.ndarray, patient_share: float, patients: int
+) -> np.ndarray:
+    """Satterthwaite's degrees of freedom of the sum of both; infinite where nothing varies."""
+    spread = np.asarray(seed_share**2 / (seeds - 1) + patient_share**2 / (patients - 1))
+    return np.where(spread > 0, (seed_share + patient_share) ** 2 / np.where(spread > 0, spread, 1), np.inf)
 
 
-def _detectable(seed_share: float, seeds: int, patient_share: float, patients: int) -> float:
+def _detectable(variance: float | np.ndarray, freedom: float | np.ndarray) -> np.ndarray:
     """Difference that t tests of this variance and freedom find with probability POWER (shifted-t approximation)."""
-    freedom = patients - 1.0 if seeds == 1 else _freedom(seed_share, seeds, patient_share, patients)
-    quantiles = stats.t.ppf(0.5 + LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)
-    return float(quantiles * math.sqrt(seed_share + patient_share))
+    return (stats.t.ppf(0.5 + LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)) * np.sqrt(variance)

@@ -128,3 +128,24 @@ def test_an_arm_never_gains_over_itself(case: tuple[Truth, pd.DataFrame]) -> Non
     gain = arm.gain(arm)
     assert gain is not None
     assert (gain.difference, gain.p) == (0, 1)
+
+
+def test_interval_over_seeds_too_is_of_the_same_mean_and_wider(case: tuple[Truth, pd.DataFrame]) -> None:
+    """These seeds overlook very different shares, so patients alone tell too little."""
+    arm = Arm({seed: detector(*case, seed, keep) for seed, keep in enumerate((0.4, 0.7, 0.95))}, CONFIG)
+    for both, patients in ((arm.mean_sensitivity, arm.sensitivity), (arm.mean_fps_per_slice, arm.fps_per_slice)):
+        assert both.mean == pytest.approx(patients.mean)
+        low, high = both.interval
+        assert low < both.mean < high
+        assert high - low > patients.interval.high - patients.interval.low
+    assert arm.mean_sensitivity.interval.high <= 1
+    assert arm.mean_fps_per_slice.interval.low >= 0
+
+
+def test_patients_without_lesions_count_for_false_positives_only(case: tuple[Truth, pd.DataFrame]) -> None:
+    truth, detections = case
+    healthy = truth.slices.assign(patient_id="healthy-" + truth.slices["patient_id"])
+    larger = Truth(pd.concat([truth.slices, healthy], ignore_index=True), truth.lesions)
+    small, large = (Arm({0: detector(one, detections, 1)}, CONFIG) for one in (truth, larger))
+    assert large.mean_sensitivity.interval == pytest.approx(small.mean_sensitivity.interval)
+    assert large.mean_fps_per_slice.mean == pytest.approx(small.mean_fps_per_slice.mean / 2)

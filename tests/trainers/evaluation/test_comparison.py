@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
-from trainers.evaluation.comparison import compare, holm, seeds_needed
+from trainers.evaluation.comparison import compare, holm, mean_interval, seeds_needed
 
 
 def study(
@@ -128,3 +128,44 @@ def test_holm_by_hand() -> None:
     assert math.isnan(adjusted[1])
     assert adjusted[2] == pytest.approx(0.02)
     assert holm([]) == []
+
+
+def one_arm(draw: np.random.Generator, *, seeds: int, patients: int = 36) -> np.ndarray:
+    """Sensitivities of a simulated arm: patients differ in difficulty and lesions, seeds in skill."""
+    ease = draw.normal(0.6, 0.12, patients)
+    lesions = draw.integers(5, 60, patients)
+    weights = leave_one_out_weights(lesions)
+    found = [draw.binomial(lesions, np.clip(ease + draw.normal(0, 0.03), 0, 1)) for _ in range(seeds)]
+    return np.array([ratios(weights, one, lesions) for one in found])
+
+
+def test_interval_of_a_mean_holds_for_other_seeds_and_other_patients() -> None:
+    """Nineteen in twenty studies cover the truth, of few seeds or many."""
+    draw = np.random.default_rng(5)
+    for seeds in (2, 3, 8):
+        bounds = [mean_interval(one_arm(draw, seeds=seeds), 0, 1) for _ in range(400)]
+        assert 0.91 <= np.mean([low <= 0.6 <= high for low, high in bounds]) <= 0.98, seeds
+
+
+def test_interval_over_patients_alone_would_cover_too_seldom() -> None:
+    """Seeds that differ more than patients do: judged by one seed, the mean seems far more certain than it is."""
+    draw = np.random.default_rng(6)
+    covered = {1: 0, 3: 0}
+    for _ in range(300):
+        skill = draw.normal(0.6, 0.08, 3)
+        lesions = np.full(60, 30)
+        weights = leave_one_out_weights(lesions)
+        values = np.array([ratios(weights, draw.binomial(lesions, one), lesions) for one in np.clip(skill, 0, 1)])
+        for seeds in covered:
+            low, high = mean_interval(values[:seeds], 0, 1)
+            covered[seeds] += low <= 0.6 <= high
+    assert covered[1] < 0.5 * 300
+    assert 0.91 * 300 <= covered[3] <= 0.99 * 300
+
+
+def test_interval_of_a_mean_stays_where_the_figure_can_be() -> None:
+    values = np.array([[0.95, 0.9, 1.0, 0.95], [1.0, 1.0, 1.0, 1.0]])
+    low, high = mean_interval(values, 0, 1)
+    assert 0 <= low < high == 1
+    assert mean_interval(values).high > 1
+    assert all(math.isnan(bound) for bound in mean_interval(np.ones((2, 5)))), "nothing varies: nothing is known"

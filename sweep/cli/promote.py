@@ -1,0 +1,131 @@
+"""`metsweep promote`: a study's best models to candidates, and through the gates to champions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli.loading import load
+from sweep.cli.options import Overrides, RegisteredModel, StoreFolder, StudyCohort, StudyFidelity, StudyName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweep.registry.promotion import Judgement
+
+
+def promote(
+    study: StudyName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the gates; change nothing.")] = False,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="What the paired gain in sensitivity must exceed.")
+    ] = 0.0,
+    fps_cap: Annotated[
+        float | None, typer.Option(min=0.0, help="Most FPs per validation slice; default: 12.", show_default=False)
+    ] = None,
+    alias: Annotated[
+        str, typer.Option(help="champion, or candidate: register and judge, leave the champion as it is.")
+    ] = "champion",
+    model: RegisteredModel = "both",
+    trial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A trial by name; refused unless it is the best on validation.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON", help="Pass over gates that do not pass; the version keeps the reason.", show_default=False
+        ),
+    ] = None,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreFolder = None,
+) -> None:
+    """Make the best trial's models champions, if their gates let them.
+
+    The best trial has the highest sensitivity on the validation split at IoU 0.5; the test split has no say. Its
+    detector becomes the version of metsweep-detector with the alias candidate, the GAN behind it that of
+    metsweep-generator. Each becomes the champion if all its gates pass. Detector: the interval of its arm's gain in
+    validation sensitivity over the real-only arm (seeds and patients at random, adjusted for the best of all arms) lies
+    above the margin; false positives (FPs) stay under the cap. Generator: its slices do not give away patients; tumours
+    are where they were asked for. Both: picked by validation; loads and predicts in a fresh process on the CPU.
+
+    A gate that cannot tell blocks like one that fails: the exit code is 1 and the champion stays. --force passes over
+    all gates but the last.
+
+    \b
+    Example:
+      metsweep promote quickstart --dry-run
+      metsweep promote quickstart --force "demo: one seed"
+    """
+    from sweep.cli.console import output
+    from sweep.cli.registry import names_of
+    from sweep.plan import make_plan
+    from sweep.registry import promotion
+    from sweep.registry.judging import Limits
+    from sweep.registry.versions import CANDIDATE, CHAMPION
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.tracking.tracker import Tracker
+    from trainers.exceptions import ConfigError
+
+    if alias not in (CANDIDATE, CHAMPION):
+        raise ConfigError(f"--alias is {alias!r}; allowed: {CANDIDATE}, {CHAMPION}.")
+    limits = Limits(margin) if fps_cap is None else Limits(margin, fps_cap)
+    request = promotion.Request(models=names_of(model), limits=limits, alias=alias, trial=trial, force=force)
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    if dry_run:
+        judged = promotion.judge(plan, opened, settings.tracking_uri, request)
+    else:
+        judged = promotion.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened), request)
+    console = output()
+    for one in judged:
+        _show(one, dry_run, alias, console)
+    if alias == CHAMPION and not all(one.passed for one in judged):
+        raise typer.Exit(1)
+    if not dry_run:
+        typer.echo("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
+
+
+def _show(one: Judgement, dry_run: bool, alias: str, console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=f"{one.name}: {one.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.title_justify = "left"
+    for title in ("gate", "figure", "limit", "verdict"):
+        table.add_column(title, no_wrap=True, justify="right" if title in ("figure", "limit") else "left")
+    table.add_column("why")
+    for gate in one.gates:
+        numbers = ("-" if number is None else f"{number:.3g}" for number in (gate.figure, gate.limit))
+        table.add_row(gate.name, *numbers, gate.verdict, gate.why)
+    console.print(f"Validation of {one.ranked.trial.name} at IoU 0.5: {one.ranked.text()}.", soft_wrap=True)
+    console.print(table)
+    console.print(_outcome(one, dry_run, alias), soft_wrap=True)
+
+
+def _outcome(one: Judgement, dry_run: bool, alias: str) -> str:
+    """What became of a model, and what may be done now."""
+    blocking = [gate.name for gate in one.gates if not gate.passed]
+    number = f"version {one.version}" if one.version else "not registered yet"
+    forced = f" Forced past: {', '.join(blocking)}. Reason: {one.forced}" if one.forced and one.passed else ""
+    if one.champion and not one.newly:
+        return f"{one.name}: {number} is the champion already." + (forced or _held_up(blocking))
+    if dry_run:
+        would = "would become" if one.passed else "would not become"
+        return f"{one.name}: {number}, {would} the champion. Nothing was changed." + (forced or _held_up(blocking))
+    if one.newly:
+        return f"{one.name}: {number} is now the champion.{forced}"
+    if one.passed and alias == "candidate":
+        return f"{one.name}: {number} is the candidate; its gates let it become champion.{forced}"
+    return f"{one.name}: {number} stays candidate.{_held_up(blocking)}"
+
+
+def _held_up(blocking: list[str]) -> str:
+    return f" Does not pass: {', '.join(blocking)}." if blocking else ""

@@ -1,0 +1,97 @@
+"""`metsweep report`: what a study found, as tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from sweep.cli.loading import load
+from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from trainers.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from sweep.report.report import Format
+
+
+def report(
+    study: StudyName,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files; default: reports/STUDY in the store.", show_default=False),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="What to make, with commas between: console, md, csv, tex, html.")
+    ] = "console,md,csv,tex,html",
+    gain: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
+    ] = 0.1,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreFolder = None,
+) -> None:
+    """Show Table 1 of a study and the evidence behind it.
+
+    Of every complete arm, on the test split: sensitivity and false positives (FPs) per slice, mean, standard deviation
+    over seeds and 95% interval over seeds and patients; its gain over the real-only arm with adjusted p, also at equal
+    FPs, and whether more seeds are needed; the Pareto front; gain by synthetic count; the best of what a search drew
+    and the importance of hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, by
+    chance; cost; and the stage key, artifact and MLflow run behind every number.
+
+    \b
+    Example:
+      metsweep report quickstart --out report --format console,html
+    """
+    wanted = _formats(formats)
+    from sweep.cli.console import output
+    from sweep.plan import make_plan
+    from sweep.report.report import build_report
+    from sweep.settings import Settings
+    from sweep.store import Store
+
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
+    console = output()
+    if "console" in wanted:
+        console.print("\n".join(made.header), soft_wrap=True, markup=False)
+        console.print(made.table())
+        for section in made.sections:
+            console.print(section.table())
+    target = out or opened.root / "reports" / plan.study.name
+    if written := made.write(target, wanted):
+        names = ", ".join(str(path.relative_to(target)) for path in written)
+        console.print(f"Written to {target}: {names}", soft_wrap=True, markup=False)
+
+
+def _formats(text: str) -> list[Format]:
+    """The formats of `--format`.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    from sweep.report.report import FORMATS
+
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise ConfigError(
+            f"--format {text}: {unknown[0]!r} is no format; allowed: {', '.join(FORMATS)}, with commas between."
+        )
+    return cast("list[Format]", names)
+
+
+def _runs(tracking_uri: str) -> Callable[[str], str | None] | None:
+    """Stage key -> MLflow run, or None where MLflow cannot be asked: the report does not depend on it."""
+    from sweep.report.runs import runs_by_stage_key
+    from trainers.exceptions import TrackingError
+
+    try:
+        found = runs_by_stage_key(tracking_uri)
+    except TrackingError as error:
+        typer.echo(f"The report names no MLflow runs: {error}", err=True)
+        return None
+    return None if found is None else found.get

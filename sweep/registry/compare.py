@@ -1,0 +1,207 @@
+"""Two registered detectors on the same patients."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweep.detect import champion_folder
+from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
+from sweep.registry.versions import Version
+from sweep.report.evidence_tables import Section
+from sweep.stages import PrepareStage
+from sweep.store import Store
+from trainers.data.cohort import Cohort, open_cohort
+from trainers.data.prepare import PrepareConfig, check_cohort, prepare
+from trainers.data.slice_set import SliceSet, Split, open_slice_set
+from trainers.detector.dataset import detector_rows
+from trainers.detector.prediction import load_detector, predict
+from trainers.distributed import OnProgress, Placement
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.comparison import Comparison
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import truth_of
+from trainers.evaluation.metrics import counts_by, figures
+from trainers.evaluation.outcome import Outcome, match_outcomes, name_of, with_interval
+from trainers.evaluation.summary import few_patients, summarise
+from trainers.exceptions import ConfigError, TrackingError
+
+SPLITS: dict[str, tuple[Split, ...]] = {
+    "test": ("test",),
+    "validation": ("validation",),
+    "all": ("train", "validation", "test"),
+}
+IOUS = (0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two detectors with what it found."""
+
+    version: Version
+    config: EvaluationConfig
+    """Of its study, at IOUS: the confidence that its detections must reach is its own."""
+    outcomes: dict[float, Outcome]
+
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return f"version {self.version.number} ({', '.join((*self.version.aliases, self.version.tags[TRIAL]))})"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Both detectors on one cohort."""
+
+    first: Side
+    second: Side
+    cohort: str
+    notes: tuple[str, ...]
+
+    def sections(self) -> Iterator[Section]:
+        """One table an IoU threshold."""
+        metrics = [summarise(side.outcomes, side.config) for side in (self.first, self.second)]
+        for iou in IOUS:
+            rows = []
+            for side, told in zip((self.first, self.second), metrics, strict=True):
+                one = told[name_of(iou)]
+                bounds = one["intervals"]
+                sensitivity = with_interval(one["sensitivity"], bounds["sensitivity"], 3)
+                rows.append([side.label, sensitivity, with_interval(one["fps_per_slice"], bounds["fps_per_slice"], 2)])
+            rows += [[name, *_gain(one)] for name, one in self.gains(iou).items()]
+            yield Section(f"{self.cohort}, IoU {iou:g}", ("detector", "sensitivity", "FPs per slice"), rows)
+
+    def gains(self, iou: float) -> dict[str, Comparison]:
+        """Paired gains of the second over the first, over patients."""
+        own, base = (Arm({0: side.outcomes[iou]}, side.config) for side in (self.second, self.first))
+        pairs = {"gain": own.gain(base), "gain at equal FPs": own.gain_at_equal_fps(base)}
+        return {name: one for name, one in pairs.items() if one is not None}
+
+    def figures(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        sides = {
+            name: {
+                "version": side.version.number,
+                "trial": side.version.tags[TRIAL],
+                "confidence": side.config.confidence,
+                "figures": summarise(side.outcomes, side.config),
+            }
+            for name, side in (("first", self.first), ("second", self.second))
+        }
+        gains = {name_of(iou): {name: asdict(one) for name, one in self.gains(iou).items()} for iou in IOUS}
+        return {"cohort": self.cohort, "notes": self.notes, **sides, "gains_of_second": gains}
+
+    def csv(self) -> str:
+        """One line an IoU threshold and detector; the gain is in the second's."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(
+            ["iou", "version", "trial", "sensitivity", "fps_per_slice", "gain", "gain_low", "gain_high", "p"]
+        )
+        for iou in IOUS:
+            gain = self.gains(iou)["gain"]
+            numbers = (gain.difference, *gain.interval, gain.p)
+            numbers_of_second = ["" if math.isnan(number) else number for number in numbers]
+            for side in (self.first, self.second):
+                told = figures(counts_by(side.outcomes[iou].at(side.config.confidence)))
+                about = [iou, side.version.number, side.version.tags[TRIAL]]
+                measured = [told["sensitivity"], told["fps_per_slice"]]
+                writer.writerow([*about, *measured, *(numbers_of_second if side is self.second else [""] * 4)])
+        return text.getvalue()
+
+
+def compare_versions(
+    first: Version, second: Version, folder: Path, split: str, store: Store, on_progress: OnProgress, tracking_uri: str
+) -> Compared:
+    """Let two versions of the detector find lesions on the same patients.
+
+    Args:
+        folder: a cohort.
+        split: a key of SPLITS.
+        store: where slices are taken from if a study has prepared this cohort in the same way; nothing is written.
+
+    Raises:
+        ConfigError: an unknown split; or all patients of the cohort that a version was trained on.
+        CohortError, TrainingError: the cohort cannot be prepared, or has no lesion there.
+        TrackingError: a version does not say how its slices are made, or both see other patients or lesions.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}.")
+    cohort = open_cohort(folder)
+    with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
+        prepared: dict[str, SliceSet] = {}
+        sides = []
+        for version in (first, second):
+            config, divided = _divided(version, cohort, split)
+            key = config.model_dump_json()
+            if key not in prepared:
+                prepared[key] = _prepared(divided, config, store, Path(scratch) / f"slices{len(prepared)}", on_progress)
+            sides.append(_side(version, prepared[key], SPLITS[split], tracking_uri))
+    truths = [counts_by(side.outcomes[IOUS[0]])[["lesions"]] for side in sides]
+    if not truths[0].equals(truths[1]):
+        raise TrackingError(
+            f"Versions {first.number} and {second.number} of {first.name} see other patients or lesions of {folder}: "
+            f"their slices are prepared in different ways ({PREPARE} of the versions), so nothing is paired. Write the "
+            'split of every patient into cohort.json, and train both with the same "prepare".'
+        )
+    lesions = int((truths[0]["lesions"] > 0).sum())
+    notes = [
+        f"{len(truths[0])} patients, {int(truths[0]['lesions'].sum())} lesions. Gains: version {second.number} over "
+        f"version {first.number}, these two trained detectors alone; 95 % intervals over patients.",
+        few_patients(lesions),
+        "Both were chosen on the validation split of a study: expect less elsewhere."
+        if split == "validation"
+        else None,
+    ]
+    return Compared(sides[0], sides[1], f"{cohort.name}, {split}", tuple(filter(None, notes)))
+
+
+def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfig, Cohort]:
+    """How a version's slices are prepared, and the cohort with the splits that this gives."""
+    if PREPARE not in version.tags or EVALUATION not in version.tags:
+        raise TrackingError(
+            f"{version.name} version {version.number} does not say how its slices are made (tag {PREPARE}); "
+            "`metsweep promote` of its study adds that."
+        )
+    config = PrepareConfig.model_validate_json(version.tags[PREPARE])
+    divided = check_cohort(cohort, config)
+    if split == "all" and divided.fingerprint() == version.tags[COHORT]:
+        raise ConfigError(
+            f"--split all: version {version.number} was trained on patients of {cohort.folder}. Allowed there: test, "
+            "validation."
+        )
+    return config, divided
+
+
+def _prepared(cohort: Cohort, config: PrepareConfig, store: Store, folder: Path, on_progress: OnProgress) -> SliceSet:
+    """A cohort's slices, from the store if they are there, else made in `folder`."""
+    stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
+    there = store.find(stage.name, stage.key)
+    if there is None:
+        prepare(cohort, config, folder, on_progress)
+    return open_slice_set(folder if there is None else there.path)
+
+
+def _side(version: Version, slices: SliceSet, splits: Sequence[Split], tracking_uri: str) -> Side:
+    config = EvaluationConfig.model_validate_json(version.tags[EVALUATION]).model_copy(update={"ious": IOUS})
+    detector = load_detector(champion_folder(version.uri, tracking_uri), Placement.alone().device)
+    rows = np.sort(np.concatenate([detector_rows(slices, split) for split in splits]))
+    truth = truth_of(slices, splits[-1], rows)
+    found = predict(detector, slices.images[rows], config.froc_confidence, config.batch)
+    return Side(version, config, match_outcomes(found, truth, IOUS))
+
+
+def _gain(gain: Comparison) -> list[str]:
+    """A gain and its p as cells."""
+    low, high = gain.interval
+    if math.isnan(gain.p):
+        return [f"{gain.difference:+.3f}", "interval not known"]
+    return [f"{gain.difference:+.3f} [{low:+.3f}, {high:+.3f}]", f"p {gain.p:.3f}"]

@@ -1,0 +1,147 @@
+"""The gates before a model becomes champion, each with its figure, its limit and a sentence why.
+
+A gate that fails blocks, and so does one that cannot tell: no evidence is not good evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.outcome import iou_text
+from trainers.evaluation.realism.memorisation import ALPHA, COPIES, LEAK, MANY_COPIES, NO_SIGN
+
+Verdict = Literal["pass", "fail", "cannot tell"]
+FPS_CAP = 12.0
+"""False positives per slice that a champion may make, where neither the study nor the command says otherwise."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition, judged."""
+
+    name: str
+    figure: float | None
+    """What was measured; None if nothing could be."""
+    limit: float | None
+    """What it is held against; None if there is nothing to hold it against."""
+    verdict: Verdict
+    why: str
+    """One sentence."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it lets the model through."""
+        return self.verdict == "pass"
+
+    def json(self) -> str:
+        """For a tag."""
+        return json.dumps(asdict(self))
+
+
+def picked_gate(sensitivity: float, best: float, is_best: bool, trials: int) -> Gate:
+    """Was the trial picked by validation figures, or by a person?"""
+    if is_best:
+        return Gate("picked by validation", sensitivity, best, "pass", f"The best of {trials} trials on validation.")
+    why = (
+        f"Named by hand, though another of {trials} trials is better on validation: the test table may have picked it."
+    )
+    return Gate("picked by validation", sensitivity, best, "fail", why)
+
+
+def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -> Gate:
+    """Is the candidate's arm more sensitive than another, beyond chance of seeds and of patients?
+
+    Args:
+        own: the candidate's arm on the validation split.
+        base: the other arm on the same slices.
+        over: what to call it.
+        picked_from: how many arms the candidate is the best of; the interval is widened accordingly.
+        margin: what the interval's lower end must exceed.
+    """
+    gain = own.gain(base)
+    if gain is None:
+        return unknown_gain(margin, f"No seed in common with {over}, so nothing is paired.")
+    low, high = gain.simultaneous(picked_from)
+    over_what = f"{gain.seeds} seed{_s(gain.seeds)} and {gain.patients} validation patient{_s(gain.patients)}"
+    measured = f"Gain of {gain.difference:+.3f} in sensitivity over {over}"
+    if math.isnan(low):
+        return unknown_gain(margin, f"{measured}, but {over_what} do not tell how far chance moves it.")
+    adjusted = f", adjusted for the best of {picked_from} arms (Bonferroni)" if picked_from > 1 else ""
+    why = f"{measured}, 95 % interval [{low:+.3f}, {high:+.3f}] over {over_what}{adjusted}"
+    if low <= margin:
+        return Gate("paired gain", low, margin, "fail", f"{why}: its lower end is not above {margin:g}.")
+    if gain.seeds == 1:
+        why = f"{why}, but one seed does not tell how far another training would move it."
+        return Gate("paired gain", low, margin, "cannot tell", why)
+    return Gate("paired gain", low, margin, "pass", f"{why}.")
+
+
+def nothing_to_compare(margin: float, why: str) -> Gate:
+    """The gain of a real-only arm where there is no champion to beat."""
+    return Gate("paired gain", None, margin, "pass", f"Nothing to compare with: {why}")
+
+
+def unknown_gain(margin: float, why: str) -> Gate:
+    """A gain that cannot be told."""
+    return Gate("paired gain", None, margin, "cannot tell", why)
+
+
+def fps_gate(fps_per_slice: float, cap: float, iou: float) -> Gate:
+    """Does the candidate stay under the cap of false positives per slice?"""
+    verdict: Verdict = "pass" if fps_per_slice <= cap else "fail"
+    side = "at most" if verdict == "pass" else "more than"
+    why = f"{fps_per_slice:.2f} false positives per validation slice at IoU {iou:g}, {side} {cap:g}."
+    return Gate("FPs per slice", fps_per_slice, cap, verdict, why)
+
+
+def memorisation_gate(told: Mapping[str, Any] | None) -> Gate:
+    """Do the generator's slices give away patients of the training split?
+
+    Args:
+        told: the GAN's figures in `realism.json`; None if they are not known.
+    """
+    if told is None:
+        return Gate("memorisation", None, ALPHA, "cannot tell", _UNKNOWN_REALISM)
+    found = told["memorisation"]
+    said = str(found["verdict"])
+    if said == COPIES:
+        share = found["copies"] / found["synthetic_slices"]
+        return Gate("memorisation", share, MANY_COPIES, "fail", _sentence(said))
+    verdict: Verdict = "fail" if said == LEAK else "pass" if said == NO_SIGN else "cannot tell"
+    return Gate("memorisation", found["p"], ALPHA, verdict, _sentence(said))
+
+
+def box_gate(told: Mapping[str, Any] | None) -> Gate:
+    """Does the generator draw tumours where it is told to, rather than anywhere?
+
+    Args:
+        told: the GAN's figures in `realism.json`; None if they are not known.
+    """
+    if told is None:
+        return Gate("box fidelity", None, None, "cannot tell", _UNKNOWN_REALISM)
+    iou, found = next(iter(told["box_fidelity"].items()))
+    recall, low = found["conditioned"]["recall"], found["conditioned"]["interval"][0]
+    chance, real = found["random"]["recall"], found["real"]["recall"]
+    why = (
+        f"At IoU {iou_text(iou)} a detector of real slices finds {recall:.3f} of the boxes (at least {low:.3f}), "
+        f"{chance:.3f} of boxes at random places, {real:.3f} of real lesions"
+    )
+    if not real:
+        return Gate("box fidelity", low, chance, "cannot tell", f"{why}: it is no judge.")
+    return Gate("box fidelity", low, chance, "pass" if low > chance else "fail", f"{why}.")
+
+
+_UNKNOWN_REALISM = "The store holds no realism of this GAN; `metsweep launch` of its study makes it."
+
+
+def _sentence(verdict: str) -> str:
+    return f"{verdict[0].upper()}{verdict[1:]}."
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

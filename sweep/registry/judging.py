@@ -1,0 +1,120 @@
+"""Judges a study's best trial by what the store holds: the gates that need no model to be loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.plan import Plan, Trial
+from sweep.registry.gates import (
+    FPS_CAP,
+    Gate,
+    box_gate,
+    fps_gate,
+    gain_gate,
+    memorisation_gate,
+    nothing_to_compare,
+    picked_gate,
+    unknown_gain,
+)
+from sweep.registry.lineage import ARM_KEYS, PREPARE_KEY, TRIAL, arm_keys
+from sweep.registry.selection import IOU, Ranked, ranking
+from sweep.registry.versions import Version
+from sweep.report.evidence import REAL_ONLY
+from sweep.stages import RealismStage
+from sweep.store import Store
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import read_outcomes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a detector's figures are held against."""
+
+    margin: float = 0.0
+    """The lower end of the paired gain's interval must be above it."""
+    fps_cap: float = FPS_CAP
+    """Most false positives per validation slice."""
+
+
+def detector_gates(
+    ranked: Ranked, plan: Plan, store: Store, champion: Version | None, limits: Limits
+) -> tuple[Gate, ...]:
+    """Those of a trial's detector.
+
+    Args:
+        champion: the registry's present detector, which a real-only arm has to beat.
+    """
+    best = ranking(plan, store)[0]
+    return (
+        picked_gate(ranked.sensitivity, best.sensitivity, ranked.order == best.order, len(plan.trials)),
+        _gain(ranked.trial, plan, store, champion, limits.margin),
+        fps_gate(ranked.fps_per_slice, limits.fps_cap, IOU),
+    )
+
+
+def generator_gates(ranked: Ranked, plan: Plan, store: Store) -> tuple[Gate, ...]:
+    """Those of the GAN behind a trial."""
+    with_gan = [one for one in ranking(plan, store) if one.trial.gan]
+    best = with_gan[0]
+    told = _realism(ranked.trial, plan, store)
+    return (
+        picked_gate(ranked.sensitivity, best.sensitivity, ranked.order == best.order, len(with_gan)),
+        memorisation_gate(told),
+        box_gate(told),
+    )
+
+
+def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, margin: float) -> Gate:
+    keys = {arm: _keys_of(arm, plan) for arm in dict.fromkeys(one.arm for one in plan.trials)}
+    config = plan.study.evaluation
+    own = _arm(keys[trial.arm], store, config)
+    assert own is not None, "the study is complete"
+    if trial.arm != REAL_ONLY:
+        base = _arm(keys[REAL_ONLY], store, config) if REAL_ONLY in keys else None
+        if base is None:
+            return unknown_gain(margin, f"The study has no arm {REAL_ONLY}, over which a gain would be.")
+        return gain_gate(own, base, f"the arm {REAL_ONLY}", len(keys) - 1, margin)
+    if champion is None:
+        return nothing_to_compare(margin, "this is the real-only arm, and there is no champion.")
+    name = f"the champion, version {champion.number} ({champion.tags.get(TRIAL, 'of an unknown trial')})"
+    if champion.tags.get(PREPARE_KEY) != trial.evaluate.detector.slices.key:
+        return nothing_to_compare(margin, f"this is the real-only arm, and {name} was judged on other slices.")
+    held = arm_keys(champion.tags[ARM_KEYS])
+    if trial.evaluate.key in held.values():
+        return nothing_to_compare(margin, f"this is the arm of {name}.")
+    base = _arm(held, store, config)
+    if base is None:
+        return unknown_gain(margin, f"The store {store.root} does not hold the evaluations of {name}.")
+    return gain_gate(own, base, name, len(keys), margin)
+
+
+def _keys_of(arm: str, plan: Plan) -> dict[int, str]:
+    """Seed -> evaluate stage key."""
+    return {trial.seed: trial.evaluate.key for trial in plan.trials if trial.arm == arm}
+
+
+def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm | None:
+    """An arm on the validation split, None if the store lacks one of its evaluations."""
+    found = {seed: store.find("evaluate", key) for seed, key in keys.items()}
+    held = {seed: artifact for seed, artifact in found.items() if artifact}
+    if len(held) < len(found):
+        return None
+    return Arm(
+        {seed: read_outcomes(artifact.path, "validation", (IOU,))[IOU] for seed, artifact in held.items()}, config
+    )
+
+
+def _realism(trial: Trial, plan: Plan, store: Store) -> Mapping[str, Any] | None:
+    """What `realism.json` says of a trial's GAN, or None if it is not in the store."""
+    gan = trial.gan
+    assert gan is not None, "only trials with a GAN have a generator"
+    for stage in plan.stages.values():
+        if isinstance(stage, RealismStage) and stage.gan.key == gan.key:
+            artifact = store.find(stage.name, stage.key)
+            if artifact is not None:
+                return json.loads((artifact.path / "realism.json").read_text())["synthetic"][gan.config.variant]
+    return None

@@ -1,0 +1,108 @@
+"""Which trial of a study is promoted: the best by validation. The test split has no say.
+
+A table of test figures is worth something only as long as nothing is chosen by it. So there is no way to choose by the
+test split, and a trial that a person names must be the best by validation too, unless they force it and say why: they
+may have read its name in the test table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.plan import Plan, Trial
+from sweep.report.report import read_metrics
+from sweep.store import Store
+from trainers.evaluation.outcome import with_interval
+from trainers.exceptions import ConfigError, StoreError
+
+IOU, IOU_NAME = 0.5, "iou50"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A trial and its figures on the validation split at IoU 0.5."""
+
+    trial: Trial
+    figures: dict[str, Any]
+    """`summary.summarise`'s."""
+
+    @property
+    def sensitivity(self) -> float:
+        """Over all lesions."""
+        return self.figures["sensitivity"]
+
+    @property
+    def fps_per_slice(self) -> float:
+        """Over all slices."""
+        return self.figures["fps_per_slice"]
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """Smaller is better; equal for trials that validation does not tell apart."""
+        return -self.sensitivity, self.fps_per_slice
+
+    def text(self) -> str:
+        """Both figures with their intervals over patients."""
+        bounds = self.figures["intervals"]
+        sensitivity = with_interval(self.sensitivity, bounds["sensitivity"], 3)
+        return (
+            f"sensitivity {sensitivity}, {with_interval(self.fps_per_slice, bounds['fps_per_slice'], 2)} FPs per slice"
+        )
+
+
+def ranking(plan: Plan, store: Store) -> list[Ranked]:
+    """All trials, best first: by validation sensitivity at IoU 0.5, then by fewer false positives per slice there.
+
+    Trials that are equal in both stay in the study's order.
+
+    Raises:
+        StoreError: trials are missing.
+        ConfigError: the study does not evaluate at IoU 0.5.
+    """
+    _refuse_incomplete(plan, store)
+    return sorted((_ranked(trial, store) for trial in plan.trials), key=lambda one: one.order)
+
+
+def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
+    """The trial to promote: the best, or the one that a person names.
+
+    Raises:
+        ConfigError: no trial of that name, or one that is not the best by validation and is not forced.
+    """
+    best = ranked[0]
+    if name is None:
+        return best
+    found = next((one for one in ranked if one.trial.name == name), None)
+    if found is None:
+        known = ", ".join(one.trial.name for one in ranked)
+        raise ConfigError(f"--trial {name!r} is no trial of the study; allowed: {known}.")
+    if found.order != best.order and not forced:
+        raise ConfigError(
+            f"--trial {name!r} is not the best on the validation split: it has {found.text()}; "
+            f"{best.trial.name!r} has {best.text()}. A trial picked by hand may have been picked by the test table, "
+            "which then no longer tests anything. Allowed: no --trial, the best one's name, or --force with the "
+            "reason, which the version keeps."
+        )
+    return found
+
+
+def _refuse_incomplete(plan: Plan, store: Store) -> None:
+    missing = [trial.name for trial in plan.trials if store.find("evaluate", trial.evaluate.key) is None]
+    if missing:
+        name = plan.study.name
+        raise StoreError(
+            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.root} "
+            f"(first: {missing[0]}); only a complete study is promoted. Run `metsweep launch {name}` first."
+        )
+    if IOU not in plan.study.evaluation.ious:
+        raise ConfigError(
+            f"Study {plan.study.name}: evaluation.ious is {list(plan.study.evaluation.ious)}; promotion compares at "
+            f"IoU {IOU:g}, so it must hold {IOU:g}."
+        )
+
+
+def _ranked(trial: Trial, store: Store) -> Ranked:
+    artifact = store.find("evaluate", trial.evaluate.key)
+    assert artifact is not None, "checked before"
+    return Ranked(trial, dict(read_metrics(artifact)["validation"][IOU_NAME]))

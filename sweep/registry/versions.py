@@ -1,0 +1,204 @@
+"""Versions and aliases of metsweep's models in the MLflow Model Registry.
+
+Every change of champion adds a tag `metsweep.champion.0001` (...) to the registered model; nothing is ever taken out,
+so that a rollback knows where to go and a rollback of a rollback too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sweep.models.packaging import LICENCE
+from sweep.redaction import without_password
+from sweep.tracking.mlflow_client import connect, explained
+from sweep.tracking.tracker import STAGE_KEY
+from trainers.exceptions import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+DETECTOR, GENERATOR = "metsweep-detector", "metsweep-generator"
+MODELS: dict[str, str] = {"detector": DETECTOR, "generator": GENERATOR}
+Alias = Literal["candidate", "champion"]
+CANDIDATE, CHAMPION = "candidate", "champion"
+REIGN = "metsweep.champion."
+"""Prefix of the tags that keep the champions' history."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    number: str
+    tags: Mapping[str, str]
+    description: str
+    registered: datetime
+    aliases: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes."""
+        return f"models:/{self.name}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Reign:
+    """One entry of the champions' history."""
+
+    version: str
+    since: str
+    """ISO 8601, UTC; empty if somebody else moved the alias, so that it is not known."""
+    why: str
+
+
+class Registry:
+    """The registry at one tracking URI.
+
+    Raises TrackingError wherever MLflow cannot be reached, read or written.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+        self._client = connect(tracking_uri)
+
+    @staticmethod
+    def existing(tracking_uri: str) -> Registry | None:
+        """The registry, or None where it would be made by asking: an SQLite file that is not there."""
+        kind, _, database = tracking_uri.partition(":///")
+        if kind == "sqlite" and not Path(database).is_file():
+            return None
+        return Registry(tracking_uri)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a model, newest first; none if it is not registered."""
+        aliases: dict[str, list[str]] = {}
+        for alias, number in self._aliases(name).items():
+            aliases.setdefault(number, []).append(alias)
+        with explained(self.tracking_uri):
+            found = self._client.search_model_versions(f"name = '{name}'")
+        versions = [
+            Version(
+                name,
+                str(one.version),
+                dict(one.tags),
+                one.description or "",
+                datetime.fromtimestamp((one.creation_timestamp or 0) / 1000, UTC),
+                tuple(sorted(aliases.get(str(one.version), ()))),
+            )
+            for one in found
+        ]
+        return sorted(versions, key=lambda one: -int(one.number))
+
+    def find(self, name: str, which: str) -> Version:
+        """A version by alias or number.
+
+        Raises:
+            TrackingError: also if there is none.
+        """
+        versions = self.versions(name)
+        for one in versions:
+            if which == one.number or which in one.aliases:
+                return one
+        allowed = ", ".join(" = ".join((one.number, *one.aliases)) for one in reversed(versions))
+        raise TrackingError(
+            f"The registry at {without_password(self.tracking_uri)} has no {name} {which!r}; allowed: "
+            f"{allowed or 'none yet, `metsweep promote STUDY` registers one'}."
+        )
+
+    def champion(self, name: str) -> Version | None:
+        """The version that has the alias champion, or None."""
+        return next((one for one in self.versions(name) if CHAMPION in one.aliases), None)
+
+    def logged_model(self, experiment: str, stage_key: str) -> LoggedModel | None:
+        """The model of a stage key in an experiment, as the tracker wrote it; None if it is not there."""
+        with explained(self.tracking_uri):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                return None
+            ids = [found.experiment_id]
+            for run in self._client.search_runs(ids, f"tags.`{STAGE_KEY}` = '{stage_key}'"):
+                models = self._client.search_logged_models(ids, f"source_run_id = '{run.info.run_id}'")
+                if models:
+                    return models[0]
+        return None
+
+    def commit_of(self, model: LoggedModel) -> str:
+        """Commit of metsweep that the model's run was written by; `unknown` if it did not run from a clone."""
+        with explained(self.tracking_uri):
+            tags = self._client.get_run(model.source_run_id or "").data.tags
+        return tags.get("mlflow.source.git.commit", "unknown")
+
+    def register(self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str) -> Version:
+        """The version of a stage key (in the tags): registered now, or with these tags and description from now on."""
+        with explained(self.tracking_uri):
+            if self._client.search_registered_models(f"name = '{name}'") == []:
+                self._client.create_registered_model(name, tags={"license": LICENCE})
+            there = next((one for one in self.versions(name) if one.tags.get(STAGE_KEY) == tags[STAGE_KEY]), None)
+            if there is None:
+                number = self._client.create_model_version(
+                    name,
+                    f"models:/{model.model_id}",
+                    run_id=model.source_run_id,
+                    tags=dict(tags),
+                    description=description,
+                    model_id=model.model_id,
+                ).version
+                return self.find(name, str(number))
+            self._client.update_model_version(name, there.number, description)
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, there.number, key, value)
+            for key in there.tags.keys() - tags.keys():
+                self._client.delete_model_version_tag(name, there.number, key)
+        return self.find(name, there.number)
+
+    def annotate(self, version: Version, tags: Mapping[str, str], description: str) -> None:
+        """Add tags to a version and replace its description."""
+        with explained(self.tracking_uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(version.name, version.number, key, value)
+            self._client.update_model_version(version.name, version.number, description)
+
+    def set_candidate(self, version: Version) -> None:
+        """Give a version the alias candidate."""
+        with explained(self.tracking_uri):
+            self._client.set_registered_model_alias(version.name, CANDIDATE, version.number)
+
+    def crown(self, version: Version, why: str) -> None:
+        """Make a version the champion, no longer the candidate, and note it in the history."""
+        before = self.champion(version.name)
+        history = self.history(version.name)
+        with explained(self.tracking_uri):
+            # The alias first: killed in between, the history lacks the newest champion, which the next change adds.
+            self._client.set_registered_model_alias(version.name, CHAMPION, version.number)
+            if CANDIDATE in self.find(version.name, version.number).aliases:
+                self._client.delete_registered_model_alias(version.name, CANDIDATE)
+            if before is not None and (not history or history[-1].version != before.number):
+                self._note(version.name, len(history), Reign(before.number, "", "found as champion"))
+                history = self.history(version.name)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._note(version.name, len(history), Reign(version.number, now, why))
+
+    def history(self, name: str) -> list[Reign]:
+        """All champions of a model, oldest first."""
+        with explained(self.tracking_uri):
+            found = self._client.search_registered_models(f"name = '{name}'")
+        tags = found[0].tags if found else {}
+        return [Reign(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(REIGN)]
+
+    def _note(self, name: str, position: int, reign: Reign) -> None:
+        text = json.dumps(reign.__dict__)
+        self._client.set_registered_model_tag(name, f"{REIGN}{position + 1:04d}", text)
+
+    def _aliases(self, name: str) -> dict[str, str]:
+        """Alias -> version number."""
+        with explained(self.tracking_uri):
+            found = self._client.search_registered_models(f"name = '{name}'")
+            # The search leaves aliases out.
+            aliases = self._client.get_registered_model(name).aliases if found else {}
+        return {alias: str(number) for alias, number in aliases.items()}

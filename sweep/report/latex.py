@@ -1,0 +1,60 @@
+"""Table 1 for a paper: LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sweep.report.section import MISSING
+from sweep.report.table1 import Table1
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+}
+
+
+def latex_of(table: Table1, header: Sequence[str]) -> str:
+    """A `table*` environment; its preamble needs `\\usepackage{booktabs}`. Stage keys stand in comments."""
+    section, ious = table.section(), table.ious
+    groups = " & ".join(rf"\multicolumn{{4}}{{c}}{{IoU $\geq$ {iou:g}}}" for iou in ious)
+    rules = " ".join(rf"\cmidrule(lr){{{2 + 4 * i}-{5 + 4 * i}}}" for i in range(len(ious)))
+    columns = " & ".join("Sensitivity & FPs/slice & Gain & $p$" for _ in ious)
+    caption = (
+        f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + " "
+        "In brackets: 95% intervals over seeds and patients. Gain: sensitivity over none, paired over patients and "
+        "seeds; p adjusted by Holm."
+    )
+    lines = [
+        r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{table.study.replace('_', '-')}}}",
+        r"\resizebox{\textwidth}{!}{%",
+        rf"\begin{{tabular}}{{l{'rrrr' * len(ious)}r}}",
+        r"\toprule",
+        rf" & {groups} & \\",
+        rules,
+        rf"Arm & {columns} & Seeds \\",
+        r"\midrule",
+    ]
+    for line in section.lines:
+        lines.append(f"% {' '.join(line.keys)}")
+        lines.append(" & ".join(map(_cell, line.cells)) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}%", "}", r"\end{table*}", ""])
+
+
+def _cell(text: str) -> str:
+    """A cell of the table: escaped, with minus signs where hyphens stand before numbers, and dashes for nothing."""
+    return "--" if text == MISSING else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape(text))
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(SPECIAL.get(character, character) for character in text)

@@ -1,0 +1,125 @@
+"""What a study has found so far, read from the store: its arms and drawn cells with the figures of every seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sweep.plan import Plan, Trial
+from sweep.store import Artifact, Store
+from trainers.data.slice_set import Split
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import read_outcomes
+
+REAL_ONLY = "none"
+Metrics = dict[str, dict[str, dict[str, Any]]]
+"""Split -> IoU name -> figures, as the evaluate stage writes them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trials that differ in their seed alone: an arm that the study enumerates, or a cell that its search drew."""
+
+    trials: tuple[Trial, ...]
+    """One a seed."""
+    artifacts: Mapping[int, Artifact]
+    """Seed -> evaluate artifact, of the trials that are complete."""
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm."""
+        return self.trials[0].arm
+
+    @property
+    def name(self) -> str:
+        """What tells the row from all others: the arm, and the number of a drawn cell."""
+        return self.arm if self.number is None else f"#{self.number} {self.arm}"
+
+    @property
+    def number(self) -> int | None:
+        """Number of a drawn cell."""
+        return self.trials[0].number
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed is evaluated."""
+        return len(self.artifacts) == len(self.trials)
+
+    @property
+    def seeds(self) -> str:
+        """`2/3`: complete seeds of all."""
+        return f"{len(self.artifacts)}/{len(self.trials)}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Evaluate stage keys of its trials, by which store and MLflow hold them."""
+        return tuple(trial.evaluate.key for trial in self.trials)
+
+    @cached_property
+    def results(self) -> tuple[Metrics, ...]:
+        """Figures of the complete trials."""
+        return tuple(map(read_metrics, self.artifacts.values()))
+
+    def values(self, split: str, iou: str, name: str) -> list[float]:
+        """A figure of every complete seed, e.g. `sensitivity`."""
+        return [result[split][iou][name] for result in self.results]
+
+    def mean(self, split: str, iou: str, name: str) -> float:
+        """Mean of a figure over the complete seeds, of which there is one at least."""
+        values = self.values(split, iou, name)
+        return sum(values) / len(values)
+
+    def outcomes(self, split: Split, config: EvaluationConfig) -> dict[float, Arm]:
+        """IoU threshold -> what the detectors of the complete seeds found."""
+        read = {seed: read_outcomes(artifact.path, split, config.ious) for seed, artifact in self.artifacts.items()}
+        return {iou: Arm({seed: outcomes[iou] for seed, outcomes in read.items()}, config) for iou in config.ious}
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of a study."""
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    """In the study's order; those that a search drew come as they were drawn."""
+
+    @cached_property
+    def arms(self) -> tuple[Row, ...]:
+        """The arms that the study enumerates."""
+        return tuple(row for row in self.rows if row.number is None)
+
+    @cached_property
+    def drawn(self) -> tuple[Row, ...]:
+        """The cells that a search drew."""
+        return tuple(row for row in self.rows if row.number is not None)
+
+    @cached_property
+    def complete(self) -> tuple[Row, ...]:
+        """Arms and drawn cells of which every seed is evaluated."""
+        return tuple(row for row in self.rows if row.complete)
+
+    @cached_property
+    def baseline(self) -> Row | None:
+        """The real-only arm, if the study enumerates it and it is complete."""
+        return next((row for row in self.arms if row.arm == REAL_ONLY and row.complete), None)
+
+
+def read_results(plan: Plan, store: Store) -> Results:
+    """Look every trial up in the store."""
+    cells: dict[tuple[str, int | None], list[Trial]] = {}
+    for trial in plan.trials:
+        cells.setdefault((trial.arm, trial.number), []).append(trial)
+    rows = []
+    for trials in cells.values():
+        found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
+        rows.append(Row(tuple(trials), {seed: artifact for seed, artifact in found.items() if artifact}))
+    return Results(plan, tuple(rows))
+
+
+def read_metrics(artifact: Artifact) -> Metrics:
+    """The figures of an evaluate artifact."""
+    return json.loads((artifact.path / "metrics.json").read_text())

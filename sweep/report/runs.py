@@ -1,0 +1,35 @@
+"""Which MLflow run holds which stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweep.tracking.mlflow_client import absolute, connect, explained
+from sweep.tracking.tracker import STAGE_KEY
+
+
+def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:
+    """Stage key -> id of the newest run that holds it, over all experiments: studies may share stages.
+
+    Returns:
+        None if MLflow's database is a file that is not there: asking would make it.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    scheme, _, path = absolute(tracking_uri).partition(":///")
+    if scheme.startswith("sqlite") and not Path(path).exists():
+        return None
+    client = connect(tracking_uri)
+    found: dict[str, str] = {}
+    with explained(tracking_uri):
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        token: str | None = None
+        while experiments:
+            page = client.search_runs(experiments, f"tags.`{STAGE_KEY}` LIKE '%'", max_results=1000, page_token=token)
+            for run in page:
+                found.setdefault(run.data.tags[STAGE_KEY], run.info.run_id)
+            token = page.token
+            if not token:
+                break
+    return found

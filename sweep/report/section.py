@@ -1,0 +1,144 @@
+"""A table of the report with what must be known to read it, whatever it is written as."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trainers.evaluation.arms import Estimate
+from trainers.evaluation.bootstrap import Interval
+from trainers.evaluation.comparison import Comparison
+from trainers.evaluation.outcome import with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+MISSING = "-"
+KEY_DIGITS = 8
+"""Digits of a stage key that name it in a table; `trace.csv` has all of them."""
+MOST_KEYS = 12
+"""Stage keys that one row of a table names; its CSV file holds them all."""
+Value = float | int | str | None
+"""What a cell of a CSV file holds; None and NaN are left empty."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row."""
+
+    cells: Sequence[str]
+    """For people: rounded, with intervals."""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """For programs: column -> unrounded value."""
+    keys: Sequence[str] = ()
+    """Keys of the stages whose artifacts its numbers come from."""
+
+    @property
+    def short_keys(self) -> list[str]:
+        """The keys as tables name them; of very many, how many more there are."""
+        more = len(self.keys) - MOST_KEYS
+        return [key[:KEY_DIGITS] for key in self.keys[:MOST_KEYS]] + ([f"and {more} more"] if more > 0 else [])
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table with its picture."""
+
+    name: str
+    """Of its files: `tables/<name>.csv`, `figures/<name>.png`."""
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Line]
+    note: str = ""
+    """How the table was made, and what it cannot tell."""
+    draw: Callable[[], Figure] | None = None
+    """Draws its picture."""
+
+    @property
+    def rows(self) -> list[Sequence[str]]:
+        """The cells of every line."""
+        return [line.cells for line in self.lines]
+
+    def table(self) -> Table:
+        """For the console."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+        table.caption, table.caption_justify = self.note or None, "left"
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if i else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """Heading, table, note and picture."""
+        parts = [f"## {self.title}\n"]
+        if self.lines:
+            keyed = any(line.keys for line in self.lines)
+            rows = [[*line.cells, *([" ".join(line.short_keys)] if keyed else [])] for line in self.lines]
+            parts.append(markdown_table([*self.columns, *(["stage keys"] if keyed else [])], rows))
+        parts += [f"{self.note}\n"] if self.note else []
+        parts += [f"![{self.title}](figures/{self.name}.png)\n"] if self.draw else []
+        return "\n".join(parts)
+
+    def csv(self) -> str:
+        """The unrounded values, and the whole stage keys."""
+        keyed = any(line.keys for line in self.lines)
+        columns = list(dict.fromkeys(column for line in self.lines for column in line.values))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*columns, *(["stage_keys"] if keyed else [])])
+        for line in self.lines:
+            values = [blank_if_unknown(line.values.get(column)) for column in columns]
+            writer.writerow([*values, *([" ".join(line.keys)] if keyed else [])])
+        return text.getvalue()
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in
+             (columns, ["---"] * len(columns), *rows))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def blank_if_unknown(value: Value) -> Value:
+    """What a CSV file holds for a value: nothing for NaN, which readers take for text."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def signed(comparison: Comparison, digits: int = 3) -> str:
+    """`+0.100 [+0.020, +0.180]`."""
+    low, high = comparison.interval
+    bounds = "" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{comparison.difference:+.{digits}f}{bounds}"
+
+
+def estimate_text(estimate: Estimate, digits: int = 3) -> str:
+    """`0.670 [0.550, 0.710]`, or the mean alone where its interval is not known."""
+    if math.isnan(estimate.interval.low):
+        return f"{estimate.mean:.{digits}f}"
+    return with_interval(estimate.mean, estimate.interval, digits)
+
+
+def p_text(p: float) -> str:
+    """A p value as papers write it."""
+    if math.isnan(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def decimal(value: float, digits: int = 3) -> str:
+    """A number, or MISSING for NaN."""
+    return MISSING if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def interval_values(name: str, mean: float, interval: Interval) -> dict[str, Value]:
+    """A mean and its interval as columns of a CSV file."""
+    return {name: mean, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -1,0 +1,1 @@
+"""What follows Table 1, one question a file."""

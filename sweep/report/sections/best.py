@@ -1,0 +1,176 @@
+"""The best of what a search drew, and which hyperparameters mattered."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from search_spaces.search import Constraint, Objective
+from search_spaces.study import Study
+from sweep.report.results import Results, Row
+from sweep.report.section import Line, Section, Value
+from trainers.evaluation.outcome import name_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+SHOWN = 10
+FEWEST = 10
+"""Complete drawn cells that importances are told from."""
+
+
+def best_section(results: Results) -> Section | None:
+    """The best drawn cells on the validation split, feasible ones first; None if none is complete."""
+    study = results.plan.study
+    complete = [row for row in results.drawn if row.complete]
+    if not complete:
+        return None
+    first = study.objectives[0]
+    towards = -1 if first.direction == "maximize" else 1
+    ordered = sorted(complete, key=lambda row: (bool(_broken(row, study)), towards * value_of(row, first)))
+    iou = name_of(first.iou)
+    lines = []
+    for row in ordered[:SHOWN]:
+        params, broken = dict(row.trials[0].params), _broken(row, study)
+        values: dict[str, Value] = {"cell": row.name, "number": row.number}
+        values |= {f"validation_{_name(one)}": value_of(row, one) for one in study.objectives}
+        tested = {name: row.mean("test", iou, name) for name in ("sensitivity", "fps_per_slice")}
+        values |= {f"test_{name}_{iou}": value for name, value in tested.items()}
+        values |= {"feasible": int(not broken), "params": json.dumps(params, sort_keys=True)}
+        cells = [row.name, *(f"{value_of(row, one):.3f}" for one in study.objectives), broken or "yes"]
+        cells += [f"{tested['sensitivity']:.3f}", f"{tested['fps_per_slice']:.2f}", row.seeds]
+        cells.append(", ".join(f"{key}={_short(value)}" for key, value in params.items()))
+        lines.append(Line(cells, values, row.keys))
+    bounds = ", ".join(map(_bound, study.constraints)) or "none"
+    return Section(
+        "best",
+        "Best drawn cells",
+        (
+            "cell",
+            *(f"{_name(one)}, validation" for one in study.objectives),
+            "keeps to bounds",
+            f"sensitivity, test, IoU {first.iou:g}",
+            "FPs/slice, test",
+            "seeds",
+            "hyperparameters",
+        ),
+        lines,
+        f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_name(first)} on "
+        f"the validation split ({first.direction}); bounds: {bounds}. The best of many on validation is "
+        "flattered by that choice; the test split chose nothing.",
+    )
+
+
+def importance_section(results: Results) -> Section | None:
+    """How much each hyperparameter decides the objectives; None if nothing is drawn."""
+    study = results.plan.study
+    if not study.search.draws:
+        return None
+    complete = [row for row in results.drawn if row.complete]
+    title = "Importance of hyperparameters"
+    if len(complete) < FEWEST:
+        reason = f"Not told from {len(complete)} complete drawn cells: {FEWEST} or more are needed."
+        return Section("importance", title, (), (), reason)
+    found = {_name(objective): importances(complete, study, objective) for objective in study.objectives}
+    names = list(dict.fromkeys(name for one in found.values() for name in one))
+    lines = [
+        Line(
+            [name, *(f"{one.get(name, 0.0):.3f}" for one in found.values())],
+            {"hyperparameter": name, **{objective: one.get(name) for objective, one in found.items()}},
+        )
+        for name in names
+    ]
+    return Section(
+        "importance",
+        title,
+        ("hyperparameter", *(f"for {objective}" for objective in found)),
+        lines,
+        f"Share of what tells the best tenth of {len(complete)} complete drawn cells from the others, on the "
+        "validation split; it adds up to 1. Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023). It does not say in "
+        "which direction, and from few cells it is rough.",
+        partial(_draw, found),
+    )
+
+
+def importances(rows: Sequence[Row], study: Study, objective: Objective) -> dict[str, float]:
+    """Hyperparameter -> importance by PED-ANOVA, highest first."""
+    import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        replayed = optuna.create_study(direction=objective.direction)
+        replayed.add_trials([_replayed(row, rows, study, objective) for row in rows])
+        return get_param_importances(replayed, evaluator=PedAnovaImportanceEvaluator())
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def value_of(row: Row, figure: Objective | Constraint) -> float:
+    """What a search is told of a cell: the figure on the validation split, mean over seeds."""
+    iou = name_of(figure.iou)
+    if figure.metric in ("sensitivity", "fps_per_slice"):
+        return row.mean("validation", iou, figure.metric)
+    fps = figure.metric.removeprefix("sensitivity_at_").removesuffix("_fps")
+    at = [result["validation"][iou]["at_fps_per_slice"][fps]["sensitivity"] for result in row.results]
+    return statistics.fmean(at)
+
+
+def _replayed(row: Row, rows: Sequence[Row], study: Study, objective: Objective) -> FrozenTrial:
+    """A cell as an Optuna trial. Counts are at the study's scale, so their range is that of the cells."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+    from optuna.trial import create_trial
+
+    trial = row.trials[0]
+    params = dict(trial.params)
+    distributions: dict[str, BaseDistribution] = {key: study.space[key].distribution() for key in params}
+    if "variant" in study.space:
+        params["variant"] = trial.variant
+        distributions["variant"] = CategoricalDistribution(sorted({one.trials[0].variant for one in rows}))
+    if "count" in study.space and trial.count:
+        params["count"] = trial.count
+        counts = [one.trials[0].count for one in rows if one.trials[0].count]
+        distributions["count"] = IntDistribution(min(counts), max(counts))
+    return create_trial(params=params, distributions=distributions, value=value_of(row, objective))
+
+
+def _broken(row: Row, study: Study) -> str:
+    """The bounds that a cell does not keep to, as text; empty if it keeps to all."""
+    broken = [one for one in study.constraints if one.violation(value_of(row, one)) > 0]
+    return "no: " + ", ".join(f"{_name(one)} {value_of(row, one):.3f}" for one in broken) if broken else ""
+
+
+def _name(figure: Objective | Constraint) -> str:
+    return f"{figure.metric} @ {figure.iou:g}"
+
+
+def _bound(one: Constraint) -> str:
+    bound = f"at most {one.at_most:g}" if one.at_most is not None else f"at least {one.at_least:g}"
+    return f"{_name(one)} {bound}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _draw(found: dict[str, dict[str, float]]) -> Figure:
+    """Bars, a group a hyperparameter."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for one in found.values() for name in one))[::-1]
+    figure = Figure(figsize=(6, 0.4 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(found)
+    for i, (objective, one) in enumerate(found.items()):
+        at = [position - 0.4 + (i + 0.5) * height for position in range(len(names))]
+        axes.barh(at, [one.get(name, 0.0) for name in names], 0.9 * height, label=objective)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
+    axes.legend(fontsize=8)
+    return figure

@@ -1,0 +1,182 @@
+"""What arms took, in hours and money, and what a point of sensitivity cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from search_spaces.search import Prices
+from sweep.report.evidence import Evidence
+from sweep.report.results import REAL_ONLY, Results
+from sweep.report.section import MISSING, Line, Section, Value, decimal
+from sweep.report.sections.gains import decided
+from sweep.stages import Stage
+from sweep.store import Artifact, Store
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What making artifacts took."""
+
+    hours: float = 0.0
+    """Of work, by the clock, added over stages."""
+    cpu_hours: float = 0.0
+    """CPU cores held times hours."""
+    gpu_hours: float = 0.0
+    """GPUs held times hours."""
+    untold: float = 0.0
+    """Those of `hours` whose artifacts are too old to say what they held; they lack in the other two."""
+
+    @classmethod
+    def by(cls, artifact: Artifact) -> Spent:
+        """What one artifact took."""
+        cost = artifact.manifest.cost
+        hours = cost.seconds / 3600
+        return cls(hours, cost.cpu_seconds / 3600, cost.gpu_seconds / 3600, 0.0 if cost.cpus else hours)
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(*(a + b for a, b in zip(self._parts, other._parts, strict=True)))
+
+    def share(self, users: float) -> Spent:
+        """One of `users` equal parts."""
+        return Spent(*(part / users for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[float, float, float, float]:
+        return self.hours, self.cpu_hours, self.gpu_hours, self.untold
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one arm, or all drawn cells together, took."""
+
+    own: Spent
+    """Stages that it alone needs."""
+    shared: Spent
+    """Its part of stages that others need too."""
+    missing: int
+    """Stages whose artifacts are not in the store: not run yet, or deleted."""
+
+    @property
+    def total(self) -> Spent:
+        """Both."""
+        return self.own + self.shared
+
+
+def cost_section(results: Results, evidence: Evidence | None, store: Store, prices: Prices) -> Section | None:
+    """One line an arm, one for all drawn cells, and the sum; None if nothing has run."""
+    needs = _needs(results)
+    stages = {key: stage for needed in needs.values() for key, stage in needed.items()}
+    spent = {key: Spent.by(found) for key, stage in stages.items() if (found := store.find(stage.name, key))}
+    if not spent:
+        return None
+    users = Counter(key for needed in needs.values() for key in needed)
+    bills = {name: _bill(needed, spent, users) for name, needed in needs.items()}
+    unit = "hours" if prices.gpu_hour is None and prices.cpu_hour is None else prices.currency
+    keys = {row.arm: row.keys for row in results.arms}
+    lines = [
+        _line(name, bill, _per_point(name, bills, evidence, prices), prices, keys.get(name, ()))
+        for name, bill in bills.items()
+    ]
+    own, shared = (_sum(one for key, one in spent.items() if (users[key] > 1) == many) for many in (False, True))
+    total = Bill(own, shared, len(stages) - len(spent))
+    return Section(
+        "cost",
+        "Cost",
+        ("arm", "GPU-hours", "CPU-hours", "hours", "of them shared", prices.currency, f"{unit} per point", "missing"),
+        [*lines, _line("all", total, None, prices, ())],
+        _note(stages, spent, users, unit),
+    )
+
+
+def money(spent: Spent, prices: Prices) -> float:
+    """Price of what was held, as far as artifacts tell; NaN without a price."""
+    if prices.gpu_hour is None and prices.cpu_hour is None:
+        return math.nan
+    return spent.gpu_hours * (prices.gpu_hour or 0.0) + spent.cpu_hours * (prices.cpu_hour or 0.0)
+
+
+def _needs(results: Results) -> dict[str, dict[str, Stage]]:
+    """Arm, or all drawn cells together -> key -> stage that its detectors and evaluations need."""
+    needs: dict[str, dict[str, Stage]] = {}
+    for row in results.rows:
+        name = row.arm if row.number is None else f"{len(results.drawn)} drawn cells"
+        for trial in row.trials:
+            needs.setdefault(name, {}).update({stage.key: stage for stage in trial.evaluate.inputs_first()})
+    return needs
+
+
+def _bill(needed: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str]) -> Bill:
+    own = _sum(spent[key] for key in needed if key in spent and users[key] == 1)
+    shared = _sum(spent[key].share(users[key]) for key in needed if key in spent and users[key] > 1)
+    return Bill(own, shared, sum(key not in spent for key in needed))
+
+
+def _sum(parts: Iterable[Spent]) -> Spent:
+    return sum(parts, Spent())
+
+
+def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, prices: Prices) -> float | None:
+    """What the arm took beyond the real-only arm, for each point of sensitivity that it surely gained."""
+    gains = {} if evidence is None else next(iter(evidence.gains.values()))
+    gain = gains.get(name)
+    if gain is None or not decided(gain.plain) or gain.plain.difference < 0 or bills[name].missing:
+        return None
+    extra = bills[name].total + bills[REAL_ONLY].total.share(-1)
+    cost = money(extra, prices)
+    return (extra.hours if prices.gpu_hour is None and prices.cpu_hour is None else cost) / (
+        100 * gain.plain.difference
+    )
+
+
+def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: tuple[str, ...]) -> Line:
+    total, price = bill.total, money(bill.total, prices)
+    held = [_held(value, total, digits) for value, digits in ((total.gpu_hours, 3), (total.cpu_hours, 3), (price, 2))]
+    cells = [name, *held[:2], decimal(total.hours), decimal(bill.shared.hours), held[2]]
+    cells.append(MISSING if per_point is None else decimal(per_point))
+    values: dict[str, Value] = {
+        "arm": name,
+        "gpu_hours": total.gpu_hours,
+        "cpu_hours": total.cpu_hours,
+        "hours": total.hours,
+        "hours_own": bill.own.hours,
+        "hours_shared": bill.shared.hours,
+        "hours_untold": total.untold,
+        "money": price,
+        "per_point": per_point,
+        "stages_missing": bill.missing,
+    }
+    return Line([*cells, str(bill.missing) if bill.missing else MISSING], values, keys)
+
+
+def _held(value: float, total: Spent, digits: int) -> str:
+    """A figure that counts what was held; with a plus where some artifacts do not say it."""
+    if math.isnan(value) or (total.untold and total.untold >= total.hours):
+        return MISSING
+    return decimal(value, digits) + ("+" if total.untold else "")
+
+
+def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], unit: str) -> str:
+    shared = [
+        f"{stages[key].label} ({one.hours:,.3f} hours, {users[key]} arms)"
+        for key, one in spent.items()
+        if users[key] > 1 and stages[key].name != "synthesize"
+    ]
+    texts = [
+        "Work by the clock, added over stages: seconds of each manifest, times the CPU cores and GPUs that it held. A "
+        "stage that several arms need was run once and is split equally among them; all drawn cells count as one arm. "
+        "Waiting, failed attempts and realism are not in it.",
+        f"{unit} per point: what an arm took beyond {REAL_ONLY}, for each point (0.01) of sensitivity gained at the "
+        "first IoU threshold, where the interval of the gain excludes 0.",
+    ]
+    if shared:
+        texts.append(f"Shared: {', '.join(shared)}; and shards of synthetic slices.")
+    if untold := sum(one.untold for one in spent.values()):
+        texts.append(
+            f"+: at least; artifacts of {untold:,.3f} hours are of a version that did not note what they held."
+        )
+    if any(key not in spent for key in stages):
+        texts.append("Missing: stages that are not in the store; what they take is not counted.")
+    return " ".join(texts)

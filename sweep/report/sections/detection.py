@@ -1,0 +1,123 @@
+"""How arms detect: at given false positives, over whole lesions and beside chance, by diameter and by scanner."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from sweep.report.evidence import Evidence
+from sweep.report.section import Line, Section, Value, decimal, estimate_text, interval_values
+from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.outcome import name_of
+
+
+def detection_sections(evidence: Evidence) -> Iterator[Section]:
+    """All of them, each for every IoU threshold."""
+    yield from _at_fps(evidence)
+    yield from _whole_lesions(evidence)
+    yield from _breakdown(evidence, "diameter", "mm")
+    yield from _breakdown(evidence, "scanner")
+
+
+def _at_fps(evidence: Evidence) -> Iterator[Section]:
+    for iou, arms in evidence.by_iou.items():
+        lines, short = [], []
+        for name, arm in arms.items():
+            points = arm.at_fps_per_slice
+            values: dict[str, Value] = {"arm": name}
+            for fps, estimate in points.items():
+                values |= interval_values(f"sensitivity_at_{fps:g}_fps", estimate.mean, estimate.interval)
+            cells = [name, *(estimate_text(points[fps]) for fps in FPS_PER_SLICE)]
+            lines.append(Line(cells, values, evidence.keys[name]))
+            if arm.most_fps_per_slice < FPS_PER_SLICE[-1]:
+                short.append(f"{name} at {arm.most_fps_per_slice:.2f}")
+        yield Section(
+            f"froc_{name_of(iou)}",
+            f"Sensitivity at given false positives per slice, IoU {iou:g}",
+            ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
+            lines,
+            f"Curves that end before: {', '.join(short)}; their last point stands." if short else "",
+            partial(evidence.froc, iou),
+        )
+
+
+def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
+    for iou, arms in evidence.by_iou.items():
+        lines = []
+        for name, arm in arms.items():
+            lesions, volumes, chance, calibration = (
+                _mean(evidence, name, iou, *path)
+                for path in (
+                    ("lesion_level", "sensitivity"),
+                    ("lesion_level", "fps_per_volume"),
+                    ("chance", "sensitivity"),
+                    ("calibration", "error"),
+                )
+            )
+            cells = [name, estimate_text(arm.sensitivity), estimate_text(arm.fps_per_slice, 2), decimal(lesions)]
+            values: dict[str, Value] = {
+                "arm": name,
+                **interval_values("sensitivity", arm.sensitivity.mean, arm.sensitivity.interval),
+                **interval_values("fps_per_slice", arm.fps_per_slice.mean, arm.fps_per_slice.interval),
+                "lesion_sensitivity": lesions,
+                "fps_per_volume": volumes,
+                "chance_sensitivity": chance,
+                "calibration_error": calibration,
+            }
+            cells += [decimal(volumes, 2), decimal(chance), decimal(calibration)]
+            lines.append(Line(cells, values, evidence.keys[name]))
+        yield Section(
+            f"whole_lesions_{name_of(iou)}",
+            f"Slices, whole lesions and chance, IoU {iou:g}",
+            ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance", "calibration error"),
+            lines,
+            _whole_note(evidence) if iou == tuple(evidence.by_iou)[-1] else "",
+        )
+
+
+def _whole_note(evidence: Evidence) -> str:
+    """How the table was made, and which detectors detect nothing."""
+    text = (
+        "Intervals over patients, for these trained detectors: seeds vary besides. Whole lesions: found on any of "
+        "their slices; FPs/volume: linked from slice to slice. By chance: the same detections on boxes shuffled "
+        "between slices."
+    )
+    arms = next(iter(evidence.by_iou.values()))
+    silent = [f"{name} seed {seed}" for name, arm in arms.items() for seed in arm.silent]
+    if silent:
+        text += f" Detect nothing at {evidence.config.confidence:.2%} confidence: {', '.join(silent)}."
+    return text
+
+
+def _breakdown(evidence: Evidence, by: str, unit: str = "") -> Iterator[Section]:
+    for iou in evidence.by_iou:
+        groups = evidence.metrics[evidence.arms[0]][0][name_of(iou)][f"by_{by}"]
+        if len(groups) < 2:
+            continue
+        lines = []
+        for arm in evidence.arms:
+            found = {group: _mean(evidence, arm, iou, f"by_{by}", group, "sensitivity") for group in groups}
+            lines.append(Line([arm, *map(decimal, found.values())], {"arm": arm, **found}, evidence.keys[arm]))
+        columns = [f"{group} {unit}".strip() + f" ({found['lesions']})" for group, found in groups.items()]
+        yield Section(
+            f"by_{by}_{name_of(iou)}",
+            f"Sensitivity by {by}, IoU {iou:g}",
+            ("arm", *columns),
+            lines,
+            "In brackets: boxes of the test split." if iou == tuple(evidence.by_iou)[-1] else "",
+        )
+
+
+def _mean(evidence: Evidence, arm: str, iou: float, *path: str) -> float:
+    """A figure of the evaluations, mean over the seeds of an arm that have it; NaN if none has."""
+    values = []
+    for by_iou in evidence.metrics[arm]:
+        value: Any = by_iou[name_of(iou)]
+        for key in path:
+            value = value[key] if value else None
+        if value is not None:
+            values.append(value)
+    return statistics.fmean(values) if values else math.nan

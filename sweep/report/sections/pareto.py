@@ -1,0 +1,123 @@
+"""Which arms and drawn cells no other one beats in both sensitivity and false positives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sweep.report.evidence import Evidence
+from sweep.report.results import Results, Row
+from sweep.report.section import Line, Section, Value, estimate_text, interval_values
+from trainers.data.slice_set import Split
+from trainers.evaluation.arms import Estimate
+from trainers.evaluation.outcome import name_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPLITS: tuple[Split, ...] = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row lies on one split."""
+
+    row: Row
+    sensitivity: Estimate
+    fps_per_slice: Estimate
+
+
+def pareto_section(results: Results, evidence: Evidence) -> Section | None:
+    """The front on the validation split, with the same rows' figures on the test split; None of a single row."""
+    if len(results.complete) < 2:
+        return None
+    iou = results.plan.study.evaluation.ious[0]
+    kept = front(results.complete, name_of(iou))
+    places: dict[Split, list[Place]] = {split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS}
+    lines = []
+    for on_validation, on_test in zip(*places.values(), strict=True):
+        cells = [on_validation.row.name]
+        values: dict[str, Value] = {"arm": on_validation.row.name}
+        for split, one in zip(SPLITS, (on_validation, on_test), strict=True):
+            cells += [estimate_text(one.sensitivity), estimate_text(one.fps_per_slice, 2)]
+            values |= interval_values(f"{split}_sensitivity", one.sensitivity.mean, one.sensitivity.interval)
+            values |= interval_values(f"{split}_fps_per_slice", one.fps_per_slice.mean, one.fps_per_slice.interval)
+        lines.append(Line([*cells, on_validation.row.seeds], values, on_validation.row.keys))
+    return Section(
+        "pareto",
+        f"Pareto front of sensitivity against false positives, IoU {iou:g}",
+        ("arm", *(f"{what}, {split}" for split in SPLITS for what in ("sensitivity", "FPs/slice")), "seeds"),
+        lines,
+        f"Of {len(results.complete)} complete arms and drawn cells, those that no other one beats in both means on the "
+        "validation split; the test split chooses nothing and is shown to see whether the choice holds. One row beats "
+        "another on means alone: where the 95% intervals (over seeds and patients) overlap, the order may be chance.",
+        partial(draw, results.complete, places, name_of(iou)),
+    )
+
+
+def front(rows: Sequence[Row], iou: str) -> list[Row]:
+    """Rows that no other one dominates on the validation split, by rising false positives.
+
+    One row dominates another if its mean sensitivity is no lower and its mean of false positives per slice no higher,
+    and one of both is better.
+    """
+    by_fps = sorted(
+        rows,
+        key=lambda row: (row.mean("validation", iou, "fps_per_slice"), -row.mean("validation", iou, "sensitivity")),
+    )
+    kept: list[Row] = []
+    best = -1.0, -1.0
+    for row in by_fps:
+        sensitivity, fps = (row.mean("validation", iou, figure) for figure in ("sensitivity", "fps_per_slice"))
+        if sensitivity > best[0] or (sensitivity, fps) == best:
+            kept.append(row)
+            best = sensitivity, fps
+    return kept
+
+
+def place(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
+    """Means and intervals of one row."""
+    known = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
+    arm = known or row.outcomes(split, evidence.config)[iou]
+    return Place(row, arm.mean_sensitivity, arm.mean_fps_per_slice)
+
+
+def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:
+    """All rows as points, a panel a split; the front's as crosses with intervals, joined on the validation split."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(places), sharey=True)
+    for axes, (split, shown) in zip(panels, places.items(), strict=True):
+        means = [[row.mean(split, iou, figure) for row in rows] for figure in ("fps_per_slice", "sensitivity")]
+        axes.plot(*means, "o", color="0.65", ms=4, label="arms and drawn cells")
+        x, y = ([getattr(one, name) for one in shown] for name in ("fps_per_slice", "sensitivity"))
+        axes.errorbar(
+            [one.mean for one in x],
+            [one.mean for one in y],
+            xerr=_reach(x),
+            yerr=_reach(y),
+            fmt="x-" if split == "validation" else "x",
+            lw=1,
+            color="C0",
+            elinewidth=0.7,
+            label="front of the validation split",
+        )
+        for one in shown:
+            point = one.fps_per_slice.mean, one.sensitivity.mean
+            axes.annotate(one.row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.set(xlabel="false positives per slice", title=f"{split} split", xlim=(0, None))
+        axes.grid(alpha=0.3)
+    panels[0].set(ylabel="sensitivity")
+    panels[0].legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """Distances from the means down and up to their intervals."""
+    return [
+        [one.mean - one.interval.low for one in estimates],
+        [one.interval.high - one.mean for one in estimates],
+    ]

@@ -1,0 +1,183 @@
+"""How the gain over the real-only arm depends on the synthetic count, variant by variant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from sweep.report.evidence import Evidence
+from sweep.report.results import Results, Row
+from sweep.report.section import Line, Section, interval_values, signed
+from trainers.evaluation.comparison import Comparison
+from trainers.evaluation.outcome import name_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEWEST = 8
+"""Drawn cells of one variant that a smooth is drawn through."""
+SHOWN = 5
+"""Counts of a smooth that the table names, besides its picture."""
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A Gaussian process through the gains of drawn cells."""
+
+    counts: np.ndarray
+    """Rising."""
+    gain: np.ndarray
+    """At each count."""
+    reach: np.ndarray
+    """Half the width of the 95% band of the mean curve."""
+
+
+def response_sections(results: Results, evidence: Evidence) -> list[Section]:
+    """One for each IoU threshold; none without a complete real-only arm."""
+    return [
+        section
+        for iou in evidence.by_iou
+        if results.baseline is not None and (section := _section(results, evidence, iou, results.baseline))
+    ]
+
+
+def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Section | None:
+    enumerated: dict[str, dict[int, tuple[Row, Comparison]]] = {}
+    for row in results.arms:
+        if gain := evidence.gains[iou].get(row.arm):
+            trial = row.trials[0]
+            enumerated.setdefault(trial.variant, {})[trial.count] = row, gain.plain
+    drawn: dict[str, list[Row]] = {}
+    for row in results.drawn:
+        if row.complete and row.trials[0].count:
+            drawn.setdefault(row.trials[0].variant, []).append(row)
+    points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
+    smooths = {variant: smooth(*found) for variant, found in points.items() if len(found[0]) >= FEWEST}
+    lines = [
+        Line(
+            [variant, f"{count:,}", signed(gain), f"{gain.seeds} seeds"],
+            {
+                "variant": variant,
+                "count": count,
+                **interval_values("gain", gain.difference, gain.interval),
+                "cells": 1,
+                "smooth": 0,
+            },
+            row.keys + base.keys,
+        )
+        for variant, counts in enumerated.items()
+        for count, (row, gain) in sorted(counts.items())
+    ]
+    lines += [line for variant, one in smooths.items() for line in _smooth_lines(variant, one, drawn[variant])]
+    if not lines and not points:
+        return None
+    return Section(
+        f"count_response_{name_of(iou)}",
+        f"Gain over none by synthetic count, IoU {iou:g}",
+        ("variant", "synthetic slices", "gain", "from"),
+        lines,
+        _note(points, smooths) if iou == tuple(evidence.by_iou)[-1] else "",
+        partial(_draw, enumerated, points, smooths, iou),
+    )
+
+
+def _points(rows: Sequence[Row], iou: float, base: Row) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of drawn cells and their gains in test sensitivity, both means over seeds."""
+    at = name_of(iou)
+    gains = [row.mean("test", at, "sensitivity") - base.mean("test", at, "sensitivity") for row in rows]
+    return np.array([row.trials[0].count for row in rows], dtype=np.float64), np.array(gains)
+
+
+def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
+    """A Gaussian process (Rasmussen and Williams, 2006) of the gain over the count.
+
+    It supposes no more than that neighbouring counts gain alike: the paper's sensitivity falls and rises with the
+    count, so a rising (isotonic) curve would be wrong, and its band widens where few cells were drawn. Length of
+    neighbourhood, size of the gains and noise between cells are those that make the data likeliest.
+    """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    span = counts.max() - counts.min() or 1.0
+    spread = float(gains.std()) or 1.0
+    centre = float(gains.mean())
+    trend = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.3, (0.1, 3.0))
+    model = GaussianProcessRegressor(trend + WhiteKernel(0.5, (1e-2, 1e1)), n_restarts_optimizer=3, random_state=0)
+    model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
+    at = np.linspace(0, 1, 101)[:, None]
+    # The noise tells how single cells scatter; the band is that of the mean.
+    mean, deviation = cast(tuple[np.ndarray, np.ndarray], model.predict(at, return_std=True))
+    noise = math.exp(cast(Any, model.kernel_).theta[-1])
+    reach = 1.96 * spread * np.sqrt(np.maximum(deviation**2 - noise, 0))
+    return Smooth(counts.min() + span * at[:, 0], centre + spread * mean, reach)
+
+
+def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line]:
+    keys = tuple(key for row in rows for key in row.keys)
+    lines = []
+    for i in np.linspace(0, len(curve.counts) - 1, SHOWN).round().astype(int):
+        gain, reach = float(curve.gain[i]), float(curve.reach[i])
+        bounds = f"{gain:+.3f} [{gain - reach:+.3f}, {gain + reach:+.3f}]"
+        cells = [variant, f"{curve.counts[i]:,.0f}", bounds, f"smooth of {len(rows)} cells"]
+        values = {"variant": variant, "count": float(curve.counts[i]), "gain": gain, "gain_low": gain - reach}
+        lines.append(Line(cells, {**values, "gain_high": gain + reach, "cells": len(rows), "smooth": 1}, keys))
+    return lines
+
+
+def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth]) -> str:
+    texts = ["Arms: paired over patients and seeds, with 95% intervals that are not adjusted for their number."]
+    if points:
+        told = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
+        texts.append(
+            f"Drawn cells ({told}): their gain is the difference of means on the test split; other hyperparameters "
+            "differ from cell to cell, and a search draws more where it found more. Smooths are Gaussian processes "
+            "with 95% bands of the mean curve: exploratory, no test."
+        )
+    if few := [variant for variant in points if variant not in smooths]:
+        texts.append(f"Fewer than {FEWEST} cells, so no smooth: {', '.join(few)}.")
+    return " ".join(texts)
+
+
+def _draw(
+    enumerated: Mapping[str, Mapping[int, tuple[Row, Comparison]]],
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    smooths: Mapping[str, Smooth],
+    iou: float,
+) -> Figure:
+    """A panel a variant, all with the same axes."""
+    from matplotlib.figure import Figure
+
+    variants = list(dict.fromkeys([*enumerated, *points]))
+    figure = Figure(figsize=(3.2 * len(variants) + 0.8, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(variants), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, variant in zip(panels, variants, strict=True):
+        if variant in enumerated:
+            _draw_arms(axes, enumerated[variant])
+        if variant in points:
+            axes.plot(*points[variant], ".", color="0.55", label=f"{len(points[variant][0])} drawn cells")
+        if variant in smooths:
+            one = smooths[variant]
+            axes.plot(one.counts, one.gain, color="C1", label="smooth (exploratory)")
+            axes.fill_between(one.counts, one.gain - one.reach, one.gain + one.reach, color="C1", alpha=0.2, lw=0)
+        axes.axhline(0, color="0.3", lw=0.7, ls=":")
+        axes.set(title=variant, xlabel="synthetic slices")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    panels[0].set(ylabel=f"gain in sensitivity, IoU {iou:g}")
+    return figure
+
+
+def _draw_arms(axes: Axes, arms: Mapping[int, tuple[Row, Comparison]]) -> None:
+    """Gains from 0 slices on, which gain nothing by definition, with a band where intervals are known."""
+    counts = [0, *sorted(arms)]
+    gains = [arms[count][1] for count in counts[1:]]
+    axes.plot(counts, [0.0, *(gain.difference for gain in gains)], "o-", ms=4, color="C0", label="arms")
+    low, high = ([0.0, *(getattr(gain.interval, end) for gain in gains)] for end in ("low", "high"))
+    known = [not math.isnan(one) for one in low]
+    axes.fill_between(counts, low, high, where=known, color="C0", alpha=0.2, lw=0)

@@ -1,0 +1,68 @@
+"""Where every number comes from: each trial's stages, artifact and MLflow run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+from sweep.report.results import Results, Row
+from sweep.report.section import KEY_DIGITS, MISSING, Line, Section
+
+RunOf = Callable[[str], str | None]
+"""Stage key -> id of the MLflow run that holds it, or None if there is none."""
+
+
+def trace_section(results: Results, run_of: RunOf | None) -> Section:
+    """One line a trial.
+
+    Args:
+        run_of: None if MLflow was not asked.
+    """
+    if run_of is None:
+        asked = "MLflow was not asked, so no run is named; runs are found by their tag metsweep.stage_key."
+    else:
+        asked = "MLflow runs carry the evaluate key as their tag metsweep.stage_key; `-`: not logged there."
+    return Section(
+        "trace",
+        "Where every number comes from",
+        ("arm", "seed", "complete", "evaluate key", "detector key", "GAN key", "MLflow run", "artifact"),
+        [line for row in results.rows for line in _lines(row, run_of or (lambda _: None))],
+        f"Tables name stages by the first {KEY_DIGITS} digits of their keys. The folder of an artifact holds the "
+        f"manifest with the checksums, `metrics.json` and every detection. {asked}",
+    )
+
+
+def _lines(row: Row, run_of: RunOf) -> Iterator[Line]:
+    for trial in row.trials:
+        artifact = row.artifacts.get(trial.seed)
+        evaluate, detector = trial.evaluate.key, trial.evaluate.detector.key
+        gan = trial.gan.key if trial.gan else None
+        run = run_of(evaluate)
+        path = None if artifact is None else str(artifact.path)
+        yield Line(
+            [
+                row.name,
+                str(trial.seed),
+                "yes" if artifact else "no",
+                evaluate,
+                detector,
+                gan or MISSING,
+                run or MISSING,
+                path or MISSING,
+            ],
+            {
+                "arm": row.arm,
+                "variant": trial.variant,
+                "count": trial.count,
+                "seed": trial.seed,
+                "number": trial.number,
+                "params": json.dumps(dict(trial.params), sort_keys=True) if trial.params else None,
+                "complete": int(artifact is not None),
+                "evaluate_key": evaluate,
+                "detector_key": detector,
+                "gan_key": gan,
+                "prepare_key": trial.evaluate.detector.slices.key,
+                "mlflow_run_id": run,
+                "artifact": path,
+            },
+        )

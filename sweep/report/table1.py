@@ -1,0 +1,162 @@
+"""Table 1: every arm's sensitivity and false positives, with deviations, intervals and the gain over real slices."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweep.report.evidence import Evidence, Gain
+from sweep.report.results import Results, Row
+from sweep.report.section import MISSING, Line, Section, Value, p_text
+from trainers.evaluation.bootstrap import Interval
+from trainers.evaluation.outcome import name_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SPLITS = ("test", "validation")
+FIGURES = {"sensitivity": 3, "fps_per_slice": 2}
+"""Figures of the table and their digits."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with all that is known of its certainty."""
+
+    mean: float
+    sd: float | None = None
+    """Over seeds; not known with one."""
+    interval: Interval | None = None
+    """Of 95%, over seeds and patients, where it is known."""
+
+    def lines(self, digits: int) -> list[str]:
+        """`0.670`, `± 0.020`, `[0.55, 0.71]`, as far as they are known."""
+        texts = [f"{self.mean:.{digits}f}"]
+        texts += [] if self.sd is None else [f"± {self.sd:.{digits}f}"]
+        return texts + ([] if self.interval is None else ["[{:.2f}, {:.2f}]".format(*self.interval)])
+
+
+@dataclass(frozen=True)
+class Table1:
+    """The arms that a study enumerates, on the test split."""
+
+    study: str
+    results: Results
+    evidence: Evidence | None
+    """Of the complete arms: without it there are no intervals and no p."""
+
+    @property
+    def ious(self) -> Sequence[float]:
+        """Thresholds in the study's order."""
+        return self.results.plan.study.evaluation.ious
+
+    def cell(self, row: Row, iou: float, figure: str) -> Cell | None:
+        """`sensitivity` or `fps_per_slice` on the test split, or None if a seed is not complete."""
+        if not row.complete:
+            return None
+        values = row.values("test", name_of(iou), figure)
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        if self.evidence is None:
+            return Cell(statistics.fmean(values), sd)
+        arm = self.evidence.by_iou[iou][row.arm]
+        bounds = (arm.mean_sensitivity if figure == "sensitivity" else arm.mean_fps_per_slice).interval
+        return Cell(statistics.fmean(values), sd, None if math.isnan(bounds.low) else bounds)
+
+    def gain(self, row: Row, iou: float) -> Gain | None:
+        """Over the real-only arm; None for that arm itself, or where one of both is not complete."""
+        return None if self.evidence is None else self.evidence.gains[iou].get(row.arm)
+
+    def difference(self, row: Row, iou: float) -> float | None:
+        """Test sensitivity minus that of the real-only arm."""
+        base = self.results.baseline
+        if base is None or not row.complete or row is base:
+            return None
+        return row.mean("test", name_of(iou), "sensitivity") - base.mean("test", name_of(iou), "sensitivity")
+
+    def section(self) -> Section:
+        """As a table of text, without its picture."""
+        columns = ["arm"]
+        for iou in self.ious:
+            columns += [f"{what} IoU {iou:g}" for what in ("sensitivity", "FPs/slice", "gain over none", "p Holm")]
+        lines = [
+            Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
+        ]
+        return Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines)
+
+    def _texts(self, row: Row) -> Iterator[str]:
+        for iou in self.ious:
+            for figure, digits in FIGURES.items():
+                cell = self.cell(row, iou, figure)
+                yield MISSING if cell is None else " ".join(cell.lines(digits))
+            yield from self.gain_texts(row, iou)
+
+    def gain_texts(self, row: Row, iou: float) -> tuple[str, str]:
+        """Gain with its interval, and p."""
+        difference, gain = self.difference(row, iou), self.gain(row, iou)
+        if difference is None:
+            return MISSING, MISSING
+        if gain is None:
+            return f"{difference:+.3f}", MISSING
+        low, high = gain.plain.interval
+        bounds = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+        return f"{difference:+.3f}{bounds}", p_text(gain.p)
+
+    def table(self) -> Table:
+        """For the console: figures above their deviations and intervals, within 120 columns."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.title_justify = "left"
+        table.caption = (
+            "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "
+            "@: IoU. ±: standard deviation over seeds. [ ]: 95% interval over seeds and patients."
+        )
+        table.caption_justify = "left"
+        table.add_column("arm")
+        for title in (f"{short}\n@ {iou:g}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
+            table.add_column(title, justify="right")
+        table.add_column("seeds, key")
+        for row in self.results.arms:
+            table.add_row(row.arm, *self._console(row), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys]))
+        return table
+
+    def _console(self, row: Row) -> Iterator[str]:
+        for iou in self.ious:
+            for figure, digits in FIGURES.items():
+                cell = self.cell(row, iou, figure)
+                yield MISSING if cell is None else "\n".join(_narrow(cell.lines(digits)))
+            gain, p = self.gain_texts(row, iou)
+            yield gain.split()[0] + ("" if p == MISSING else f"\np {p}")
+
+    def _values(self, row: Row) -> dict[str, Value]:
+        """Test and validation, unrounded; None where the arm is not complete."""
+        first = row.trials[0]
+        values: dict[str, Value] = {"variant": first.variant, "count": first.count}
+        values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
+        for split in SPLITS:
+            for iou in self.ious:
+                for figure in FIGURES:
+                    found = row.values(split, name_of(iou), figure) if row.complete else []
+                    name = f"{split}_{figure}_{name_of(iou)}"
+                    values[name] = statistics.fmean(found) if found else None
+                    values[f"{name}_sd"] = statistics.stdev(found) if len(found) > 1 else None
+        for iou in self.ious:
+            for figure in FIGURES:
+                cell = self.cell(row, iou, figure)
+                low, high = (None, None) if cell is None else cell.interval or (None, None)
+                values |= {f"test_{figure}_{name_of(iou)}_low": low, f"test_{figure}_{name_of(iou)}_high": high}
+            name, gain = f"test_sensitivity_{name_of(iou)}_gain_over_none", self.gain(row, iou)
+            values[name] = self.difference(row, iou)
+            low, high = gain.plain.interval if gain else (None, None)
+            values |= {f"{name}_low": low, f"{name}_high": high}
+            values |= {f"{name}_p": gain and gain.plain.p, f"{name}_p_holm": gain and gain.p}
+        return values
+
+
+def _narrow(lines: list[str]) -> list[str]:
+    """The interval without its blank, so that the console's table keeps its width."""
+    return [line.replace(", ", ",") for line in lines]

@@ -1,0 +1,143 @@
+"""The small study with what promotion reads: several seeds, realism of its GANs, and figures that a test sets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.plan import Plan, Trial
+from sweep.stages import RealismStage, SynthesizeStage
+from sweep.store import Store
+from tests.sweep.small_study import SHARD, make, small_plan
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.evaluate import TABLES, read_outcomes
+from trainers.evaluation.matching import DETECTION_COLUMNS
+from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
+from trainers.evaluation.realism.memorisation import NO_SIGN
+from trainers.evaluation.summary import summarise
+
+REALISM: dict[str, Any] = {
+    "slices": 12, "patches": 4, "projections": 8, "pairs": 8, "placements": 3, "permutations": 100, "embedded": 6,
+    "iterations": 250, "kid_subsets": 3, "extractors": ["wavelet"],
+}  # fmt: skip
+
+
+def judged_plan(seeds: tuple[int, ...]) -> Plan:
+    """`small_plan` whose first trial of each GAN also looks at its slices, as `make_plan` has it."""
+    plan = small_plan(seeds=seeds, realism=REALISM)
+    seen: set[str] = set()
+    trials = []
+    for trial in plan.trials:
+        if trial.gan is None or trial.gan.key in seen:
+            trials.append(trial)
+            continue
+        seen.add(trial.gan.key)
+        shards = tuple(SynthesizeStage(plan.study.synthesis, trial.gan, i) for i in range(REALISM["slices"] // SHARD))
+        detector = plan.trials[0].evaluate.detector
+        realism = RealismStage(plan.study.realism, plan.study.evaluation, shards, detector)
+        trials.append(replace(trial, realism=realism))
+    return Plan(plan.study, tuple(trials))
+
+
+def complete(plan: Plan, store: Store) -> None:
+    """Make what a plan lacks, by the real trainers; the evaluations of later seeds are copies of the first one's.
+
+    `set_found` gives them figures of their own.
+    """
+    later = {trial.evaluate.key for trial in plan.trials if trial.seed != plan.study.seeds[0]}
+    unneeded = later | {trial.evaluate.detector.key for trial in plan.trials if trial.evaluate.key in later}
+    for key, stage in plan.missing(store).items():
+        if key not in unneeded:
+            make(stage, store)
+    first = {trial.arm: trial for trial in reversed(plan.trials)}
+    for trial in plan.trials:
+        if trial.evaluate.key in later:
+            source = store.find("evaluate", first[trial.arm].evaluate.key)
+            assert source is not None
+            with store.writing("evaluate", trial.evaluate.key) as folder:
+                shutil.copytree(source.path, folder, dirs_exist_ok=True)
+                stage = trial.evaluate
+                store.publish(folder, stage.name, stage.key, stage.identity, source.manifest.cost)
+
+
+def copied(store: Store, folder: Path) -> Store:
+    """The same artifacts in another folder, whose figures a test may change."""
+    shutil.copytree(store.root, folder)
+    return Store(folder)
+
+
+def set_found(store: Store, trial: Trial, found: Mapping[str, int], fps: int = 1) -> None:
+    """Rewrite what a trial's detector found, every slice being of a patient of its own.
+
+    Args:
+        found: split -> how many of its lesions are found; the validation split has 4.
+        fps: false positives on every slice.
+    """
+    artifact = store.find("evaluate", trial.evaluate.key)
+    assert artifact is not None
+    config = trial.evaluate.config
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    metrics = {}
+    for split in ("validation", "test"):
+        outcomes = _outcomes(
+            read_outcomes(artifact.path, split, config.ious)[0.5].truth, found[split], fps, config.ious
+        )
+        metrics[split] = _summary(outcomes, config, (split, found[split], fps))
+        for name, table in outcome_tables(outcomes).items():
+            tables[name].append(table.assign(split=split))
+    for name, parts in tables.items():
+        pd.concat(parts, ignore_index=True).to_parquet(artifact.path / f"{name}.parquet", index=False)
+    (artifact.path / "metrics.json").write_text(json.dumps(metrics))
+
+
+_SUMMARIES: dict[object, dict[str, dict[str, Any]]] = {}
+
+
+def _summary(outcomes: dict[float, Outcome], config: EvaluationConfig, what: object) -> dict[str, dict[str, Any]]:
+    """`summarise`, which takes a second, once for the same outcomes."""
+    if what not in _SUMMARIES:
+        _SUMMARIES[what] = summarise(outcomes, config)
+    return _SUMMARIES[what]
+
+
+def _outcomes(truth: Truth, found: int, fps: int, ious: tuple[float, ...]) -> dict[float, Outcome]:
+    truth = Truth(truth.slices.assign(patient_id=truth.slices["slice_id"]), truth.lesions)
+    hits = truth.lesions.head(found)[["slice", "x0", "y0", "x1", "y1"]].assign(confidence=0.9)
+    misses = pd.DataFrame(
+        [(i, 0, 0, 2, 2, 0.8) for i in range(len(truth.slices)) for _ in range(fps)], columns=list(DETECTION_COLUMNS)
+    )
+    rows = pd.concat([hits, misses], ignore_index=True).astype(dict.fromkeys(("x0", "y0", "x1", "y1"), np.float64))
+    return match_outcomes(rows.astype({"slice": np.int64}), truth, ious)
+
+
+def set_realism(
+    store: Store,
+    plan: Plan,
+    verdict: str = NO_SIGN,
+    p: float = 0.6,
+    copies: int = 0,
+    boxes: tuple[float, float, float] = (0.8, 0.1, 0.9),
+) -> None:
+    """Rewrite what is told of every GAN: the memorisation test, and the boxes found.
+
+    Args:
+        boxes: share of conditioning boxes, of boxes at random places and of real lesions that is found.
+    """
+    for stage in plan.stages.values():
+        artifact = store.find(stage.name, stage.key)
+        if not isinstance(stage, RealismStage) or artifact is None:
+            continue
+        report = json.loads((artifact.path / "realism.json").read_text())
+        told = report["synthetic"][stage.gan.config.variant]
+        told["memorisation"] |= {"verdict": verdict, "p": p, "copies": copies}
+        for fidelity in told["box_fidelity"].values():
+            for what, recall in zip(("conditioned", "random", "real"), boxes, strict=True):
+                fidelity[what] = {"recall": recall, "interval": [recall - 0.05, recall + 0.05]}
+        (artifact.path / "realism.json").write_text(json.dumps(report))

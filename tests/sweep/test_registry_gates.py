@@ -1,0 +1,189 @@
+"""Every gate passes, fails and cannot tell for the reasons it gives, on a real study whose figures are set."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweep.plan import Plan
+from sweep.registry.gates import Gate
+from sweep.registry.judging import Limits, detector_gates, generator_gates
+from sweep.registry.selection import pick, ranking
+from sweep.store import Store
+from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism
+from trainers.evaluation.realism.memorisation import COPIES, FEW_PATIENTS, LEAK, UNLIKE_SPLITS
+from trainers.exceptions import ConfigError
+
+GOOD = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2image 4": (1, 0, 1)}
+"""Arm -> lesions of the validation split (4) that each seed finds."""
+Judged = Callable[..., dict[str, Gate]]
+
+
+@pytest.fixture(scope="module")
+def judged_store(full_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = copied(full_store, tmp_path_factory.mktemp("judged") / "store")
+    complete(judged_plan((0, 1, 2)), store)
+    return store
+
+
+@pytest.fixture
+def store(judged_store: Store, tmp_path: Path) -> Store:
+    return copied(judged_store, tmp_path / "store")
+
+
+def set_arms(store: Store, plan: Plan, arms: dict[str, tuple[int, ...]], fps: int = 1) -> None:
+    for trial in plan.trials:
+        set_found(store, trial, {"validation": arms[trial.arm][trial.seed], "test": 1}, fps)
+
+
+def detector(store: Store, plan: Plan, limits: Limits | None = None) -> dict[str, Gate]:
+    gates = detector_gates(ranking(plan, store)[0], plan, store, None, limits or Limits())
+    return {gate.name: gate for gate in gates}
+
+
+def generator(store: Store, plan: Plan) -> dict[str, Gate]:
+    best = next(one for one in ranking(plan, store) if one.trial.gan)
+    return {gate.name: gate for gate in generator_gates(best, plan, store)}
+
+
+def test_gain_beyond_chance_passes_and_less_than_the_margin_fails(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, GOOD)
+    gate = detector(store, plan)["paired gain"]
+    assert gate.verdict == "pass", gate.why
+    assert "+0.917" in gate.why
+    assert "3 seeds and 4 validation patients" in gate.why
+    assert "best of 3 arms (Bonferroni)" in gate.why
+    assert gate.figure is not None
+    assert 0 < gate.figure < 0.917
+
+    above = detector(store, plan, Limits(margin=gate.figure + 0.001))["paired gain"]
+    assert above.verdict == "fail"
+    assert f"not above {gate.figure + 0.001:g}" in above.why
+    assert detector(store, plan, Limits(margin=gate.figure - 0.001))["paired gain"].passed
+
+
+def test_gain_that_chance_explains_fails(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, {**GOOD, "cpggan 4": (3, 0, 1)})
+    gate = detector(store, plan)["paired gain"]
+    assert gate.verdict == "fail"
+    assert gate.figure is not None
+    assert gate.figure < 0
+
+
+def test_picked_from_more_arms_needs_more(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, GOOD)
+    fewer = Plan(plan.study, tuple(trial for trial in plan.trials if trial.arm in ("none", "cpggan 4")))
+    alone, best_of_three = (detector(store, one)["paired gain"].figure for one in (fewer, plan))
+    assert alone is not None
+    assert best_of_three is not None
+    assert alone > best_of_three
+    assert "Bonferroni" not in detector(store, fewer)["paired gain"].why
+
+
+def test_one_seed_cannot_tell(store: Store) -> None:
+    plan = judged_plan((0,))
+    set_arms(store, plan, {**GOOD, "cpggan 4": (3,), "none": (0,)})
+    fewer = Plan(plan.study, tuple(trial for trial in plan.trials if trial.arm in ("none", "cpggan 4")))
+    gate = detector(store, fewer)["paired gain"]
+    assert gate.verdict == "fail", "the interval over four patients is wide"
+    set_arms(store, plan, {**GOOD, "cpggan 4": (4,), "none": (0,)})
+    gate = detector(store, plan)["paired gain"]
+    assert (gate.verdict, gate.figure) == ("cannot tell", None)
+    assert "do not tell how far chance moves it" in gate.why
+
+
+def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
+    gate = detector(store, plan)["paired gain"]
+    assert gate.passed
+    assert gate.why == "Nothing to compare with: this is the real-only arm, and there is no champion."
+
+
+def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, GOOD)
+    without = Plan(plan.study, tuple(trial for trial in plan.trials if trial.gan))
+    gate = detector(store, without)["paired gain"]
+    assert gate.verdict == "cannot tell"
+    assert "no arm none" in gate.why
+
+
+def test_false_positives_are_capped(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_arms(store, plan, GOOD, fps=13)
+    gate = detector(store, plan)["FPs per slice"]
+    assert (gate.verdict, gate.figure, gate.limit) == ("fail", 13.0, 12.0)
+    assert detector(store, plan, Limits(fps_cap=13.0))["FPs per slice"].passed
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected", "figure", "limit"),
+    [
+        ("no sign of leak", "pass", 0.6, 0.05),
+        (LEAK, "fail", 0.6, 0.05),
+        (COPIES, "fail", 0.5, 0.05),
+        (FEW_PATIENTS, "cannot tell", 0.6, 0.05),
+        (UNLIKE_SPLITS, "cannot tell", 0.6, 0.05),
+    ],
+)
+def test_memorisation(store: Store, verdict: str, expected: str, figure: float, limit: float) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_realism(store, plan, verdict, copies=6)  # of 12 slices
+    gate = generator(store, plan)["memorisation"]
+    assert (gate.verdict, gate.figure, gate.limit) == (expected, figure, limit)
+    assert gate.why.lower() == f"{verdict}.".lower()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [((0.8, 0.1, 0.9), "pass"), ((0.12, 0.1, 0.9), "fail"), ((0.8, 0.1, 0.0), "cannot tell")],
+)
+def test_box_fidelity(store: Store, boxes: tuple[float, float, float], expected: str) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_realism(store, plan, boxes=boxes)
+    gate = generator(store, plan)["box fidelity"]
+    assert gate.verdict == expected
+    assert f"finds {boxes[0]:.3f} of the boxes" in gate.why
+
+
+def test_generator_whose_realism_is_unknown_is_not_let_through(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    (store.root / "realism").rename(store.root / "gone")
+    gates = generator(store, plan)
+    assert [gates[name].verdict for name in ("memorisation", "box fidelity")] == ["cannot tell"] * 2
+    assert "metsweep launch" in gates["memorisation"].why
+
+
+def test_trial_named_by_hand_must_be_the_best_by_validation(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    for trial, on_test in zip(plan.trials, itertools.count()):
+        validation = 3 if trial.arm == "cpggan 4" else 1
+        set_found(store, trial, {"validation": validation, "test": min(on_test, 4)})
+    ranked = ranking(plan, store)
+    best_on_test = plan.trials[-1].name
+    assert pick(ranked, None, forced=False).trial.name == "cpggan 4 seed 0", "the test split has no say"
+    assert pick(ranked, "cpggan 4 seed 2", forced=False).trial.seed == 2, "as good on validation as the best"
+    with pytest.raises(ConfigError, match=r"not the best on the validation split.*0\.750.*picked by the test table"):
+        pick(ranked, best_on_test, forced=False)
+    with pytest.raises(ConfigError, match=r"'cpggan 5' is no trial.*allowed: cpggan 4 seed 0"):
+        pick(ranked, "cpggan 5", forced=True)
+    forced = pick(ranked, best_on_test, forced=True)
+    gate = detector_gates(forced, plan, store, None, Limits())[0]
+    assert (gate.name, gate.verdict, gate.figure, gate.limit) == ("picked by validation", "fail", 0.25, 0.75)
+    assert detector(store, plan)["picked by validation"].passed
+
+
+def test_gate_is_kept_as_json(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    gate = detector(store, plan)["FPs per slice"]
+    assert json.loads(gate.json()) == {
+        "name": "FPs per slice", "figure": 0.0, "limit": 12.0, "verdict": "pass", "why": gate.why,
+    }  # fmt: skip

@@ -1,0 +1,166 @@
+"""MLflow is delivered to beside the work: refusals come before it, outages never stop it, nothing is there twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from sweep.plan import Plan
+from sweep.store import Store
+from sweep.tracking.delivery import Delivery
+from sweep.tracking.mlflow_client import TrackingOutageError, connect
+from sweep.tracking.run_content import trial_content
+from sweep.tracking.tracker import STAGE_KEY, Tracker
+from tests.sweep.small_study import make
+from tests.sweep.test_tracking import DyingClient, outputs_of, runs_of
+from trainers.exceptions import ConfigError, TrackingError
+
+
+@pytest.fixture
+def one(plan: Plan) -> Plan:
+    """The study with one trial, of the real-only arm."""
+    return Plan(plan.study, plan.trials[:1])
+
+
+class LosingClient(DyingClient):
+    """MLflow's client whose answers are lost after some calls, once: what was asked is carried out."""
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = method(*args, **kwargs)
+            self.left -= 1
+            if self.left == 0:
+                raise TrackingOutageError("nobody answered")
+            return answer
+
+        return call
+
+
+def test_an_answer_lost_after_any_call_doubles_nothing(
+    one: Plan, full_store: Store, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = 0
+    for calls in range(1, 60):
+        study = one.study.model_copy(update={"name": f"lost-{calls}"})
+        plan, told = Plan(study, one.trials), []
+        client = LosingClient(connect(tracking_uri), calls)
+        monkeypatch.setattr("sweep.tracking.tracker.connect", lambda _, losing=client: losing)
+        with Delivery(Tracker(tracking_uri, plan, full_store), told.append, every_seconds=0.01) as delivery:
+            assert delivery.finish("FINISHED", 60)
+        runs = runs_of(tracking_uri, study.name)  # refuses two of the same name
+        assert set(runs) == {study.name, "none seed 0"}
+        run = runs["none seed 0"]
+        assert run.info.status == "FINISHED"
+        assert len(outputs_of(run)) == 1
+        content = trial_content(plan.trials[0], plan, full_store)
+        assert content is not None
+        points = [point for part in content.parts for point in part.points]
+        for name in {point.name for point in points}:
+            history = client.get_metric_history(run.info.run_id, name)
+            assert len(history) == sum(point.name == name for point in points)
+        if client.left > 0:
+            break
+        assert len(told) == 2
+        assert "Work goes on without MLflow" in told[0]
+        assert "is back after" in told[1]
+        lost += 1
+    assert lost > 10
+
+
+def test_an_empty_twin_is_deleted_and_the_older_parent_counts(one: Plan, full_store: Store, tracking_uri: str) -> None:
+    def track() -> None:
+        tracker = Tracker(tracking_uri, one, full_store)
+        tracker.open()
+        tracker.record()
+        tracker.close()
+
+    track()
+    before = {run.info.run_id for run in runs_of(tracking_uri).values()}
+    client = MlflowClient(tracking_uri, tracking_uri)
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    client.create_run(experiment.experiment_id, tags={STAGE_KEY: one.trials[0].evaluate.key}, run_name="twin")
+    client.create_run(experiment.experiment_id, tags={"metsweep.kind": "sweep"}, run_name="second parent")
+    track()
+    assert {run.info.run_id for run in runs_of(tracking_uri).values()} == before
+
+
+def test_refusals_come_before_the_work_and_end_the_delivery(one: Plan, full_store: Store, tracking_uri: str) -> None:
+    client = MlflowClient(tracking_uri, tracking_uri)
+    client.delete_experiment(client.create_experiment("small"))
+    told: list[str] = []
+    for uri, reason in ((tracking_uri, "was deleted"), ("ftp://somewhere/mlflow", "ftp")):
+        with (
+            pytest.raises(TrackingError, match=reason) as caught,
+            Delivery(Tracker(uri, one, full_store), told.append),
+        ):
+            pytest.fail("work began")
+        assert not isinstance(caught.value, TrackingOutageError)
+    assert not told
+
+
+def test_work_begins_and_ends_without_a_server(one: Plan, full_store: Store, closed_port: int) -> None:
+    told: list[str] = []
+    began = time.monotonic()
+    with Delivery(Tracker(f"http://127.0.0.1:{closed_port}", one, full_store), told.append) as delivery:
+        assert time.monotonic() - began < 5
+        assert not delivery.finish("FINISHED", 1)
+    assert len(told) == 2
+    assert "Work goes on without MLflow" in told[0]
+    assert f"{closed_port} could not be reached: 1 runs are not delivered. The store keeps them" in told[1]
+
+
+def test_ctrl_c_is_told_and_the_next_launch_is_running_again(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    gan = next(iter(plan.gans.values()))
+    for stage in (gan.slices, gan):
+        make(stage, store)
+    with pytest.raises(KeyboardInterrupt), Delivery(Tracker(tracking_uri, plan, store), print):
+        raise KeyboardInterrupt
+    assert {name: run.info.status for name, run in runs_of(tracking_uri).items()} == {
+        "small": "KILLED", "gan cpggan": "KILLED",
+    }  # fmt: skip
+    again = Tracker(tracking_uri, plan, store)
+    again.open()
+    assert runs_of(tracking_uri)["small"].info.status == "RUNNING"
+    with pytest.raises(ZeroDivisionError), Delivery(again, print):
+        raise ZeroDivisionError
+    assert runs_of(tracking_uri)["small"].info.status == "FAILED"
+
+
+def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
+    one: Plan, full_store: Store, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METSWEEP_CPU_HOUR_PRICE", "3600")
+    monkeypatch.setenv("METSWEEP_GPU_HOUR_PRICE", "7200")
+    (trial,) = one.trials
+    for stage in (trial.evaluate, trial.evaluate.detector):
+        found = full_store.find(stage.name, stage.key)
+        assert found is not None
+        cost = found.manifest.cost.model_copy(
+            update={"cpus": 2.0, "gpus": 1.0, "finished": found.manifest.cost.started + 3}
+        )
+        (full_store.root / stage.name / stage.key / "manifest.json").write_text(
+            found.manifest.model_copy(update={"cost": cost}).model_dump_json()
+        )
+    drawn = replace(trial, params={"detector.learning_rate": 0.002, "count": 4}, number=17)
+    tracker = Tracker(tracking_uri, Plan(one.study, (drawn,)), full_store, cluster="ray://head:10001 (2 nodes)")
+    tracker.open()
+    tracker.record()
+    tags, data = (run := runs_of(tracking_uri)["none seed 0"]).data.tags, run.data
+    assert data.params["detector.learning_rate"] == "0.002"
+    assert tags["metsweep.optuna_number"] == "17"
+    assert tags["metsweep.cluster"] == "ray://head:10001 (2 nodes)"
+    assert (tags["metsweep.gpu_seconds"], tags["metsweep.cpu_seconds"]) == ("6.0", "12.0")
+    assert float(tags["metsweep.cost"]) == 6 * 2 + 12
+    assert data.metrics["cost/detector_gpu_seconds"] == 3
+    monkeypatch.setenv("METSWEEP_CPU_HOUR_PRICE", "cheap")
+    with pytest.raises(ConfigError, match="METSWEEP_CPU_HOUR_PRICE is 'cheap'"):
+        Tracker(tracking_uri, one, full_store)
