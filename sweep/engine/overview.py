@@ -15,12 +15,11 @@ from search_spaces.study import Study
 from sweep.engine.board import StageProgress
 from sweep.engine.optuna_study import Drawn
 from sweep.engine.outcome import PRUNED, Outcome
+from sweep.engine.pace import seconds_left
 from sweep.engine.records import Status, StudyRecord
 from sweep.engine.trial_driver import watched_figure
 from sweep.objectives import Metrics, objective_values, violations
 from sweep.plan import Plan, Trial
-from sweep.plan.estimate import Estimator
-from sweep.plan.schedule import Jobs, schedule
 from sweep.store import Store
 
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
@@ -122,7 +121,9 @@ class Observer:
             for trial in plan.trials
         ]
         to_draw = max(0, self._study.search.trials - len(drawn)) if self._study.search.draws else 0
-        left = None if to_draw else self._seconds_left(plan, states, there, progress)
+        ended_early = [one.trial for one in states if one.state in ("failed", "stopped", "pruned")]
+        given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
+        left = None if to_draw or not progress else seconds_left(plan, self._store, there, progress, given_up)
         return Overview(self._study, states, status, to_draw, self._best(done, plan), left)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
@@ -175,33 +176,6 @@ class Observer:
         choose = max if self._study.objectives[0].direction == "maximize" else min
         best = choose(found, key=found.__getitem__)
         return best, found[best]
-
-    def _seconds_left(
-        self,
-        plan: Plan,
-        states: Sequence[TrialState],
-        there: Mapping[str, set[str]],
-        progress: Mapping[str, StageProgress],
-    ) -> float | None:
-        """By earlier stages of each kind, on as many jobs at once as run now; only while a launch is at work."""
-        busy = [key for key, stage in progress.items() if stage.state == "running"]
-        if not busy:
-            return None
-        ended = [one.trial for one in states if one.state in ("failed", "stopped", "pruned")]
-        left_out = {key for trial in ended for key in (trial.evaluate.key, trial.evaluate.detector.key)}
-        missing = {
-            key: stage for key, stage in plan.stages.items() if key not in there[stage.name] and key not in left_out
-        }
-        estimator = Estimator(plan, self._store, there, count_flops=False)
-        shares = {key: stage.done / stage.total for key, stage in progress.items() if stage.total}
-        jobs = Jobs(plan, missing, estimator, shares)
-        if jobs.unknown:
-            return None
-        # The jobs that run now show how much room there is.
-        together = [missing[key].resources for key in busy if key in missing]
-        cpus = sum(on.workers * on.cpus_per_worker for on in together)
-        gpus = sum(on.workers * on.gpus_per_worker for on in together)
-        return schedule(jobs.all, cpus, gpus).seconds if together else None
 
 
 def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:
