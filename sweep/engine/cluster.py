@@ -53,7 +53,8 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
     os.environ |= {key: os.environ.get(key, value) for key, value in environment.items()}
     try:
         if address is None:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address, log_to_driver=False, runtime_env={"env_vars": environment})
     except (ConnectionError, RuntimeError) as error:
