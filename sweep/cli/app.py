@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, promote, realism, registry, report, score, study, study_files, track
+from sweep.cli import (
+    by_hand,
+    cohort,
+    detect,
+    machine,
+    promote,
+    realism,
+    registry,
+    report,
+    score,
+    study,
+    study_files,
+    track,
+)
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
