@@ -11,18 +11,19 @@ from pathlib import Path
 class Settings:
     """Read once by the command line and passed down."""
 
-    store: Path
-    """Folder of the artifacts: METSWEEP_STORE, else `metsweep-store` in the working directory."""
+    store: str
+    """Folder or s3://bucket/prefix of the artifacts: METSWEEP_STORE, else `metsweep-store` in the working directory."""
     tracking_uri: str
     """MLflow: MLFLOW_TRACKING_URI, else MLflow's own default, `mlflow.db` (SQLite) in the working directory."""
     ray_address: str | None
     """Ray cluster: RAY_ADDRESS, else None for a cluster of this machine alone, started with the command."""
 
     @staticmethod
-    def from_environment(store: Path | None = None) -> Settings:
+    def from_environment(store: str | None = None) -> Settings:
         """Settings of this process; an explicit `store` goes before METSWEEP_STORE."""
+        uri = store or os.environ.get("METSWEEP_STORE") or "metsweep-store"
         return Settings(
-            store=(store or Path(os.environ.get("METSWEEP_STORE", "metsweep-store"))).absolute(),
+            store=uri if "://" in uri else str(Path(uri).absolute()),
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}"),
             ray_address=os.environ.get("RAY_ADDRESS") or None,
         )

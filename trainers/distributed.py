@@ -7,9 +7,7 @@ its checkpoints with it. Ray is imported where it is used, so loops run where it
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,6 +17,7 @@ from pathlib import Path
 import torch
 from pydantic import model_validator
 
+from trainers.checkpoints import Checkpoints
 from trainers.config import Config
 from trainers.exceptions import MetsweepError, TrainingError
 
@@ -77,17 +76,15 @@ class Context:
 
     Args:
         placement: rank, world size and device.
-        checkpoints: folder for this very run's checkpoints, unique per content (a stage key), on a disk that every rank
-            reaches: whoever runs the same content later continues from there.
+        checkpoints: those of this very run; whoever runs the same content later continues from there.
         on_progress: receives rank 0's progress.
     """
 
-    def __init__(self, placement: Placement, checkpoints: Path, on_progress: OnProgress) -> None:
+    def __init__(self, placement: Placement, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
         self.rank = placement.rank
         self.world_size = placement.world_size
         self.device = placement.device
-        self._latest = checkpoints / "latest"
-        self._outdated = checkpoints / "outdated"
+        self._checkpoints = checkpoints
         self._on_progress = on_progress
 
     def progress(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -97,31 +94,18 @@ class Context:
 
     def load_checkpoint(self) -> Path | None:
         """The folder of the newest checkpoint of this very run, or None at its first start."""
-        for folder in (self._latest, self._outdated):
-            if folder.is_dir():
-                return folder
-        return None
+        return self._checkpoints.load()
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
         """Keep a checkpoint in place of the one before: `write` fills a folder, on rank 0 only."""
-        if self.rank != 0:
-            return
-        self._latest.parent.mkdir(parents=True, exist_ok=True)
-        for half_written in self._latest.parent.glob("fresh-*"):
-            shutil.rmtree(half_written, ignore_errors=True)
-        fresh = Path(tempfile.mkdtemp(prefix="fresh-", dir=self._latest.parent))
-        write(fresh)
-        # Killed between the two renames, the run still has `outdated` to continue from.
-        shutil.rmtree(self._outdated, ignore_errors=True)
-        if self._latest.is_dir():
-            self._latest.rename(self._outdated)
-        fresh.rename(self._latest)
+        if self.rank == 0:
+            self._checkpoints.save(write)
 
 
 class InProcessContext(Context):
     """The only rank, in this process."""
 
-    def __init__(self, checkpoints: Path, on_progress: OnProgress) -> None:
+    def __init__(self, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
         super().__init__(Placement.alone(), checkpoints, on_progress)
 
 
@@ -211,6 +195,6 @@ def _error_of_loop(error: Exception) -> MetsweepError | None:
     return None
 
 
-def train_in_process(loop: Callable[[Context], None], *, checkpoints: Path, on_progress: OnProgress) -> None:
-    """Run `loop` here as the only rank; it continues from the newest checkpoint in the folder `checkpoints`."""
+def train_in_process(loop: Callable[[Context], None], *, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
+    """Run `loop` here as the only rank; it continues from the newest of `checkpoints`."""
     loop(InProcessContext(checkpoints, on_progress))

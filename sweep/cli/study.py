@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
@@ -18,7 +18,7 @@ def plan(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Show what a study would run.
 
@@ -44,7 +44,7 @@ def launch(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Run a study.
 
@@ -81,7 +81,7 @@ def report(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Show Table 1 of a study and the evidence behind it.
 
@@ -108,7 +108,7 @@ def report(
     console.print(made.table())
     for section in made.sections:
         console.print(section.table())
-    folder = out or opened.root / "reports" / plan.study.name
+    folder = out or opened.local / "reports" / plan.study.name
     written = made.write(folder)
     names = ", ".join(str(path.relative_to(folder)) for path in written)
     console.print(f"Written to {folder}: {names}", soft_wrap=True)
@@ -119,7 +119,7 @@ def promote(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Make the best trial's models the champions.
 

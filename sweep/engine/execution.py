@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import platform
-import shutil
 import tempfile
 import threading
 import time
@@ -20,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import BaseFileLock
 
 from sweep.engine.progress import reporter
 from sweep.logs import log_to
 from sweep.stages import Stage
-from sweep.store import Artifact, Cost, Store
+from sweep.store import Artifact, Cost, Lease, Store
 from trainers.distributed import Context, Placement, train_on_ray
 from trainers.exceptions import StoreError
 
@@ -35,8 +33,8 @@ logger = logging.getLogger(__name__)
 def ensure(stage: Stage, store: Store, board: Any) -> Artifact:
     """The artifact of `stage`; it and what it needs are made where they are not in the store.
 
-    Identical stages wanted by several trials run once: the first to come holds their locks, the others wait without
-    holding any resource. When the first dies the system frees its locks, and the next continues from the checkpoint.
+    Identical stages wanted by several trials run once: the first to come holds their leases, the others wait without
+    holding any resource. When the first dies the next takes its leases over, and continues from the checkpoint.
     """
     for _, group in itertools.groupby(stage.inputs_first(), key=lambda one: one.resources):
         _run_job(list(group), store, board)
@@ -49,7 +47,7 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, reques
     Only stages that train run on every rank, the others on rank 0 alone.
     """
     inputs = {name: found(store, needed).path for name, needed in stage.inputs.items()}
-    checkpoints = store.runs("checkpoints") / stage.key
+    checkpoints = store.checkpoints(stage.key)
     context = Context(placement, checkpoints, reporter(board, stage))
     if placement.rank != 0:
         if stage.trains:
@@ -72,7 +70,7 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, reques
             host=platform.node(),
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.clear()
     board.set_state.remote(stage.key, stage.label, "done")
     logger.info(
         "stage done",
@@ -95,8 +93,8 @@ def found(store: Store, stage: Stage) -> Artifact:
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
         raise StoreError(
-            f"Stage {stage.label} has no artifact at {store.root / stage.name / stage.key}. "
-            "Every node must reach the store under the same path."
+            f"Stage {stage.label} has no artifact in the store {store.uri}. "
+            "Every node must reach the store by that name."
         )
     return artifact
 
@@ -108,21 +106,23 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any) -> None:
         return [stage for stage in stages if store.find(stage.name, stage.key) is None]
 
     with ExitStack() as stack:
-        locks = {stage.key: store.single_flight(stage.name, stage.key) for stage in missing()}
+        leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing()}
         for stage in stages:
-            if stage.key in locks:
+            if stage.key in leases:
                 board.set_state.remote(stage.key, stage.label, "waiting")
-                stack.enter_context(locks[stage.key])
+                stack.enter_context(leases[stage.key])
         wanted = missing()
         if not wanted:
             return
         for stage in wanted:
             logger.info("stage missed", extra={"stage": stage.name, "key": stage.key, "reason": _why(stage, store)})
-        stack.enter_context(_freeing_published([(stage, locks[stage.key]) for stage in wanted], store))
+        stack.enter_context(_freeing_published([(stage, leases[stage.key]) for stage in wanted], store))
         job = _Job(tuple(wanted), store, board, time.time())
         try:
             if any(stage.trains for stage in wanted):
-                train_on_ray(job, name=wanted[-1].key, storage=str(store.runs("train")), resources=wanted[0].resources)
+                train_on_ray(
+                    job, name=wanted[-1].key, storage=str(store.local / "runs" / "train"), resources=wanted[0].resources
+                )
             else:
                 _run_as_task(job)
         except BaseException:
@@ -141,7 +141,7 @@ class _Job:
     requested: float
 
     def __call__(self, placement: Placement) -> None:
-        log_to(self.store.root / "logs")
+        log_to(self.store.local / "logs")
         requested = self.requested
         for stage in self.stages:
             if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
@@ -173,16 +173,16 @@ def _run_as_task(job: _Job) -> None:
 
 
 @contextmanager
-def _freeing_published(locks: Sequence[tuple[Stage, BaseFileLock]], store: Store) -> Iterator[None]:
-    """Frees each stage's lock as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
+def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> Iterator[None]:
+    """Frees each stage's lease as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
     stop = threading.Event()
 
     def watch() -> None:
-        held = list(locks)
+        held = list(leases)
         while held and not stop.wait(0.5):
-            for stage, lock in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
-                lock.release()
-                held.remove((stage, lock))
+            for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
+                lease.release()
+                held.remove((stage, lease))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -48,7 +48,7 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
         stack.enter_context(_only_driver(study, store))
         tracker.open()
-        log_to(store.root / "logs")
+        log_to(store.local / "logs")
         console.print(
             f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
             f"{len(plan.stages) - len(missing)} of them in the store already, {plan.shared} saved by sharing.",
@@ -69,17 +69,15 @@ def launch(study: Study, settings: Settings, console: Console) -> dict[str, str]
 @contextmanager
 def _only_driver(study: Study, store: Store) -> Iterator[None]:
     """Two drivers of one study would log every run twice."""
-    lock = store.single_flight("study", study.name)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
+    lease = store.lease("study", study.name)
+    if not lease.acquire(give_up=lambda: True):
         raise StoreError(
-            f"Another command is launching study {study.name} with the store {store.root}. Wait for it, or stop it."
-        ) from None
+            f"Another command is launching study {study.name} with the store {store.uri}. Wait for it, or stop it."
+        )
     try:
         yield
     finally:
-        lock.release()
+        lease.release()
 
 
 class _Observer:

@@ -53,7 +53,7 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
         ),
         run_config=tune.RunConfig(
             name=plan.study.name,
-            storage_path=str(store.runs("tune")),
+            storage_path=str(store.local / "runs" / "tune"),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -69,7 +69,7 @@ def run_trials(plan: Plan, store: Store, board: Any) -> dict[str, str]:
 
 
 def _run_trial(config: dict[str, Any], trials: dict[str, Trial], store: Store, board: Any) -> dict[str, Any]:
-    log_to(store.root / "logs")
+    log_to(store.local / "logs")
     trial = trials[config["trial"]]
     artifacts = {goal.name: ensure(goal, store, board) for goal in trial.goals}
     return {name: str(artifact.path) for name, artifact in artifacts.items()}

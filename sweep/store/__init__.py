@@ -1,5 +1,8 @@
 """Content-addressed artifacts, and who may make them."""
 
-from sweep.store.store import MANIFEST, Artifact, Cost, Manifest, Store, StoredFile
+from sweep.store.artifact import Artifact, DamagedArtifact
+from sweep.store.lease import Lease
+from sweep.store.manifest import MANIFEST, Cost, Manifest, StoredFile
+from sweep.store.store import Store
 
-__all__ = ["MANIFEST", "Artifact", "Cost", "Manifest", "Store", "StoredFile"]
+__all__ = ["MANIFEST", "Artifact", "Cost", "DamagedArtifact", "Lease", "Manifest", "Store", "StoredFile"]

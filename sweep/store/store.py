@@ -1,178 +1,214 @@
-"""Content-addressed artifacts in a folder.
+"""Content-addressed artifacts, in a folder or on S3.
 
-A stage writes its files into a temporary folder; `publish` adds a manifest with every file's size and SHA-256 and
-renames the whole into place. Readers trust only the manifest, so a half-written artifact is never seen: it stays in
-`tmp/`, where the next owner of the same key sweeps it up.
+A stage writes its files into a temporary folder of its machine; `publish` stores them with every file's size and
+SHA-256, and the manifest last. Readers trust only the manifest, so a half-written artifact is never seen.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
+import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from filelock import FileLock
 from pydantic import ValidationError
 
-from trainers.config import Config
+from sweep.store.artifact import Artifact, DamagedArtifact
+from sweep.store.backend import Backend
+from sweep.store.files import place
+from sweep.store.folder import FolderBackend
+from sweep.store.lease import Lease
+from sweep.store.manifest import Cost, Manifest, files_in
+from sweep.store.patience import PATIENCE_S, patiently
+from sweep.store.scratch import scratch
+from trainers.checkpoints import Checkpoints
 from trainers.exceptions import StoreError
 
-MANIFEST = "manifest.json"
+READERS = 16
+"""Manifests that are read at once: an object store answers many requests as fast as one."""
 
-
-class StoredFile(Config):
-    """One file of an artifact."""
-
-    size: int
-    """Bytes."""
-    sha256: str
-    """Of the content, hexadecimal."""
-
-
-class Cost(Config):
-    """What making an artifact took, on one machine."""
-
-    requested: float
-    """When a trial asked for the stage, unix seconds."""
-    started: float
-    """When its work began, unix seconds; what lies between is waiting for resources and starting processes."""
-    finished: float
-    """When its files were written, unix seconds."""
-    peak_memory_bytes: int
-    """Highest resident memory of the stage's process and its children."""
-    host: str
-    """Machine that ran it (rank 0)."""
-
-    @property
-    def seconds(self) -> float:
-        """Time of the work alone."""
-        return self.finished - self.started
-
-
-class Manifest(Config):
-    """What makes a folder an artifact."""
-
-    stage: str
-    """Name of the stage."""
-    key: str
-    """Stage key."""
-    identity: dict[str, Any]
-    """What the key was made from: stage, version, config, inputs' keys."""
-    cost: Cost
-    """Time and memory of the making."""
-    files: dict[str, StoredFile]
-    """Relative path -> size and checksum."""
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A complete artifact."""
-
-    path: Path
-    manifest: Manifest
+T = TypeVar("T")
 
 
 class Store:
-    """Artifacts in the folder `root`; many processes and nodes that share it may use it at once.
+    """Artifacts, leases, checkpoints and small documents at one place; many processes and nodes may use it at once.
 
-    Layout: `<stage>/<key>/` complete artifacts, `tmp/` half-written ones, `locks/` single flight, `runs/` checkpoints
-    and Ray's state of runs under way, `logs/`.
+    What the place refuses for a while (disk full or read-only, S3 away) is tried again. Picklable; connections are
+    opened in the process that uses them.
+
+    Args:
+        uri: folder, or `s3://bucket/prefix`. S3's endpoint and credentials come from the environment, as boto3 takes
+            them.
+        patience_s: how long a place may be away before a StoreError says so.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+    def __init__(self, uri: str | Path, patience_s: float = PATIENCE_S) -> None:
+        self.backend = _backend(str(uri))
+        self._patience_s = patience_s
+
+    @property
+    def uri(self) -> str:
+        """Folder or URI."""
+        return self.backend.uri
+
+    @property
+    def local(self) -> Path:
+        """Folder of this machine for logs, reports and Ray's own state: the store's own, or for S3 a cache."""
+        return self.backend.local
 
     def check_writable(self, needed_bytes: int = 0) -> None:
-        """Refuse a folder that cannot be written, or whose disk has too little space left.
+        """Refuse a place that cannot be written now, or whose disk has too little space left.
 
         Raises:
-            StoreError: names the folder, the reason, and the variable to change.
+            StoreError: names the place, the reason, and the variable to change.
         """
-        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
-        try:
-            with tempfile.TemporaryFile(dir=folder) as probe:
-                probe.write(b"metsweep")
-        except OSError as error:
-            raise StoreError(
-                f"The store {self.root} cannot be written: {error.strerror}. "
-                "Give its owner write permission, or set METSWEEP_STORE (--store) to another folder."
-            ) from None
-        free = shutil.disk_usage(folder).free
-        if free < needed_bytes:
-            raise StoreError(
-                f"The store {self.root} has {free / 1e6:,.0f} MB free, but {needed_bytes / 1e6:,.0f} MB are needed. "
-                "Free some space, or set METSWEEP_STORE (--store) to another folder."
-            )
+        self.backend.check_writable(needed_bytes)
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The complete artifact of a stage key, or None."""
-        path = self.root / stage / key
-        try:
-            text = (path / MANIFEST).read_text()
-        except (FileNotFoundError, NotADirectoryError):
+        """The complete artifact of a stage key, or None; reads the manifest alone.
+
+        Raises:
+            DamagedArtifact: its manifest cannot be read.
+        """
+        content = self._patiently(f"look for {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
+        if content is None:
             return None
         try:
-            return Artifact(path, Manifest.model_validate_json(text))
+            return Artifact(Manifest.model_validate_json(content), self.backend, self._patience_s)
         except ValidationError:
-            raise StoreError(f"{path / MANIFEST} is damaged; delete the folder {path} and launch again.") from None
+            raise DamagedArtifact(
+                f"The manifest of artifact {stage} {key} at {self.backend.where(stage, key)} is damaged. "
+                f"Run `metsweep store verify {key[:12]} --repair`: it is set aside and made again by the next launch."
+            ) from None
+
+    def stages(self) -> list[str]:
+        """Names of the stages that may have artifacts, sorted."""
+        return self._patiently("list the stages", self.backend.stages)
+
+    def keys(self, stage: str) -> set[str]:
+        """Keys of the complete artifacts of a stage, by one listing."""
+        return self._patiently(f"list the artifacts of {stage}", lambda: self.backend.keys(stage))
 
     def artifacts(self, stage: str) -> Iterator[Artifact]:
-        """Every complete artifact of a stage, oldest first."""
-        found = [self.find(stage, path.name) for path in (self.root / stage).glob("*")]
+        """Every complete artifact of a stage, oldest first.
+
+        Raises:
+            DamagedArtifact: a manifest cannot be read.
+        """
+        with ThreadPoolExecutor(READERS) as pool:
+            found = list(pool.map(lambda key: self.find(stage, key), self.keys(stage)))
         yield from sorted((item for item in found if item), key=lambda item: item.manifest.cost.finished)
 
-    @contextmanager
-    def writing(self, stage: str, key: str) -> Iterator[Path]:
-        """A temporary folder to write an artifact's files into; removed if the block raises."""
-        parent = self.root / "tmp"
-        parent.mkdir(parents=True, exist_ok=True)
-        for leftover in parent.glob(f"{stage}-{key}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{stage}-{key}-", dir=parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def writing(self, stage: str, key: str) -> AbstractContextManager[Path]:
+        """A temporary folder of this machine to write an artifact's files into; removed when the block ends."""
+        return scratch(stage, key)
 
     def publish(self, folder: Path, stage: str, key: str, identity: dict[str, Any], cost: Cost) -> Artifact:
-        """Make the written folder the artifact of `key`, at once and whole.
+        """Make the written files the artifact of `key`, at once and whole.
 
         Where two publish the same key, the first stays: the same key means the same content.
+
+        Raises:
+            StoreError: the store stayed away, or refuses.
         """
-        files = {
-            str(path.relative_to(folder)): StoredFile(size=path.stat().st_size, sha256=_sha256(path))
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        manifest = Manifest(stage=stage, key=key, identity=identity, cost=cost, files=files)
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-        target = self.root / stage / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if self.find(stage, key) is None:
-                raise
-        return Artifact(target, manifest)
+        manifest = Manifest(
+            stage=stage,
+            key=key,
+            publication=uuid.uuid4().hex,
+            identity=identity,
+            cost=cost,
+            files=files_in(folder),
+        )
+        if self._patiently(f"publish {stage} {key[:12]}", lambda: self.backend.publish(folder, manifest)):
+            return Artifact(manifest, self.backend, self._patience_s)
+        first = self.find(stage, key)
+        if first is None:
+            raise StoreError(f"Artifact {stage} {key} vanished while it was published. Launch again: it is made again.")
+        return first
 
-    def single_flight(self, stage: str, key: str) -> FileLock:
-        """Lock that one process at a time holds while it makes `key`; the system frees it when its holder dies."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        # Not bound to a thread: who waits for a lock and who frees it may differ.
-        return FileLock(folder / f"{stage}-{key}.lock", thread_local=False)
+    def set_aside(self, artifact: Artifact, reason: str) -> None:
+        """Move a damaged artifact to `damaged/`, so that it is made again; nothing if that has happened already."""
+        made = artifact.manifest
+        there = self.find(made.stage, made.key)
+        if there is not None and there.manifest.publication == made.publication:
+            self.set_aside_key(made.stage, made.key, reason)
 
-    def runs(self, name: str) -> Path:
-        """Folder for what runs under way keep (checkpoints, Ray Tune's state)."""
-        return self.root / "runs" / name
+    def set_aside_key(self, stage: str, key: str, reason: str) -> None:
+        """`set_aside` of what is there now, even where its manifest cannot be read."""
+
+        def move() -> None:
+            manifest = self.backend.manifest(stage, key)
+            if manifest is not None:
+                self.backend.set_aside(stage, key, manifest, reason)
+
+        self._patiently(f"set aside {stage} {key[:12]}", move)
+
+    def lease(self, stage: str, key: str) -> Lease:
+        """The right to make a stage key, which one process at a time holds."""
+        return Lease(self.backend, stage, key)
+
+    def checkpoints(self, key: str) -> Checkpoints:
+        """The checkpoints of a stage key."""
+        return _PatientCheckpoints(self.backend.checkpoints(key), key, self._patience_s)
+
+    def write_text(self, path: str, text: str) -> None:
+        """Make or replace a small document of a study, at once and whole."""
+        self._patiently(f"write {path}", lambda: self.backend.write(path, text.encode()))
+
+    def read_text(self, path: str) -> str | None:
+        """Content of a document, or None."""
+        content = self._patiently(f"read {path}", lambda: self.backend.read(path))
+        return None if content is None else content.decode()
+
+    def list(self, prefix: str) -> list[str]:
+        """Names of all documents below a folder, sorted."""
+        return self._patiently(f"list {prefix}", lambda: sorted(entry.name for entry in self.backend.entries(prefix)))
+
+    def remove(self, path: str) -> None:
+        """Remove a document; nothing if it is not there."""
+        self._patiently(f"remove {path}", lambda: self.backend.remove(path))
+
+    def _patiently(self, what: str, action: Callable[[], T]) -> T:
+        return patiently(what, action, self._patience_s)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass(frozen=True)
+class _PatientCheckpoints:
+    """Checkpoints whose store may be away for a while: written on this machine, then kept as often as it takes."""
+
+    inner: Checkpoints
+    key: str
+    patience_s: float
+
+    def load(self) -> Path | None:
+        return patiently(f"load the checkpoint of {self.key[:12]}", self.inner.load, self.patience_s)
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        with tempfile.TemporaryDirectory(prefix="metsweep-checkpoint-") as written:
+            write(Path(written))
+            patiently(
+                f"save the checkpoint of {self.key[:12]}",
+                lambda: self.inner.save(lambda fresh: place(Path(written), fresh)),
+                self.patience_s,
+            )
+
+    def clear(self) -> None:
+        patiently(f"clear the checkpoints of {self.key[:12]}", self.inner.clear, self.patience_s)
+
+
+def _backend(uri: str) -> Backend:
+    if uri.startswith("s3://"):
+        from sweep.store.s3 import S3Backend
+
+        return S3Backend(uri)
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", uri):
+        raise StoreError(
+            f"The store {uri} begins with {scheme[0]}; allowed: a folder, or s3://bucket/prefix. "
+            "Set METSWEEP_STORE (--store) to one of them."
+        )
+    return FolderBackend(Path(uri).absolute())

@@ -57,7 +57,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     plan, store = small_plan(seeds=(0, 1, 2)), Store(tmp_path_factory.mktemp("store"))
     prepared = plan.trials[0].evaluate.detector.slices
     make(prepared, store)
-    slices = open_slice_set(store.root / "prepare" / prepared.key)
+    slices = open_slice_set(store.local / "prepare" / prepared.key)
     patients = slices.slices["patient_id"] + "-" + slices.slices["z"].astype(str)
     slices = SliceSet(slices.path, slices.images, slices.slices.assign(patient_id=patients), slices.boxes, slices.meta)
     for trial in plan.trials:

@@ -93,7 +93,7 @@ def test_champions_pass_the_gate_and_load_anywhere(
     assert len(client.search_model_versions(f"name = '{DETECTOR}'")) == 1
     assert len(client.search_model_versions(f"name = '{GENERATOR}'")) == 1
 
-    images = full_store.root / "prepare" / best.evaluate.detector.slices.key / "images.npy"
+    images = full_store.local / "prepare" / best.evaluate.detector.slices.key / "images.npy"
     save(tmp_path / "t1c.nii.gz", stripped_brain())
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_BOTH, str(images)],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
 from trainers.distributed import Context, Placement
 from trainers.gan.config import GANConfig
@@ -74,9 +75,12 @@ class Interruptible(Context):
     def __init__(self, folder: Path, kill_after: int | None = None) -> None:
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         alone = Placement(0, 1, torch.device("cpu"))
-        super().__init__(alone, folder, lambda done, total, metrics: self.reports.append((done, total, dict(metrics))))
+        super().__init__(alone, FolderCheckpoints(folder), self._report)
         self._kill_after = kill_after
         self.kept = 0
+
+    def _report(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        self.reports.append((done, total, dict(metrics)))
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
         super().save_checkpoint(write)

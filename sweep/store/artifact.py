@@ -1,0 +1,85 @@
+"""A complete artifact, and how its files are checked before anything reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.store.backend import Backend
+from sweep.store.manifest import Manifest, StoredFile, first_difference
+from sweep.store.patience import PATIENCE_S, patiently
+from trainers.exceptions import StoreError
+
+_verified: dict[tuple[str, str, str, str], Path] = {}
+"""Store, stage, key and publication of what this process has checked -> its folder."""
+
+
+class DamagedArtifact(StoreError):  # noqa: N818
+    """An artifact is not what its manifest says, or its manifest cannot be read."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact; reading its files checks them, and brings them to this machine if need be."""
+
+    manifest: Manifest
+    backend: Backend
+    patience_s: float = PATIENCE_S
+
+    @property
+    def path(self) -> Path:
+        """Folder of this machine with all files, each checked against size and SHA-256 once a process.
+
+        Raises:
+            DamagedArtifact: the store's copy of a file is not what the manifest says; a mere local copy is made anew.
+        """
+        made = self.manifest
+        identity = (self.backend.uri, made.stage, made.key, made.publication)
+        if identity not in _verified:
+            _verified[identity] = patiently(
+                f"read {self.name}", lambda: self.backend.copy_here(self.manifest), self.patience_s
+            )
+        return _verified[identity]
+
+    def text(self, name: str) -> str:
+        """Content of one file, checked.
+
+        Raises:
+            DamagedArtifact: it is not what the manifest says.
+            StoreError: the artifact has no such file.
+        """
+        if name not in self.manifest.files:
+            raise StoreError(f"{self.name} has no file {name}; it has {', '.join(self.manifest.files)}.")
+        content = patiently(
+            f"read {name} of {self.name}", lambda: self.backend.read_file(self.manifest, name), self.patience_s
+        )
+        refuse_difference(self.manifest, name, StoredFile.of(content) if content is not None else None, self.where)
+        assert content is not None, "refused above"
+        return content.decode()
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"artifact {self.manifest.stage} {self.manifest.key[:12]}"
+
+    @property
+    def where(self) -> str:
+        """What messages call its place."""
+        return self.backend.where(self.manifest.stage, self.manifest.key)
+
+
+def refuse_difference(manifest: Manifest, name: str, got: StoredFile | None, where: str) -> None:
+    """Raise DamagedArtifact unless a file is what the manifest says."""
+    expected = manifest.files[name]
+    if got != expected:
+        raise DamagedArtifact(
+            f"Artifact {manifest.stage} {manifest.key} is damaged at {where}: {name} should be {expected}, "
+            f"got {got or 'no such file'}. Run `metsweep store verify {manifest.key[:12]} --repair`: it is set aside, "
+            "and the next launch makes it again."
+        )
+
+
+def refuse_damaged(folder: Path, manifest: Manifest, where: str) -> None:
+    """Raise DamagedArtifact for the first file in a folder that is not what the manifest says."""
+    if difference := first_difference(folder, manifest.files):
+        refuse_difference(manifest, *difference, where)

@@ -1,0 +1,56 @@
+"""Tells a process from all others, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+from trainers.config import Config
+
+
+class Process(Config):
+    """A process on one machine, for good: neither a restart nor a reused number is taken for it."""
+
+    host: str
+    """Name of its machine, for people."""
+    machine: str
+    """Boot and process namespace that `pid` counts in; empty where the system does not tell."""
+    pid: int
+    """Its number."""
+    started: int
+    """When it began, clock ticks since boot: no clock that is set changes it."""
+
+    @staticmethod
+    def this() -> Process:
+        """The process that asks."""
+        _, started = _state_and_start(os.getpid()) or ("", 0)
+        return Process(host=platform.node(), machine=_machine(), pid=os.getpid(), started=started)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has certainly ended; False where that cannot be known from here."""
+        if not self.machine or self.machine != _machine():
+            return False
+        now = _state_and_start(self.pid)
+        return now is None or now[0] in "ZX" or now[1] != self.started
+
+
+@cache
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _state_and_start(pid: int) -> tuple[str, int] | None:
+    """State letter and start of a process (proc(5), fields 3 and 22); None if there is none."""
+    try:
+        # The name before it, in parentheses, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0], int(fields[19])

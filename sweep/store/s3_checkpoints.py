@@ -1,0 +1,102 @@
+"""Checkpoints on S3."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from sweep.store.artifact import DamagedArtifact
+from sweep.store.local_copy import local_copy
+from sweep.store.manifest import StoredFile, files_in, first_difference
+from trainers.config import Config
+
+if TYPE_CHECKING:
+    from sweep.store.s3 import S3Backend
+
+logger = logging.getLogger(__name__)
+
+
+class _Checkpoint(Config):
+    """A whole checkpoint."""
+
+    files: dict[str, StoredFile]
+    """Relative path -> size and checksum."""
+
+    @property
+    def id(self) -> str:
+        """Decided by the content: a save that is tried again uploads to the same place."""
+        return StoredFile.of(self.model_dump_json().encode()).sha256[:16]
+
+
+@dataclass(frozen=True)
+class S3Checkpoints:
+    """The checkpoints of one stage key: files under an id of their own, `newest.json` last, the one before kept."""
+
+    backend: S3Backend
+    key: str
+
+    def load(self) -> Path | None:
+        for name in ("newest", "previous"):
+            found = self._read(name)
+            if found is None:
+                continue
+            try:
+                return self._fetched(found)
+            except DamagedArtifact as error:
+                logger.warning(f"The {name} checkpoint of {self.key[:12]} cannot be used: {error}")
+        return None
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        before, outdated = self._read("newest"), self._read("previous")
+        with tempfile.TemporaryDirectory(prefix="metsweep-checkpoint-") as written:
+            write(Path(written))
+            fresh = _Checkpoint(files=files_in(Path(written)))
+            self.backend.upload(Path(written), f"{self._prefix}/{fresh.id}", fresh.files)
+        if before is not None and before != fresh:
+            self._write("previous", before)
+        self._write("newest", fresh)
+        if outdated is not None and outdated not in (before, fresh):
+            self.backend.remove_below(f"{self._prefix}/{outdated.id}")
+
+    def clear(self) -> None:
+        self.backend.remove_below(self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return f"checkpoints/{self.key}"
+
+    def _read(self, name: str) -> _Checkpoint | None:
+        content = self.backend.read(f"{self._prefix}/{name}.json")
+        if content is None:
+            return None
+        try:
+            return _Checkpoint.model_validate_json(content)
+        except ValidationError:
+            logger.warning(f"{self.backend.uri}/{self._prefix}/{name}.json cannot be read.")
+            return None
+
+    def _write(self, name: str, checkpoint: _Checkpoint) -> None:
+        self.backend.write(f"{self._prefix}/{name}.json", checkpoint.model_dump_json().encode())
+
+    def _fetched(self, checkpoint: _Checkpoint) -> Path:
+        place = f"{self._prefix}/{checkpoint.id}"
+
+        def check(folder: Path) -> None:
+            if difference := first_difference(folder, checkpoint.files):
+                name, got = difference
+                raise DamagedArtifact(
+                    f"{place}/{name} should be {checkpoint.files[name]}, got {got or 'no such file'}."
+                )
+
+        return local_copy(
+            self.backend.local / place,
+            self.backend.local / "tmp",
+            lambda fresh: self.backend.download(place, checkpoint.files, fresh),
+            check,
+        )

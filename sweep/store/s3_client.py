@@ -1,0 +1,111 @@
+"""The connection to S3, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3.session
+from boto3.exceptions import Boto3Error
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+
+from sweep.redaction import without_password
+from sweep.store.backend import Unavailable
+from trainers.exceptions import StoreError
+
+CONNECT_S, ANSWER_S = 5, 20
+"""How long a connection and an answer may take."""
+CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
+ENDPOINT = "AWS_ENDPOINT_URL_S3"
+OVERLOADED = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "OperationAborted"}
+CONDITION = {"PreconditionFailed", "ConditionalRequestConflict"}
+MISSING = {"NoSuchKey", "404", "NotFound"}
+DENIED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "ExpiredToken"}
+
+AWAY = (NoConnection, HTTPClientError, IncompleteReadError)
+
+
+def endpoint() -> str | None:
+    """URL that the environment names for S3; None for AWS itself, or what boto3's own files say."""
+    return os.environ.get(ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def connect() -> Any:
+    """A client with the environment's endpoint and credentials; threads may share it."""
+    session = boto3.session.Session()
+    return session.client(
+        "s3",
+        endpoint_url=endpoint(),
+        region_name=session.region_name or "us-east-1",
+        config=ClientConfig(
+            connect_timeout=CONNECT_S,
+            read_timeout=ANSWER_S,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+            max_pool_connections=32,
+            # Servers of one's own seldom have a name for each bucket.
+            s3={"addressing_style": "path"} if endpoint() else {},
+        ),
+    )
+
+
+def code_of(error: ClientError) -> str:
+    """What S3 calls the error."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def explained(bucket: str) -> Iterator[None]:
+    """Turns errors of boto3 within the block into Unavailable or a StoreError."""
+    where = f"bucket {bucket} at {without_password(endpoint() or 'AWS')}"
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError):
+        raise StoreError(f"There are no credentials for {where}. Set {CREDENTIALS}.") from None
+    except SSLError:
+        raise StoreError(
+            f"The certificate of {where} is not trusted. Set AWS_CA_BUNDLE to its authority's file, or mend {ENDPOINT}."
+        ) from None
+    except AWAY as error:
+        raise _away(error, where) from None
+    except ClientError as error:
+        raise _meaning(error, where) from None
+    except (Boto3Error, BotoCoreError) as error:
+        # boto3's transfers wrap what went wrong.
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ClientError):
+            raise _meaning(cause, where) from None
+        if isinstance(cause, AWAY):
+            raise _away(cause, where) from None
+        raise StoreError(f"S3 cannot be used: {where} ({type(error).__name__}: {error}).") from None
+
+
+def _away(error: Exception, where: str) -> Unavailable:
+    return Unavailable(f"S3 does not answer: {where} ({type(error).__name__}). {ENDPOINT} says where it is.")
+
+
+def _meaning(error: ClientError, where: str) -> Exception:
+    code, status = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500 or code in OVERLOADED:
+        return Unavailable(f"S3 answers {status} {code}: {where}.")
+    if code == "NoSuchBucket":
+        return StoreError(
+            f"There is no {where}. Make it, or set METSWEEP_STORE (--store) to another s3://bucket/prefix, "
+            f"or {ENDPOINT} to where it is."
+        )
+    if code in DENIED:
+        return StoreError(
+            f"S3 refuses the credentials for {where} ({code}). Mend {CREDENTIALS}, or the bucket's policy."
+        )
+    return StoreError(f"S3 refuses a request for {where} ({status} {code}). Look at METSWEEP_STORE and {ENDPOINT}.")
