@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, realism, score, study
+from sweep.cli import by_hand, cohort, detect, machine, realism, score, store, study
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -16,11 +16,18 @@ app = typer.Typer(
     add_completion=False,
 )
 cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
+stores = typer.Typer(help="Look into the store of artifacts, check it and clear it up.", rich_markup_mode=None)
 training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
 
 app.add_typer(cohorts, name="cohort")
 cohorts.command("demo")(cohort.demo)
 cohorts.command("check")(cohort.check)
+
+app.add_typer(stores, name="store")
+stores.command("ls")(store.ls)
+stores.command("du")(store.du)
+stores.command("verify")(store.verify)
+stores.command("gc")(store.gc)
 
 app.command("prepare")(by_hand.prepare)
 app.add_typer(training, name="train")

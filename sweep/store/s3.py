@@ -15,14 +15,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sweep.store.artifact import refuse_damaged
-from sweep.store.backend import RESERVED, Entry, HalfWritten, Unavailable
+from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import MANIFEST, Manifest, StoredFile
 from sweep.store.s3_checkpoints import S3Checkpoints
 from sweep.store.s3_client import CONDITION, MISSING, code_of, connect, endpoint, explained
 from trainers.exceptions import StoreError
 
-MANIFESTS = "manifests"
+MANIFESTS, FILES = "manifests", "files"
 TRANSFERS = 4
 """Files that go up or down at once, each in several parts."""
 DELETED_AT_ONCE = 1000
@@ -33,7 +33,8 @@ class S3Backend:
     """The objects whose keys begin with a prefix in one bucket; see Backend.
 
     `manifests/<stage>/<key>.json` make artifacts, so one listing tells all that are complete. Files lie at
-    `<stage>/<key>/<publication>/`, so two publishers never mix. Documents lie under their names.
+    `files/<stage>/<key>/<publication>/`, so two publishers never mix. Documents lie under their names. Whatever else
+    the bucket holds is left alone.
 
     Args:
         uri: `s3://bucket/prefix`; the prefix may be empty.
@@ -126,8 +127,7 @@ class S3Backend:
                 yield Entry(name, found["Size"], found["LastModified"].timestamp())
 
     def stages(self) -> list[str]:
-        found = {*self._folders(""), *self._folders(f"{MANIFESTS}/")}
-        return sorted(found - RESERVED)
+        return sorted({*self._folders(f"{MANIFESTS}/"), *self._folders(f"{FILES}/")})
 
     def keys(self, stage: str) -> set[str]:
         return {entry.name.rpartition("/")[2].removesuffix(".json") for entry in self.entries(f"{MANIFESTS}/{stage}")}
@@ -174,15 +174,16 @@ class S3Backend:
         return StoredFile(size=size, sha256=digest.hexdigest())
 
     def where(self, stage: str, key: str) -> str:
-        return f"{self.uri}/{stage}/{key}"
+        return f"{self.uri}/{FILES}/{stage}/{key}"
 
     def set_aside(self, stage: str, key: str, manifest: bytes, reason: str) -> None:
         target = f"damaged/{stage}/{key}-{uuid.uuid4().hex[:8]}"
         self.write(f"{target}/{MANIFEST}", manifest)
         self.write(f"{target}/reason.txt", f"{reason}\n".encode())
-        names = [entry.name for entry in self.entries(f"{stage}/{key}")]
+        files = f"{FILES}/{stage}/{key}"
+        names = [entry.name for entry in self.entries(files)]
         for name in names:
-            self._copy(name, f"{target}/{name.removeprefix(f'{stage}/{key}/')}")
+            self._copy(name, f"{target}/{name.removeprefix(f'{files}/')}")
         if self.swap(_manifest(stage, key), None, manifest):
             for name in names:
                 self.remove(name)
@@ -191,18 +192,17 @@ class S3Backend:
 
     def remove_artifact(self, stage: str, key: str) -> None:
         self.remove(_manifest(stage, key))
-        self.remove_below(f"{stage}/{key}")
+        self.remove_below(f"{FILES}/{stage}/{key}")
 
     def half_written(self, publications: Collection[str]) -> Iterator[HalfWritten]:
-        found: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
-        for stage in self.stages():
-            for entry in self.entries(stage):
-                parts = tuple(entry.name.split("/", 3)[:3])
-                if parts[2] not in publications:
-                    found[parts].append(entry)
+        found: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries(FILES):
+            _, stage, key, publication, _ = entry.name.split("/", 4)
+            if publication not in publications:
+                found[stage, key, publication].append(entry)
         for (stage, key, publication), entries in found.items():
             size, newest = sum(entry.size for entry in entries), max(entry.modified for entry in entries)
-            yield HalfWritten(f"{stage}/{key}/{publication}", (stage, key), size, newest)
+            yield HalfWritten(f"{FILES}/{stage}/{key}/{publication}", (stage, key), size, newest)
 
     def checkpoints(self, key: str) -> S3Checkpoints:
         return S3Checkpoints(self, key)
@@ -272,7 +272,7 @@ def _manifest(stage: str, key: str) -> str:
 
 
 def _files(manifest: Manifest) -> str:
-    return f"{manifest.stage}/{manifest.key}/{manifest.publication}"
+    return f"{FILES}/{manifest.stage}/{manifest.key}/{manifest.publication}"
 
 
 def _each(action: Callable[[str], None], names: Iterable[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sweep.store import Artifact, Cost, Store
-from sweep.store.folder import FolderBackend
 from sweep.store.s3 import S3Backend
 
 COST = Cost(requested=1.0, started=2.0, finished=5.0, peak_memory_bytes=10, host="here")
@@ -34,15 +33,14 @@ def publish(
 def stored_name(store: Store, artifact: Artifact, name: str) -> str:
     """Where the store itself keeps a file, relative to it."""
     made = artifact.manifest
-    middle = f"{made.publication}/" if isinstance(store.backend, S3Backend) else ""
-    return f"{made.stage}/{made.key}/{middle}{name}"
+    if isinstance(store.backend, S3Backend):
+        return f"files/{made.stage}/{made.key}/{made.publication}/{name}"
+    return f"{made.stage}/{made.key}/{name}"
 
 
 def manifest_name(store: Store, stage: str, key: str) -> str:
     """Where the store keeps a manifest, relative to it."""
-    return (
-        f"{stage}/{key}/manifest.json" if isinstance(store.backend, FolderBackend) else f"manifests/{stage}/{key}.json"
-    )
+    return f"manifests/{stage}/{key}.json" if isinstance(store.backend, S3Backend) else f"{stage}/{key}/manifest.json"
 
 
 def flip_bit(store: Store, name: str) -> None:

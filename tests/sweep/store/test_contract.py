@@ -125,9 +125,8 @@ class TestDamage:
         assert store.find("gan", "k1") is None
         publish(store, "k1")
 
-    def test_a_damaged_copy_of_this_machine_is_fetched_again(self, s3: object, store: Store) -> None:
-        if not isinstance(store.backend, S3Backend):
-            pytest.skip("a folder has no copies")
+    @pytest.mark.parametrize("store", ["s3"], indirect=True)
+    def test_a_damaged_copy_of_this_machine_is_fetched_again(self, store: Store) -> None:
         publish(store, "k1", "abc")
         copy = store.local / "gan" / "k1" / "figures" / "a.txt"
         copy.parent.mkdir(parents=True)
