@@ -132,9 +132,8 @@ def _damaged(store: Store) -> list[Garbage]:
     if not names:
         return []
     what = f"{len(names)} damaged artifacts ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
-    return [
-        Garbage(what, "set aside, and made again where needed", size, lambda: store.backend.remove_below("damaged"))
-    ]
+    why, size = "set aside, and made again where needed", sum(entry.size for entry in entries)
+    return [Garbage(what, why, size, lambda: store.backend.remove_below("damaged"))]
 
 
 def _checkpoints(store: Store, seen: Survey) -> list[Garbage]:

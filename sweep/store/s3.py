@@ -14,6 +14,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from sweep.redaction import without_password
 from sweep.store.artifact import refuse_damaged
 from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
@@ -52,8 +53,10 @@ class S3Backend:
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
         caches = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep")
+        self._endpoint = endpoint()
+        self._where = f"bucket {self._bucket} at {without_password(self._endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.
-        self.local = caches.absolute() / hashlib.sha256(f"{endpoint()} {self.uri}".encode()).hexdigest()[:16]
+        self.local = caches.absolute() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[type[S3Backend], tuple[str]]:
         return S3Backend, (self.uri,)
@@ -81,7 +84,7 @@ class S3Backend:
         return None if found is None else found[0]
 
     def write(self, name: str, content: bytes) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content)
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
@@ -92,7 +95,7 @@ class S3Backend:
         if there != expected:
             return False
         condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found[1]}
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 if content is None:
                     self._client.delete_object(Bucket=self._bucket, Key=self._object(name), **condition)
@@ -106,14 +109,14 @@ class S3Backend:
         return True
 
     def remove(self, name: str) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             self._client.delete_object(Bucket=self._bucket, Key=self._object(name))
 
     def remove_below(self, prefix: str) -> None:
         names = [entry.name for entry in self.entries(prefix)]
         for first in range(0, len(names), DELETED_AT_ONCE):
             objects = [{"Key": self._object(name)} for name in names[first : first + DELETED_AT_ONCE]]
-            with explained(self._bucket):
+            with explained(self._where):
                 done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := done.get("Errors"):
                 raise Unavailable(
@@ -161,7 +164,7 @@ class S3Backend:
 
     def describe_file(self, manifest: Manifest, name: str) -> StoredFile | None:
         digest, size = hashlib.sha256(), 0
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=self._object(f"{_files(manifest)}/{name}"))
             except ClientError as error:
@@ -211,7 +214,7 @@ class S3Backend:
         """Store files of a folder of this machine below a prefix."""
 
         def put(name: str) -> None:
-            with explained(self._bucket):
+            with explained(self._where):
                 self._client.upload_file(str(folder / name), self._bucket, self._object(f"{prefix}/{name}"))
 
         _each(put, names)
@@ -221,7 +224,7 @@ class S3Backend:
 
         def get(name: str) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with explained(self._bucket):
+            with explained(self._where):
                 try:
                     self._client.download_file(self._bucket, self._object(f"{prefix}/{name}"), str(folder / name))
                 except ClientError as error:
@@ -232,14 +235,14 @@ class S3Backend:
 
     @cached_property
     def _client(self) -> Any:
-        return connect()
+        return connect(self._endpoint)
 
     def _object(self, name: str) -> str:
         return self._prefix + name
 
     def _get(self, name: str) -> tuple[bytes, str] | None:
         """Content and ETag, or None."""
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
             except ClientError as error:
@@ -249,7 +252,7 @@ class S3Backend:
             return found["Body"].read(), found["ETag"]
 
     def _copy(self, name: str, target: str) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 source = {"Bucket": self._bucket, "Key": self._object(name)}
                 self._client.copy(source, self._bucket, self._object(target))
@@ -263,7 +266,7 @@ class S3Backend:
                 yield found["Prefix"].rstrip("/").rpartition("/")[2]
 
     def _pages(self, **of: str) -> Iterator[dict[str, Any]]:
-        with explained(self._bucket):
+        with explained(self._where):
             yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **of)
 
 

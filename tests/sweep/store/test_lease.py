@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -71,7 +72,8 @@ def test_of_sixteen_threads_one_wins(store: Store) -> None:
     assert leases[(won.index(True) + 1) % 16].acquire(at_once)
 
 
-def test_waiters_follow_each_other_and_any_thread_may_release(store: Store, quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_waiters_follow_each_other_and_any_thread_may_release(store: Store) -> None:
     inside, most, done = 0, 0, 0
     counting = threading.Lock()
 
@@ -121,7 +123,7 @@ def _hold(store: Store, held: Event) -> None:
     threading.Event().wait()
 
 
-def start_holder(store: Store) -> multiprocessing.process.BaseProcess:
+def start_holder(store: Store) -> BaseProcess:
     held = SPAWN.Event()
     owner = SPAWN.Process(target=_hold, args=(store, held))
     owner.start()
@@ -143,7 +145,8 @@ def test_lease_of_a_killed_process_of_this_machine_is_taken_over_at_once(store: 
     owner.join()
 
 
-def test_lease_of_a_dead_process_elsewhere_lapses(store: Store, no_fast_path: None, quick: None) -> None:
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_lease_of_a_dead_process_elsewhere_lapses(store: Store) -> None:
     owner = start_holder(store)
     owner.kill()
     owner.join()
@@ -161,9 +164,8 @@ def test_a_reused_process_number_is_not_taken_for_the_holder() -> None:
     assert not elsewhere.is_gone
 
 
-def test_a_clock_that_is_set_changes_nothing(
-    store: Store, quick: None, no_fast_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_a_clock_that_is_set_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     holder, waiting = store.lease("gan", "k1"), store.lease("gan", "k1")
     assert holder.acquire(at_once)
     began, now = time.monotonic(), time.time()
@@ -173,7 +175,8 @@ def test_a_clock_that_is_set_changes_nothing(
     assert holder.held
 
 
-def test_a_holder_that_was_stopped_too_long_finds_its_lease_lost(store: Store, quick: None, no_fast_path: None) -> None:
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_a_holder_that_was_stopped_too_long_finds_its_lease_lost(store: Store) -> None:
     holder, waiting = store.lease("gan", "k1"), store.lease("gan", "k1")
     assert holder.acquire(at_once)
     with holder._changing:  # its beats wait, as in a stopped process
@@ -185,9 +188,8 @@ def test_a_holder_that_was_stopped_too_long_finds_its_lease_lost(store: Store, q
     assert not store.lease("gan", "k1").acquire(at_once)
 
 
-def test_trouble_of_the_store_loses_no_lease(
-    store: Store, quick: None, no_fast_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_trouble_of_the_store_loses_no_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be written for three times as long as a lease takes to lapse; then both go on."""
     holder, waiting = store.lease("gan", "k1"), store.lease("gan", "k1")
     assert holder.acquire(at_once)
@@ -212,9 +214,8 @@ def test_trouble_of_the_store_loses_no_lease(
     assert not holder.held
 
 
-def test_an_answer_that_was_lost_does_not_lose_the_lease(
-    store: Store, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick")
+def test_an_answer_that_was_lost_does_not_lose_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store has done what it was asked, but the connection broke before it said so."""
     whole, calls = type(store.backend).swap, 0
 
@@ -234,7 +235,8 @@ def test_an_answer_that_was_lost_does_not_lose_the_lease(
     assert one.held
 
 
-def test_a_damaged_lease_lapses(store: Store, quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_damaged_lease_lapses(store: Store) -> None:
     store.backend.write(NAME, b"{")
     assert store.lease("gan", "k1").acquire()
 
