@@ -17,7 +17,7 @@ def show_plan(plan: Plan, store: Store, console: Console) -> None:
     study = plan.study
     console.print(
         f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {len(plan.trials)} trials "
-        f"(seeds {', '.join(map(str, study.seeds))}), store {store.root}.",
+        f"(seeds {', '.join(map(str, study.seeds))}), store {store.uri}.",
         soft_wrap=True,
     )
     history = seconds_of_stages(store)

@@ -63,7 +63,7 @@ def report(
         console.print(made.table())
         for section in made.sections:
             console.print(section.table())
-    target = out or opened.root / "reports" / plan.study.name
+    target = out or opened.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
         names = ", ".join(str(path.relative_to(target)) for path in written)
         console.print(f"Written to {target}: {names}", soft_wrap=True, markup=False)

@@ -88,7 +88,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
         return nothing_to_compare(margin, f"this is the arm of {name}.")
     base = _arm(held, store, config)
     if base is None:
-        return unknown_gain(margin, f"The store {store.root} does not hold the evaluations of {name}.")
+        return unknown_gain(margin, f"The store {store.local} does not hold the evaluations of {name}.")
     return gain_gate(own, base, name, len(keys), margin)
 
 

@@ -92,7 +92,7 @@ def _refuse_incomplete(plan: Plan, store: Store) -> None:
     if missing:
         name = plan.study.name
         raise StoreError(
-            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.root} "
+            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
             f"(first: {missing[0]}); only a complete study is promoted. Run `metsweep launch {name}` first."
         )
     if IOU not in plan.study.evaluation.ious:

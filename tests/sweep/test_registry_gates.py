@@ -156,7 +156,7 @@ def test_box_fidelity(store: Store, boxes: tuple[float, float, float], expected:
 
 def test_generator_whose_realism_is_unknown_is_not_let_through(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    (store.root / "realism").rename(store.root / "gone")
+    (store.local / "realism").rename(store.local / "gone")
     gates = generator(store, plan)
     assert [gates[name].verdict for name in ("memorisation", "box fidelity")] == ["cannot tell"] * 2
     assert "metsweep launch" in gates["memorisation"].why

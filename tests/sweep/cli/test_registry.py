@@ -81,7 +81,7 @@ def test_comparison_has_the_figures_of_an_evaluation_and_pairs_them(
     for name, number in (("first", "1"), ("second", "2")):
         tags = registry.find(DETECTOR, number).tags
         trial = next(one for one in plan.trials if one.evaluate.key == tags["metsweep.stage_key"])
-        detector = full_store.root / "detector" / trial.evaluate.detector.key
+        detector = full_store.local / "detector" / trial.evaluate.detector.key
         evaluate(detector, slices, LOW, tmp_path / name, lambda *_: None)
         expected = json.loads((tmp_path / name / "metrics.json").read_text())["test"]
         assert expected["iou25"]["fps_per_slice"] > 0
