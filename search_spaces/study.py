@@ -1,129 +1,48 @@
-"""The study: what to try, at which fidelity, on which cohort.
+"""Studies from YAML files, layered and checked.
 
-A study is read from a YAML file. Its values are layered: the paper's defaults of every config class, then the
-fidelity's overrides, then the study's own, then `--set` from the command line.
+The values of a study are layered: the paper's defaults of every config class, then the fidelity's overrides, then the
+study's own, then `--set` from the command line.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal
 
-import yaml
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import ValidationError
 
-from trainers.config import Config
-from trainers.data.prepare import PrepareConfig
-from trainers.detector.config import DetectorConfig
-from trainers.distributed import WorkerResources
-from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.realism.config import RealismConfig
+from search_spaces.cell import VARIANTS, Cell, Variant
+from search_spaces.layers import Layer, Layers, override_layer, read_layer
+from search_spaces.problems import did_you_mean, explain
+from search_spaces.schema import Arm, Resources, SectionConfig, Study
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANConfig, GANVariant
-from trainers.gan.synthesis import SynthesisConfig
 
-Variant = Literal["none", GANVariant]
-SectionConfig = TypeVar("SectionConfig", bound=Config)
-VARIANTS: tuple[str, ...] = ("none", *get_args(GANVariant))
-
-
-class Arm(Config):
-    """One or more rows of the ablation: a variant at one or several synthetic counts."""
-
-    variant: Variant
-    """The GAN that draws the synthetic slices; `none` is the real-only arm."""
-    counts: tuple[NonNegativeInt, ...] = (0,)
-    """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them."""
-
-    @model_validator(mode="after")
-    def _counts_fit_variant(self) -> Arm:
-        if self.variant == "none" and self.counts != (0,):
-            raise ValueError("variant 'none' draws no slices, so its counts must be left out")
-        if self.variant != "none" and (not self.counts or 0 in self.counts):
-            raise ValueError(f"variant {self.variant!r} needs counts above 0; the real-only arm is variant 'none'")
-        return self
+__all__ = [
+    "VARIANTS",
+    "Arm",
+    "Cell",
+    "Resolved",
+    "Resources",
+    "Study",
+    "Variant",
+    "explain",
+    "load_study",
+    "read_study",
+    "resolve_study",
+    "section_config",
+    "shipped",
+]
 
 
-class Resources(Config):
-    """What each training stage occupies on the cluster."""
+@dataclass(frozen=True)
+class Resolved:
+    """A study and where its values come from."""
 
-    gan: WorkerResources = WorkerResources()
-    """One GAN training run."""
-    detector: WorkerResources = WorkerResources()
-    """One detector training run."""
-
-
-class Study(Config):
-    """A resolved study: every config complete, every value checked."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """Name of the MLflow experiment and of the report."""
-    cohort: str
-    """Folder of the cohort; a relative path counts from the working directory."""
-    fidelity: str
-    """Name of the set of overrides that shrinks or grows the study: `paper`, `gpu` or `laptop`."""
-    arms: tuple[Arm, ...] = Field(min_length=1)
-    """Rows of the ablation."""
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    """Each arm's detector is trained once a seed; its GAN is shared by all seeds."""
-    count_scale: float = Field(default=1.0, gt=0)
-    """Factor on every synthetic count, so that one study fits every fidelity."""
-    prepare: PrepareConfig = PrepareConfig()
-    """How volumes become slices."""
-    gan: GANConfig = GANConfig()
-    """How GANs are trained; each arm sets the variant."""
-    variants: dict[GANVariant, dict[str, Any]] = Field(default_factory=dict)
-    """Overrides of `gan` for one variant."""
-    synthesis: SynthesisConfig = SynthesisConfig()
-    """How synthetic slices are drawn."""
-    detector: DetectorConfig = DetectorConfig()
-    """How the detector is trained; each trial sets the seed."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """How detections are scored."""
-    realism: RealismConfig = RealismConfig()
-    """How each GAN's slices are compared with real ones."""
-    resources: Resources = Resources()
-    """Workers, CPUs and GPUs of the training stages."""
-
-    @model_validator(mode="after")
-    def _sizes_and_arms_agree(self) -> Study:
-        if self.prepare.size != self.gan.resolution:
-            raise ValueError(
-                f"prepare.size is {self.prepare.size} but gan.resolution is {self.gan.resolution}; they must be equal"
-            )
-        for arm in self.arms:
-            lost = [count for count in arm.counts if count and not self.synthetic_count(count)]
-            if lost:
-                raise ValueError(
-                    f"arms: {arm.variant} {lost[0]} is no slice at all at count_scale {self.count_scale:g}"
-                )
-        rows = [(arm.variant, self.synthetic_count(count)) for arm in self.arms for count in arm.counts]
-        twice = [f"{variant} {count}" for variant, count in dict.fromkeys(rows) if rows.count((variant, count)) > 1]
-        if twice:
-            raise ValueError(f"arms: {', '.join(twice)} is there more than once, at count_scale {self.count_scale:g}")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: {list(self.seeds)} holds a seed more than once")
-        for variant in self.variants:
-            self.gan_for(variant)
-        on = self.resources.detector
-        uneven = [n for n in range(on.min_workers or on.workers, on.workers + 1) if self.detector.batch % n]
-        if uneven:
-            raise ValueError(
-                f"detector.batch is {self.detector.batch}, which {uneven[0]} workers cannot share evenly; allowed by "
-                "resources.detector: numbers of workers (from min_workers, if set, to workers) that divide it"
-            )
-        return self
-
-    def gan_for(self, variant: GANVariant) -> GANConfig:
-        """The GAN config of one variant."""
-        return GANConfig.model_validate(self.gan.model_dump() | self.variants.get(variant, {}) | {"variant": variant})
-
-    def synthetic_count(self, count: int) -> int:
-        """A count of the paper's scale at this study's scale."""
-        return round(count * self.count_scale)
+    study: Study
+    layers: Layers
 
 
 def shipped(folder: Literal["studies", "fidelities"]) -> dict[str, Path]:
@@ -131,32 +50,53 @@ def shipped(folder: Literal["studies", "fidelities"]) -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(str(files("search_spaces") / folder)).glob("*.yaml"))}
 
 
+def read_study(name: str) -> Layer:
+    """What a study's file alone says: unchecked, without its fidelity.
+
+    Raises:
+        ConfigError: there is no such study, or its file is no YAML mapping.
+    """
+    return read_layer(_find(name, "studies"))
+
+
 def load_study(
     name: str, *, fidelity: str | None = None, cohort: str | None = None, overrides: Sequence[str] = ()
 ) -> Study:
-    """Read a study by its shipped name or by the path of its YAML file, and resolve it.
+    """Read a study by its shipped name or by the path of its YAML file, and resolve it; see `resolve_study`."""
+    return resolve_study(name, fidelity=fidelity, cohort=cohort, overrides=overrides).study
+
+
+def resolve_study(
+    name: str, *, fidelity: str | None = None, cohort: str | None = None, overrides: Sequence[str] = ()
+) -> Resolved:
+    """Read a study and keep where each value comes from.
 
     Args:
-        name: `quickstart`, `table1`, `beyond` or a path.
+        name: of a shipped study, or the path of a YAML file.
         fidelity: replaces the study's fidelity.
         cohort: replaces the study's cohort folder.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
 
     Raises:
-        ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file and dotted key.
+        ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file, line and dotted key.
     """
-    path = _find(name, "studies")
-    own = _read(path)
-    own |= {key: value for key, value in (("fidelity", fidelity), ("cohort", cohort)) if value is not None}
-    if not isinstance(own.get("fidelity"), str):
-        raise ConfigError(f"{path}: key 'fidelity' is missing; allowed: {', '.join(shipped('fidelities'))}.")
-    layered = _merge(_read(_find(own["fidelity"], "fidelities")), own)
-    for override in overrides:
-        layered = _merge(layered, _parse_override(override))
+    own = read_study(name)
+    options = [
+        Layer(f"--{key} {value}", {key: value})
+        for key, value in (("fidelity", fidelity), ("cohort", cohort))
+        if value is not None
+    ]
+    above = (own, *options, *map(override_layer, overrides))
+    chosen = Layers(above, own.source)
+    if not isinstance(chosen.values.get("fidelity"), str):
+        got = f"got {chosen.values['fidelity']!r}" if "fidelity" in chosen.values else "is missing"
+        where = chosen.where(("fidelity",))
+        raise ConfigError(f"{where}: fidelity: {got}; allowed: {', '.join(shipped('fidelities'))} or a YAML file.")
+    layers = Layers((read_layer(_find(chosen.values["fidelity"], "fidelities")), *above), own.source)
     try:
-        return Study.model_validate(layered)
+        return Resolved(Study.model_validate(layers.values), layers)
     except ValidationError as error:
-        raise ConfigError(explain(str(path), error)) from None
+        raise ConfigError(explain(layers.where, error, model=Study)) from None
 
 
 def section_config(
@@ -179,36 +119,24 @@ def section_config(
     Raises:
         ConfigError: unknown fidelity or key, a key of another section, or a value that is not allowed.
     """
-    path = _find(fidelity, "fidelities")
-    layers = _read(path)
-    values = layers.get(section, {})
+    base = read_layer(_find(fidelity, "fidelities"))
+    layers = [base]
     if variant is not None:
-        values = _merge(values, layers.get("variants", {}).get(variant, {})) | {"variant": variant}
+        at = ("variants", variant)
+        lines = {(section, *path[2:]): line for path, line in base.lines.items() if path[:2] == at}
+        values = base.values.get("variants", {}).get(variant, {})
+        layers += [Layer(base.source, {section: values}, lines), Layer("variant", {section: {"variant": variant}})]
     for override in overrides:
-        parsed = _parse_override(override)
-        if list(parsed) != [section]:
+        layers.append(override_layer(override))
+        if list(layers[-1].values) != [section]:
             raise ConfigError(
                 f"--set {override!r}: allowed here are the keys {section}.*: {', '.join(model.model_fields)}."
             )
-        values = _merge({section: values}, parsed)[section]
+    layered = Layers(tuple(layers), base.source)
     try:
-        return model.model_validate(values)
+        return model.model_validate(layered.values.get(section, {}))
     except ValidationError as error:
-        raise ConfigError(explain(f"{path} and the command line", error, section)) from None
-
-
-def explain(where: str, error: ValidationError, section: str | None = None) -> str:
-    """Pydantic's complaints as lines of: file, dotted key, what is wrong, what was got."""
-    lines = []
-    for problem in error.errors():
-        loc = ([section] if section else []) + list(problem["loc"])
-        key = ".".join(str(part) for part in loc) or "the study"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        got = "" if isinstance(problem["input"], dict) else f"; got {problem['input']!r}"
-        lines.append(f"{where}: {key}: {message}{got}.")
-    return "\n".join(lines)
+        raise ConfigError(explain(layered.where, error, section, model)) from None
 
 
 def _find(name: str, folder: Literal["studies", "fidelities"]) -> Path:
@@ -218,40 +146,8 @@ def _find(name: str, folder: Literal["studies", "fidelities"]) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     kind = "study" if folder == "studies" else "fidelity"
     raise ConfigError(
-        f"Unknown {kind} {name!r}.{hint} Allowed: {', '.join(known)}, or the path of an existing .yaml file."
+        f"Unknown {kind} {name!r}.{did_you_mean(name, known)} "
+        f"Allowed: {', '.join(known)}, or the path of an existing .yaml file."
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, but holds {type(content).__name__}.")
-    return content
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both_mappings = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_mappings else value
-    return merged
-
-
-def _parse_override(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ConfigError(f"--set {text!r} is not of the form dotted.key=value, e.g. --set gan.learning_rate=1e-4.")
-    try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML.") from None
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    return nested

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trainers.config import Config
 from trainers.exceptions import MetsweepError, TrainingError
@@ -41,20 +42,32 @@ OnProgress = Callable[[int, int, Mapping[str, float]], None]
 class WorkerResources(Config):
     """What one training run occupies."""
 
-    workers: int = 1
+    workers: int = Field(default=1, ge=1)
     """Ray Train workers, i.e. ranks."""
     min_workers: int | None = None
     """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as there is room for, down
     to this, and takes more again when there is; none = it waits until all fit."""
-    cpus_per_worker: int = 1
+    cpus_per_worker: int = Field(default=1, ge=1)
     """CPU cores of one worker; also its torch threads."""
-    gpus_per_worker: float = 0.0
-    """GPUs of one worker; a fraction only with one worker."""
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    """GPUs of one worker; a fraction (several runs share a GPU) only with one worker."""
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
+    """Which nodes the workers go to: `pack` = few nodes, `spread` = many, as far as there is room; `strict_pack` = one
+    node, `strict_spread` = a node each, or the run waits."""
 
     @model_validator(mode="after")
     def _elastic_range(self) -> WorkerResources:
         if self.min_workers is not None and not 1 <= self.min_workers <= self.workers:
             raise ValueError(f"min_workers: got {self.min_workers}; allowed: 1 to workers ({self.workers}), or none")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_can_be_shared(self) -> WorkerResources:
+        if self.gpus_per_worker % 1 and (self.workers > 1 or self.gpus_per_worker > 1):
+            raise ValueError(
+                f"gpus_per_worker: got {self.gpus_per_worker:g} with {self.workers} workers; allowed: whole numbers, "
+                "and a fraction below 1 with one worker"
+            )
         return self
 
 
@@ -164,6 +177,7 @@ def train_on_ray(
             num_workers=resources.workers if least is None else (least, resources.workers),
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=per_worker,
+            placement_strategy=resources.placement.upper(),
         ),
         run_config=ray.train.RunConfig(
             name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli import by_hand, cohort, detect, machine, promote, realism, registry, score, study
+from sweep.cli import by_hand, cohort, detect, machine, promote, realism, registry, score, study, study_files
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
 )
 cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
+studies = typer.Typer(help="Write, check and list study files.", rich_markup_mode=None)
 training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
 
 app.add_typer(cohorts, name="cohort")
@@ -31,6 +32,12 @@ app.command("evaluate")(by_hand.evaluate)
 app.command("realism")(realism.realism)
 app.command("score")(score.score)
 app.command("detect")(detect.detect)
+
+app.add_typer(studies, name="study")
+studies.command("new")(study_files.new)
+studies.command("list")(study_files.list_studies)
+studies.command("show")(study_files.show)
+studies.command("schema")(study_files.schema)
 
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)

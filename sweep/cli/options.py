@@ -9,9 +9,7 @@ import typer
 
 StudyName = Annotated[
     str,
-    typer.Argument(
-        metavar="STUDY", help="A shipped study (quickstart, table1, beyond) or a YAML file.", show_default=False
-    ),
+    typer.Argument(metavar="STUDY", help="A shipped study (metsweep study list) or a YAML file.", show_default=False),
 ]
 StudyFidelity = Annotated[
     str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")

@@ -81,7 +81,7 @@ def minimal() -> dict[str, object]:
             {"arms": [{"variant": "cpggan", "counts": [4000, 4001]}], "count_scale": 0.05},
             "cpggan 200 is there more than once",
         ),
-        ({"arms": []}, "arms: .*at least 1 item"),
+        ({"arms": []}, "arms: nothing to run; needs at least one arm"),
         ({"seeds": [1, 1]}, "holds a seed more than once"),
         ({"prepare": {"size": 128}}, "prepare.size is 128 but gan.resolution is 256"),
         ({"variants": {"cpggan": {"nonsense": 1}}}, "nonsense"),

@@ -1,0 +1,23 @@
+"""A cell of a sweep: what is trained once a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from trainers.gan.config import GANVariant
+
+Variant = Literal["none", GANVariant]
+VARIANTS: tuple[str, ...] = ("none", *get_args(GANVariant))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm with its hyperparameters."""
+
+    variant: Variant
+    """The GAN that draws the synthetic slices; `none` is the real-only arm."""
+    count: int = 0
+    """Synthetic slices, in the paper's scale; 0 for `none`."""
+    params: tuple[tuple[str, Any], ...] = ()
+    """(dotted key, value) of everything else that was drawn, sorted by key; nothing in the cells of `arms`."""

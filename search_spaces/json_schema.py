@@ -1,0 +1,33 @@
+"""The JSON schema of a study file, for editors and other programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.checks import drawable
+from search_spaces.schema import Study
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def study_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of study files; descriptions are the sentences under the fields.
+
+    It knows the form of every value; what a key may hold together with others, `load_study` says.
+    """
+    schema = Study.model_json_schema()
+    properties, definitions = schema["properties"], schema["$defs"]
+    space = properties["space"]
+    dimension = space.pop("additionalProperties")
+    described = {
+        "variant": "Which variant to draw; `none` is the real-only arm.",
+        "count": "How many synthetic slices, in the paper's scale.",
+        **drawable(),
+    }
+    definitions["Dimension"] = dimension
+    space["properties"] = {
+        key: {"$ref": "#/$defs/Dimension", "description": description} for key, description in described.items()
+    }
+    space["additionalProperties"] = False
+    properties["variants"]["additionalProperties"] = {"$ref": "#/$defs/GANConfig"}
+    return {"$schema": DIALECT, **schema, "title": "metsweep study"}

@@ -1,0 +1,110 @@
+"""How a search draws, what it is after, and what it may cost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from search_spaces.problems import MisfitError, Problem
+from trainers.config import Config
+
+Metric = Literal[
+    "sensitivity",
+    "fps_per_slice",
+    "sensitivity_at_1_fps",
+    "sensitivity_at_2_fps",
+    "sensitivity_at_4_fps",
+    "sensitivity_at_8_fps",
+]
+
+
+class SearchConfig(Config):
+    """Who draws the cells that `arms` does not enumerate.
+
+    A drawn cell is trained with every seed of the study, and what the search learns from it is the mean over them.
+    """
+
+    method: Literal["ablation", "random", "tpe"] = "ablation"
+    """`ablation` draws nothing: only `arms` are run. `random` draws evenly; `tpe` is Optuna's tree-structured Parzen
+    estimator (Bergstra et al., NIPS 2011), for one objective or several."""
+    trials: int = Field(default=40, ge=1)
+    """Cells to draw."""
+    pruning: Literal["none", "asha", "median"] = "none"
+    """Which drawn cells end early: none; by asynchronous successive halving (ASHA, Li et al., MLSys 2020); or those
+    below the median of the others. With several objectives only none, as Optuna cannot prune then."""
+    startup_trials: int = Field(default=10, ge=0)
+    """Cells that `tpe` draws at random before it learns, and that the median is taken over at least."""
+    grace: float = Field(default=0.3, gt=0, le=1)
+    """Share of a detector's steps before it may be ended."""
+    reduction: int = Field(default=3, ge=2)
+    """ASHA goes on with one in so many cells at every rung."""
+    seed: int = Field(default=0, ge=0)
+    """Decides what is drawn, as far as the order in which cells finish leaves it open."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is drawn."""
+        return self.method != "ablation"
+
+
+class Objective(Config):
+    """A figure on the validation split that a search makes better."""
+
+    metric: Metric = "sensitivity"
+    """`sensitivity`, `fps_per_slice` (false positives), or the sensitivity at 1, 2, 4 or 8 false positives a slice."""
+    iou: float = Field(default=0.5, gt=0, le=1)
+    """IoU threshold; one of `evaluation.ious`."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """`maximize` for sensitivities, `minimize` for false positives."""
+
+    @model_validator(mode="after")
+    def _towards_the_better(self) -> Objective:
+        better = "minimize" if self.metric == "fps_per_slice" else "maximize"
+        if self.direction != better:
+            message = f"allowed for {self.metric} is {better}; got {self.direction!r}"
+            raise MisfitError([Problem(("direction",), message)])
+        return self
+
+
+class Constraint(Config):
+    """A bound on a figure of the validation split: a drawn cell beyond it does not count as the best."""
+
+    metric: Metric = "fps_per_slice"
+    """As in `objectives`."""
+    iou: float = Field(default=0.5, gt=0, le=1)
+    """IoU threshold; one of `evaluation.ious`."""
+    at_most: float | None = Field(default=None, ge=0)
+    """Largest value allowed."""
+    at_least: float | None = Field(default=None, ge=0)
+    """Smallest value allowed."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Constraint:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("needs one of at_most and at_least, not both")
+        return self
+
+    def violation(self, value: float) -> float:
+        """How far a value lies beyond the bound; 0 or less where it keeps to it, as Optuna's samplers read it."""
+        return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
+
+
+class Budget(Config):
+    """What a launch may use before it starts nothing more."""
+
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """GPUs held times hours, over all stages; none = unlimited."""
+    wall_hours: float | None = Field(default=None, gt=0)
+    """Hours by the clock; none = unlimited."""
+
+
+class Prices(Config):
+    """What the machines cost, for the estimates of `metsweep plan`."""
+
+    gpu_hour: float | None = Field(default=None, ge=0)
+    """Price of one GPU for an hour; none = not told."""
+    cpu_hour: float | None = Field(default=None, ge=0)
+    """Price of one CPU core for an hour; none = not told."""
+    currency: str = Field(default="USD", min_length=1)
+    """Currency of both."""

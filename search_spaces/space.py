@@ -1,0 +1,191 @@
+"""What a search may draw: choices and ranges, each in a short form of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from search_spaces.cell import Variant
+from search_spaces.problems import MisfitError, Problem
+from trainers.config import Config
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
+
+Scalar = bool | int | float | str | None
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+MOST_TRIED = 100
+"""A range of at most so many values is checked value by value."""
+
+
+class When(Config):
+    """The condition under which a key is drawn at all."""
+
+    variant: tuple[Variant, ...] = Field(min_length=1)
+    """Variants that the key is drawn for."""
+
+
+class Drawn(Config):
+    """What every form has in common."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    when: When | None = None
+    """Condition under which the key is drawn; none = whenever the variant reads it."""
+
+
+class Choice(Drawn):
+    """One of several values: `{choice: [1, match]}`."""
+
+    choice: tuple[Scalar, ...] = Field(min_length=1)
+    """The values, without order between them."""
+
+    @field_validator("choice")
+    @classmethod
+    def _all_differ(cls, values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        if any(value in values[:position] for position, value in enumerate(values)):
+            raise ValueError("holds a value more than once")
+        return values
+
+    def distribution(self) -> BaseDistribution:
+        """Optuna's form."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.choice)
+
+    def suggest(self, trial: BaseTrial, name: str) -> Any:
+        """Draw a value for the parameter `name`."""
+        return trial.suggest_categorical(name, self.choice)
+
+    def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
+        """Values that stand for all when these are checked -> where each is written."""
+        return {value: ("choice", position) for position, value in enumerate(self.choice)}
+
+
+class IntRange(Drawn):
+    """A whole number, both ends included: `{int: [400, 12000], step: 400}`."""
+
+    bounds: tuple[int, int] = Field(alias="int")
+    """Lowest and highest value."""
+    step: int | None = Field(default=None, gt=0)
+    """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
+    value. None = 1."""
+    log: bool = False
+    """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        return _ordered(bounds)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> IntRange:
+        _check_range("int", self.bounds, self.step, self.log)
+        return self
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Lowest and highest value that can be drawn."""
+        low, high = self.bounds
+        return low, high - (high - low) % (self.step or 1)
+
+    def distribution(self) -> BaseDistribution:
+        """Optuna's form."""
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(*self.ends, log=self.log, step=self.step or 1)
+
+    def suggest(self, trial: BaseTrial, name: str) -> int:
+        """Draw a value for the parameter `name`."""
+        return trial.suggest_int(name, *self.ends, step=self.step or 1, log=self.log)
+
+    def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
+        """Values that stand for all when these are checked -> where each is written."""
+        low, high = self.ends
+        values = range(low, high + 1, self.step or 1)
+        between = dict.fromkeys(values, ("int",)) if len(values) <= MOST_TRIED else {}
+        return {**between, low: ("int", 0), high: ("int", 1)}
+
+
+class FloatRange(Drawn):
+    """A number: `{float: [1.0e-4, 3.0e-3], log: true}`."""
+
+    bounds: tuple[Finite, Finite] = Field(alias="float")
+    """Lowest and highest value."""
+    step: Finite | None = Field(default=None, gt=0)
+    """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
+    value. None = any value."""
+    log: bool = False
+    """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        return _ordered(bounds)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FloatRange:
+        _check_range("float", self.bounds, self.step, self.log)
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value that can be drawn."""
+        if self.step is None:
+            return self.bounds
+        # In decimals, as written: 1.0 is no multiple of 0.1 in binary.
+        low, high, step = (Decimal(str(value)) for value in (*self.bounds, self.step))
+        return self.bounds[0], float(high - (high - low) % step)
+
+    def distribution(self) -> BaseDistribution:
+        """Optuna's form."""
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(*self.ends, log=self.log, step=self.step)
+
+    def suggest(self, trial: BaseTrial, name: str) -> float:
+        """Draw a value for the parameter `name`."""
+        return trial.suggest_float(name, *self.ends, step=self.step, log=self.log)
+
+    def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
+        """Values that stand for all when these are checked -> where each is written."""
+        return {value: ("float", position) for position, value in enumerate(self.ends)}
+
+
+def _form(value: Any) -> str | None:
+    """Which form a dimension is written in; None if in none or in several."""
+    if isinstance(value, Mapping):
+        forms = [form for form in ("choice", "int", "float") if form in value]
+        return forms[0] if len(forms) == 1 else None
+    return {Choice: "choice", IntRange: "int", FloatRange: "float"}.get(type(value))
+
+
+Dimension = Annotated[
+    Annotated[Choice, Tag("choice")] | Annotated[IntRange, Tag("int")] | Annotated[FloatRange, Tag("float")],
+    Discriminator(
+        _form,
+        custom_error_type="form",
+        custom_error_message="allowed is one of {choice: [a, b]}, {int: [low, high], step: n} and "
+        "{float: [low, high], log: true}",
+    ),
+]
+
+
+def _ordered(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("allowed is [low, high] with low below high; a single value is {choice: [value]}")
+    return bounds
+
+
+def _check_range(form: str, bounds: tuple[float, float], step: float | None, log: bool) -> None:
+    low, high = bounds
+    if log and low <= 0:
+        raise MisfitError([Problem((form,), f"with log: true, low must be above 0; got {list(bounds)}")])
+    if log and step is not None:
+        raise MisfitError([Problem(("step",), f"with log: true, there is no step; got {step}")])
+    if step is not None and step > high - low:
+        raise MisfitError([Problem(("step",), f"allowed: at most the range from {low} to {high}; got {step}")])

@@ -1,0 +1,111 @@
+"""`metsweep study`: study files, before anything is planned or run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import Overrides, StudyCohort, StudyFidelity, StudyName
+
+NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.", show_default=False)]
+SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: print it.", show_default=False)]
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the study is to be called.", show_default=False)],
+    like: Annotated[str, typer.Option(help="Study to begin from: a shipped one or a YAML file.")] = "quickstart",
+    out: NewFile = None,
+) -> None:
+    """Write a study file to edit.
+
+    It holds the values of the study that it is begun from, a sentence over each key, and examples of the other keys.
+
+    \b
+    Example:
+      metsweep study new mine --like count_curve
+    """
+    from search_spaces.text import new_study
+    from trainers.exceptions import ConfigError
+
+    path = out or Path(f"{name}.yaml")
+    text = new_study(name, like)
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"--out {path}: allowed are names that end in .yaml or .yml.")
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already. Choose another --out, or remove it.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    typer.echo(f"Written: {path}. Edit it, then: metsweep plan {path}")
+
+
+def list_studies() -> None:
+    """List the shipped studies.
+
+    \b
+    Example:
+      metsweep study list
+    """
+    from rich.table import Table
+
+    from search_spaces.study import load_study, shipped
+    from sweep.cli.console import output
+
+    table = Table("study", "fidelity", "cells", "drawn", "seeds", "what it asks")
+    for name, path in shipped("studies").items():
+        study = load_study(name)
+        asks = path.read_text().partition("\n")[0].lstrip("# ")
+        drawn = str(study.search.trials) if study.search.draws else "-"
+        table.add_row(name, study.fidelity, str(len(study.cells())), drawn, str(len(study.seeds)), asks)
+    output().print(table)
+
+
+def show(
+    study: StudyName,
+    everything: Annotated[bool, typer.Option("--all", help="Show the defaults, too.")] = False,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show a resolved study as YAML.
+
+    Each value comes with where it was set: the fidelity's or the study's file and line, an option, or the default. What
+    is shown is a study file itself.
+
+    \b
+    Example:
+      metsweep study show quickstart --set gan.batch_size=4
+    """
+    from search_spaces.study import resolve_study
+    from search_spaces.text import show_study
+
+    folder = None if cohort is None else str(cohort)
+    resolved = resolve_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ())
+    typer.echo(show_study(resolved, everything), nl=False)
+
+
+def schema(out: SchemaFile = None) -> None:
+    """Print the JSON schema of study files, for editors that complete and check them.
+
+    \b
+    Example:
+      metsweep study schema --out study.schema.json
+    """
+    import json
+
+    from search_spaces.json_schema import study_schema
+    from trainers.exceptions import ConfigError
+
+    text = json.dumps(study_schema(), indent=2)
+    if out is None:
+        typer.echo(text)
+        return
+    try:
+        out.write_text(text + "\n")
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}.") from None
+    typer.echo(f"Written: {out}. First line of a study file: # yaml-language-server: $schema={out}")

@@ -1,0 +1,271 @@
+"""What a search draws: forms, cells, and what no study may draw."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from search_spaces.problems import explain
+from search_spaces.search import Constraint
+from search_spaces.space import Choice, Dimension, FloatRange, IntRange
+from search_spaces.study import Cell, Study, load_study
+from tests.search_spaces.studies import SPACE, searching
+from trainers.exceptions import ConfigError
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+DIMENSION: TypeAdapter[Dimension] = TypeAdapter(Dimension)
+
+
+def trials(study: Study, count: int, seed: int = 0, **options: Any) -> tuple[optuna.Study, list[Cell]]:
+    drawing = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5), **options)
+    cells = []
+    for number in range(count):
+        trial = drawing.ask()
+        cells.append(study.draw(trial))
+        drawing.tell(trial, float(number % 3))
+    return drawing, cells
+
+
+def int_ranges() -> st.SearchStrategy[dict[str, Any]]:
+    ends = st.tuples(st.integers(1, 50), st.integers(1, 5000)).map(lambda two: [two[0], two[0] + two[1]])
+    stepped = st.tuples(ends, st.integers(1, 5000)).map(lambda two: {"int": two[0], "step": two[1]})
+    return st.one_of(
+        stepped.filter(lambda form: form["step"] <= form["int"][1] - form["int"][0]),
+        st.tuples(ends, st.booleans()).map(lambda two: {"int": two[0], "log": two[1]}),
+    )
+
+
+def float_ranges(low: float, high: float) -> st.SearchStrategy[dict[str, Any]]:
+    # As people write them: with few digits.
+    numbers = st.floats(low, high).map(lambda value: float(f"{value:.3g}")).filter(lambda value: low <= value <= high)
+    ends = st.tuples(numbers, numbers).map(sorted).filter(lambda two: two[0] < two[1])
+    stepped = st.tuples(ends, numbers.filter(lambda value: value >= 0.001)).map(
+        lambda two: {"float": two[0], "step": two[1]}
+    )
+    return st.one_of(
+        stepped.filter(lambda form: form["step"] <= form["float"][1] - form["float"][0]),
+        st.tuples(ends, st.booleans()).map(lambda two: {"float": two[0], "log": two[1]}),
+    )
+
+
+SPACES = st.fixed_dictionaries(
+    {
+        "variant": st.lists(
+            st.sampled_from(["none", "cpggan", "cpggan+normal", "image2image"]), min_size=1, unique=True
+        ).map(lambda variants: {"choice": variants}),
+        "count": int_ranges(),
+    },
+    optional={
+        "gan.learning_rate": float_ranges(1e-6, 1.0),
+        "gan.stddev_group": int_ranges(),
+        "gan.horizontal_flip": st.just({"choice": [True, False]}),
+        "gan.condition_channels": st.just({"choice": ["1", "match"]}),
+        "synthesis.max_attempts": int_ranges(),
+        "detector.box_gain": float_ranges(0.01, 100.0),
+        "detector.synthetic_share": st.just({"choice": [None, 0.25, 0.5]}),
+    },
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SPACES, st.integers(0, 2**16))
+def test_a_drawn_cell_is_rebuilt_from_its_trial_and_keeps_to_the_space(space: dict[str, Any], seed: int) -> None:
+    study = searching(space=space)
+    drawing, cells = trials(study, 8, seed)
+    for trial, cell in zip(drawing.trials, cells, strict=True):
+        assert study.cell_of(trial.params) == cell
+        assert cell.variant in space["variant"]["choice"]
+        assert list(cell.params) == sorted(cell.params)
+        for key, distribution in trial.distributions.items():
+            assert distribution == study.space[key].distribution()
+        made = study.with_params(cell)
+        values = {"gan": made.gan, "synthesis": made.synthesis, "detector": made.detector}
+        for key, value in cell.params:
+            section, _, name = key.partition(".")
+            assert getattr(values[section], name) == value
+        if cell.variant == "none":
+            assert cell.count == 0
+            assert all(key.startswith("detector.") for key, _ in cell.params)
+        else:
+            low, high = space["count"]["int"]
+            assert low <= cell.count <= high
+            assert (cell.count - low) % space["count"].get("step", 1) == 0
+            assert made.gan_for(cell.variant) == made.gan or not any(key.startswith("gan.") for key, _ in cell.params)
+
+
+@settings(deadline=None)
+@given(st.one_of(int_ranges(), float_ranges(1e-6, 1e3)), st.integers(0, 100))
+def test_a_range_draws_only_what_optuna_allows_for_its_distribution(form: dict[str, Any], seed: int) -> None:
+    dimension = DIMENSION.validate_python(form)
+    drawing = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    value = dimension.suggest(drawing.ask(), "x")
+    distribution = dimension.distribution()
+    assert distribution._contains(distribution.to_internal_repr(value))
+    low, high = dimension.model_dump()["int" if "int" in form else "float"]
+    assert low <= value <= high
+    assert DIMENSION.validate_python(dimension.model_dump()) == dimension
+
+
+def test_only_what_applies_to_a_variant_is_drawn() -> None:
+    _, cells = trials(searching(), 60)
+    keys = {cell.variant: {key for key, _ in cell.params} for cell in cells}
+    assert keys == {
+        "none": {"detector.box_gain"},
+        "cpggan": {"detector.box_gain", "gan.learning_rate"},
+        "image2image": {"detector.box_gain", "gan.learning_rate", "gan.width"},
+    }
+    assert all(cell.count % 400 == 0 and (cell.count > 0) == (cell.variant != "none") for cell in cells)
+    assert all(hash(cell) for cell in cells)
+
+
+def test_a_step_that_does_not_divide_the_range_ends_below_it() -> None:
+    whole = DIMENSION.validate_python({"int": [400, 12000], "step": 800})
+    assert isinstance(whole, IntRange)
+    assert whole.ends == (400, 11600)
+    tenths = DIMENSION.validate_python({"float": [0, 0.35], "step": 0.1})
+    assert isinstance(tenths, FloatRange)
+    assert tenths.ends == (0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"float": [1, 1]}, "low below high"),
+        ({"float": [2, 1]}, "low below high"),
+        ({"float": [0, 1], "log": True}, "low must be above 0"),
+        ({"float": [0.1, 1], "log": True, "step": 0.1}, "no step"),
+        ({"float": [0, 1], "step": 0}, "greater than 0"),
+        ({"float": [0, 1], "step": 1.5}, "at most the range"),
+        ({"float": [0, float("inf")]}, "finite"),
+        ({"int": [1, 2.5]}, "valid integer"),
+        ({"int": [1]}, "Field required"),
+        ({"int": [1, 2], "choice": [1]}, "allowed is one of"),
+        ({"step": 1}, "allowed is one of"),
+        ({"choice": []}, "at least 1 item"),
+        ({"choice": [1, 2, 1.0]}, "more than once"),
+        ({"choice": [[1]]}, "valid"),
+        ([1, 2], "allowed is one of"),
+    ],
+)
+def test_malformed_form_is_refused(form: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DIMENSION.validate_python(form)
+
+
+def test_variant_and_count_come_from_the_arms_where_they_are_not_drawn() -> None:
+    arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
+    study = searching(arms=arms, space={"gan.drift": {"float": [0, 1]}})
+    assert study.cells() == [Cell("none"), Cell("cpggan", 4000)]
+    drawing, cells = trials(study, 3)
+    assert [(cell.variant, cell.count) for cell in cells] == [("cpggan", 4000)] * 3
+    assert study.cell_of(drawing.trials[0].params) == cells[0]
+
+
+def test_a_cells_values_win_over_the_variants_overrides() -> None:
+    study = load_study("count_curve")
+    assert study.gan_for("image2image").width == 0.25
+    made = study.with_params(Cell("image2image", 400, (("gan.width", 0.5),)))
+    assert made.gan_for("image2image").width == made.gan.width == 0.5
+    assert made.gan_for("image2image").learning_rate == study.gan.learning_rate
+    assert study.with_params(Cell("image2image", 400)) is study
+
+
+def test_values_that_are_not_allowed_together_are_refused_when_set() -> None:
+    with pytest.raises(ConfigError, match=r"detector\.learning_rate.*at most learning_rate"):
+        searching().with_params(Cell("none", 0, (("detector.learning_rate", 1e-4),)))
+    with pytest.raises(ConfigError, match=r"prepare\.size is 256 but gan\.resolution is 128"):
+        searching().with_params(Cell("cpggan", 400, (("gan.resolution", 128),)))
+
+
+CPGGAN = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4000]}}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            {"gan.lerning_rate": {"choice": [1]}},
+            "space.gan.lerning_rate: unknown key. Did you mean 'gan.learning_rate'",
+        ),
+        ({"evaluation.bootstraps": {"choice": [100]}}, "space.evaluation.bootstraps: unknown key"),
+        ({"gan.variant": {"choice": ["cpggan"]}}, "cannot be drawn: the variant is drawn by the key 'variant'"),
+        ({"detector.seed": {"choice": [1]}}, "every cell is trained with each of the study's seeds"),
+        ({"gan.learning_rate": {"float": [0, 1]}}, "float.0: 0.0 is not allowed for cpggan: .*greater than 0"),
+        ({"gan.beta1": {"float": [0, 1]}}, "float.1: 1.0 is not allowed for cpggan: .*less than 1"),
+        ({"gan.loss": {"choice": ["r1", "r2"]}}, "choice.1: 'r2' is not allowed"),
+        ({"gan.resolution": {"int": [128, 256], "step": 64}}, "space.gan.resolution.int.0: 128 .* must be equal"),
+        ({"gan.batch_size": {"float": [1, 8]}}, "gan.batch_size is a whole number; allowed is {int"),
+        ({"gan.horizontal_flip": {"int": [0, 1]}}, "true or false"),
+        ({"gan.batch_size": {"choice": ["8"]}}, "'8' is read as 8; write it so"),
+        ({"variant": {"choice": ["cpgan"]}}, "space.variant.choice.0: .*got 'cpgan'. Did you mean 'cpggan'"),
+        ({"variant": {"int": [0, 1]}}, r"space.variant: allowed is \{choice"),
+        ({"count": {"float": [1, 2]}}, "counts are whole numbers"),
+        ({"count": {"int": [0, 400]}}, "space.count.int.0: .*got 0"),
+        ({"count": {"choice": [4.5]}}, "space.count.choice.0: .*got 4.5"),
+        ({"gan.drift": {"choice": [1], "when": {"variant": ["image2image"]}}}, "image2image is never drawn"),
+        ({"gan.drift": {"choice": [1], "when": {"variant": ["none"]}}}, "'none' has no GAN"),
+        ({"variant": {"choice": ["cpggan"], "when": {"variant": ["cpggan"]}}}, "cannot depend on itself"),
+        (
+            {"detector.learning_rate": {"float": [1e-4, 1e-3]}, "gan.drift": {"float": [0, 1]}},
+            "space.detector.learning_rate.float.0: 0.0001 is not allowed.*$",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_at_its_key_alone(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        searching(space=CPGGAN | space)
+    told = explain("study.yaml", raised.value)
+    assert all(line.startswith(f"study.yaml: space.{next(iter(space))}") for line in told.splitlines()), told
+    assert re.search(message, told), told
+
+
+def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
+    rates = {"detector.learning_rate": {"float": [1e-4, 1e-3]}, "detector.final_learning_rate": {"float": [1e-6, 1e-4]}}
+    assert searching(space=CPGGAN | rates)
+    rates["detector.final_learning_rate"] = {"float": [1e-6, 5e-4]}
+    with pytest.raises(ValidationError, match=r"beside other keys of space, 0\.0001 is not allowed"):
+        searching(space=CPGGAN | rates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count_scale": 0.001}, "400 is no slice at all at count_scale 0.001"),
+        ({"search": {}, "space": {}}, "nothing to run"),
+        ({"space": {}}, "'tpe' draws from space, which is missing"),
+        ({"objectives": []}, "at least 1 item"),
+        ({"objectives": [{}, {"iou": 0.25}], "search": {"method": "tpe", "pruning": "asha"}}, "Optuna cannot prune"),
+        ({"objectives": [{}, {}]}, "more than once"),
+        ({"objectives": [{"iou": 0.4}]}, "allowed are evaluation.ious: 0.5, 0.25; got 0.4"),
+        ({"objectives": [{"metric": "fps_per_slice"}]}, "allowed for fps_per_slice is minimize"),
+        ({"constraints": [{}]}, "needs one of at_most and at_least"),
+        ({"space": {"gan.drift": {"float": [0, 1]}}}, "which variant to draw for is open: arms has none"),
+        ({"space": {k: v for k, v in SPACE.items() if k != "count"}}, "which count to draw cpggan with is open"),
+    ],
+)  # fmt: skip
+def test_search_that_cannot_be_made_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        searching(**changes)
+
+
+def test_a_space_that_nothing_draws_from_is_refused_unless_asked_for() -> None:
+    arms = [{"variant": "none"}]
+    values = {"name": "mine", "cohort": "c", "fidelity": "paper", "arms": arms, "space": SPACE}
+    with pytest.raises(ValidationError, match="nothing draws from it"):
+        Study.model_validate(values)
+    study = Study.model_validate(values | {"search": {"method": "ablation"}})
+    assert study.cells() == [Cell("none")]
+    assert Study.model_validate(study.model_dump()) == study
+
+
+def test_a_constraint_is_kept_where_its_violation_is_not_above_zero() -> None:
+    assert Constraint(at_most=12).violation(11) == -1
+    assert Constraint(at_most=12).violation(13) == 1
+    assert Constraint(metric="sensitivity", at_least=0.5).violation(0.25) == 0.25
+    assert isinstance(searching().space["gan.width"], Choice)
