@@ -25,7 +25,7 @@ from trainers.data.slice_set import open_slice_set
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate
 
-LOW = EvaluationConfig(confidence=0.012, froc_confidence=0.01, bootstraps=100)
+LOW = EvaluationConfig(confidence=0.001, froc_confidence=0.0005, bootstraps=100)
 """What untrained detectors find is not more confident."""
 
 
