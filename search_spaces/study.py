@@ -34,6 +34,7 @@ __all__ = [
     "resolve_study",
     "section_config",
     "shipped",
+    "study_name",
 ]
 
 
@@ -66,8 +67,24 @@ def load_study(
     return resolve_study(name, fidelity=fidelity, cohort=cohort, overrides=overrides).study
 
 
+def study_name(name: str, overrides: Sequence[str] = ()) -> str | None:
+    """What a study calls itself, before anything else of it is checked; None if it does not say.
+
+    Raises:
+        ConfigError: unknown study, or a file or override that cannot be read.
+    """
+    own = read_layer(_find(name, "studies"))
+    said = Layers((own, *map(override_layer, overrides)), own.source).values.get("name")
+    return said if isinstance(said, str) else None
+
+
 def resolve_study(
-    name: str, *, fidelity: str | None = None, cohort: str | None = None, overrides: Sequence[str] = ()
+    name: str,
+    *,
+    fidelity: str | None = None,
+    cohort: str | None = None,
+    overrides: Sequence[str] = (),
+    extension: Layer | None = None,
 ) -> Resolved:
     """Read a study and keep where each value comes from.
 
@@ -76,6 +93,7 @@ def resolve_study(
         fidelity: replaces the study's fidelity.
         cohort: replaces the study's cohort folder.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
+        extension: what `metsweep extend` added, over the study's own and under `overrides`.
 
     Raises:
         ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file, line and dotted key.
@@ -86,7 +104,8 @@ def resolve_study(
         for key, value in (("fidelity", fidelity), ("cohort", cohort))
         if value is not None
     ]
-    above = (own, *options, *map(override_layer, overrides))
+    added = [] if extension is None else [extension]
+    above = (own, *options, *added, *map(override_layer, overrides))
     chosen = Layers(above, own.source)
     if not isinstance(chosen.values.get("fidelity"), str):
         got = f"got {chosen.values['fidelity']!r}" if "fidelity" in chosen.values else "is missing"

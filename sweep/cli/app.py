@@ -7,6 +7,7 @@ import typer
 from sweep.cli import (
     by_hand,
     cohort,
+    control,
     detect,
     machine,
     promote,
@@ -62,6 +63,11 @@ studies.command("schema")(study_files.schema)
 
 app.command("plan")(study.plan)
 app.command("launch")(study.launch)
+app.command("status")(control.status)
+app.command("watch")(control.watch)
+app.command("stop")(control.stop)
+app.command("retry")(control.retry)
+app.command("extend")(control.extend)
 app.command("track")(track.track)
 app.command("report")(report.report)
 app.command("promote")(promote.promote)

@@ -23,12 +23,23 @@ StoreUri = Annotated[
         help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
     ),
 ]
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|S3",
+        help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
+    ),
+]
 Fidelity = Annotated[str, typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="A setting by its dotted key; may be repeated.", show_default=False
     ),
+]
+AsWritten = Annotated[
+    bool, typer.Option("--as-written", help="Leave aside the --fidelity, --cohort and --set of the last launch.")
 ]
 Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 runs in this process, without Ray.")]
 Processes = Annotated[

@@ -3,68 +3,197 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from search_spaces.study import Study
 from sweep.engine.board import clock
-from sweep.plan import Plan, seconds_of_stages
-from sweep.store import Store
+from sweep.engine.cluster import Capacity
+from sweep.plan import Plan
+from sweep.plan.estimate import Estimate, Estimator, Usage, kinds
+from sweep.plan.schedule import Schedule
+from sweep.plan.undrawn import Undrawn
+from sweep.stages import Stage
+
+MOST_SEEDS, MOST_SOURCES = 12, 3
+"""More of them are told by their number."""
 
 
-def show_plan(plan: Plan, store: Store, console: Console) -> None:
-    """Print a plan's arms, its stages, and what is left to do."""
-    study = plan.study
-    console.print(
-        f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {len(plan.trials)} trials "
-        f"(seeds {', '.join(map(str, study.seeds))}), store {store.uri}.",
-        soft_wrap=True,
-    )
-    history = seconds_of_stages(store)
-    missing = plan.missing(store)
-    console.print(_arms(plan, missing))
-    console.print(_stages(plan, missing, history))
-    for stage in plan.gans.values():
-        if stage.detector:
-            arm = stage.detector.label.removeprefix("detector ")
-            console.print(f"The generator of {stage.label} learns from one more detector: {arm}.", soft_wrap=True)
-    console.print(f"Sharing saves {plan.shared} stages. Time left: {_time_left(missing, history)}.", soft_wrap=True)
-
-
-def _arms(plan: Plan, missing: dict) -> Table:
+def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> Table:
+    """Trials of every arm, and how many of them are evaluated; drawn cells in one line."""
     table = Table(title="Arms", title_justify="left")
     table.add_column("variant")
     for column in ("count in the study", "count at this fidelity", "trials", "evaluated"):
         table.add_column(column, justify="right")
-    for arm in plan.study.arms:
-        for count in arm.counts:
-            scaled = plan.study.synthetic_count(count)
-            trials = [trial for trial in plan.trials if (trial.variant, trial.count) == (arm.variant, scaled)]
-            evaluated = sum(trial.evaluate.key not in missing for trial in trials)
-            table.add_row(arm.variant, f"{count:,}", f"{scaled:,}", str(len(trials)), str(evaluated))
+    trials: Counter[tuple[str, int]] = Counter()
+    evaluated: Counter[tuple[str, int]] = Counter()
+    for trial in plan.trials:
+        arm = (trial.variant, trial.count) if trial.number is None else ("drawn", 0)
+        trials[arm] += 1
+        evaluated[arm] += trial.evaluate.key not in missing
+    for cell in plan.study.cells():
+        arm = (cell.variant, plan.study.synthetic_count(cell.count))
+        table.add_row(cell.variant, f"{cell.count:,}", f"{arm[1]:,}", f"{trials[arm]:,}", f"{evaluated[arm]:,}")
+    if plan.study.search.draws:
+        table.add_row("drawn so far", "", "", f"{trials['drawn', 0]:,}", f"{evaluated['drawn', 0]:,}")
     return table
 
 
-def _stages(plan: Plan, missing: dict, history: dict[str, float]) -> Table:
+def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> Table:
+    """Stages by name: how many, how many are there, how long each takes and how one knows."""
     table = Table(title="Stages", title_justify="left")
     table.add_column("stage")
-    for column in ("without sharing", "unique", "in the store", "to run", "seconds each, so far"):
+    for column in ("without sharing", "unique", "in the store", "to run", "seconds each"):
         table.add_column(column, justify="right")
-    wanted = Counter(stage.name for trial in plan.trials for stage in trial.stages.values())
+    table.add_column("known from")
     unique = Counter(stage.name for stage in plan.stages.values())
     to_run = Counter(stage.name for stage in missing.values())
+    told: dict[str, list[tuple[Estimate, int]]] = {}
+    for stage, number in kinds(missing.values()):
+        if estimate := estimator.of(stage):
+            told.setdefault(stage.name, []).append((estimate, number))
     for name, number in unique.items():
-        seconds = f"{history[name]:.0f}" if name in history else "no history yet"
-        row = (wanted[name], number, number - to_run[name], to_run[name], seconds)
-        table.add_row(name, *map(str, row))
+        counts = (plan.wanted[name], number, number - to_run[name], to_run[name])
+        table.add_row(name, *(f"{count:,}" for count in counts), *_each(told.get(name, [])))
     return table
 
 
-def _time_left(missing: dict, history: dict[str, float]) -> str:
-    if not missing:
-        return "none, everything is in the store"
-    unknown = sorted({stage.name for stage in missing.values()} - set(history))
-    if unknown:
-        return f"no history yet of {', '.join(unknown)}"
-    seconds = sum(history[stage.name] for stage in missing.values())
-    return f"{clock(seconds)} of work one after another, by the median of earlier stages"
+def totals(
+    usage: Usage, planned: Schedule, bytes_: int, capacity: Capacity, where: str, study: Study, measured: bool
+) -> Iterable[str]:
+    """Lines on what is left to do: time on the cluster, resources, money, budget."""
+    cpus, gpus = capacity.total("CPU"), capacity.total("GPU")
+    yield (
+        f"Time left: about {clock(planned.seconds)} on {where} ({cpus:g} CPUs, {gpus:g} GPUs), of which the longest "
+        f"chain of stages takes {clock(planned.longest_chain)}; at most {planned.peak} jobs at once, on "
+        f"{planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs."
+    )
+    hours = f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
+    yield f"{hours}, {_bytes(bytes_)} to write."
+    if not measured:
+        yield "Where it says assumed, the time may be off by several times until a stage of that kind has been run."
+    yield from _money(usage, study)
+    yield from _budget(usage, planned, study)
+
+
+def sharing(plan: Plan, estimator: Estimator) -> str:
+    """What it saves that trials share stages."""
+    saved = estimator.without_sharing(plan) - estimator.total(plan.stages.values())
+    return (
+        f"Sharing saves {plan.shared:,} stages, {saved.gpu_seconds / 3600:,.2f} GPU-hours and "
+        f"{saved.cpu_seconds / 3600:,.2f} CPU-hours."
+    )
+
+
+def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
+    """What the cells cost that are yet to be drawn."""
+    if not bound.cells:
+        return
+    stages = ", ".join(f"{number:,} {name}" for name, number in bound.stages.items())
+    gans = "one GAN a cell, as a key of gan is drawn" if bound.a_gan_each else "one GAN a variant that has none yet"
+    yield (
+        f"{bound.cells:,} cells are yet to be drawn, {len(study.seeds)} seeds each: at most {stages} ({gans}), "
+        f"{bound.usage.gpu_seconds / 3600:,.2f} GPU-hours and {bound.usage.cpu_seconds / 3600:,.2f} CPU-hours, with "
+        "every cell the dearest variant at the upper end of every range. The lines below count them in."
+    )
+
+
+def show_changes(
+    changed: Mapping[str, tuple],
+    before: Mapping[str, set[str]],
+    plan: Plan,
+    missing: Mapping[str, Stage],
+    console: Console,
+) -> None:
+    """What differs from the last launch, which stages are made anew for it, and because of which key."""
+    for key, (old, new) in changed.items():
+        console.print(f"Changed since the last launch: {key} was {old}, is {new}.", soft_wrap=True, markup=False)
+    now: dict[str, list[str]] = {}
+    for key, stage in plan.stages.items():
+        now.setdefault(stage.name, []).append(key)
+    for name, keys in now.items():
+        known = before.get(name, set())
+        anew = sum(key in missing and key not in known for key in keys)
+        if not before or not anew:
+            continue
+        reused = sum(key not in missing for key in keys)
+        gone = len(known - set(keys))
+        because = ", ".join(key for key in changed if _decides(key, name)) or (
+            "the cohort's content, or of metsweep's own version" if gone else "more trials"
+        )
+        console.print(
+            f"{name}: {anew:,} to be made that the last launch did not need, because of {because}; {reused:,} reused.",
+            soft_wrap=True,
+        )
+
+
+READS = {
+    "prepare": ("prepare",),
+    "gan": ("prepare", "gan", "variants"),
+    "synthesize": ("prepare", "gan", "variants", "synthesis"),
+    "detector": ("prepare", "gan", "variants", "synthesis", "detector"),
+    "evaluate": ("prepare", "gan", "variants", "synthesis", "detector", "evaluation"),
+    "realism": ("prepare", "gan", "variants", "synthesis", "detector", "evaluation", "realism"),
+}
+"""Stage -> sections of a study that decide its key, by itself or through its inputs."""
+
+
+def _decides(key: str, stage: str) -> bool:
+    section = key.split(".")[0]
+    more = {"arms", "seeds", "count_scale", "cohort"} if stage != "prepare" else {"cohort"}
+    return section in READS[stage] or section in more
+
+
+def seeds_told(seeds: Sequence[int]) -> str:
+    """Few seeds one by one, many by their number."""
+    if len(seeds) > MOST_SEEDS:
+        return f"{len(seeds):,} seeds"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _each(estimates: Sequence[tuple[Estimate, int]]) -> tuple[str, str]:
+    if not estimates:
+        return "", ""
+    seconds = [estimate.seconds for estimate, _ in estimates]
+    least, most = f"{min(seconds):,.1f}", f"{max(seconds):,.1f}"
+    sources: Counter[str] = Counter()
+    for estimate, number in estimates:
+        sources[estimate.source] += number
+    told = [source for source, _ in sources.most_common(MOST_SOURCES)]
+    more = f"; {len(sources) - len(told)} more" if len(sources) > len(told) else ""
+    return least if least == most else f"{least} to {most}", "; ".join(told) + more
+
+
+def _money(usage: Usage, study: Study) -> Iterable[str]:
+    prices = study.prices
+    if prices.gpu_hour is None and prices.cpu_hour is None:
+        return
+    gpus = usage.gpu_seconds / 3600 * (prices.gpu_hour or 0.0)
+    cpus = usage.cpu_seconds / 3600 * (prices.cpu_hour or 0.0)
+    yield f"Money: {gpus + cpus:,.2f} {prices.currency} ({gpus:,.2f} for GPUs, {cpus:,.2f} for CPUs; by study.prices)."
+
+
+def _budget(usage: Usage, planned: Schedule, study: Study) -> Iterable[str]:
+    asked = (
+        ("gpu_hours", "GPU-hours", usage.gpu_seconds / 3600, study.budget.gpu_hours),
+        ("wall_hours", "hours by the clock", planned.seconds / 3600, study.budget.wall_hours),
+    )
+    for key, unit, needed, allowed in asked:
+        if allowed is None:
+            continue
+        verdict = (
+            "enough"
+            if needed <= allowed
+            else "too little: the launch will stop when it is used up, and go on when launched again"
+        )
+        yield f"Budget: {needed:,.2f} of {allowed:g} {unit} (budget.{key}), {verdict}."
+
+
+def _bytes(number: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import Overrides, RegisteredModel, StoreFolder, StudyCohort, StudyFidelity, StudyName
-from sweep.cli.study import load
+from sweep.cli.loading import load
+from sweep.cli.options import Overrides, RegisteredModel, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ def promote(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Make the best trial's models champions, if their gates let them.
 
@@ -80,9 +80,9 @@ def promote(
     request = promotion.Request(
         models=names_of(model), limits=Limits(margin, fps_cap), alias=alias, trial=trial, force=force
     )
-    plan = make_plan(load(study, fidelity, cohort, overrides))
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
+    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
     if dry_run:
         judged = promotion.judge(plan, opened, settings.tracking_uri, request)
     else:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.loading import load
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 from trainers.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def report(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Show Table 1 of a study and the evidence behind it.
 
@@ -45,17 +46,15 @@ def report(
       metsweep report quickstart --out report --format console,html
     """
     wanted = _formats(formats)
-    from search_spaces.study import load_study
     from sweep.cli.console import output
     from sweep.plan import make_plan
     from sweep.report.report import build_report
     from sweep.settings import Settings
     from sweep.store import Store
 
-    folder = None if cohort is None else str(cohort)
-    plan = make_plan(load_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ()))
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
+    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
     made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
     console = output()
     if "console" in wanted:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
-
-if TYPE_CHECKING:
-    from search_spaces.study import Study
+from sweep.cli.options import AsWritten, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
 def plan(
@@ -18,25 +14,30 @@ def plan(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
+    as_written: AsWritten = False,
 ) -> None:
-    """Show what a study would run.
+    """Show what a study would run, and what it would cost.
 
-    Its arms and trials, which stages are in the store already, how many sharing saves, and how long the rest takes by
-    what earlier stages took. Nothing is run or written.
+    Its arms and trials, which stages are in the store already, how many sharing saves; time on this machine or the
+    cluster of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, from what earlier stages took or else from operations
+    counted; what has changed since the last launch. Nothing is run or written. What can never be placed on the cluster
+    is refused.
 
     \b
     Example:
       metsweep plan quickstart --fidelity laptop
     """
     from sweep.cli.console import output
-    from sweep.cli.plan_tables import show_plan
-    from sweep.plan import make_plan
+    from sweep.cli.loading import load
+    from sweep.cli.planning import show_plan
     from sweep.settings import Settings
     from sweep.store import Store
 
-    made = make_plan(load(study, fidelity, cohort, overrides))
-    show_plan(made, Store(Settings.from_environment(store).store), output())
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    resolved = load(study, fidelity, cohort, overrides, opened, as_written=as_written)
+    show_plan(resolved, opened, settings, output())
 
 
 def launch(
@@ -44,39 +45,41 @@ def launch(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
+    as_written: AsWritten = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a trial fails.")] = False,
 ) -> None:
     """Run a study.
 
     Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. Stopped or killed
     at any moment, the same command continues; what is done is not done again. Every run is logged to MLflow
-    (MLFLOW_TRACKING_URI, else mlflow.db in the working directory).
+    (MLFLOW_TRACKING_URI, else mlflow.db in the working directory). --fidelity, --cohort and --set are remembered: the
+    other commands, and the next launch, need not be given them again.
 
     \b
     Example:
       metsweep launch quickstart --cohort demo-cohort
     """
-    resolved = load(study, fidelity, cohort, overrides)
+    from sweep.cli import STOPPED
     from sweep.cli.console import output
+    from sweep.cli.loading import extended, options_for, remembering
     from sweep.engine import launch as launching
     from sweep.engine.outcome import INTERRUPTED
     from sweep.settings import Settings
+    from sweep.store import Store
 
-    launched = launching.launch(resolved, Settings.from_environment(store), output(), fail_fast=fail_fast)
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    options = options_for(study, fidelity, cohort, overrides, opened, as_written=as_written)
+    resolved = extended(study, options, opened)
+    with remembering(options, resolved.name, opened):
+        launched = launching.launch(resolved, settings, output(), fail_fast=fail_fast)
     for name, error in launched.failed.items():
         typer.echo(f"error: trial {name} failed: {error}", err=True)
     if launched.stopped:
         typer.echo(f"Stopped: {launched.stopped}. The same command continues.", err=True)
-        raise typer.Exit(130 if launched.stopped == INTERRUPTED else 1)
+        raise typer.Exit(STOPPED if launched.stopped == INTERRUPTED else 1)
     if launched.failed:
+        typer.echo(f"When the cause is mended: metsweep retry {study} --failed", err=True)
         raise typer.Exit(1)
     typer.echo(f"Next: metsweep report {study}")
-
-
-def load(study: str, fidelity: str | None, cohort: Path | None, overrides: list[str] | None) -> Study:
-    """The study of a command."""
-    from search_spaces.study import load_study
-
-    folder = None if cohort is None else str(cohort)
-    return load_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ())

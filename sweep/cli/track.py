@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.loading import load
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
 def track(
@@ -12,18 +13,17 @@ def track(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Deliver to MLflow what the store holds.
 
     For after a launch whose MLflow server was away: writes the runs that are missing there, in order and once, without
-    Ray and without running anything. The options are those of the launch.
+    Ray and without running anything.
 
     \b
     Example:
       metsweep track quickstart
     """
-    from search_spaces.study import load_study
     from sweep.plan import make_plan
     from sweep.redaction import without_password
     from sweep.settings import Settings
@@ -31,10 +31,9 @@ def track(
     from sweep.tracking.delivery import only_driver
     from sweep.tracking.tracker import Tracker
 
-    folder = None if cohort is None else str(cohort)
-    plan = make_plan(load_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ()))
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
+    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
     tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
     missing = plan.missing(opened)
     with only_driver(plan.study, opened):

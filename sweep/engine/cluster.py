@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from trainers.distributed import WorkerResources
@@ -52,7 +53,8 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
     os.environ |= {key: os.environ.get(key, value) for key, value in environment.items()}
     try:
         if address is None:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address, log_to_driver=False, runtime_env={"env_vars": environment})
     except (ConnectionError, RuntimeError) as error:
@@ -62,6 +64,61 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
         yield
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has, used or not."""
+
+    nodes: tuple[Mapping[str, float], ...]
+    """Ray's resources of each node, e.g. `{"CPU": 8, "GPU": 1}`."""
+
+    def total(self, resource: str) -> float:
+        """Of all nodes."""
+        return sum(node.get(resource, 0) for node in self.nodes)
+
+    def refuse_infeasible(self, needs: Sequence[WorkerResources]) -> None:
+        """Refuse what can never be placed.
+
+        Raises:
+            ClusterError: a worker is larger than the largest node, or there are more workers than the cluster holds.
+        """
+        for need in needs:
+            for resource, amount in (("CPU", need.cpus_per_worker), ("GPU", need.gpus_per_worker)):
+                largest = max((node.get(resource, 0) for node in self.nodes), default=0)
+                if amount > largest:
+                    raise ClusterError(
+                        f"A worker needs {amount:g} {resource}s, but the largest node has {largest:g}. "
+                        f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node."
+                    )
+                workers = need.workers if need.min_workers is None else need.min_workers
+                if amount * workers > self.total(resource):
+                    raise ClusterError(
+                        f"{workers} workers of {amount:g} {resource}s were asked for, but the cluster has "
+                        f"{self.total(resource):g}. Lower resources.*.workers (or min_workers, if set) in the study, "
+                        "or add nodes."
+                    )
+
+
+def connected() -> Capacity:
+    """The cluster that this process is connected to."""
+    import ray
+
+    return Capacity(tuple(node["Resources"] for node in ray.nodes() if node["Alive"]))
+
+
+def look_at(address: str | None) -> Capacity:
+    """What a cluster has, or this machine where `address` is None; nothing is run there.
+
+    Raises:
+        ClusterError: Ray cannot be reached.
+    """
+    if address is None:
+        import torch
+
+        return Capacity(({"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())},))
+    with ray_cluster(address, ()):
+        return connected()
 
 
 def describe_cluster(address: str | None) -> str:
@@ -107,22 +164,4 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _refuse_infeasible(needs: Sequence[WorkerResources]) -> None:
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    total = ray.cluster_resources()
-    for need in needs:
-        for resource, amount in (("CPU", need.cpus_per_worker), ("GPU", need.gpus_per_worker)):
-            largest = max(node.get(resource, 0) for node in nodes)
-            if amount > largest:
-                raise ClusterError(
-                    f"A worker needs {amount:g} {resource}s, but the largest node has {largest:g}. "
-                    f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node."
-                )
-            workers = need.workers if need.min_workers is None else need.min_workers
-            if amount * workers > total.get(resource, 0):
-                raise ClusterError(
-                    f"{workers} workers of {amount:g} {resource}s were asked for, but the cluster has "
-                    f"{total.get(resource, 0):g}. Lower resources.*.workers (or min_workers, if set) in the study, or "
-                    "add nodes."
-                )
+    connected().refuse_infeasible(needs)

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from sweep.engine.board import StageProgress, clock
+from sweep.engine.pace import seconds_left
 from sweep.plan import Plan
+from sweep.store import Store
 
 PLAIN_EVERY_SECONDS = 15.0
+LEFT_EVERY_SECONDS = 10.0
+"""How often the time left of the whole is estimated; less often where that takes long itself."""
+MOST_NAMED = 3
+"""Stages of a state that are named; of more the number is enough."""
+SUMMED_UP = ("waiting", "failed", "stopped", "done")
 
 
 class Display:
-    """Which stage, for which trials, how far, how long still."""
+    """Which stages run, for which trials, how far and how long still; of the others how many there are.
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    Args:
+        plan: of the study, as far as it is known.
+        console: where to draw.
+        store: where earlier stages tell how long the rest takes; without it that is not told.
+    """
+
+    def __init__(self, plan: Plan, console: Console, store: Store | None = None) -> None:
         self._plan = plan
         self._console = console
+        self._store = store
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._began = time.time()
         self._states: dict[str, str] = {}
         self._said = 0.0
-
-    def follow(self, plan: Plan) -> None:
-        """The plan has grown."""
-        self._plan = plan
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self._console.print(line, soft_wrap=True, markup=False)
+        self._left: float | None = None
+        self._left_next = 0.0
+        self._users: dict[str, str] = {}
 
     def start(self) -> None:
         """Begin to draw."""
@@ -44,8 +54,19 @@ class Display:
         if self._live:
             self._live.stop()
 
+    def follow(self, plan: Plan) -> None:
+        """Show another plan from now on: a search has drawn more cells."""
+        if plan is not self._plan:
+            self._plan = plan
+            self._users = {}
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._say(line)
+
     def show(self, stages: Mapping[str, StageProgress]) -> None:
         """Draw what the board holds now."""
+        self._estimate(stages)
         if self._live:
             self._live.update(self._table(stages))
         else:
@@ -53,12 +74,13 @@ class Display:
 
     def _table(self, stages: Mapping[str, StageProgress]) -> Table:
         table = Table(title=self._headline(stages), title_justify="left", expand=False)
-        for column in ("stage", "for", "state", "done", "left", "newest figures"):
+        for column in ("stage", "for", "done", "left", "newest figures"):
             table.add_column(column, justify="right" if column in {"done", "left"} else "left")
         for key, stage in stages.items():
-            table.add_row(
-                stage.label, self._for(key), stage.state, _share(stage), stage.time_left(), stage.newest_figures()
-            )
+            if stage.state not in SUMMED_UP:
+                table.add_row(stage.label, self._for(key), _share(stage), stage.time_left(), stage.newest_figures())
+        table.caption = "\n".join(_summary(stages))
+        table.caption_justify = "left"
         return table
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
@@ -80,12 +102,35 @@ class Display:
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
         ended = sum(_is_done(stages, trial.evaluate.key) for trial in self._plan.trials)
-        return f"{ended} of {len(self._plan.trials)} trials evaluated"
+        left = "" if self._left is None else f", about {clock(self._left)} left in all"
+        return f"{ended:,} of {len(self._plan.trials):,} trials evaluated{left}"
+
+    def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
+        began = time.monotonic()
+        if self._store is None or began < self._left_next:
+            return
+        there = {name: self._store.keys(name) for name in self._plan.wanted}
+        self._left = seconds_left(self._plan, self._store, there, stages)
+        took = time.monotonic() - began
+        self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
 
     def _for(self, key: str) -> str:
         """Which trial a stage works for; a shared stage works for several."""
-        names = [trial.name for trial in self._plan.trials if key in trial.stages]
-        return names[0] if len(names) == 1 else f"{len(names)} trials"
+        if key not in self._users:
+            names = [trial.name for trial in self._plan.trials if key in trial.stages]
+            self._users[key] = names[0] if len(names) == 1 else f"{len(names):,} trials"
+        return self._users[key]
+
+
+def _summary(stages: Mapping[str, StageProgress]) -> Iterable[str]:
+    """One line for each state in which nothing moves."""
+    numbers = Counter(stage.state for stage in stages.values())
+    for state in SUMMED_UP:
+        if not numbers[state]:
+            continue
+        labels = [stage.label for stage in stages.values() if stage.state == state]
+        named = f": {', '.join(labels)}" if len(labels) <= MOST_NAMED else ""
+        yield f"{numbers[state]:,} {state}{named}"
 
 
 def _is_done(stages: Mapping[str, StageProgress], key: str) -> bool:

@@ -50,6 +50,19 @@ class Status(Config):
     """Whether the launch has ended by itself."""
 
 
+class LaunchOptions(Config):
+    """Options of the command line that a study was launched with last."""
+
+    fidelity: str | None = None
+    cohort: str | None = None
+    overrides: tuple[str, ...] = ()
+    """Of `--set`."""
+
+    def __str__(self) -> str:
+        named = (("--fidelity", self.fidelity), ("--cohort", self.cohort), *(("--set", one) for one in self.overrides))
+        return " ".join(f"{name} {value}" for name, value in named if value is not None)
+
+
 class StudyRecord:
     """The documents of one study."""
 
@@ -73,6 +86,20 @@ class StudyRecord:
             keys.setdefault(stage.name, []).append(key)
         self.store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
 
+    def needs(self) -> dict[str, set[str]]:
+        """Stage name -> keys of what the study needed when it was launched last."""
+        text = self.store.read_text(f"{self._folder}/needs.json")
+        return {} if text is None else {name: set(keys) for name, keys in json.loads(text)["keys"].items()}
+
+    def options(self) -> LaunchOptions:
+        """Options of the last launch; other commands need not be given them again."""
+        text = self.store.read_text(f"{self._folder}/options.json")
+        return LaunchOptions() if text is None else LaunchOptions.model_validate_json(text)
+
+    def keep_options(self, options: LaunchOptions) -> None:
+        """Keep the options of the launch that begins now."""
+        self.store.write_text(f"{self._folder}/options.json", options.model_dump_json())
+
     def extension(self) -> dict[str, Any]:
         """Values that `metsweep extend` put over the study file."""
         text = self.store.read_text(f"{self._folder}/extension.yaml")
@@ -89,17 +116,18 @@ class StudyRecord:
 
     def keep_outcome(self, trial: str, outcome: Outcome) -> None:
         """Keep how a trial ended; one that ended well is no longer told of."""
-        outcomes = self.outcomes()
-        if outcome.state == "done" and trial not in outcomes:
-            return
-        rest = {name: one for name, one in outcomes.items() if name != trial}
-        kept = rest if outcome.state == "done" else {**rest, trial: outcome}
-        self.store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
+        self.keep_outcomes({trial: outcome})
+
+    def keep_outcomes(self, ended: Mapping[str, Outcome]) -> None:
+        """`keep_outcome` of several at once."""
+        before = self.outcomes()
+        kept = {name: one for name, one in (before | dict(ended)).items() if one.state != "done"}
+        if kept != before:
+            self.store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
 
     def forget_outcomes(self, trials: Iterable[str]) -> None:
         """Let trials run again at the next launch."""
-        for trial in trials:
-            self.keep_outcome(trial, Outcome(state="done"))
+        self.keep_outcomes(dict.fromkeys(trials, Outcome(state="done")))
 
     def status(self) -> Status | None:
         """What the newest launch told last."""

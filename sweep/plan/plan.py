@@ -32,9 +32,10 @@ class Plan:
     def stages(self) -> dict[str, Stage]:
         """Stage key -> stage; every stage after its inputs."""
         found: dict[str, Stage] = {}
+        looked_at: set[int] = set()
         for trial in self.trials:
             for goal in trial.goals:
-                _collect(goal, found)
+                _collect(goal, found, looked_at)
         return found
 
     @property
@@ -112,12 +113,15 @@ def make_trial_maker(study: Study) -> TrialMaker:
     )
 
 
-def _collect(stage: Stage, found: dict[str, Stage]) -> None:
+def _collect(stage: Stage, found: dict[str, Stage], looked_at: set[int]) -> None:
+    """Add a stage after its inputs; `looked_at` holds the inputs that many stages share and that are there."""
     if stage.key in found:
         return
-    for needed in stage.inputs.values():
-        if needed.key not in found:
-            _collect(needed, found)
+    if id(stage.inputs) not in looked_at:
+        looked_at.add(id(stage.inputs))
+        for needed in stage.inputs.values():
+            if needed.key not in found:
+                _collect(needed, found, looked_at)
     found[stage.key] = stage
 
 

@@ -1,0 +1,221 @@
+"""`metsweep status`, `watch`, `stop`, `retry` and `extend`, from any machine that reaches the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+
+if TYPE_CHECKING:
+    from search_spaces.study import Study
+    from sweep.settings import Settings
+    from sweep.store import Store
+
+Cells = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CELL...",
+        help='Trials ("cpggan 200 seed 0"), cells with all their seeds ("cpggan 200") or drawn cells (t7).',
+        show_default=False,
+    ),
+]
+
+
+def status(
+    study: StudyName,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, with every trial.")] = False,
+    all_trials: Annotated[bool, typer.Option("--all", help="Every trial, however many there are.")] = False,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreUri = None,
+) -> None:
+    """Show how a study stands.
+
+    Every trial: done, running, waiting, failed, stopped or pruned; which stage, how far, how long still; its figure on
+    the validation split by the study's objective, and the best cell so far. Needs the store alone (and Optuna's
+    database, if cells are drawn), from any machine.
+
+    \b
+    Example:
+      metsweep status quickstart
+    """
+    from sweep.cli.console import output
+    from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, states_table
+    from sweep.cli.watching import Look
+
+    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
+    overview = Look(resolved, opened, settings).now()
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(as_dict(overview), indent=2))
+        return
+    console = output()
+    for line in headline(overview, study):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(states_table(overview, None if all_trials else MOST_ROWS))
+
+
+def watch(
+    study: StudyName,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreUri = None,
+) -> None:
+    """Follow a study while it is launched, wherever that is.
+
+    A table that is drawn anew on a terminal, lines elsewhere. It ends when the launch ends, or with Ctrl-C, which
+    leaves the launch alone.
+
+    \b
+    Example:
+      metsweep watch quickstart
+    """
+    from sweep.cli.console import output
+    from sweep.cli.watching import Look, follow
+
+    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
+    if not follow(Look(resolved, opened, settings), study, every, output()):
+        raise typer.Exit(1)
+
+
+def stop(
+    study: StudyName,
+    cells: Cells = None,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreUri = None,
+) -> None:
+    """Stop trials; the others go on.
+
+    A running launch ends them at the next checkpoint, and no later launch begins them, until `metsweep retry`. What
+    they have trained so far is kept.
+
+    \b
+    Example:
+      metsweep stop quickstart "cpggan 400 seed 0"
+    """
+    from sweep.cli.planning import planned
+    from sweep.engine.outcome import STOPPED_BY_HAND, Outcome
+    from sweep.engine.overview import launch_state
+    from sweep.engine.records import Request, StudyRecord
+    from sweep.engine.selection import select, unfinished
+
+    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
+    plan, _ = planned(resolved, settings)
+    names = tuple(trial.name for trial in unfinished(select(plan, cells or []), cells or [], plan, opened))
+    record = StudyRecord(opened, resolved.name)
+    alive = launch_state(record.status()) == "alive"
+    if alive:
+        record.ask(Request(action="stop", trials=names))
+    record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=STOPPED_BY_HAND)))
+    _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
+    typer.echo(
+        "Training keeps a checkpoint and ends within seconds."
+        if alive
+        else "No launch is at work now; the next one leaves them alone."
+    )
+    typer.echo(f'To go on with them: metsweep retry {study} "{names[0]}"')
+
+
+def retry(
+    study: StudyName,
+    cells: Cells = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every trial that failed.")] = False,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreUri = None,
+) -> None:
+    """Run trials again that failed or were stopped.
+
+    A running launch takes them up at once, else the next one does. They go on from their last checkpoint.
+
+    \b
+    Example:
+      metsweep retry quickstart --failed
+    """
+    from sweep.cli.watching import Look
+    from sweep.engine.overview import launch_state
+    from sweep.engine.records import Request, StudyRecord
+    from sweep.engine.selection import ended, select
+
+    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
+    look = Look(resolved, opened, settings)
+    overview = look.now()
+    chosen = None if failed and not cells else select(look.plan, cells or [])
+    names = tuple(ended(overview, chosen, study, failed=failed))
+    record = StudyRecord(opened, resolved.name)
+    record.forget_outcomes(names)
+    if launch_state(record.status()) == "alive":
+        record.ask(Request(action="retry", trials=names))
+        _say_trials("Asked the launch to run again", names)
+    else:
+        _say_trials("To be run again", names)
+        typer.echo(f"No launch is at work now. Next: metsweep launch {study}")
+
+
+def extend(
+    study: StudyName,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Seeds in all: 0, 1, ... and those there.", show_default=False)
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Cells in all that a search draws.", show_default=False)
+    ] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arms",
+            metavar="VARIANT:COUNT,COUNT",
+            help='More arms, with counts as the study writes them: "cpggan:16000"; may be repeated.',
+            show_default=False,
+        ),
+    ] = None,
+    fidelity: StudyFidelity = None,
+    cohort: StudyCohort = None,
+    overrides: Overrides = None,
+    store: StoreUri = None,
+) -> None:
+    """Add seeds, cells to draw or arms to a study; what is done stays done.
+
+    Kept in the store, over the study file and under --set: every command sees it from then on. Nothing is run.
+
+    \b
+    Example:
+      metsweep extend quickstart --seeds 3
+    """
+    from sweep.cli.extending import add
+    from sweep.cli.loading import options_for
+    from sweep.settings import Settings
+    from sweep.store import Store
+
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    options = options_for(study, fidelity, cohort, overrides, opened)
+    for line in add(study, options, opened, settings, seeds=seeds, trials=trials, arms=arms or []):
+        typer.echo(line)
+
+
+def _opened(
+    study: str, fidelity: str | None, cohort: object, overrides: list[str] | None, store: str | None
+) -> tuple[Study, Store, Settings]:
+    from sweep.cli.loading import load
+    from sweep.settings import Settings
+    from sweep.store import Store
+
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store)
+    folder = None if cohort is None else str(cohort)
+    return load(study, fidelity, folder, overrides, opened), opened, settings
+
+
+def _say_trials(what: str, names: tuple[str, ...], most: int = 10) -> None:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    typer.echo(f"{what}: {', '.join(names[:most])}{more}.")

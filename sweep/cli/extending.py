@@ -1,0 +1,106 @@
+"""Adds to a study that was launched: seeds, cells to draw, arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from search_spaces.cell import VARIANTS
+from search_spaces.problems import did_you_mean
+from search_spaces.study import Study
+from sweep.cli.loading import extended
+from sweep.cli.planning import costs_of, planned
+from sweep.engine.records import LaunchOptions, StudyRecord
+from sweep.settings import Settings
+from sweep.store import Store
+from trainers.exceptions import ConfigError
+
+
+def add(
+    study: str,
+    options: LaunchOptions,
+    store: Store,
+    settings: Settings,
+    *,
+    seeds: int | None,
+    trials: int | None,
+    arms: Sequence[str],
+) -> Iterator[str]:
+    """Keep what is added in the store; yields lines on what that means.
+
+    Raises:
+        ConfigError: nothing is added, less is asked for than there is, or it does not fit the study.
+    """
+    before = extended(study, options, store)
+    record = StudyRecord(store, before.name)
+    added = record.extension()
+    if seeds is not None:
+        added["seeds"] = sorted({*added.get("seeds", []), *_more_seeds(before, seeds)})
+    if trials is not None:
+        added["trials"] = _more_trials(before, trials)
+    if arms:
+        added["arms"] = [*added.get("arms", []), *map(_arm, arms)]
+    after = extended(study, options, store, added)
+    old, new = planned(before, settings)[0], planned(after, settings)[0]
+    more_to_draw = after.search.trials - before.search.trials
+    if len(new.trials) <= len(old.trials) and not more_to_draw:
+        raise ConfigError(
+            f"Study {before.name} holds all that already. Say what to add with --seeds, --trials or --arms; a --set "
+            "given here, or at the last launch, of the same key counts more."
+        )
+    record.keep_extension(added)
+    stages = len(new.stages.keys() - old.stages.keys())
+    drawn = f", {more_to_draw:,} cells to draw" if more_to_draw else ""
+    yield (
+        f"Study {after.name} now has {len(new.trials):,} trials: {len(new.trials) - len(old.trials):,} more, with "
+        f"{stages:,} new stages{drawn}."
+    )
+    yield costs_of(after, settings, store)
+    yield f"Next: metsweep launch {study}"
+
+
+def _more_seeds(study: Study, wanted: int) -> list[int]:
+    if wanted <= len(study.seeds):
+        raise ConfigError(
+            f"--seeds is {wanted}, but study {study.name} has {len(study.seeds)} already: {_told(study.seeds)}; "
+            "allowed: more. To run fewer, change the study file, or give --set seeds=[...]."
+        )
+    return [seed for seed in range(wanted) if seed not in study.seeds]
+
+
+def _more_trials(study: Study, wanted: int) -> int:
+    if not study.search.draws:
+        raise ConfigError(
+            f"--trials: study {study.name} draws nothing (search.method is {study.search.method}); allowed: --seeds "
+            "and --arms, or set search.method and space in the study file."
+        )
+    if wanted <= study.search.trials:
+        raise ConfigError(
+            f"--trials is {wanted}, but study {study.name} draws {study.search.trials} already; allowed: more."
+        )
+    return wanted
+
+
+def _arm(text: str) -> list[Any]:
+    variant, _, counts = text.partition(":")
+    if variant not in VARIANTS:
+        raise ConfigError(
+            f"--arms {text!r}: {variant!r} is no variant.{did_you_mean(variant, VARIANTS)} "
+            f"Allowed: {', '.join(VARIANTS)}."
+        )
+    if variant == "none" and not counts:
+        return [variant, [0]]
+    try:
+        numbers = [int(count) for count in counts.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1 or variant == "none":
+        raise ConfigError(
+            f"--arms {text!r}: allowed is variant:count,count with whole numbers above 0, e.g. cpggan:4000,8000; none "
+            "has no count."
+        )
+    return [cast(str, variant), numbers]
+
+
+def _told(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds[:12])) + (", ..." if len(seeds) > 12 else "")

@@ -1,0 +1,143 @@
+"""Studies as the commands see them: file, options of the last launch, and what `metsweep extend` added."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from search_spaces.study import Study
+    from sweep.engine.records import LaunchOptions
+    from sweep.store import Store
+
+
+def load(
+    study: str,
+    fidelity: str | None,
+    cohort: str | Path | None,
+    overrides: Sequence[str] | None,
+    store: Store,
+    *,
+    as_written: bool = False,
+) -> Study:
+    """A study by its shipped name or file, with what the store remembers of it.
+
+    `--fidelity`, `--cohort` and all `--set` together each count as they were given at the last launch unless they are
+    given again; what was remembered is said on stderr. What `metsweep extend` added lies over the study file and under
+    `--set`.
+
+    Args:
+        as_written: leave the options of the last launch aside.
+
+    Raises:
+        ConfigError: as `search_spaces.study.resolve_study`.
+    """
+    return extended(study, options_for(study, fidelity, cohort, overrides, store, as_written=as_written), store)
+
+
+def options_for(
+    study: str,
+    fidelity: str | None,
+    cohort: str | Path | None,
+    overrides: Sequence[str] | None,
+    store: Store,
+    *,
+    as_written: bool = False,
+) -> LaunchOptions:
+    """The options that count: those given, else those of the last launch, of which one line on stderr tells."""
+    from search_spaces.study import study_name
+    from sweep.engine.records import LaunchOptions, StudyRecord
+
+    given = LaunchOptions(
+        fidelity=fidelity, cohort=None if cohort is None else str(cohort), overrides=tuple(overrides or ())
+    )
+    name = study_name(study, given.overrides)
+    if name is None or as_written:
+        return given
+    kept = StudyRecord(store, name).options()
+    remembered = LaunchOptions(
+        fidelity=_from_here(kept.fidelity) if given.fidelity is None else None,
+        cohort=_from_here(kept.cohort) if given.cohort is None else None,
+        overrides=() if given.overrides else kept.overrides,
+    )
+    if str(remembered):
+        typer.echo(f"As at the last launch: {remembered}", err=True)
+    return LaunchOptions(
+        fidelity=given.fidelity or remembered.fidelity,
+        cohort=given.cohort or remembered.cohort,
+        overrides=given.overrides or remembered.overrides,
+    )
+
+
+@contextmanager
+def remembering(options: LaunchOptions, name: str, store: Store) -> Iterator[None]:
+    """Remembers the options of the launch that runs in the block, unless it is refused."""
+    from sweep.engine.records import StudyRecord
+    from trainers.exceptions import MetsweepError
+
+    record = StudyRecord(store, name)
+    before = record.options()
+    record.keep_options(_for_everywhere(options))
+    try:
+        yield
+    except MetsweepError:
+        record.keep_options(before)
+        raise
+
+
+def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
+    """Options whose paths also hold in other working directories."""
+    return options.model_copy(
+        update={
+            name: os.path.abspath(path) if path is not None and Path(path).exists() else path
+            for name, path in (("fidelity", options.fidelity), ("cohort", options.cohort))
+        }
+    )
+
+
+def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[str, Any] | None = None) -> Study:
+    """A study under these options, with what was added to it; `added` instead of what the store keeps."""
+    from search_spaces.layers import Layer
+    from search_spaces.study import resolve_study
+    from sweep.engine.records import StudyRecord
+
+    chosen = {"fidelity": options.fidelity, "cohort": options.cohort, "overrides": options.overrides}
+    base = resolve_study(study, **chosen).study
+    added = StudyRecord(store, base.name).extension() if added is None else added
+    if not added:
+        return base
+    extension = Layer("metsweep extend", _over(base, added))
+    return resolve_study(study, **chosen, extension=extension).study
+
+
+def _over(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that seeds, cells to draw and arms get when these are added: more, never fewer."""
+    values: dict[str, Any] = {}
+    if "seeds" in added:
+        values["seeds"] = [*base.seeds, *(seed for seed in added["seeds"] if seed not in base.seeds)]
+    if "trials" in added:
+        values["search"] = {"trials": max(base.search.trials, added["trials"])}
+    if "arms" in added:
+        arms = [[arm.variant, list(arm.counts)] for arm in base.arms]
+        for variant, counts in added["arms"]:
+            there = {count for known, some in arms for count in some if known == variant}
+            new = [count for count in counts if count not in there]
+            last = next((arm for arm in reversed(arms) if arm[0] == variant), None)
+            if last is not None:
+                last[1].extend(new)
+            elif new:
+                arms.append([variant, new])
+        values["arms"] = [{"variant": variant, "counts": counts} for variant, counts in arms]
+    return values
+
+
+def _from_here(path: str | None) -> str | None:
+    """A remembered path as one would write it in this working directory."""
+    if path is not None and os.path.isabs(path) and Path(path).is_relative_to(Path.cwd()):
+        return os.path.relpath(path)
+    return path

@@ -1,0 +1,87 @@
+"""Looks at a study again and again."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from search_spaces.study import Study
+from sweep.cli.status_tables import MOST_ROWS, headline, states_table
+from sweep.engine.optuna_study import drawn_cells, find_optuna_study, open_storage
+from sweep.engine.overview import Observer, Overview
+from sweep.plan import Plan
+from sweep.plan.plan import make_trial_maker, plan_with
+from sweep.settings import Settings
+from sweep.store import Store
+from trainers.exceptions import ConfigError
+
+PLAIN_EVERY_SECONDS = 15.0
+
+
+class Look:
+    """One study, looked at as often as one likes; its plan grows with what is drawn."""
+
+    def __init__(self, study: Study, store: Store, settings: Settings) -> None:
+        self._study = study
+        self._maker = make_trial_maker(study)
+        self._observer = Observer(study, store)
+        self._storage = open_storage(settings.optuna_storage) if study.search.draws else None
+        self.plan: Plan = plan_with(self._maker, study, ())
+
+    def now(self) -> Overview:
+        """How the study stands now."""
+        drawn = []
+        if self._storage is not None:
+            drawn = drawn_cells(find_optuna_study(self._study, self._storage), self._study)
+        if len(drawn) != len({trial.number for trial in self.plan.trials} - {None}):
+            self.plan = plan_with(make_trial_maker(self._study), self._study, [(one.number, one.cell) for one in drawn])
+        return self._observer.look(self.plan, drawn)
+
+
+def follow(look: Look, study: str, every_seconds: float, console: Console) -> bool:
+    """Show the study until its launch ends; whether it ended by itself, not silently.
+
+    Raises:
+        ConfigError: it was never launched with this store.
+    """
+    overview = look.now()
+    if overview.launch == "never":
+        raise ConfigError(f"Study {overview.study.name} was not launched with this store yet: metsweep launch {study}")
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(Group(*headline(overview, study), states_table(overview, MOST_ROWS)), refresh=True)
+                if overview.launch != "alive":
+                    break
+                time.sleep(every_seconds)
+                overview = look.now()
+    else:
+        overview = _print_changes(look, overview, study, every_seconds, console)
+    return overview.launch == "ended"
+
+
+def _print_changes(look: Look, overview: Overview, study: str, every_seconds: float, console: Console) -> Overview:
+    """Lines for trials whose state or stage changed, and now and then for all that run."""
+    before: dict[str, tuple[str, str]] = {}
+    said = 0.0
+    while True:
+        again = time.monotonic() - said >= PLAIN_EVERY_SECONDS or overview.launch != "alive"
+        for one in overview.trials:
+            at = (one.state, one.stage)
+            known = before.get(one.trial.name, ("waiting", ""))
+            before[one.trial.name] = at
+            if at != known or (again and one.state == "running"):
+                share = "" if one.share is None else f"{one.share:.0%}"
+                value = "" if one.value is None else f"validation {one.value:.3f}"
+                parts = (one.trial.name, one.state, one.stage, share, one.left, value, one.reason)
+                console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False)
+        if again:
+            said = time.monotonic()
+            for line in headline(overview, study):
+                console.print(line, soft_wrap=True, markup=False)
+        if overview.launch != "alive":
+            return overview
+        time.sleep(every_seconds)
+        overview = look.now()

@@ -1,0 +1,193 @@
+"""How a study stands: every trial's state, from the store, the launch's status and Optuna's database; needs no Ray."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from search_spaces.study import Study
+from sweep.engine.board import StageProgress
+from sweep.engine.optuna_study import Drawn
+from sweep.engine.outcome import PRUNED, Outcome
+from sweep.engine.pace import seconds_left
+from sweep.engine.records import Status, StudyRecord
+from sweep.engine.trial_driver import watched_figure
+from sweep.objectives import Metrics, objective_values, violations
+from sweep.plan import Plan, Trial
+from sweep.store import Store
+
+State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
+STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")
+SILENT_AFTER_S = 15.0
+"""A launch tells every 2 s; one that was silent for so long has gone."""
+READERS = 16
+"""Evaluations that are read at once."""
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """How one trial stands."""
+
+    trial: Trial
+    state: State
+    stage: str = ""
+    """What is being made for it, or waited for."""
+    share: float | None = None
+    """How much of that is done."""
+    left: str = ""
+    """How long that takes still."""
+    reason: str | None = None
+    """Why it failed, or was stopped."""
+    value: float | None = None
+    """The study's first objective: of the done trial, or as the running detector was validated last."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How a study stands."""
+
+    study: Study
+    trials: Sequence[TrialState]
+    status: Status | None
+    """What the newest launch told last."""
+    to_draw: int
+    """Cells that the search has yet to draw."""
+    best: tuple[str, float] | None
+    """The best cell whose seeds are all done, by the first objective and within the constraints, and its mean."""
+    seconds_left: float | None
+    """Of the whole study at today's pace; None where too little is known."""
+
+    @property
+    def numbers(self) -> Counter[State]:
+        """State -> trials."""
+        return Counter(one.state for one in self.trials)
+
+    @property
+    def launch(self) -> Literal["never", "alive", "ended", "gone"]:
+        """Whether a launch is at work."""
+        return launch_state(self.status)
+
+
+def launch_state(status: Status | None) -> Literal["never", "alive", "ended", "gone"]:
+    """Whether the launch that told this is at work; `gone`: it was killed, or its machine is away."""
+    if status is None:
+        return "never"
+    if status.finished:
+        return "ended"
+    return "alive" if time.time() - status.updated <= SILENT_AFTER_S else "gone"
+
+
+class Observer:
+    """Looks at a study again and again; what cannot change is read once.
+
+    Args:
+        study: the resolved study.
+        store: its store.
+    """
+
+    def __init__(self, study: Study, store: Store) -> None:
+        self._study, self._store = study, store
+        self._record = StudyRecord(store, study.name)
+        self._metrics: dict[str, Metrics] = {}
+
+    def look(self, plan: Plan, drawn: Sequence[Drawn] = ()) -> Overview:
+        """How the study stands now.
+
+        Args:
+            plan: with the trials of the cells drawn so far.
+            drawn: those cells.
+        """
+        status = self._record.status()
+        outcomes = self._record.outcomes()
+        there = {name: self._store.keys(name) for name in plan.wanted}
+        done = [trial for trial in plan.trials if all(goal.key in there[goal.name] for goal in trial.goals)]
+        self._read_metrics(done)
+        ended: dict[int | None, Outcome | None] = {one.number: _outcome_of(one) for one in drawn}
+        progress = status.stages if status and launch_state(status) == "alive" else {}
+        running = set(status.running) if status and progress else set()
+        done_names = {trial.name for trial in done}
+        states = [
+            self._done(trial)
+            if trial.name in done_names
+            else self._under_way(trial, progress, there)
+            if trial.name in running
+            else _at_rest(trial, outcomes.get(trial.name) or ended.get(trial.number))
+            for trial in plan.trials
+        ]
+        to_draw = max(0, self._study.search.trials - len(drawn)) if self._study.search.draws else 0
+        ended_early = [one.trial for one in states if one.state in ("failed", "stopped", "pruned")]
+        given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
+        left = None if to_draw or not progress else seconds_left(plan, self._store, there, progress, given_up)
+        return Overview(self._study, states, status, to_draw, self._best(done, plan), left)
+
+    def _read_metrics(self, done: Sequence[Trial]) -> None:
+        unread = [trial.evaluate.key for trial in done if trial.evaluate.key not in self._metrics]
+
+        def read(key: str) -> Metrics | None:
+            artifact = self._store.find("evaluate", key)
+            return None if artifact is None else json.loads(artifact.text("metrics.json"))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            for key, metrics in zip(unread, pool.map(read, unread), strict=True):
+                if metrics is not None:
+                    self._metrics[key] = metrics
+
+    def _done(self, trial: Trial) -> TrialState:
+        metrics = self._metrics.get(trial.evaluate.key)
+        value = objective_values(self._study, [metrics])[0] if metrics else None
+        return TrialState(trial, "done", value=value)
+
+    def _under_way(
+        self, trial: Trial, stages: Mapping[str, StageProgress], there: Mapping[str, set[str]]
+    ) -> TrialState:
+        """Running, if the first of its stages that is missing runs; else it waits for that one."""
+        for key, stage in trial.stages.items():
+            if key in there[stage.name]:
+                continue
+            at = stages.get(key)
+            if at is None or at.state != "running":
+                return TrialState(trial, "waiting", stage=at.label if at else stage.label)
+            share = at.done / at.total if at.total else None
+            validated = at.metrics.get(watched_figure(self._study.objectives[0].direction))
+            return TrialState(trial, "running", at.label, share, at.time_left(), value=validated)
+        return TrialState(trial, "running")
+
+    def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:
+        seeds = Counter(trial.cell for trial in plan.trials)
+        cells: dict[str, list[Metrics]] = {}
+        for trial in done:
+            if trial.evaluate.key in self._metrics:
+                cells.setdefault(trial.cell, []).append(self._metrics[trial.evaluate.key])
+        found = {}
+        for cell, metrics in cells.items():
+            if len(metrics) < seeds[cell] or any(value > 0 for value in violations(self._study, metrics).values()):
+                continue
+            value = objective_values(self._study, metrics)[0]
+            if not math.isnan(value):
+                found[cell] = value
+        if not found:
+            return None
+        choose = max if self._study.objectives[0].direction == "maximize" else min
+        best = choose(found, key=found.__getitem__)
+        return best, found[best]
+
+
+def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:
+    if outcome is None:
+        return TrialState(trial, "waiting")
+    if outcome.reason == PRUNED:
+        return TrialState(trial, "pruned")
+    return TrialState(trial, "failed" if outcome.state == "failed" else "stopped", reason=outcome.reason)
+
+
+def _outcome_of(drawn: Drawn) -> Outcome | None:
+    """How the search says that a drawn cell ended, unless it ended well."""
+    if drawn.state == "PRUNED":
+        return Outcome(state="stopped", reason=PRUNED)
+    return Outcome(state="failed", reason=drawn.error) if drawn.state == "FAIL" else None

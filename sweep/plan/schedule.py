@@ -1,0 +1,154 @@
+"""How long a plan takes on a cluster: its stages as jobs, and list scheduling of the jobs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sweep.plan.estimate import START_UP_S, Estimator
+from sweep.plan.plan import Plan
+from sweep.stages import EvaluateStage, GANStage, Stage, SynthesizeStage
+from trainers.distributed import WorkerResources
+
+
+@dataclass
+class Job:
+    """Stages that run one after the other on the same workers."""
+
+    seconds: float
+    on: WorkerResources
+    after: list[int] = field(default_factory=list)
+    """Positions of the jobs that it waits for, all before it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What list scheduling found."""
+
+    seconds: float
+    """From the first start to the last end."""
+    longest_chain: float
+    """Seconds of the longest chain of jobs that wait for each other; no cluster is faster."""
+    peak: int
+    """Most jobs at once."""
+    peak_cpus: float
+    peak_gpus: float
+
+
+class Jobs:
+    """The jobs that make missing stages: those of a GAN and its shards, and those of each trial.
+
+    Args:
+        missing: stage key -> stage.
+        estimator: tells how long each takes.
+        progress: stage key -> share that is done, of stages under way.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        missing: Mapping[str, Stage],
+        estimator: Estimator,
+        progress: Mapping[str, float] | None = None,
+    ) -> None:
+        self.all: list[Job] = []
+        self.unknown: set[str] = set()
+        """Names of stages whose time nothing tells; they count as 0 s."""
+        self._estimator, self._progress = estimator, progress or {}
+        self._job_of: dict[str, int] = {}
+        self._after: dict[int, list[int]] = {}
+        shards: dict[str, list[Stage]] = defaultdict(list)
+        for stage in missing.values():
+            if isinstance(stage, SynthesizeStage):
+                shards[stage.gan.key].append(stage)
+        for key, stage in missing.items():
+            if isinstance(stage, GANStage):
+                self.add([stage, *shards[key]])
+            elif isinstance(stage, SynthesizeStage):
+                if key not in self._job_of:
+                    self.add(shards[stage.gan.key])
+            elif isinstance(stage, EvaluateStage) and stage.detector.key in self._job_of:
+                self.all[self._job_of[stage.detector.key]].seconds += self._seconds(stage)
+            else:
+                self.add([stage])
+
+    def add(self, stages: Sequence[Stage], after: list[int] | None = None) -> int:
+        """Add a job of these stages, after those that make what the first of them reads; returns its position."""
+        seconds = sum(map(self._seconds, stages)) + (START_UP_S if stages[0].trains else 0.0)
+        for stage in stages:
+            self._job_of[stage.key] = len(self.all)
+        inputs = stages[0].inputs
+        if after is None and id(inputs) not in self._after:
+            needed = {self._job_of[one.key] for one in inputs.values() if one.key in self._job_of}
+            self._after[id(inputs)] = sorted(needed)
+        self.all.append(Job(seconds, stages[0].resources, self._after[id(inputs)] if after is None else after))
+        return len(self.all) - 1
+
+    def _seconds(self, stage: Stage) -> float:
+        estimate = self._estimator.of(stage)
+        if estimate is None:
+            self.unknown.add(stage.name)
+            return 0.0
+        return estimate.seconds * (1 - self._progress.get(stage.key, 0.0))
+
+
+def schedule(jobs: Sequence[Job], cpus: float, gpus: float) -> Schedule:
+    """List scheduling: whenever something is free, the job that the longest chain waits for starts.
+
+    The cluster counts as one machine of `cpus` cores and `gpus` GPUs. A job that wants more than that is run on what
+    there is, as elastic runs are.
+    """
+    tails = _tails(jobs)
+    waits = [len(job.after) for job in jobs]
+    followers: list[list[int]] = [[] for _ in jobs]
+    for position, job in enumerate(jobs):
+        for before in job.after:
+            followers[before].append(position)
+    demands = [_demand(job.on, cpus, gpus) for job in jobs]
+    ready: dict[tuple[float, float], list[tuple[float, int]]] = defaultdict(list)
+    for position, waiting in enumerate(waits):
+        if not waiting:
+            heapq.heappush(ready[demands[position]], (-tails[position], position))
+    running: list[tuple[float, int]] = []
+    now, free, peak, most = 0.0, (cpus, gpus), 0, (0.0, 0.0)
+    while True:
+        while (fits := _first_that_fits(ready, free)) is not None:
+            _, position = heapq.heappop(ready[fits])
+            free = (free[0] - fits[0], free[1] - fits[1])
+            heapq.heappush(running, (now + jobs[position].seconds, position))
+        peak, most = max(peak, len(running)), (max(most[0], cpus - free[0]), max(most[1], gpus - free[1]))
+        if not running:
+            break
+        now, position = heapq.heappop(running)
+        free = (free[0] + demands[position][0], free[1] + demands[position][1])
+        for follower in followers[position]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                heapq.heappush(ready[demands[follower]], (-tails[follower], follower))
+    return Schedule(now, max(tails, default=0.0), peak, *most)
+
+
+def _tails(jobs: Sequence[Job]) -> list[float]:
+    """Seconds from each job's start to the end of the longest chain that waits for it."""
+    tails = [job.seconds for job in jobs]
+    for position in range(len(jobs) - 1, -1, -1):
+        for before in jobs[position].after:
+            tails[before] = max(tails[before], jobs[before].seconds + tails[position])
+    return tails
+
+
+def _demand(on: WorkerResources, cpus: float, gpus: float) -> tuple[float, float]:
+    return min(on.workers * on.cpus_per_worker, cpus), min(on.workers * on.gpus_per_worker, gpus)
+
+
+def _first_that_fits(
+    ready: Mapping[tuple[float, float], list[tuple[float, int]]], free: tuple[float, float]
+) -> tuple[float, float] | None:
+    fitting = [
+        (heap[0], demand)
+        for demand, heap in ready.items()
+        if heap and demand[0] <= free[0] + 1e-9 and demand[1] <= free[1] + 1e-9
+    ]
+    return min(fitting)[1] if fitting else None

@@ -1,0 +1,172 @@
+"""What a plan will take: by history where there is some, else by FLOPs; and how jobs fit on a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweep.plan import Plan
+from sweep.plan.estimate import GPU_FLOPS, Estimator
+from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
+from sweep.plan.work import SliceCounts, detector_flops, gan_flops
+from sweep.stages import Stage
+from sweep.store import Cost, Store
+from tests.sweep.small_study import small_plan
+from trainers.detector.config import DetectorConfig
+from trainers.distributed import WorkerResources
+from trainers.gan.config import GANConfig
+
+CORE = WorkerResources()
+
+
+def publish(store: Store, stage: Stage, seconds: float, **on: float) -> None:
+    """An artifact that took so long to make."""
+    with store.writing(stage.name, stage.key) as folder:
+        (folder / "made").write_text(stage.name)
+        cost = Cost(requested=0, started=5, finished=5 + seconds, peak_memory_bytes=1, host="here", **on)
+        store.publish(folder, stage.name, stage.key, stage.identity, cost)
+
+
+def named(plan: Plan, name: str) -> list[Stage]:
+    return [stage for stage in plan.stages.values() if stage.name == name]
+
+
+def test_what_is_like_a_done_stage_takes_the_median_of_those(tmp_path: Path) -> None:
+    plan, store = small_plan(seeds=(0, 1, 2, 3)), Store(tmp_path)
+    first, second, third, *rest = named(plan, "detector")
+    for stage, seconds in ((first, 10), (second, 30), (third, 90)):
+        publish(store, stage, seconds)
+    estimate = Estimator(plan, store).of(rest[0])
+    assert estimate is not None
+    assert (estimate.seconds, estimate.source, estimate.measured) == (30, "history of 3", True)
+
+
+def test_history_of_another_study_counts_scaled_by_the_work(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    steps = small_plan().study.detector.steps
+    before = small_plan()
+    publish(store, named(before, "detector")[0], 10)
+    longer = before.study.detector.model_copy(update={"steps": 3 * steps, "select_from": 1.0}).model_dump()
+    plan = small_plan(detector=longer)
+    shorter = before.study.detector
+    estimate = Estimator(plan, store).of(named(plan, "detector")[0])
+    slices = Estimator(plan, store)._slices
+    factor = detector_flops(plan.study.detector, slices, 0) / detector_flops(shorter, slices, 0)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(10 * factor)
+    assert 1 < factor <= 3
+    assert estimate.source == f"history of 1 others, x {factor:.3g} by FLOPs"
+
+
+def test_history_counts_by_the_devices_that_it_had(tmp_path: Path) -> None:
+    plan, store = small_plan(seeds=(0, 1, 2)), Store(tmp_path)
+    first, second, third, *_ = named(plan, "detector")
+    publish(store, first, 10, cpus=4)
+    publish(store, second, 1, cpus=1, gpus=1)
+    estimate = Estimator(plan, store).of(third)
+    assert estimate is not None
+    assert (estimate.seconds, estimate.source) == (40, "history of 1")
+
+
+def test_without_history_flops_and_what_is_assumed_are_told(tmp_path: Path) -> None:
+    plan = small_plan()
+    (gan, *_) = named(plan, "gan")
+    estimate = Estimator(plan, Store(tmp_path)).of(gan)
+    assert estimate is not None
+    assert not estimate.measured
+    assert estimate.source.endswith("FLOPs at 25 GFLOP/s a core assumed")
+    assert estimate.seconds == pytest.approx(gan_flops(plan.gans[gan.key].config) / 25e9)
+
+
+def test_without_history_and_without_counting_nothing_is_told(tmp_path: Path) -> None:
+    plan = small_plan()
+    estimator = Estimator(plan, Store(tmp_path), count_flops=False)
+    assert estimator.of(named(plan, "gan")[0]) is None
+    assert Jobs(plan, plan.stages, estimator).unknown == set(plan.wanted)
+
+
+def test_a_gan_computes_by_images_and_by_resolution() -> None:
+    config = GANConfig(resolution=32, initial_resolution=16, width=0.05, total_kimg=1, fade_kimg=0.2, stable_kimg=0.2)
+    longer = config.model_copy(update={"total_kimg": 2.0})
+    larger = config.model_copy(update={"initial_resolution": 32})
+    # What a longer run adds is shown at the last resolution, where a run that begins there shows everything.
+    assert gan_flops(longer) - gan_flops(config) == pytest.approx(gan_flops(larger))
+    lazy = larger.model_copy(update={"penalty_interval": 4})
+    assert gan_flops(lazy) < gan_flops(larger)
+
+
+def test_a_detector_computes_by_steps_area_and_validations() -> None:
+    config = DetectorConfig(width=0.125, depth=0.125, steps=100, batch=8, select_from=1.0, train_size=64)
+    slices = SliceCounts(100)
+    training = detector_flops(config, slices, 0)
+    assert detector_flops(config.model_copy(update={"steps": 200}), slices, 0) == pytest.approx(2 * training)
+    assert detector_flops(config.model_copy(update={"train_size": 128}), slices, 0) == pytest.approx(4 * training)
+    validated = config.model_copy(update={"select_from": 0.5, "evaluate_every": 10, "validation_size": 64})
+    # 5 validations of 10 slices, forward only, beside 800 slices forward and backward.
+    assert detector_flops(validated, slices, 0) == pytest.approx(training * (1 + 50 / 3 / 800))
+    by_passes = config.model_copy(update={"epochs": 1.0})
+    assert detector_flops(by_passes, slices, 730) == pytest.approx(training)
+
+
+def test_usage_counts_workers_and_devices(tmp_path: Path) -> None:
+    on = {"detector": {"workers": 2, "cpus_per_worker": 3, "gpus_per_worker": 1}}
+    plan = small_plan(resources=on)
+    detector = next(trial.evaluate.detector for trial in plan.trials)
+    held = type(detector)(detector.config, detector.slices, (), 0, plan.study.resources.detector)
+    estimator = Estimator(plan, Store(tmp_path))
+    estimate, usage = estimator.of(held), estimator.usage(held)
+    assert estimate is not None
+    assert estimate.source.endswith(f"{GPU_FLOPS / 1e12:g} TFLOP/s a GPU assumed")
+    assert usage.gpu_seconds == pytest.approx(2 * estimate.seconds)
+    assert usage.cpu_seconds == pytest.approx(6 * estimate.seconds)
+
+
+def test_sharing_saves_what_trials_would_make_again(tmp_path: Path) -> None:
+    plan, store = small_plan(seeds=(0, 1)), Store(tmp_path)
+    for stage in plan.stages.values():
+        publish(
+            store, stage, {"gan": 100, "prepare": 7, "synthesize": 3, "detector": 20, "evaluate": 1}[stage.name], cpus=1
+        )
+    estimator = Estimator(plan, store)
+    # 8 trials, each with its own slices (2 cores are asked for, so 7 s on one count as 3.5 s on two); 6 with a GAN;
+    # 2 x (1 + 2 + 1) shards.
+    everyone = estimator.without_sharing(plan).cpu_seconds
+    assert everyone == pytest.approx(8 * (7 + 20 + 1) + 6 * 100 + 8 * 3)
+    assert estimator.total(plan.stages.values()).cpu_seconds == pytest.approx(7 + 8 * 21 + 2 * 100 + 3 * 3)
+
+
+def test_jobs_wait_for_what_they_read(tmp_path: Path) -> None:
+    plan, store = small_plan(), Store(tmp_path)
+    took = {"gan": 100.0, "prepare": 8.0, "synthesize": 3.0, "detector": 20.0, "evaluate": 1.0}
+    for stage in plan.stages.values():
+        publish(store, stage, took[stage.name], cpus=stage.resources.cpus_per_worker)
+    estimator = Estimator(plan, store)
+    many = schedule(Jobs(plan, plan.stages, estimator).all, cpus=100, gpus=0)
+    # Slices, then a GAN with its two shards, then a detector and its evaluation.
+    chain = 8 + (START_UP_S + 100 + 2 * 3) + (START_UP_S + 20 + 1)
+    assert many.seconds == many.longest_chain == pytest.approx(chain)
+    assert many.peak == 3  # two GANs and the real-only detector
+    done = {key: 0.5 for key, stage in plan.stages.items() if stage.name == "gan"}
+    half = schedule(Jobs(plan, plan.stages, estimator, done).all, cpus=100, gpus=0)
+    assert half.seconds == pytest.approx(chain - 50)
+
+
+def test_the_longest_chain_starts_first() -> None:
+    short = [Job(10, CORE) for _ in range(3)]
+    long = [Job(10, CORE), Job(30, CORE, [3])]
+    found = schedule([*short, *long], cpus=2, gpus=0)
+    # Begun last, the chain would end at 60.
+    assert (found.seconds, found.longest_chain, found.peak) == (40, 40, 2)
+
+
+def test_a_job_takes_its_cpus_and_gpus() -> None:
+    large = WorkerResources(workers=2, cpus_per_worker=2, gpus_per_worker=1)
+    found = schedule([Job(10, large), Job(10, large), Job(10, CORE)], cpus=5, gpus=2)
+    assert (found.seconds, found.peak, found.peak_cpus, found.peak_gpus) == (20, 2, 5, 2)
+    elastic = schedule([Job(10, WorkerResources(workers=9, min_workers=1))], cpus=4, gpus=0)
+    assert (elastic.seconds, elastic.peak_cpus) == (10, 4)
+
+
+def test_nothing_to_do_takes_no_time() -> None:
+    assert schedule([], cpus=2, gpus=0).seconds == 0
