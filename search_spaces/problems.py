@@ -53,7 +53,7 @@ def explain(
         path = start + path
         key = ".".join(map(str, path)) or "the study"
         source = where if isinstance(where, str) else where(_about(path, message))
-        lines.append(f"{source}: {key}: {message}" + ("" if message.endswith("?") else "."))
+        lines.append(f"{source}: {key}: {message}" + ("" if message.endswith(("?", ".")) else "."))
     return "\n".join(lines)
 
 

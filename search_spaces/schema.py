@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from optuna.trial import BaseTrial
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from search_spaces import checks
@@ -22,6 +21,9 @@ from trainers.evaluation.realism.config import RealismConfig
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANConfig, GANVariant
 from trainers.gan.synthesis import SynthesisConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 SectionConfig = TypeVar("SectionConfig", bound=Config)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from sweep.redaction import without_password
 from sweep.settings import Settings
-from trainers.exceptions import ClusterError
+from trainers.exceptions import ClusterError, StoreError
 
 OK, LOOK, MISSING = "ok", "look", "missing"
 """States: fine; works, but look at it; the demo cannot run."""
@@ -151,19 +151,21 @@ def _memory() -> Finding:
     return Finding("memory", OK, found)
 
 
-def _store(store: Path) -> Iterator[Finding]:
-    folder = next(path for path in (store, *store.parents) if path.exists())
-    elsewhere = "set METSWEEP_STORE (--store) to another folder."
+def _store(uri: str) -> Iterator[Finding]:
+    from sweep.store import Store
+
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        yield Finding("store", MISSING, f"{store} cannot be written: {error.strerror}", f"Mend that, or {elsewhere}")
+        store = Store(uri)
+        store.check_writable()
+    except StoreError as error:
+        yield Finding("store", MISSING, f"{uri} cannot be used", str(error))
         return
-    yield Finding("store", OK, f"{store}{'' if store.exists() else ', will be made'}")
-    free = shutil.disk_usage(folder).free
+    yield Finding("store", OK, f"{store.uri}{'' if store.local.exists() else ', will be made'}")
+    # Of a store on S3 this is the disk of its copies on this machine.
+    free = shutil.disk_usage(next(path for path in (store.local, *store.local.parents) if path.exists())).free
     if free < DEMO_DISK:
-        mend = f"The demo needs about {DEMO_DISK / 1e9:.0f} GB: free some space, or {elsewhere}"
+        variable = "METSWEEP_STORE (--store)" if store.uri == str(store.local) else "METSWEEP_CACHE"
+        mend = f"The demo needs about {DEMO_DISK / 1e9:.0f} GB: free some space, or set {variable} to another folder."
         yield Finding("disk of the store", MISSING, f"{free / 1e9:.1f} GB free", mend)
     else:
         yield Finding("disk of the store", OK, f"{free / 1e9:.1f} GB free")

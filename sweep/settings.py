@@ -12,7 +12,7 @@ class Settings:
     """Read once by the command line and passed down."""
 
     store: str
-    """Artifacts: METSWEEP_STORE (a folder or `s3://bucket/prefix`), else `metsweep-store` in the working directory."""
+    """Folder or s3://bucket/prefix of the artifacts: METSWEEP_STORE, else `metsweep-store` in the working directory."""
     tracking_uri: str
     """MLflow: MLFLOW_TRACKING_URI, else MLflow's own default, `mlflow.db` (SQLite) in the working directory."""
     optuna_storage: str
@@ -21,11 +21,11 @@ class Settings:
     """Ray cluster: RAY_ADDRESS, else None for a cluster of this machine alone, started with the command."""
 
     @staticmethod
-    def from_environment(store: str | Path | None = None) -> Settings:
+    def from_environment(store: str | None = None) -> Settings:
         """Settings of this process; an explicit `store` goes before METSWEEP_STORE."""
-        place = str(store or os.environ.get("METSWEEP_STORE", "metsweep-store"))
+        uri = store or os.environ.get("METSWEEP_STORE") or "metsweep-store"
         return Settings(
-            store=place if "://" in place else str(Path(place).absolute()),
+            store=uri if "://" in uri else str(Path(uri).absolute()),
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}"),
             optuna_storage=os.environ.get("OPTUNA_STORAGE", f"sqlite:///{Path.cwd() / 'optuna.db'}"),
             ray_address=os.environ.get("RAY_ADDRESS") or None,

@@ -15,6 +15,7 @@ from sweep.cli import (
     registry,
     report,
     score,
+    store,
     study,
     study_files,
     track,
@@ -31,11 +32,18 @@ app = typer.Typer(
 )
 cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
 studies = typer.Typer(help="Write, check and list study files.", rich_markup_mode=None)
+stores = typer.Typer(help="Look into the store of artifacts, check it and clear it up.", rich_markup_mode=None)
 training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
 
 app.add_typer(cohorts, name="cohort")
 cohorts.command("demo")(cohort.demo)
 cohorts.command("check")(cohort.check)
+
+app.add_typer(stores, name="store")
+stores.command("ls")(store.ls)
+stores.command("du")(store.du)
+stores.command("verify")(store.verify)
+stores.command("gc")(store.gc)
 
 app.command("prepare")(by_hand.prepare)
 app.add_typer(training, name="train")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import StoreFolder
+from sweep.cli.options import StoreUri
 
 HOST = "127.0.0.1"
 
@@ -47,7 +47,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 
 
 def doctor(
-    store: StoreFolder = None,
+    store: StoreUri = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what is here, what is missing, and how to mend it.

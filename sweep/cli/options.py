@@ -15,8 +15,13 @@ StudyFidelity = Annotated[
     str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")
 ]
 StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder, instead of the study's own.")]
-StoreFolder = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the artifacts; else METSWEEP_STORE, else ./metsweep-store.")
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|S3",
+        help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
+    ),
 ]
 StoreUri = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.loading import load
-from sweep.cli.options import Overrides, RegisteredModel, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import Overrides, RegisteredModel, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,8 @@ def promote(
         float, typer.Option(min=0.0, max=1.0, help="What the paired gain in sensitivity must exceed.")
     ] = 0.0,
     fps_cap: Annotated[
-        float | None, typer.Option(min=0.0, help="Most FPs per validation slice; default: 12.", show_default=False)
+        float | None,
+        typer.Option(min=0.0, help="Most FPs per validation slice; default: the study's, else 12.", show_default=False),
     ] = None,
     alias: Annotated[
         str, typer.Option(help="champion, or candidate: register and judge, leave the champion as it is.")
@@ -43,16 +44,17 @@ def promote(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Make the best trial's models champions, if their gates let them.
 
-    The best trial has the highest sensitivity on the validation split at IoU 0.5; the test split has no say. Its
-    detector becomes the version of metsweep-detector with the alias candidate, the GAN behind it that of
-    metsweep-generator. Each becomes the champion if all its gates pass. Detector: the interval of its arm's gain in
-    validation sensitivity over the real-only arm (seeds and patients at random, adjusted for the best of all arms) lies
-    above the margin; false positives (FPs) stay under the cap. Generator: its slices do not give away patients; tumours
-    are where they were asked for. Both: picked by validation; loads and predicts in a fresh process on the CPU.
+    The best trial is that of the study's objectives and constraints on the validation split, by default the highest
+    sensitivity at IoU 0.5; the test split has no say. Its detector becomes the version of metsweep-detector with the
+    alias candidate, the GAN behind it that of metsweep-generator. Each becomes the champion if all its gates pass.
+    Detector: the interval of its arm's gain in validation sensitivity over the real-only arm (seeds and patients at
+    random, adjusted for the best of all arms) lies above the margin; false positives (FPs) stay under the cap.
+    Generator: its slices do not give away patients; tumours are where they were asked for. Both: picked by validation;
+    loads and predicts in a fresh process on the CPU.
 
     A gate that cannot tell blocks like one that fails: the exit code is 1 and the champion stays. --force passes over
     all gates but the last.
@@ -75,8 +77,9 @@ def promote(
 
     if alias not in (CANDIDATE, CHAMPION):
         raise ConfigError(f"--alias is {alias!r}; allowed: {CANDIDATE}, {CHAMPION}.")
-    limits = Limits(margin) if fps_cap is None else Limits(margin, fps_cap)
-    request = promotion.Request(models=names_of(model), limits=limits, alias=alias, trial=trial, force=force)
+    request = promotion.Request(
+        models=names_of(model), limits=Limits(margin, fps_cap), alias=alias, trial=trial, force=force
+    )
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     plan = make_plan(load(study, fidelity, cohort, overrides, opened))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import RegisteredModel, StoreFolder
+from sweep.cli.options import RegisteredModel, StoreUri
 
 if TYPE_CHECKING:
     from sweep.registry.versions import Registry
@@ -101,7 +101,7 @@ def compare(
         Path | None,
         typer.Option("--out", help="Folder for comparison.json and comparison.csv; empty or new.", show_default=False),
     ] = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Compare two registered detectors on a cohort.
 

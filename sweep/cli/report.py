@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from sweep.cli.loading import load
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 from trainers.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def report(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Show Table 1 of a study and the evidence behind it.
 
@@ -62,7 +62,7 @@ def report(
         console.print(made.table())
         for section in made.sections:
             console.print(section.table())
-    target = out or opened.root / "reports" / plan.study.name
+    target = out or opened.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
         names = ", ".join(str(path.relative_to(target)) for path in written)
         console.print(f"Written to {target}: {names}", soft_wrap=True, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from sweep.cli.loading import load
-from sweep.cli.options import Overrides, StoreFolder, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
 def track(
@@ -13,7 +13,7 @@ def track(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
-    store: StoreFolder = None,
+    store: StoreUri = None,
 ) -> None:
     """Deliver to MLflow what the store holds.
 

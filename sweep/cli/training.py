@@ -22,6 +22,7 @@ from sweep.engine.board import StageProgress
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.runner import start_board
 from sweep.settings import Settings
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
@@ -112,7 +113,7 @@ Run = GANRun | DetectorRun | SynthesisRun
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:
     """Do a run from the newest checkpoint of the same config and slices, if there is one."""
-    checkpoints = unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16]
+    checkpoints = FolderCheckpoints(unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16])
     if workers == 1:
         with progress(run.label) as on_progress:
             train_in_process(
@@ -134,7 +135,7 @@ def train(run: Run, unfinished: Unfinished, workers: int) -> None:
 class _OnRank:
     run: Run
     result: Path
-    checkpoints: Path
+    checkpoints: FolderCheckpoints
     board: Any
 
     def __call__(self, placement: Placement) -> None:

@@ -76,8 +76,8 @@ def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None
     if [direction.name for direction in found.directions] != wanted:
         raise ConfigError(
             f"Study {study.name}: Optuna's study of that name has the objectives "
-            f"{[direction.name.lower() for direction in found.directions]}, this one {[one.lower() for one in wanted]}. "
-            "Give the study another name; artifacts in the store are found again."
+            f"{[direction.name.lower() for direction in found.directions]}, this one "
+            f"{[one.lower() for one in wanted]}. Give the study another name; artifacts in the store are found again."
         )
     _refuse_other_choices(study, found.get_trials(deepcopy=False))
     return found
@@ -107,7 +107,7 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
 
 
 def make_sampler(search: SearchConfig, number: int) -> BaseSampler:
-    """Draws the cell `number`: a sampler of its own for each, so that a search goes on after a kill as it would have."""
+    """Draws the cell `number`; one sampler each, so that a search goes on after a kill as it would have."""
     import optuna
 
     seed = search.seed * 1_000_003 + number

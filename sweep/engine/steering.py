@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from sweep.engine.board import StageProgress
 from sweep.engine.display import Display
 from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import Status, StudyRecord
@@ -106,7 +107,7 @@ class Steering:
         plan = search.plan
         self._tracker.follow(plan)
         self._display.follow(plan)
-        stages = ray.get(self._board.snapshot.remote())
+        stages: dict[str, StageProgress] = ray.get(self._board.snapshot.remote())  # pyright: ignore[reportAssignmentType]
         self._display.show(stages)
         if time.time() - self._status_kept >= STATUS_EVERY_SECONDS:
             self._keep_status(search, stages)

@@ -76,7 +76,7 @@ class _Work(threading.Thread):
                 ensure(goal, self._store, self._board, self._trial.name)
             self.outcome = Outcome(state="done")
         except StopRequestedError:
-            reason = ray.get(self._board.stop_reason.remote(self._trial.name))
+            reason: Any = ray.get(self._board.stop_reason.remote(self._trial.name))
             self.outcome = Outcome(state="stopped", reason=reason)
         except Exception as error:
             logger.exception("trial failed", extra={"trial": self._trial.name})

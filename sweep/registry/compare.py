@@ -16,7 +16,7 @@ import numpy as np
 from sweep.detect import champion_folder
 from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
 from sweep.registry.versions import Version
-from sweep.report.evidence_tables import Section
+from sweep.report.section import Section
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from trainers.data.cohort import Cohort, open_cohort

@@ -43,14 +43,22 @@ class Gate:
         return json.dumps(asdict(self))
 
 
-def picked_gate(sensitivity: float, best: float, is_best: bool, trials: int) -> Gate:
-    """Was the trial picked by validation figures, or by a person?"""
+def picked_gate(figure: float, best: float, is_best: bool, by: str) -> Gate:
+    """Was the trial picked by validation figures, or by a person?
+
+    Args:
+        by: what the trials were ranked by.
+    """
     if is_best:
-        return Gate("picked by validation", sensitivity, best, "pass", f"The best of {trials} trials on validation.")
-    why = (
-        f"Named by hand, though another of {trials} trials is better on validation: the test table may have picked it."
-    )
-    return Gate("picked by validation", sensitivity, best, "fail", why)
+        return Gate("picked by validation", figure, best, "pass", f"The best {by} on validation.")
+    why = f"Named by hand, though another is better {by} on validation: the test table may have picked it."
+    return Gate("picked by validation", figure, best, "fail", why)
+
+
+def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
+    """Does the trial keep to a constraint of the study?"""
+    why = f"{'Keeps' if kept else 'Does not keep'} to the study's constraint, on validation."
+    return Gate(name, value, bound, "pass" if kept else "fail", why)
 
 
 def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -> Gate:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.search import Constraint
 from sweep.plan import Plan, Trial
 from sweep.registry.gates import (
     FPS_CAP,
     Gate,
     box_gate,
+    constraint_gate,
     fps_gate,
     gain_gate,
     memorisation_gate,
@@ -36,8 +38,8 @@ class Limits:
 
     margin: float = 0.0
     """The lower end of the paired gain's interval must be above it."""
-    fps_cap: float = FPS_CAP
-    """Most false positives per validation slice."""
+    fps_cap: float | None = None
+    """Most false positives per validation slice at IoU 0.5; None: the study's constraint, else FPS_CAP."""
 
 
 def detector_gates(
@@ -48,24 +50,44 @@ def detector_gates(
     Args:
         champion: the registry's present detector, which a real-only arm has to beat.
     """
-    best = ranking(plan, store)[0]
+    cap, others = _bounds(plan, limits)
     return (
-        picked_gate(ranked.sensitivity, best.sensitivity, ranked.order == best.order, len(plan.trials)),
+        _picked(ranked, ranking(plan, store)),
         _gain(ranked.trial, plan, store, champion, limits.margin),
-        fps_gate(ranked.fps_per_slice, limits.fps_cap, IOU),
+        fps_gate(ranked.fps_per_slice, cap, IOU),
+        *(_kept(ranked, one) for one in others),
     )
 
 
 def generator_gates(ranked: Ranked, plan: Plan, store: Store) -> tuple[Gate, ...]:
     """Those of the GAN behind a trial."""
-    with_gan = [one for one in ranking(plan, store) if one.trial.gan]
-    best = with_gan[0]
     told = _realism(ranked.trial, plan, store)
-    return (
-        picked_gate(ranked.sensitivity, best.sensitivity, ranked.order == best.order, len(with_gan)),
-        memorisation_gate(told),
-        box_gate(told),
-    )
+    with_gan = [one for one in ranking(plan, store) if one.trial.gan]
+    return _picked(ranked, with_gan), memorisation_gate(told), box_gate(told)
+
+
+def _picked(ranked: Ranked, among: Sequence[Ranked]) -> Gate:
+    first, best = ranked.study.objectives[0], among[0]
+    by = f"of {len(among)} trials by {', '.join(f'{one.metric} at IoU {one.iou:g}' for one in ranked.study.objectives)}"
+    return picked_gate(ranked.value(first), best.value(first), ranked.order == best.order, by)
+
+
+def _bounds(plan: Plan, limits: Limits) -> tuple[float, list[Constraint]]:
+    """The cap on false positives per slice at IoU 0.5, and the study's other constraints."""
+    caps, others = [], []
+    for one in plan.study.constraints:
+        if (one.metric, one.iou) == ("fps_per_slice", IOU) and one.at_most is not None:
+            caps.append(one.at_most)
+        else:
+            others.append(one)
+    return (limits.fps_cap if limits.fps_cap is not None else min(caps, default=FPS_CAP)), others
+
+
+def _kept(ranked: Ranked, constraint: Constraint) -> Gate:
+    value = ranked.value(constraint)
+    side, bound = ("<=", constraint.at_most) if constraint.at_most is not None else (">=", constraint.at_least or 0.0)
+    name = f"{constraint.metric} @ {constraint.iou:g} {side} {bound:g}"
+    return constraint_gate(name, value, bound, constraint.violation(value) <= 0)
 
 
 def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, margin: float) -> Gate:
@@ -88,7 +110,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
         return nothing_to_compare(margin, f"this is the arm of {name}.")
     base = _arm(held, store, config)
     if base is None:
-        return unknown_gain(margin, f"The store {store.root} does not hold the evaluations of {name}.")
+        return unknown_gain(margin, f"The store {store.local} does not hold the evaluations of {name}.")
     return gain_gate(own, base, name, len(keys), margin)
 
 

@@ -1,4 +1,4 @@
-"""Which trial of a study is promoted: the best by validation. The test split has no say.
+"""Which trial of a study is promoted: the best by the study's objectives on validation. The test split has no say.
 
 A table of test figures is worth something only as long as nothing is chosen by it. So there is no way to choose by the
 test split, and a trial that a person names must be the best by validation too, unless they force it and say why: they
@@ -7,13 +7,16 @@ may have read its name in the test table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.schema import Study
+from search_spaces.search import Constraint, Objective
 from sweep.plan import Plan, Trial
 from sweep.report.report import read_metrics
 from sweep.store import Store
-from trainers.evaluation.outcome import with_interval
+from trainers.evaluation.outcome import name_of, with_interval
 from trainers.exceptions import ConfigError, StoreError
 
 IOU, IOU_NAME = 0.5, "iou50"
@@ -21,26 +24,45 @@ IOU, IOU_NAME = 0.5, "iou50"
 
 @dataclass(frozen=True)
 class Ranked:
-    """A trial and its figures on the validation split at IoU 0.5."""
+    """A trial and its figures on the validation split."""
 
     trial: Trial
-    figures: dict[str, Any]
-    """`summary.summarise`'s."""
+    study: Study
+    metrics: Mapping[str, dict[str, Any]]
+    """IoU name -> figures (`summary.summarise`)."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """At IoU 0.5."""
+        return self.metrics[IOU_NAME]
 
     @property
     def sensitivity(self) -> float:
-        """Over all lesions."""
+        """Over all lesions, at IoU 0.5."""
         return self.figures["sensitivity"]
 
     @property
     def fps_per_slice(self) -> float:
-        """Over all slices."""
+        """Over all slices, at IoU 0.5."""
         return self.figures["fps_per_slice"]
 
+    def value(self, of: Objective | Constraint) -> float:
+        """The figure that an objective or a constraint of the study is about."""
+        figures = self.metrics[name_of(of.iou)]
+        if of.metric.startswith("sensitivity_at_"):
+            fps = of.metric.removeprefix("sensitivity_at_").removesuffix("_fps")
+            return figures["at_fps_per_slice"][fps]["sensitivity"]
+        return figures[of.metric]
+
     @property
-    def order(self) -> tuple[float, float]:
-        """Smaller is better; equal for trials that validation does not tell apart."""
-        return -self.sensitivity, self.fps_per_slice
+    def order(self) -> tuple[float, ...]:
+        """Smaller is better: within the constraints, then by each objective in turn, then by fewer false positives.
+
+        Equal for trials that validation does not tell apart.
+        """
+        beyond = sum(max(0.0, one.violation(self.value(one))) for one in self.study.constraints)
+        signed = ((-1 if one.direction == "maximize" else 1) * self.value(one) for one in self.study.objectives)
+        return beyond, *signed, self.fps_per_slice
 
     def text(self) -> str:
         """Both figures with their intervals over patients."""
@@ -52,16 +74,17 @@ class Ranked:
 
 
 def ranking(plan: Plan, store: Store) -> list[Ranked]:
-    """All trials, best first: by validation sensitivity at IoU 0.5, then by fewer false positives per slice there.
+    """All trials, best first: by the study's constraints and objectives, then by fewer false positives per slice.
 
-    Trials that are equal in both stay in the study's order.
+    Where the study names none, that is by validation sensitivity at IoU 0.5. Trials that are equal in all stay in the
+    study's order.
 
     Raises:
         StoreError: trials are missing.
         ConfigError: the study does not evaluate at IoU 0.5.
     """
     _refuse_incomplete(plan, store)
-    return sorted((_ranked(trial, store) for trial in plan.trials), key=lambda one: one.order)
+    return sorted((_ranked(trial, plan, store) for trial in plan.trials), key=lambda one: one.order)
 
 
 def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
@@ -92,7 +115,7 @@ def _refuse_incomplete(plan: Plan, store: Store) -> None:
     if missing:
         name = plan.study.name
         raise StoreError(
-            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.root} "
+            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
             f"(first: {missing[0]}); only a complete study is promoted. Run `metsweep launch {name}` first."
         )
     if IOU not in plan.study.evaluation.ious:
@@ -102,7 +125,7 @@ def _refuse_incomplete(plan: Plan, store: Store) -> None:
         )
 
 
-def _ranked(trial: Trial, store: Store) -> Ranked:
+def _ranked(trial: Trial, plan: Plan, store: Store) -> Ranked:
     artifact = store.find("evaluate", trial.evaluate.key)
     assert artifact is not None, "checked before"
-    return Ranked(trial, dict(read_metrics(artifact)["validation"][IOU_NAME]))
+    return Ranked(trial, plan.study, read_metrics(artifact)["validation"])

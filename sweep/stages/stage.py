@@ -111,7 +111,7 @@ def canonical(config: Config) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Itself:
-    """A config as a key: configs that hold mappings have no hash, and comparing values would cost more than it saves."""
+    """A config as a key: those that hold mappings have no hash, and comparing values costs more than it saves."""
 
     config: Config
 

@@ -11,7 +11,7 @@ from sweep.store.manifest import Manifest, StoredFile
 from trainers.checkpoints import Checkpoints
 
 RESERVED = frozenset(
-    {"checkpoints", "damaged", "leases", "locks", "logs", "manifests", "reports", "runs", "studies", "tmp"}
+    {"checkpoints", "damaged", "files", "leases", "locks", "logs", "manifests", "reports", "runs", "studies", "tmp"}
 )
 """Names at the top of a store that are not stages."""
 

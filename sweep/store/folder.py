@@ -103,7 +103,7 @@ class FolderBackend:
             # Renamed first: killed in between, what is left is half-written and seen by nobody.
             doomed = self._temporary_name()
             (self.root / prefix).rename(doomed)
-            shutil.rmtree(doomed)
+            shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         for folder, _, names in os.walk(self.root / prefix):

@@ -165,6 +165,7 @@ class Lease:
         return True
 
     def _beat(self, record: LeaseRecord, released: threading.Event) -> None:
+        away = False
         while not released.wait(BEAT_S):
             # The number goes up only with an answer: what is written again is then the same.
             following = record.model_copy(update={"beat": record.beat + 1})
@@ -175,8 +176,11 @@ class Lease:
                 try:
                     kept = self._backend.swap(self._name, content, self._content)
                 except (Unavailable, StoreError) as error:
-                    logger.warning(f"The lease of {self._label} could not be renewed, trying again: {error}")
+                    if not away:
+                        logger.warning(f"The lease of {self._label} cannot be renewed, trying again: {error}")
+                    away = True
                     continue
+                away = False
                 if not kept:
                     self._held = False
                     logger.warning(f"Lost the lease of {self._label}: another process has taken it over.")

@@ -14,15 +14,16 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from sweep.redaction import without_password
 from sweep.store.artifact import refuse_damaged
-from sweep.store.backend import RESERVED, Entry, HalfWritten, Unavailable
+from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import MANIFEST, Manifest, StoredFile
 from sweep.store.s3_checkpoints import S3Checkpoints
 from sweep.store.s3_client import CONDITION, MISSING, code_of, connect, endpoint, explained
 from trainers.exceptions import StoreError
 
-MANIFESTS = "manifests"
+MANIFESTS, FILES = "manifests", "files"
 TRANSFERS = 4
 """Files that go up or down at once, each in several parts."""
 DELETED_AT_ONCE = 1000
@@ -33,7 +34,8 @@ class S3Backend:
     """The objects whose keys begin with a prefix in one bucket; see Backend.
 
     `manifests/<stage>/<key>.json` make artifacts, so one listing tells all that are complete. Files lie at
-    `<stage>/<key>/<publication>/`, so two publishers never mix. Documents lie under their names.
+    `files/<stage>/<key>/<publication>/`, so two publishers never mix. Documents lie under their names. Whatever else
+    the bucket holds is left alone.
 
     Args:
         uri: `s3://bucket/prefix`; the prefix may be empty.
@@ -51,8 +53,10 @@ class S3Backend:
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
         caches = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep")
+        self._endpoint = endpoint()
+        self._where = f"bucket {self._bucket} at {without_password(self._endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.
-        self.local = caches.absolute() / hashlib.sha256(f"{endpoint()} {self.uri}".encode()).hexdigest()[:16]
+        self.local = caches.absolute() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[type[S3Backend], tuple[str]]:
         return S3Backend, (self.uri,)
@@ -80,7 +84,7 @@ class S3Backend:
         return None if found is None else found[0]
 
     def write(self, name: str, content: bytes) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content)
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
@@ -91,7 +95,7 @@ class S3Backend:
         if there != expected:
             return False
         condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found[1]}
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 if content is None:
                     self._client.delete_object(Bucket=self._bucket, Key=self._object(name), **condition)
@@ -105,14 +109,14 @@ class S3Backend:
         return True
 
     def remove(self, name: str) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             self._client.delete_object(Bucket=self._bucket, Key=self._object(name))
 
     def remove_below(self, prefix: str) -> None:
         names = [entry.name for entry in self.entries(prefix)]
         for first in range(0, len(names), DELETED_AT_ONCE):
             objects = [{"Key": self._object(name)} for name in names[first : first + DELETED_AT_ONCE]]
-            with explained(self._bucket):
+            with explained(self._where):
                 done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := done.get("Errors"):
                 raise Unavailable(
@@ -126,8 +130,7 @@ class S3Backend:
                 yield Entry(name, found["Size"], found["LastModified"].timestamp())
 
     def stages(self) -> list[str]:
-        found = {*self._folders(""), *self._folders(f"{MANIFESTS}/")}
-        return sorted(found - RESERVED)
+        return sorted({*self._folders(f"{MANIFESTS}/"), *self._folders(f"{FILES}/")})
 
     def keys(self, stage: str) -> set[str]:
         return {entry.name.rpartition("/")[2].removesuffix(".json") for entry in self.entries(f"{MANIFESTS}/{stage}")}
@@ -161,7 +164,7 @@ class S3Backend:
 
     def describe_file(self, manifest: Manifest, name: str) -> StoredFile | None:
         digest, size = hashlib.sha256(), 0
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=self._object(f"{_files(manifest)}/{name}"))
             except ClientError as error:
@@ -174,15 +177,16 @@ class S3Backend:
         return StoredFile(size=size, sha256=digest.hexdigest())
 
     def where(self, stage: str, key: str) -> str:
-        return f"{self.uri}/{stage}/{key}"
+        return f"{self.uri}/{FILES}/{stage}/{key}"
 
     def set_aside(self, stage: str, key: str, manifest: bytes, reason: str) -> None:
         target = f"damaged/{stage}/{key}-{uuid.uuid4().hex[:8]}"
         self.write(f"{target}/{MANIFEST}", manifest)
         self.write(f"{target}/reason.txt", f"{reason}\n".encode())
-        names = [entry.name for entry in self.entries(f"{stage}/{key}")]
+        files = f"{FILES}/{stage}/{key}"
+        names = [entry.name for entry in self.entries(files)]
         for name in names:
-            self._copy(name, f"{target}/{name.removeprefix(f'{stage}/{key}/')}")
+            self._copy(name, f"{target}/{name.removeprefix(f'{files}/')}")
         if self.swap(_manifest(stage, key), None, manifest):
             for name in names:
                 self.remove(name)
@@ -191,18 +195,17 @@ class S3Backend:
 
     def remove_artifact(self, stage: str, key: str) -> None:
         self.remove(_manifest(stage, key))
-        self.remove_below(f"{stage}/{key}")
+        self.remove_below(f"{FILES}/{stage}/{key}")
 
     def half_written(self, publications: Collection[str]) -> Iterator[HalfWritten]:
-        found: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
-        for stage in self.stages():
-            for entry in self.entries(stage):
-                parts = tuple(entry.name.split("/", 3)[:3])
-                if parts[2] not in publications:
-                    found[parts].append(entry)
+        found: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries(FILES):
+            _, stage, key, publication, _ = entry.name.split("/", 4)
+            if publication not in publications:
+                found[stage, key, publication].append(entry)
         for (stage, key, publication), entries in found.items():
             size, newest = sum(entry.size for entry in entries), max(entry.modified for entry in entries)
-            yield HalfWritten(f"{stage}/{key}/{publication}", (stage, key), size, newest)
+            yield HalfWritten(f"{FILES}/{stage}/{key}/{publication}", (stage, key), size, newest)
 
     def checkpoints(self, key: str) -> S3Checkpoints:
         return S3Checkpoints(self, key)
@@ -211,7 +214,7 @@ class S3Backend:
         """Store files of a folder of this machine below a prefix."""
 
         def put(name: str) -> None:
-            with explained(self._bucket):
+            with explained(self._where):
                 self._client.upload_file(str(folder / name), self._bucket, self._object(f"{prefix}/{name}"))
 
         _each(put, names)
@@ -221,7 +224,7 @@ class S3Backend:
 
         def get(name: str) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with explained(self._bucket):
+            with explained(self._where):
                 try:
                     self._client.download_file(self._bucket, self._object(f"{prefix}/{name}"), str(folder / name))
                 except ClientError as error:
@@ -232,14 +235,14 @@ class S3Backend:
 
     @cached_property
     def _client(self) -> Any:
-        return connect()
+        return connect(self._endpoint)
 
     def _object(self, name: str) -> str:
         return self._prefix + name
 
     def _get(self, name: str) -> tuple[bytes, str] | None:
         """Content and ETag, or None."""
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
             except ClientError as error:
@@ -249,7 +252,7 @@ class S3Backend:
             return found["Body"].read(), found["ETag"]
 
     def _copy(self, name: str, target: str) -> None:
-        with explained(self._bucket):
+        with explained(self._where):
             try:
                 source = {"Bucket": self._bucket, "Key": self._object(name)}
                 self._client.copy(source, self._bucket, self._object(target))
@@ -263,7 +266,7 @@ class S3Backend:
                 yield found["Prefix"].rstrip("/").rpartition("/")[2]
 
     def _pages(self, **of: str) -> Iterator[dict[str, Any]]:
-        with explained(self._bucket):
+        with explained(self._where):
             yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **of)
 
 
@@ -272,7 +275,7 @@ def _manifest(stage: str, key: str) -> str:
 
 
 def _files(manifest: Manifest) -> str:
-    return f"{manifest.stage}/{manifest.key}/{manifest.publication}"
+    return f"{FILES}/{manifest.stage}/{manifest.key}/{manifest.publication}"
 
 
 def _each(action: Callable[[str], None], names: Iterable[str]) -> None:

@@ -21,7 +21,6 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnection
 
-from sweep.redaction import without_password
 from sweep.store.backend import Unavailable
 from trainers.exceptions import StoreError
 
@@ -42,12 +41,12 @@ def endpoint() -> str | None:
     return os.environ.get(ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
-def connect() -> Any:
-    """A client with the environment's endpoint and credentials; threads may share it."""
+def connect(url: str | None) -> Any:
+    """A client of the endpoint with the environment's credentials; threads may share it."""
     session = boto3.session.Session()
     return session.client(
         "s3",
-        endpoint_url=endpoint(),
+        endpoint_url=url,
         region_name=session.region_name or "us-east-1",
         config=ClientConfig(
             connect_timeout=CONNECT_S,
@@ -55,7 +54,7 @@ def connect() -> Any:
             retries={"total_max_attempts": 2, "mode": "standard"},
             max_pool_connections=32,
             # Servers of one's own seldom have a name for each bucket.
-            s3={"addressing_style": "path"} if endpoint() else {},
+            s3={"addressing_style": "path"} if url else {},
         ),
     )
 
@@ -66,9 +65,8 @@ def code_of(error: ClientError) -> str:
 
 
 @contextmanager
-def explained(bucket: str) -> Iterator[None]:
-    """Turns errors of boto3 within the block into Unavailable or a StoreError."""
-    where = f"bucket {bucket} at {without_password(endpoint() or 'AWS')}"
+def explained(where: str) -> Iterator[None]:
+    """Turns errors of boto3 within the block into Unavailable or a StoreError that says where."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError):

@@ -75,7 +75,7 @@ class Store:
         Raises:
             DamagedArtifact: its manifest cannot be read.
         """
-        content = self._patiently(f"look for {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
+        content = self.patiently(f"look for {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
         if content is None:
             return None
         try:
@@ -88,11 +88,11 @@ class Store:
 
     def stages(self) -> list[str]:
         """Names of the stages that may have artifacts, sorted."""
-        return self._patiently("list the stages", self.backend.stages)
+        return self.patiently("list the stages", self.backend.stages)
 
     def keys(self, stage: str) -> set[str]:
         """Keys of the complete artifacts of a stage, by one listing."""
-        return self._patiently(f"list the artifacts of {stage}", lambda: self.backend.keys(stage))
+        return self.patiently(f"list the artifacts of {stage}", lambda: self.backend.keys(stage))
 
     def artifacts(self, stage: str) -> Iterator[Artifact]:
         """Every complete artifact of a stage, oldest first.
@@ -124,7 +124,7 @@ class Store:
             cost=cost,
             files=files_in(folder),
         )
-        if self._patiently(f"publish {stage} {key[:12]}", lambda: self.backend.publish(folder, manifest)):
+        if self.patiently(f"publish {stage} {key[:12]}", lambda: self.backend.publish(folder, manifest)):
             return Artifact(manifest, self.backend, self._patience_s)
         first = self.find(stage, key)
         if first is None:
@@ -146,7 +146,7 @@ class Store:
             if manifest is not None:
                 self.backend.set_aside(stage, key, manifest, reason)
 
-        self._patiently(f"set aside {stage} {key[:12]}", move)
+        self.patiently(f"set aside {stage} {key[:12]}", move)
 
     def lease(self, stage: str, key: str) -> Lease:
         """The right to make a stage key, which one process at a time holds."""
@@ -158,22 +158,27 @@ class Store:
 
     def write_text(self, path: str, text: str) -> None:
         """Make or replace a small document of a study, at once and whole."""
-        self._patiently(f"write {path}", lambda: self.backend.write(path, text.encode()))
+        self.patiently(f"write {path}", lambda: self.backend.write(path, text.encode()))
 
     def read_text(self, path: str) -> str | None:
         """Content of a document, or None."""
-        content = self._patiently(f"read {path}", lambda: self.backend.read(path))
+        content = self.patiently(f"read {path}", lambda: self.backend.read(path))
         return None if content is None else content.decode()
 
     def list(self, prefix: str) -> list[str]:
         """Names of all documents below a folder, sorted."""
-        return self._patiently(f"list {prefix}", lambda: sorted(entry.name for entry in self.backend.entries(prefix)))
+        return self.patiently(f"list {prefix}", lambda: sorted(entry.name for entry in self.backend.entries(prefix)))
 
     def remove(self, path: str) -> None:
         """Remove a document; nothing if it is not there."""
-        self._patiently(f"remove {path}", lambda: self.backend.remove(path))
+        self.patiently(f"remove {path}", lambda: self.backend.remove(path))
 
-    def _patiently(self, what: str, action: Callable[[], T]) -> T:
+    def patiently(self, what: str, action: Callable[[], T]) -> T:
+        """What `action` on the backend returns, tried again while the store is away.
+
+        Raises:
+            StoreError: it stayed away.
+        """
         return patiently(what, action, self._patience_s)
 
 

@@ -69,6 +69,7 @@ def speed(ends: list[float]) -> float:
 def run_ours(folder: Path, workers: int) -> None:
     """Train within Ray Train; the speed goes to the file `speed`."""
     from sweep.engine.cluster import ray_cluster
+    from trainers.checkpoints import FolderCheckpoints
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
     from trainers.detector.training import train_detector
@@ -85,7 +86,7 @@ def run_ours(folder: Path, workers: int) -> None:
                 ends.append(time.perf_counter())
 
         with tempfile.TemporaryDirectory() as scratch:
-            context = Context(placement, Path(scratch) / "checkpoints", on_progress)
+            context = Context(placement, FolderCheckpoints(Path(scratch) / "checkpoints"), on_progress)
             train_detector(config, open_slice_set(folder / "set"), [], 0, Path(scratch) / "out", context)
         if placement.rank == 0:
             (folder / "speed").write_text(str(speed(ends)))

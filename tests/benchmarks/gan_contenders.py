@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.checkpoints import FolderCheckpoints
 from trainers.distributed import Context, Placement
 from trainers.gan import layers, networks
 from trainers.gan.batches import Batch
@@ -91,7 +92,7 @@ def random_batch(config: GANConfig, count: int) -> Batch:
 def our_iteration(state: TrainingState, device: torch.device) -> Iteration:
     """The update of `train_gan`."""
     batch, share = random_batch(state.config, state.config.batch_size), range(state.config.batch_size)
-    context = Context(Placement(0, 1, device), Path("no-checkpoints"), lambda *_: None)
+    context = Context(Placement(0, 1, device), FolderCheckpoints(Path("no-checkpoints")), lambda *_: None)
 
     def step() -> None:
         update(state, batch, share, None, context)

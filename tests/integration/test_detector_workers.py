@@ -19,6 +19,7 @@ import torch
 
 from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT
 from tests.trainers.disc_slices import make_slice_set, tiny_config
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, Placement, WorkerResources, train_on_ray
 
@@ -48,7 +49,7 @@ class Watched(Context):
     """Writes down what each rank reports; on rank 0 it may kill rank 1 once."""
 
     def __init__(self, placement: Placement, folder: Path, kills: bool) -> None:
-        super().__init__(placement, folder / "checkpoints", lambda *_: None)
+        super().__init__(placement, FolderCheckpoints(folder / "checkpoints"), lambda *_: None)
         self._folder, self._kills = folder, kills
         (folder / f"pid-{self.rank}").write_text(str(os.getpid()))
 
@@ -173,6 +174,7 @@ ALONE = """
 import sys
 from pathlib import Path
 from tests.trainers.disc_slices import FolderContext, tiny_config
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.training import train_detector
 out = Path(sys.argv[2])

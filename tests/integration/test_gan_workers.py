@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import spawn
 
 from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, _refuse_infeasible
 from tests.trainers.gan.tiny_runs import make_slices, tiny
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, Placement, WorkerResources, train_on_ray
 from trainers.exceptions import ClusterError
@@ -37,7 +38,7 @@ class Watched(Context):
     """Writes down who trains and what rank 0 reports; in a disturbed run, rank 1 dies twice."""
 
     def __init__(self, placement: Placement, folder: Path, disturbed: bool) -> None:
-        super().__init__(placement, folder / "checkpoints", lambda *_: None)
+        super().__init__(placement, FolderCheckpoints(folder / "checkpoints"), lambda *_: None)
         self._folder, self._disturbed = folder, disturbed
         (folder / f"pid-{self.rank}").write_text(str(os.getpid()))
         if self.rank == 0:

@@ -38,7 +38,7 @@ def prepared_slices(plan: Plan, store: Store) -> SliceSet:
     prepared = plan.trials[0].evaluate.detector.slices
     if store.find("prepare", prepared.key) is None:
         make(prepared, store)
-    slices = open_slice_set(store.root / "prepare" / prepared.key)
+    slices = open_slice_set(store.local / "prepare" / prepared.key)
     patients = slices.slices["patient_id"] + "-" + slices.slices["z"].astype(str)
     return SliceSet(slices.path, slices.images, slices.slices.assign(patient_id=patients), slices.boxes, slices.meta)
 

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Pace:
         return Pace(*map(float, os.environ.get("METSWEEP_TEST_PACE", "3,2,0").split(",")))
 
 
-def train(seconds: float, context: Context, diary: Path, name: str, figures: Any = lambda done: {}) -> None:
+def train(seconds: float, context: Context, diary: Path, name: str, figures: Callable[[int], dict[str, float]]) -> None:
     """Sleep in STEPS steps with a checkpoint each, from the newest one on; note every step in a diary."""
     folder = context.load_checkpoint()
     done = int((folder / "done").read_text()) if folder else 0
@@ -86,7 +86,7 @@ class TimedGAN(GANStage):
     """Sleeps, with checkpoints."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        train(Pace.now().gan, context, self.slices.cohort, f"gan {self.key[:8]}")
+        train(Pace.now().gan, context, self.slices.cohort, f"gan {self.key[:8]}", _nothing)
         write_history(out, "images")
 
 
@@ -188,6 +188,10 @@ def make_timed_maker(study: Study) -> TrialMaker:
 def run(folder: Path, settings: Settings, console: Console | None = None, **changes: Any) -> Launched:
     """Launch the study in this process."""
     return launch(timed_study(folder, **changes), settings, console or Console(), maker=make_timed_maker)
+
+
+def _nothing(_: int) -> dict[str, float]:
+    return {}
 
 
 def _note(diary: Path, line: str) -> None:

@@ -69,7 +69,7 @@ def complete(plan: Plan, store: Store) -> None:
 
 def copied(store: Store, folder: Path) -> Store:
     """The same artifacts in another folder, whose figures a test may change."""
-    shutil.copytree(store.root, folder)
+    shutil.copytree(store.local, folder)
     return Store(folder)
 
 

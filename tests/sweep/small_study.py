@@ -12,6 +12,7 @@ from sweep.plan import Plan, Trial
 from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
 from sweep.store import Cost, Store
 from tests.trainers.disc_slices import SIZE, make_slice_set, tiny_config
+from trainers.checkpoints import FolderCheckpoints
 from trainers.distributed import InProcessContext
 
 ARMS: tuple[tuple[Variant, int], ...] = (("none", 0), ("cpggan", 4), ("cpggan", 8), ("image2image", 4))
@@ -57,12 +58,14 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
 
 def make(stage: Stage, store: Store) -> None:
     """Run one stage in this process and publish it; the slices of `prepare` are discs on noise."""
-    inputs = {name: store.root / one.name / one.key for name, one in stage.inputs.items()}
+    inputs = {name: store.local / one.name / one.key for name, one in stage.inputs.items()}
     started = time.time()
     with store.writing(stage.name, stage.key) as folder, tempfile.TemporaryDirectory() as scratch:
         if isinstance(stage, PrepareStage):
             make_slice_set(folder, {"train": 12, "validation": 4, "test": 4})
         else:
-            stage.run(inputs, folder, InProcessContext(Path(scratch) / "checkpoints", lambda *_: None))
+            stage.run(
+                inputs, folder, InProcessContext(FolderCheckpoints(Path(scratch) / "checkpoints"), lambda *_: None)
+            )
         cost = Cost(requested=started - 2, started=started, finished=time.time(), peak_memory_bytes=10**8, host="here")
         store.publish(folder, stage.name, stage.key, stage.identity, cost)

@@ -19,6 +19,7 @@ from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import Tracker
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet
 from trainers.data.volume import SliceConfig
 from trainers.detector.prediction import load_detector
@@ -38,7 +39,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
 @pytest.fixture(scope="module")
 def detector(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("detector")
-    context = InProcessContext(tmp_path_factory.mktemp("checkpoints"), lambda *_: None)
+    context = InProcessContext(FolderCheckpoints(tmp_path_factory.mktemp("checkpoints")), lambda *_: None)
     train_detector(tiny_config(steps=2), discs, [], 0, out, context)
     return out
 
@@ -125,7 +126,7 @@ def test_spacing_of_phantoms_is_anisotropic() -> None:
 
 def test_detector_in_a_store_knows_its_slices(full_store: Store, plan: Plan) -> None:
     stage = plan.trials[0].evaluate.detector
-    config = slice_config(full_store.root / "detector" / stage.key)
+    config = slice_config(full_store.local / "detector" / stage.key)
     assert config.size == plan.study.prepare.size
     assert config == SliceConfig(**{name: getattr(plan.study.prepare, name) for name in SliceConfig.model_fields})
 

@@ -17,7 +17,9 @@ PASSWORD = "a-secret"
 def findings(tmp_path: Path, store: Path | None = None, uri: str | None = None, ray: str | None = None):
     """What is found, by what was looked at."""
     settings = Settings(
-        store=store or tmp_path / "store", tracking_uri=uri or f"sqlite:///{tmp_path / 'mlflow.db'}", ray_address=ray
+        store=str(store or tmp_path / "store"),
+        tracking_uri=uri or f"sqlite:///{tmp_path / 'mlflow.db'}",
+        ray_address=ray,
     )
     found = {finding.what: finding for finding in examine(settings)}
     assert all(isinstance(finding, Finding) for finding in found.values())

@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from sweep.plan import Plan, Trial
 from sweep.report.evidence import Evidence
-from sweep.report.evidence_tables import Section, sections
 from sweep.report.report import Report, build_report
-from sweep.store import Cost, Store
-from tests.sweep.small_study import make, small_plan
-from trainers.data.slice_set import SliceSet, open_slice_set
-from trainers.detector.dataset import detector_rows
+from sweep.report.section import Section
+from sweep.report.sections.gains import gain_sections, seeds_section
+from sweep.store import Store
+from tests.sweep.evaluated import evaluate, prepared_slices
+from tests.sweep.small_study import small_plan
 from trainers.evaluation.arms import Arm
-from trainers.evaluation.evaluate import TABLES, truth_of
-from trainers.evaluation.matching import DETECTION_COLUMNS
-from trainers.evaluation.outcome import match_outcomes, outcome_tables
-from trainers.evaluation.summary import summarise
+from trainers.evaluation.comparison import Comparison
 
-SKILL = {"none 0": 0.3, "cpggan 4": 0.9, "cpggan 8": 0.35}
-
-
-def evaluation(plan: Plan, store: Store, trial: Trial, slices: SliceSet) -> None:
-    """Publish what a detector of some skill would find."""
-    draw = np.random.default_rng((trial.seed, trial.count))
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-    for split in ("validation", "test"):
-        truth = truth_of(slices, split, detector_rows(slices, split))
-        rows = [
-            (row["slice"], row["x0"], row["y0"], row["x1"], row["y1"], draw.uniform(0.5, 1))
-            for row in truth.lesions.to_dict("records")
-            if draw.random() < SKILL[f"{trial.variant} {trial.count}"]
-        ]
-        rows += [(i, 0, 0, 3, 3, draw.uniform(0.3, 0.9)) for i in range(len(truth.slices))]
-        outcomes = match_outcomes(
-            pd.DataFrame(rows, columns=list(DETECTION_COLUMNS)), truth, plan.study.evaluation.ious
-        )
-        for name, table in outcome_tables(outcomes).items():
-            tables[name].append(table.assign(split=split))
-    stage = trial.evaluate
-    with store.writing(stage.name, stage.key) as folder:
-        for name, parts in tables.items():
-            pd.concat(parts).to_parquet(folder / f"{name}.parquet")
-        metrics = dict.fromkeys(("validation", "test"), summarise(outcomes, plan.study.evaluation))
-        (folder / "metrics.json").write_text(pd.Series(metrics).to_json())
-        cost = Cost(requested=1.0, started=1.0, finished=2.0, peak_memory_bytes=1, host="here")
-        store.publish(folder, stage.name, stage.key, stage.identity, cost)
+SKILL = {"none": 0.3, "cpggan 4": 0.9, "cpggan 8": 0.35}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     plan, store = small_plan(seeds=(0, 1, 2)), Store(tmp_path_factory.mktemp("store"))
-    prepared = plan.trials[0].evaluate.detector.slices
-    make(prepared, store)
-    slices = open_slice_set(store.root / "prepare" / prepared.key)
-    patients = slices.slices["patient_id"] + "-" + slices.slices["z"].astype(str)
-    slices = SliceSet(slices.path, slices.images, slices.slices.assign(patient_id=patients), slices.boxes, slices.meta)
+    slices = prepared_slices(plan, store)
     for trial in plan.trials:
-        if trial.variant != "image2image":
-            evaluation(plan, store, trial, slices)
+        if trial.arm in SKILL:
+            evaluate(plan, store, trial, slices, SKILL[trial.arm])
     return build_report(plan, store)
 
 
@@ -95,17 +59,80 @@ def test_only_complete_arms_are_compared_with_the_real_only_one(report: Report) 
     assert [row[0] for row in sensitivity.rows] == ["none", "cpggan 4", "cpggan 8"]
 
 
+def test_table_1_has_intervals_and_adjusted_p(report: Report) -> None:
+    table = report.table1
+    lines = {line.cells[0]: line for line in table.section().lines}
+    assert lines["image2image 4"].cells[1:5] == ["-"] * 4
+    for iou, gains in (report.evidence or pytest.fail("no evidence")).gains.items():
+        at = f"iou{round(100 * iou)}"
+        values = lines["cpggan 4"].values
+        gain = gains["cpggan 4"]
+        name = f"test_sensitivity_{at}_gain_over_none"
+        assert values[name] == pytest.approx(gain.plain.difference)
+        assert values[f"{name}_p_holm"] == gain.p
+        low, mean, high = (values[f"test_sensitivity_{at}{end}"] for end in ("_low", "", "_high"))
+        assert isinstance(low, float)
+        assert isinstance(mean, float)
+        assert isinstance(high, float)
+        assert 0 <= low < mean < high <= 1
+    assert "[" in lines["cpggan 4"].cells[1]
+
+
+def test_every_row_names_its_stages_and_every_value_is_unrounded(report: Report) -> None:
+    known = {key for row in report.rows for key in row.keys}
+    for one in report.sections:
+        header, *rows = one.csv().splitlines()
+        assert len(rows) == len(one.lines)
+        if one.name not in ("cost", "gans"):
+            assert header.endswith("stage_keys"), one.name
+            assert all(line.keys and set(line.keys) <= known for line in one.lines), one.name
+
+
 def test_pictures_and_tables_are_written(report: Report, tmp_path: Path) -> None:
-    written = {path.name for path in report.write(tmp_path)}
-    assert written == {
-        "report.md", "table1.csv", "froc_iou50.png", "froc_iou25.png", "confidence.png", "calibration.png",
-        "gained.png",
-    }  # fmt: skip
-    text = (tmp_path / "report.md").read_text()
+    written = {str(path.relative_to(tmp_path)) for path in report.write(tmp_path)}
+    pictures = (
+        "pareto", "count_response_iou50", "count_response_iou25", "froc_iou50", "froc_iou25", "confidence",
+        "calibration", "gained",
+    )  # fmt: skip
+    assert {f"figures/{name}.png" for name in pictures} == {name for name in written if name.endswith(".png")}
+    assert {"report.md", "table1.csv", "table1.tex", "report.html", "tables/gain_iou50.csv"} <= written
+    text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     for one in report.sections:
         assert f"## {one.title}" in text
+        assert f"<h2>{one.title}</h2>" in page
     assert "![gained](figures/gained.png)" in text
+    assert page.count("data:image/png;base64,") == len(pictures)
     assert min(path.stat().st_size for path in (tmp_path / "figures").iterdir()) > 1000
+
+
+def test_undecided_comparisons_name_the_command_that_adds_seeds(report: Report) -> None:
+    assert report.evidence is not None
+    undecided = seeds_section(with_gain(report.evidence, seed_variance=0.01, patient_variance=0.0), 0.1, "my.yaml")
+    assert undecided is not None
+    needed = undecided.lines[0].values["seeds_needed"]
+    assert isinstance(needed, int)
+    assert needed > 3
+    assert undecided.rows[0][-1] == f"metsweep extend my.yaml --seeds {needed}"
+    many = seeds_section(with_gain(report.evidence, seed_variance=0.01, patient_variance=0.1), 0.1, "small")
+    assert many is not None
+    assert "more test patients" in many.rows[0][-1]
+    enough = seeds_section(with_gain(report.evidence, seed_variance=1e-6, patient_variance=0.0), 0.1, "small")
+    assert enough is not None
+    assert enough.rows[0][-1].startswith("no more seeds")
+    decided = with_gain(report.evidence, difference=0.5, seed_variance=0.01, patient_variance=0.0)
+    assert seeds_section(decided, 0.1, "small") is None
+
+
+def with_gain(
+    evidence: Evidence, *, difference: float = 0.01, seed_variance: float, patient_variance: float
+) -> Evidence:
+    """The evidence with one gain of these variances, whose interval reaches 0.1 to both sides."""
+    changed = replace(evidence)
+    gain = evidence.gains[0.5]["cpggan 4"]
+    bounds = type(gain.plain.interval)(difference - 0.1, difference + 0.1)
+    plain = Comparison(difference, bounds, 0.5, 3, 40, seed_variance, patient_variance)
+    changed.__dict__["gains"] = {0.5: {"cpggan 4": gain._replace(plain=plain)}}
+    return changed
 
 
 def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
@@ -115,6 +142,10 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
         iou: {name: Arm({0: arm.outcomes[0]}, config) for name, arm in arms.items()}
         for iou, arms in report.evidence.by_iou.items()
     }
-    gains = sections(Evidence(config, first, report.evidence.metrics, report.evidence.slices))[1]
+    alone = replace(report.evidence, by_iou=first)
+    gains = list(gain_sections(alone, 0.1))[1]
     assert "One seed: what is compared are these trained detectors" in gains.note
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"
+    undecided = seeds_section(alone, 0.1, "small")
+    assert undecided is not None
+    assert undecided.rows[0][-1].startswith("metsweep extend small --seeds 3")

@@ -127,7 +127,7 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: P
     ensure(wanted[0], store, board)
     assert len(diary.read_text().splitlines()) == 3
 
-    log = [json.loads(line) for line in (store.root / "logs" / "metsweep.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (store.local / "logs" / "metsweep.jsonl").read_text().splitlines()]
     assert {entry["stage"] for entry in log if entry["message"] == "stage done"} == {"base", "trained"}
 
 
@@ -135,7 +135,7 @@ def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -
     diary = tmp_path / "diary.txt"
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board)
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
-    assert not list((tmp_path / "store" / "runs" / "checkpoints").glob("*/latest"))
+    assert not list((tmp_path / "store" / "checkpoints").glob("*/latest"))
 
 
 def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: Any, tmp_path: Path) -> None:

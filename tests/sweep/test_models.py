@@ -37,7 +37,7 @@ def load(plan: Plan, full_store: Store, recorded_uri: str) -> Callable[[str], An
 
 @pytest.fixture(scope="module")
 def slices(plan: Plan, full_store: Store) -> SliceSet:
-    return open_slice_set(full_store.root / "prepare" / plan.trials[0].evaluate.detector.slices.key)
+    return open_slice_set(full_store.local / "prepare" / plan.trials[0].evaluate.detector.slices.key)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_detector_predicts_what_the_trained_network_predicts(
     plan: Plan, full_store: Store, slices: SliceSet, detector: Any
 ) -> None:
     images = np.array(slices.images[slices.indices("test")])
-    network = load_detector(full_store.root / "detector" / plan.trials[0].evaluate.detector.key)
+    network = load_detector(full_store.local / "detector" / plan.trials[0].evaluate.detector.key)
     found, expected = detector.predict(images, params=ALL), predict(network, images)
     assert len(expected) > 0
     pd.testing.assert_frame_equal(found[list(expected.columns)], expected)
@@ -70,7 +70,7 @@ def test_detector_predicts_what_the_trained_network_predicts(
 def test_detector_finds_in_a_volume_what_metsweep_detect_finds(
     plan: Plan, full_store: Store, detector: Any, tmp_path: Path, as_what: Callable[[Path], Any]
 ) -> None:
-    volume, folder = tmp_path / "t1c.nii.gz", full_store.root / "detector" / plan.trials[0].evaluate.detector.key
+    volume, folder = tmp_path / "t1c.nii.gz", full_store.local / "detector" / plan.trials[0].evaluate.detector.key
     save(volume, stripped_brain(), "PSR")
     expected = detect(volume, folder, slice_config(folder), tmp_path, **ALL, model="tiny", stripped=True).boxes
     assert len(expected) > 0

@@ -164,7 +164,7 @@ def test_models_that_pass_every_gate_become_champions_and_say_where_they_come_fr
 
 def test_champions_load_anywhere(judged_store: Store, promoted: str, tmp_path: Path) -> None:
     best = ranking(judged_plan(SEEDS), judged_store)[0].trial
-    images = judged_store.root / "prepare" / best.evaluate.detector.slices.key / "images.npy"
+    images = judged_store.local / "prepare" / best.evaluate.detector.slices.key / "images.npy"
     save(tmp_path / "t1c.nii.gz", stripped_brain())
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_BOTH, str(images)],
@@ -194,7 +194,7 @@ def test_dry_run_shows_every_gate_and_changes_nothing(
     judged_store: Store, promoted: str, recorded_uri: str, tmp_path: Path
 ) -> None:
     plan = judged_plan(SEEDS)
-    folders = Path(recorded_uri.removeprefix("sqlite:///")).parent, judged_store.root
+    folders = Path(recorded_uri.removeprefix("sqlite:///")).parent, judged_store.local
     before, there = content(promoted), [files(folder) for folder in folders]
     judged = judge(plan, judged_store, promoted, request())
     assert [len(one.gates) for one in judged] == [4, 4]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.search import Constraint, Objective
 from sweep.plan import Plan
 from sweep.registry.gates import Gate
 from sweep.registry.judging import Limits, detector_gates, generator_gates
@@ -156,7 +157,7 @@ def test_box_fidelity(store: Store, boxes: tuple[float, float, float], expected:
 
 def test_generator_whose_realism_is_unknown_is_not_let_through(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    (store.root / "realism").rename(store.root / "gone")
+    (store.local / "realism").rename(store.local / "gone")
     gates = generator(store, plan)
     assert [gates[name].verdict for name in ("memorisation", "box fidelity")] == ["cannot tell"] * 2
     assert "metsweep launch" in gates["memorisation"].why
@@ -187,3 +188,28 @@ def test_gate_is_kept_as_json(store: Store) -> None:
     assert json.loads(gate.json()) == {
         "name": "FPs per slice", "figure": 0.0, "limit": 12.0, "verdict": "pass", "why": gate.why,
     }  # fmt: skip
+
+
+def test_study_s_objectives_and_constraints_rank_and_bind(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    for trial in plan.trials:
+        found = {"none": 1, "cpggan 4": 4, "cpggan 8": 3, "image2image 4": 2}[trial.arm]
+        set_found(store, trial, {"validation": found, "test": 1}, fps=found)
+
+    def asked(objectives: list[Objective], constraints: list[Constraint]) -> Plan:
+        study = plan.study.model_copy(update={"objectives": objectives, "constraints": constraints})
+        return Plan(study, plan.trials)
+
+    def first(one: Plan) -> str:
+        return ranking(one, store)[0].trial.arm
+
+    assert first(plan) == "cpggan 4"
+    assert first(asked([Objective(metric="fps_per_slice", direction="minimize")], [])) == "none"
+    capped = asked([Objective()], [Constraint(at_most=3)])
+    assert first(capped) == "cpggan 8"
+    gate = detector(store, capped)["FPs per slice"]
+    assert (gate.verdict, gate.figure, gate.limit) == ("pass", 3.0, 3.0)
+    assert detector(store, capped, Limits(fps_cap=2.5))["FPs per slice"].verdict == "fail"
+    nobody = asked([Objective()], [Constraint(metric="sensitivity", iou=0.25, at_least=1.1)])
+    gate = detector(store, nobody)["sensitivity @ 0.25 >= 1.1"]
+    assert (gate.verdict, gate.figure, gate.limit) == ("fail", 1.0, 1.1)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sweep.plan import Plan, Trial
-from sweep.report.report import build_report
+from sweep.report.latex import latex_of
+from sweep.report.report import Report, build_report
 from sweep.store import Cost, Store
 from tests.sweep.small_study import small_plan
 
@@ -47,15 +53,20 @@ def store(two_seeds: Plan, tmp_path: Path) -> Store:
     return store
 
 
+def cells_of(report: Report) -> dict[str, Sequence[str]]:
+    return {line.cells[0]: line.cells for line in report.table1.section().lines}
+
+
 def test_cells_are_means_and_deviations_over_seeds(two_seeds: Plan, store: Store) -> None:
     report = build_report(two_seeds, store)
-    cells = {row.arm: report.cells(row) for row in report.rows}
-    keys = [trial.evaluate.key[:8] for trial in two_seeds.trials]
-    none = ["none", "0.650 ± 0.071", "4.50 ± 0.71", "-", "0.750 ± 0.071", "4.50 ± 0.71", "-", "2/2"]
-    assert cells["none"] == [*none, " ".join(keys[:2])]
+    cells = cells_of(report)
+    assert cells["none"] == [
+        "none", "0.650 ± 0.071", "4.50 ± 0.71", "-", "-", "0.750 ± 0.071", "4.50 ± 0.71", "-", "-", "2/2",
+    ]  # fmt: skip
     assert cells["cpggan 4"][1:4] == ["0.800 ± 0.141", "4.50 ± 0.71", "+0.150"]
-    assert cells["cpggan 8"] == ["cpggan 8", *["-"] * 6, "1/2", " ".join(keys[4:6])]
-    assert cells["image2image 4"][-2] == "0/2"
+    assert cells["cpggan 8"] == ["cpggan 8", *["-"] * 8, "1/2"]
+    assert cells["image2image 4"][-1] == "0/2"
+    assert report.table1.section().lines[0].keys == tuple(trial.evaluate.key for trial in two_seeds.trials[:2])
     assert list(cells) == ["none", "cpggan 4", "cpggan 8", "image2image 4"]
 
 
@@ -63,7 +74,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path: Path) -> None:
     plan, store = small_plan(), Store(tmp_path)
     put(store, plan.trials[0], 0.67)
     report = build_report(plan, store)
-    assert report.cells(report.rows[0])[1] == "0.670"
+    assert cells_of(report)["none"][1] == "0.670"
     assert any("One seed an arm" in line for line in report.header)
 
 
@@ -71,7 +82,7 @@ def test_gain_needs_a_complete_real_only_arm(tmp_path: Path) -> None:
     plan, store = small_plan(), Store(tmp_path)
     put(store, plan.trials[1], 0.7)
     report = build_report(plan, store)
-    assert report.cells(report.rows[1])[1:4] == ["0.700", "2.00", "-"]
+    assert cells_of(report)["cpggan 4"][1:4] == ["0.700", "2.00", "-"]
 
 
 def test_header_says_what_the_figures_are(two_seeds: Plan, store: Store) -> None:
@@ -85,13 +96,18 @@ def test_header_says_what_the_figures_are(two_seeds: Plan, store: Store) -> None
 def test_empty_store_gives_a_table_of_dashes(two_seeds: Plan, tmp_path: Path) -> None:
     report = build_report(two_seeds, Store(tmp_path))
     assert report.header[0] == "No trial is complete yet."
-    assert all(report.cells(row)[1:7] == ["-"] * 6 for row in report.rows)
+    assert all(cells[1:9] == ["-"] * 8 for cells in cells_of(report).values())
 
 
 def test_files_hold_every_arm(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
-    markdown, table = build_report(two_seeds, store).write(tmp_path / "new" / "report")
-    assert markdown.read_text().count("\n| ") == 2 + 4
-    with table.open() as file:
+    out = tmp_path / "new" / "report"
+    written = build_report(two_seeds, store).write(out)
+    markdown, _, _ = (out / "report.md").read_text().partition("\n## ")
+    assert markdown.count("\n| ") == 2 + 4
+    assert {str(path.relative_to(out)) for path in written} == {
+        "report.md", "table1.csv", "tables/cost.csv", "tables/trace.csv", "table1.tex", "report.html",
+    }  # fmt: skip
+    with (out / "table1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["variant"], row["count"], row["seeds_complete"]) for row in rows] == [
         ("none", "0", "2"), ("cpggan", "4", "2"), ("cpggan", "8", "1"), ("image2image", "4", "0"),
@@ -111,6 +127,84 @@ def test_console_table_of_one_seed_fits_a_narrow_console(tmp_path: Path) -> None
     console = Console(width=80, file=io.StringIO())
     with console.capture() as shown:
         console.print(report.table())
-    lines = [" ".join(line.split()) for line in shown.get().splitlines()]
+    text = shown.get()
+    assert max(map(len, text.splitlines())) <= 80
     for row in report.rows:
-        assert " ".join(report.cells(row)) in lines
+        for cell in (row.arm, "0.670", "14.11", row.keys[0][:8]):
+            assert cell in text
+
+
+def test_only_what_is_asked_for_is_written(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
+    report = build_report(two_seeds, store)
+    assert [path.name for path in report.write(tmp_path / "tex", ["tex", "console"])] == ["table1.tex"]
+    assert report.write(tmp_path / "none", ["console"]) == []
+
+
+def test_what_is_not_complete_is_told(two_seeds: Plan, store: Store) -> None:
+    header = build_report(two_seeds, store).header[-1]
+    assert header == "Not complete, so without figures (seeds done): cpggan 8 1/2, image2image 4 0/2."
+
+
+def test_without_a_real_only_arm_what_is_lost_is_told(two_seeds: Plan, store: Store) -> None:
+    plan = Plan(two_seeds.study, two_seeds.trials[2:4])
+    report = build_report(plan, store)
+    assert "no arm none: gains" in report.header[-1]
+    assert cells_of(report)["cpggan 4"][3] == "-"
+
+
+def test_latex_of_every_arm_compiles_to_the_last_row(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
+    report = build_report(two_seeds, store)
+    source = latex_of(report.table1, [*report.header, r"100% & _odd_ {names} #1 $ ~ ^ \ <tag>"])
+    body = [line for line in source.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert [line.count("&") for line in body] == [9] * 5
+    for name in ("table*", "tabular"):
+        assert source.count(rf"\begin{{{name}}}") == source.count(rf"\end{{{name}}}") == 1
+    assert re.sub(r"\\[{}]", "", source).count("{") == re.sub(r"\\[{}]", "", source).count("}")
+    assert r"0.800 $\pm$ 0.141" in source
+    assert two_seeds.trials[0].evaluate.key in source
+    if shutil.which("pdflatex"):
+        (tmp_path / "whole.tex").write_text(
+            r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+            f"{source}"
+            r"\end{document}"
+        )
+        ran = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "whole.tex"],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout[-2000:]
+
+
+def test_html_needs_nothing_else_and_links_rows_to_trials(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
+    build_report(two_seeds, store).write(tmp_path, ["html"])
+    page = Page()
+    page.feed((tmp_path / "report.html").read_text())
+    assert not page.open, "every element is closed"
+    assert not [link for link in page.links if not link.startswith(("#", "data:"))], "nothing from elsewhere"
+    anchors = {link.removeprefix("#") for link in page.links if link.startswith("#")}
+    assert anchors <= page.ids
+    assert {trial.evaluate.key for trial in two_seeds.trials} <= anchors
+
+
+class Page(HTMLParser):
+    """What a page links to, and whether its elements are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        values = {name: value or "" for name, value in attrs}
+        self.links += [values[name] for name in ("href", "src") if name in values]
+        self.ids |= {values["id"]} if "id" in values else set()
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag

@@ -69,6 +69,6 @@ def test_curation_is_in_the_run_of_the_gan(plan: Plan, full_store: Store) -> Non
     content = gan_content(shard.gan, plan, full_store)
     assert content is not None
     points = {point.name: point.value for part in content.parts if part.name == "synthesize-0" for point in part.points}
-    curation = open_slice_set(full_store.root / "synthesize" / shard.key).meta["curation"]
+    curation = open_slice_set(full_store.local / "synthesize" / shard.key).meta["curation"]
     assert points["gan/discard_rate"] == pytest.approx(1 - SHARD / curation["attempts"])
     assert points["gan/unclear"] == curation["unclear"] / SHARD

@@ -66,7 +66,7 @@ def test_trial_run_tells_arm_config_and_final_figures(plan: Plan, full_store: St
     assert wanted.items() <= run.data.params.items()
     assert trial.gan is not None
     assert run.data.tags["metsweep.gan_key"] == trial.gan.key
-    metrics = json.loads((full_store.root / "evaluate" / trial.evaluate.key / "metrics.json").read_text())
+    metrics = json.loads((full_store.local / "evaluate" / trial.evaluate.key / "metrics.json").read_text())
     for split in ("validation", "test"):
         for iou in ("iou50", "iou25"):
             for name in ("sensitivity", "fps_per_slice"):
@@ -82,7 +82,7 @@ def test_history_has_the_steps_and_times_of_the_training(
     plan: Plan, full_store: Store, runs: dict[str, Run], client: MlflowClient
 ) -> None:
     key = plan.trials[0].evaluate.detector.key
-    text = (full_store.root / "detector" / key / "history.jsonl").read_text()
+    text = (full_store.local / "detector" / key / "history.jsonl").read_text()
     lines = [line for line in map(json.loads, text.splitlines()) if "detector/loss" in line]
     logged = client.get_metric_history(runs["none seed 0"].info.run_id, "detector/loss")
     assert [(one.step, one.value, one.timestamp) for one in logged] == [

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import Context, Placement
@@ -73,7 +74,7 @@ class FolderContext(Context):
         asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         placement = Placement(rank, world_size, torch.device("cpu"))
-        super().__init__(placement, folder, lambda *_: None, asked_to_stop)
+        super().__init__(placement, FolderCheckpoints(folder), lambda *_: None, asked_to_stop)
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         self._folder, self._dies_at = folder, dies_at
 

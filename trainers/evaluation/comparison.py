@@ -90,7 +90,7 @@ def compare(differences: np.ndarray) -> Comparison:
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
         seed_variance, shared = float("nan"), float(covariance[0, 0])
-        seed_share, error = 0.0, math.sqrt(shared)
+        error, freedom = math.sqrt(shared), patients - 1.0
     else:
         seed_variance = float(by_seed.var(ddof=1))
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
@@ -100,7 +100,6 @@ def compare(differences: np.ndarray) -> Comparison:
         return _unknown(mean, seeds, patients)
     if error == 0:
         return Comparison(mean, Interval(mean, mean), 1.0, seeds, patients, seed_variance, shared)
-    freedom = _freedom_of(seed_share, seeds, shared, patients)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Comparison(mean, Interval(mean - reach, mean + reach), p, seeds, patients, seed_variance, shared)

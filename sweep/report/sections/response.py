@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +102,7 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     count, so a rising (isotonic) curve would be wrong, and its band widens where few cells were drawn. Length of
     neighbourhood, size of the gains and noise between cells are those that make the data likeliest.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
@@ -109,7 +111,10 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     centre = float(gains.mean())
     trend = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.3, (0.1, 3.0))
     model = GaussianProcessRegressor(trend + WhiteKernel(0.5, (1e-2, 1e1)), n_restarts_optimizer=3, random_state=0)
-    model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
+    with warnings.catch_warnings():
+        # A length or size at its bound is what the bounds are for.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
     at = np.linspace(0, 1, 101)[:, None]
     # The noise tells how single cells scatter; the band is that of the mean.
     mean, deviation = cast(tuple[np.ndarray, np.ndarray], model.predict(at, return_std=True))

@@ -42,7 +42,7 @@ def test_every_command_of_the_design_is_there() -> None:
     assert {" ".join(path) for path in LEAVES} == {
         "cohort demo", "cohort check", "prepare", "train gan", "train detector", "synthesize", "evaluate", "realism",
         "score", "detect", "study new", "study list", "study show", "study schema", "plan", "launch", "report",
-        "promote", "ui", "doctor",
+        "promote", "registry", "rollback", "compare", "ui", "doctor",
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from trainers.data.slice_set import open_slice_set
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate
 
-LOW = EvaluationConfig(confidence=0.012, froc_confidence=0.01, bootstraps=100)
+LOW = EvaluationConfig(confidence=0.001, froc_confidence=0.0005, bootstraps=100)
 """What untrained detectors find is not more confident."""
 
 
@@ -81,7 +81,7 @@ def test_comparison_has_the_figures_of_an_evaluation_and_pairs_them(
     for name, number in (("first", "1"), ("second", "2")):
         tags = registry.find(DETECTOR, number).tags
         trial = next(one for one in plan.trials if one.evaluate.key == tags["metsweep.stage_key"])
-        detector = full_store.root / "detector" / trial.evaluate.detector.key
+        detector = full_store.local / "detector" / trial.evaluate.detector.key
         evaluate(detector, slices, LOW, tmp_path / name, lambda *_: None)
         expected = json.loads((tmp_path / name / "metrics.json").read_text())["test"]
         assert expected["iou25"]["fps_per_slice"] > 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
 from trainers.exceptions import StopRequestedError, TrainingError
@@ -188,7 +189,7 @@ def test_at_a_new_resolution_adam_keeps_the_old_layers_state_and_starts_the_new_
     config = tiny()
     data = TrainingSlices(config, slices, 0, 1)
     state = TrainingState.initial(config, torch.device("cpu"))
-    context = Context(Placement(0, 1, torch.device("cpu")), Path(), lambda *_: None)
+    context = Context(Placement(0, 1, torch.device("cpu")), FolderCheckpoints(Path()), lambda *_: None)
 
     def steps_of(layer: str) -> set[float]:
         known = state.discriminator_optimiser.state
@@ -212,7 +213,7 @@ def test_a_foreign_checkpoint_is_refused(slices: SliceSet, tmp_path: Path) -> No
 
 
 def test_workers_need_a_process_group(slices: SliceSet, tmp_path: Path) -> None:
-    context = Context(Placement(0, 2, torch.device("cpu")), tmp_path, lambda *_: None)
+    context = Context(Placement(0, 2, torch.device("cpu")), FolderCheckpoints(tmp_path), lambda *_: None)
     with pytest.raises(TrainingError, match=r"2 workers needs a torch\.distributed process group"):
         train_gan(tiny(), slices, tmp_path, context)
 
@@ -228,7 +229,7 @@ def work(rank: int, folder: Path, slices: Path, config: GANConfig) -> None:
     out.mkdir()
     reported: list[int] = []
     # Rank 1's disk has no checkpoint of rank 0's.
-    checkpoints = folder / f"checkpoints-{rank}"
+    checkpoints = FolderCheckpoints(folder / f"checkpoints-{rank}")
     context = Context(Placement(rank, 2, torch.device("cpu")), checkpoints, lambda done, *_: reported.append(done))
     train_gan(config, open_slice_set(slices), out, context)
     (folder / f"{rank}.json").write_text(json.dumps(reported))

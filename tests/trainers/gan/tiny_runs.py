@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
 from trainers.distributed import Context, Placement
 from trainers.gan.config import GANConfig
@@ -76,7 +77,7 @@ class Interruptible(Context):
     ) -> None:
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         alone = Placement(0, 1, torch.device("cpu"))
-        super().__init__(alone, folder, self._report, asked_to_stop)
+        super().__init__(alone, FolderCheckpoints(folder), self._report, asked_to_stop)
         self._kill_after = kill_after
         self.kept = 0
 

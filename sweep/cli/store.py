@@ -1,0 +1,194 @@
+"""`metsweep store`: what the store holds, whether it is whole, and what may go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import StoreUri
+
+PATIENCE_S = 10.0
+"""A person waits for the answer."""
+
+
+def ls(
+    stage: Annotated[
+        str | None, typer.Option(help="Only this stage, e.g. gan or detector.", show_default=False)
+    ] = None,
+    store: StoreUri = None,
+) -> None:
+    """List the artifacts, oldest first.
+
+    \b
+    Example:
+      metsweep store ls --stage gan
+    """
+    import time
+
+    from rich.table import Table
+
+    from sweep.cli.console import output
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.store.survey import survey
+
+    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    seen = survey(opened)
+    table = Table("stage", "key", "size", "age", "made by", box=None, pad_edge=False)
+    made = [one for one in seen.artifacts.values() if stage in (None, one.manifest.stage)]
+    for artifact in sorted(made, key=lambda one: one.manifest.cost.finished):
+        manifest = artifact.manifest
+        age = _age(time.time() - manifest.cost.finished)
+        table.add_row(manifest.stage, manifest.key[:12], _bytes(manifest.size), age, seen.made_by(artifact))
+    console = output()
+    if made:
+        console.print(table)
+    console.print(f"{len(made)} artifacts, {_bytes(sum(one.manifest.size for one in made))}, in {opened.uri}")
+    for damage in seen.damaged:
+        typer.echo(f"damaged: {damage.reason}", err=True)
+
+
+def du(store: StoreUri = None) -> None:
+    """Show how many bytes each stage holds, and what else is there.
+
+    \b
+    Example:
+      metsweep store du
+    """
+    from rich.table import Table
+
+    from sweep.cli.console import output
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.store.survey import usage
+
+    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    used = usage(opened)
+    table = Table("what", "size", box=None, pad_edge=False)
+    for name, size in sorted(used.items(), key=lambda item: -item[1]):
+        table.add_row(name, _bytes(size))
+    table.add_row("in all", _bytes(sum(used.values())))
+    output().print(table)
+
+
+def verify(
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="First digits of keys; all artifacts without.", show_default=False),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged artifacts aside: the next launch makes them again.")
+    ] = False,
+    store: StoreUri = None,
+) -> None:
+    """Check every file of the artifacts against its size and SHA-256.
+
+    Exit code 1 if anything is damaged, repaired or not.
+
+    \b
+    Example:
+      metsweep store verify --repair
+    """
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.store.survey import Damage
+    from sweep.store.survey import verify as verified
+
+    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    whole, files, size, damaged = 0, 0, 0, 0
+    for one in verified(opened, keys or []):
+        if not isinstance(one, Damage):
+            whole, files, size = whole + 1, files + len(one.manifest.files), size + one.manifest.size
+            continue
+        damaged += 1
+        typer.echo(f"damaged: {one.reason}")
+        if repair:
+            opened.set_aside_key(one.stage, one.key, one.reason)
+            typer.echo(f"set aside: {one.stage} {one.key[:12]}; the next launch makes it again.")
+    typer.echo(f"{whole} artifacts are whole ({files} files, {_bytes(size)}), {damaged} damaged.")
+    if damaged:
+        raise typer.Exit(1)
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go and why; remove nothing.")] = False,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Keep artifacts younger than this: 7d, 12h, 30m or 45s.")
+    ] = "7d",
+    ignore_registry: Annotated[
+        bool, typer.Option("--ignore-registry", help="Do not ask MLflow which models are registered.")
+    ] = False,
+    store: StoreUri = None,
+) -> None:
+    """Remove what nobody needs.
+
+    Goes: half-written files that are a day old, artifacts that were set aside, checkpoints of complete artifacts, and
+    artifacts that no study, no running stage and no registered model needs, themselves or through what was made of
+    them. MLflow (MLFLOW_TRACKING_URI) is asked for the registered models.
+
+    \b
+    Example:
+      metsweep store gc --dry-run
+    """
+    from sweep.settings import Settings
+    from sweep.store import Store
+    from sweep.store.collect import find_garbage, parse_age
+
+    settings = Settings.from_environment(store)
+    opened = Store(settings.store, PATIENCE_S)
+    age = parse_age(older_than)
+    registered = set() if ignore_registry else _registered_keys(settings.tracking_uri)
+    size = 0
+    garbage = find_garbage(opened, registered, age)
+    for one in garbage:
+        if not dry_run:
+            opened.patiently(f"remove {one.what}", one.remove)
+        size += one.size
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
+    typer.echo(f"{len(garbage)} removals, {_bytes(size)}{', nothing was removed' if dry_run else ''}.")
+
+
+def _registered_keys(tracking_uri: str) -> set[str]:
+    """Stage keys of every registered model version.
+
+    Raises:
+        TrackingError: MLflow cannot be asked.
+    """
+    from sweep.redaction import without_password
+    from sweep.tracking.mlflow_client import connect, explained, sqlite_folder
+    from sweep.tracking.tracker import STAGE_KEY
+    from trainers.exceptions import TrackingError
+
+    otherwise = "Set MLFLOW_TRACKING_URI, or give --ignore-registry if no registered model needs this store."
+    folder = sqlite_folder(tracking_uri)
+    # `connect` would make an empty database, and its empty registry would let every champion go.
+    if folder is not None and not (folder / tracking_uri.rpartition("/")[2]).is_file():
+        raise TrackingError(f"There is no MLflow database at {without_password(tracking_uri)}. {otherwise}")
+    try:
+        client = connect(tracking_uri)
+        with explained(tracking_uri):
+            found, token = set[str](), None
+            while True:
+                page = client.search_model_versions(max_results=1000, page_token=token)
+                found |= {version.tags[STAGE_KEY] for version in page if STAGE_KEY in version.tags}
+                token = page.token
+                if not token:
+                    return found
+    except TrackingError as error:
+        raise TrackingError(f"{error} Registered models would not be known. {otherwise}") from None
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,161 @@
+"""Garbage collection: what may go from a store, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from sweep.store import lease
+from sweep.store.backend import Unavailable
+from sweep.store.lease import Watch
+from sweep.store.store import Store
+from sweep.store.survey import Survey, survey
+from trainers.config import Config
+from trainers.exceptions import ConfigError, StoreError
+
+DAY_S = 24 * 3600.0
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
+
+
+class Needs(Config):
+    """Content of `studies/<name>/needs.json`: what a study needs, written by its launch."""
+
+    study: str
+    """Name of the study."""
+    keys: dict[str, list[str]]
+    """Stage -> its keys."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go; `remove` may have to be tried again."""
+
+    what: str
+    """For people: its kind and name."""
+    why: str
+    size: int
+    """Bytes."""
+    remove: Callable[[], None]
+
+
+def parse_age(text: str) -> float:
+    """Seconds of an age like 7d, 12h, 30m or 45s.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if found := re.fullmatch(r"(\d+)([smhd])", text):
+        return int(found[1]) * UNITS_S[found[2]]
+    raise ConfigError(f"--older-than is {text!r}; allowed: a number and s, m, h or d, e.g. 7d.")
+
+
+def find_garbage(store: Store, registered: set[str], older_than_s: float) -> list[Garbage]:
+    """What nobody needs; nothing is removed. Takes as long as a lease needs to lapse if any is held.
+
+    Needed are the keys of every study, of leases that are held, and `registered` ones, each with all its ancestors.
+
+    Args:
+        registered: stage keys of the registry's models.
+        older_than_s: artifacts that are younger stay, needed or not.
+
+    Raises:
+        StoreError: a study's needs cannot be read.
+    """
+    held = held_leases(store)
+    seen = survey(store)
+    keys = {key for _, key in held} | registered | _needed_by_studies(store)
+    needed, now = seen.ancestors(keys), time.time()
+    return [
+        *_half_written(store, seen, held, now),
+        *_damaged(store),
+        *_checkpoints(store, seen),
+        *_unneeded(store, seen, needed, now - older_than_s),
+    ]
+
+
+def held_leases(store: Store) -> set[tuple[str, str]]:
+    """Stage and key of every lease whose holder lives, found as a waiter would: by watching whether it changes."""
+    watches = {name: Watch(store.backend) for name in store.list(lease.FOLDER) if name.endswith(".json")}
+    dead: set[str] = set()
+    end = time.monotonic() + lease.LOST_AFTER_S + 4 * lease.POLL_S
+    while watches.keys() - dead and time.monotonic() < end:
+        for name in watches.keys() - dead:
+            try:
+                content = store.backend.read(name)
+                if content is None or watches[name].holder_died(content):
+                    dead.add(name)
+            except Unavailable:
+                watches[name].start_again()
+        time.sleep(lease.POLL_S)
+    return {(name.split("/")[1], name.split("/")[2].removesuffix(".json")) for name in watches.keys() - dead}
+
+
+def _needed_by_studies(store: Store) -> set[str]:
+    keys: set[str] = set()
+    for name in store.list("studies"):
+        if not name.endswith("/needs.json"):
+            continue
+        try:
+            needs = Needs.model_validate(json.loads(store.read_text(name) or ""))
+        except (ValueError, ValidationError) as error:
+            raise StoreError(
+                f"{store.uri}/{name} cannot be read ({error}), so what its study needs is unknown and nothing is "
+                "removed. Launch the study again, which writes it, or remove the file if the study may go."
+            ) from None
+        keys |= {key for stage in needs.keys.values() for key in stage}
+    return keys
+
+
+def _half_written(store: Store, seen: Survey, held: set[tuple[str, str]], now: float) -> list[Garbage]:
+    publications = {artifact.manifest.publication for artifact in seen.artifacts.values()}
+    unreadable = {(damage.stage, damage.key) for damage in seen.damaged}
+    return [
+        Garbage(
+            f"half-written {half.name}",
+            "its publisher is gone since a day and more",
+            half.size,
+            lambda name=half.name: store.backend.remove_below(name),
+        )
+        for half in store.patiently("list what is half-written", lambda: list(store.backend.half_written(publications)))
+        if half.modified < now - DAY_S and half.stage_and_key not in held | unreadable
+    ]
+
+
+def _damaged(store: Store) -> list[Garbage]:
+    entries = store.patiently("list what is damaged", lambda: list(store.backend.entries("damaged")))
+    names = {"/".join(entry.name.split("/")[1:3]) for entry in entries}
+    if not names:
+        return []
+    what = f"{len(names)} damaged artifacts ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
+    why, size = "set aside, and made again where needed", sum(entry.size for entry in entries)
+    return [Garbage(what, why, size, lambda: store.backend.remove_below("damaged"))]
+
+
+def _checkpoints(store: Store, seen: Survey) -> list[Garbage]:
+    sizes: dict[str, int] = {}
+    for entry in store.patiently("list the checkpoints", lambda: list(store.backend.entries("checkpoints"))):
+        key = entry.name.split("/")[1]
+        sizes[key] = sizes.get(key, 0) + entry.size
+    return [
+        Garbage(f"checkpoints {key[:12]}", "their artifact is complete", size, store.checkpoints(key).clear)
+        for key, size in sizes.items()
+        if key in seen.artifacts
+    ]
+
+
+def _unneeded(store: Store, seen: Survey, needed: set[str], finished_before: float) -> list[Garbage]:
+    return [
+        Garbage(
+            f"artifact {artifact.manifest.stage} {key[:12]} {seen.made_by(artifact)}".rstrip(),
+            "no study, lease or registered model needs it",
+            artifact.manifest.size,
+            lambda stage=artifact.manifest.stage, key=key: store.backend.remove_artifact(stage, key),
+        )
+        for key, artifact in seen.artifacts.items()
+        if key not in needed and artifact.manifest.cost.finished < finished_before
+    ]

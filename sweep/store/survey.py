@@ -1,0 +1,128 @@
+"""What is in a store, and whether it is what it should be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.store.artifact import Artifact, DamagedArtifact, refuse_difference
+from sweep.store.backend import RESERVED
+from sweep.store.store import READERS, Store
+from trainers.exceptions import StoreError
+
+DESCRIBING = ("variant", "count", "shard", "seed")
+"""What tells a person which artifact it is, from an identity or the config in it."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An artifact that is not what it should be."""
+
+    stage: str
+    key: str
+    reason: str
+    """Which file, what was expected and what was got."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Every artifact of a store by its key, and the damaged manifests."""
+
+    artifacts: Mapping[str, Artifact]
+    damaged: tuple[Damage, ...]
+
+    def ancestors(self, keys: set[str]) -> set[str]:
+        """The keys and all that they were made from, as far as their artifacts are there."""
+        found: set[str] = set()
+        following = set(keys)
+        while following:
+            found |= following
+            inputs = [self.artifacts[key].manifest.inputs for key in following if key in self.artifacts]
+            following = set().union(*inputs) - found
+        return found
+
+    def made_by(self, artifact: Artifact) -> str:
+        """What made it, for people: variant, count, shard and seed; the variant is that of the GAN behind it."""
+        told = _described(artifact.manifest.identity)
+        for key in sorted(self.ancestors(artifact.manifest.inputs)):
+            if "variant" not in told and key in self.artifacts:
+                told |= {k: v for k, v in _described(self.artifacts[key].manifest.identity).items() if k == "variant"}
+        return " ".join(f"{name}={told[name]}" for name in DESCRIBING if name in told)
+
+
+def survey(store: Store, stages: list[str] | None = None) -> Survey:
+    """Read every manifest of some or all stages."""
+
+    def read(place: tuple[str, str]) -> Artifact | Damage | None:
+        try:
+            return store.find(*place)
+        except DamagedArtifact as error:
+            return Damage(*place, str(error))
+
+    places = [(stage, key) for stage in (store.stages() if stages is None else stages) for key in store.keys(stage)]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(read, places))
+    artifacts = {one.manifest.key: one for one in found if isinstance(one, Artifact)}
+    return Survey(artifacts, tuple(one for one in found if isinstance(one, Damage)))
+
+
+def usage(store: Store) -> dict[str, int]:
+    """Bytes by stage, and of checkpoints, damaged artifacts, half-written ones and everything else."""
+    seen, used = survey(store), Counter[str]()
+    publications = {artifact.manifest.publication for artifact in seen.artifacts.values()}
+    for half in store.patiently("list what is half-written", lambda: list(store.backend.half_written(publications))):
+        used["half-written"] += half.size
+        used[_group(half.name)] -= half.size
+    for entry in store.patiently("list everything", lambda: list(store.backend.entries())):
+        used[_group(entry.name)] += entry.size
+    return {name: size for name, size in used.items() if size}
+
+
+def verify(store: Store, keys: list[str]) -> Iterator[Artifact | Damage]:
+    """Check every file of the artifacts whose keys begin with one of `keys`, of all without any; in the store itself.
+
+    Raises:
+        StoreError: no artifact's key begins so.
+    """
+    seen = survey(store)
+    wanted = [one for one in seen.artifacts.values() if _is_wanted(one.manifest.key, keys)]
+    damaged = [one for one in seen.damaged if _is_wanted(one.key, keys)]
+    for prefix in keys:
+        if not any(one.startswith(prefix) for one in (*seen.artifacts, *(one.key for one in seen.damaged))):
+            raise StoreError(f"The store {store.uri} has no artifact whose key begins with {prefix}; see `store ls`.")
+    yield from damaged
+    for artifact in wanted:
+        yield _verified(store, artifact)
+
+
+def _verified(store: Store, artifact: Artifact) -> Artifact | Damage:
+    made = artifact.manifest
+    for name in made.files:
+        what = f"read {name} of {artifact.name}"
+        got = store.patiently(what, lambda name=name: store.backend.describe_file(made, name))
+        try:
+            refuse_difference(made, name, got, artifact.where)
+        except DamagedArtifact as error:
+            return Damage(made.stage, made.key, str(error))
+    return artifact
+
+
+def _is_wanted(key: str, prefixes: list[str]) -> bool:
+    return not prefixes or key.startswith(tuple(prefixes))
+
+
+def _described(identity: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**identity.get("config", {}), **identity}
+    return {name: both[name] for name in DESCRIBING if name in both}
+
+
+def _group(name: str) -> str:
+    top, _, rest = name.partition("/")
+    if top == "files":  # S3: files/<stage>/...
+        return rest.partition("/")[0]
+    if top in {"checkpoints", "damaged"} or top not in RESERVED:
+        return top
+    return "half-written" if top == "tmp" else "other"
