@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,22 +106,14 @@ def canonical(config: Config) -> str:
 
     Made once for each object: large plans hold few configs in many stages.
     """
-    return _canonical(_Itself(config))
+    known = _texts.get(id(config))
+    if known is None:
+        if len(_texts) >= MOST_TEXTS:
+            _texts.clear()
+        known = _texts[id(config)] = (config, config.model_dump_json())
+    return known[1]
 
 
-@dataclass(frozen=True, eq=False)
-class _Itself:
-    """A config as a key: those that hold mappings have no hash, and comparing values costs more than it saves."""
-
-    config: Config
-
-    def __hash__(self) -> int:
-        return id(self.config)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and other.config is self.config
-
-
-@lru_cache(maxsize=2**15)
-def _canonical(itself: _Itself) -> str:
-    return itself.config.model_dump_json()
+MOST_TEXTS = 2**15
+_texts: dict[int, tuple[Config, str]] = {}
+"""By the config as an object, which must live as long as its text: comparing values would cost more than it saves."""
