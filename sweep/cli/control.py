@@ -43,7 +43,7 @@ def status(
       metsweep status quickstart
     """
     from sweep.cli.console import output
-    from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, states_table
+    from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, reasons, states_table
     from sweep.cli.watching import Look
 
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
@@ -57,6 +57,8 @@ def status(
     for line in headline(overview, study):
         console.print(line, soft_wrap=True, markup=False)
     console.print(states_table(overview, None if all_trials else MOST_ROWS))
+    for line in reasons(overview):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def watch(

@@ -23,14 +23,6 @@ StoreUri = Annotated[
         help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
     ),
 ]
-StoreUri = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="FOLDER|S3",
-        help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
-    ),
-]
 Fidelity = Annotated[str, typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,

@@ -41,10 +41,20 @@ def states_table(overview: Overview, most: int | None) -> Table:
     table.add_column("stage")
     for column in ("progress", "time left", f"validation {objective.metric}"):
         table.add_column(column, justify="right")
-    table.add_column("reason")
     for one in shown:
         table.add_row(*_row(one))
     return table
+
+
+def reasons(overview: Overview) -> Iterator[str]:
+    """Why trials failed or were stopped, each reason once."""
+    because: dict[tuple[str, str], list[str]] = {}
+    for one in overview.trials:
+        if one.reason:
+            because.setdefault((one.state, one.reason), []).append(one.trial.name)
+    for (state, reason), names in because.items():
+        who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
+        yield f"{who} {state}: {reason}"
 
 
 def as_dict(overview: Overview) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def as_dict(overview: Overview) -> dict[str, Any]:
 def _row(one: TrialState) -> tuple[str, ...]:
     share = "" if one.share is None else f"{one.share:.0%}"
     value = "" if one.value is None else f"{one.value:.3f}"
-    return one.trial.name, one.state, one.stage, share, one.left.removesuffix(" left"), value, one.reason or ""
+    return one.trial.name, one.state, one.stage, share, one.left.removesuffix(" left"), value
 
 
 def _launch(overview: Overview, study: str) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from search_spaces.study import Study
-from sweep.cli.status_tables import MOST_ROWS, headline, states_table
+from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.engine.optuna_study import drawn_cells, find_optuna_study, open_storage
 from sweep.engine.overview import Observer, Overview
 from sweep.plan import Plan
@@ -52,7 +52,10 @@ def follow(look: Look, study: str, every_seconds: float, console: Console) -> bo
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(Group(*headline(overview, study), states_table(overview, MOST_ROWS)), refresh=True)
+                live.update(
+                    Group(*headline(overview, study), states_table(overview, MOST_ROWS), *reasons(overview)),
+                    refresh=True,
+                )
                 if overview.launch != "alive":
                     break
                 time.sleep(every_seconds)

@@ -1,0 +1,109 @@
+"""What `metsweep plan` tells beyond arms and stages: money, budget, changes, cells to draw, and what can never run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search_spaces.study import load_study
+from sweep.engine.cluster import Capacity
+from sweep.engine.records import StudyRecord
+from sweep.plan import make_plan
+from sweep.store import Cost, Store
+from tests.sweep.cli.conftest import Metsweep
+from trainers.distributed import WorkerResources
+from trainers.exceptions import ClusterError
+
+STUDY = "study.yaml"
+HOUR = 3600
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest, cohort: Path, fidelity: Path) -> Path:
+    """Two cells and two seeds, whose every stage once took an hour on one core."""
+    request.getfixturevalue("metsweep")
+    values = {
+        "name": "small",
+        "cohort": str(cohort),
+        "fidelity": str(fidelity),
+        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
+        "seeds": [0, 1],
+    }
+    path = Path.cwd() / STUDY
+    path.write_text(yaml.safe_dump(values))
+    store, made = Store(path.parent / "metsweep-store"), set()
+    for stage in make_plan(load_study(str(path))).stages.values():
+        if stage.name not in made or stage.name == "prepare":
+            made.add(stage.name)
+            with store.writing(stage.name, stage.key) as folder:
+                cost = Cost(requested=0, started=0, finished=HOUR, peak_memory_bytes=1, host="here", cpus=1)
+                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+    return path
+
+
+@pytest.mark.usefixtures("study")
+def test_hours_money_and_budget(metsweep: Metsweep) -> None:
+    ended = metsweep("plan", STUDY, "--set", "prices.cpu_hour=0.5", "--set", "budget.wall_hours=1")
+    assert ended.code == 0, ended.err
+    # Of four trials one is done; the other three need a detector and an evaluation of an hour each;
+    # one shard is missing that the look at the GAN draws.
+    assert "0.00 GPU-hours, 7.00 CPU-hours" in ended.out
+    assert "Money: 3.50 USD (0.00 for GPUs, 3.50 for CPUs" in ended.out
+    assert re.search(r"Budget: [2-7]\.\d\d of 1 hours by the clock \(budget.wall_hours\), too little", ended.out)
+    assert "history of 1" in ended.out
+    assert "assumed" not in ended.out
+    assert "enough" in metsweep("plan", STUDY, "--set", "budget.wall_hours=100").out
+
+
+@pytest.mark.usefixtures("study")
+def test_what_never_fits_this_machine_is_refused(metsweep: Metsweep) -> None:
+    ended = metsweep("plan", STUDY, "--set", "resources.detector.cpus_per_worker=1000")
+    assert ended.code == 2
+    assert "A worker needs 1000 CPUs, but the largest node has" in ended.err
+
+
+def test_a_worker_fits_a_node_and_all_workers_fit_the_cluster() -> None:
+    cluster = Capacity(({"CPU": 8, "GPU": 1}, {"CPU": 4}))
+    cluster.refuse_infeasible([WorkerResources(workers=12), WorkerResources(gpus_per_worker=1)])
+    with pytest.raises(ClusterError, match="A worker needs 9 CPUs, but the largest node has 8"):
+        cluster.refuse_infeasible([WorkerResources(cpus_per_worker=9)])
+    with pytest.raises(ClusterError, match="13 workers of 1 CPUs were asked for, but the cluster has 12"):
+        cluster.refuse_infeasible([WorkerResources(workers=13)])
+    cluster.refuse_infeasible([WorkerResources(workers=13, min_workers=12)])
+
+
+def test_changes_since_the_last_launch(metsweep: Metsweep, study: Path) -> None:
+    before = load_study(str(study))
+    record = StudyRecord(Store(study.parent / "metsweep-store"), "small")
+    record.keep_study(before)
+    record.keep_needs(make_plan(before))
+    assert "Changed since" not in metsweep("plan", STUDY).out
+    ended = metsweep("plan", STUDY, "--set", "detector.learning_rate=0.0005")
+    assert "Changed since the last launch: detector.learning_rate was" in ended.out
+    because = "because of detector.learning_rate; 0 reused."
+    assert f"detector: 4 to be made that the last launch did not need, {because}" in ended.out
+    assert f"evaluate: 4 to be made that the last launch did not need, {because}" in ended.out
+    assert "gan: " not in ended.out
+    more = metsweep("plan", STUDY, "--set", "seeds=[0, 1, 2]").out
+    assert "detector: 2 to be made that the last launch did not need, because of seeds; 1 reused." in more
+
+
+@pytest.mark.parametrize(
+    ("space", "gans", "why"),
+    [
+        ({"detector.learning_rate": {"float": [1e-4, 1e-3]}}, "", "one GAN a variant that has none yet"),
+        ({"gan.learning_rate": {"float": [1e-4, 1e-3]}}, "5 gan, ", "one GAN a cell, as a key of gan is drawn"),
+    ],
+)
+def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict, gans: str, why: str) -> None:
+    values = yaml.safe_load(study.read_text())
+    study.write_text(yaml.safe_dump(values | {"search": {"method": "random", "trials": 5}, "space": space}))
+    ended = metsweep("plan", STUDY)
+    assert ended.code == 0, ended.err
+    assert "5 cells are yet to be drawn, 2 seeds each: at most " in ended.out
+    assert f"at most {gans}" in ended.out
+    assert "10 detector, 10 evaluate" in ended.out
+    assert why in ended.out
