@@ -22,6 +22,9 @@ HISTORY = 12
 """Earlier stages that an estimate is the median of, and how many more are looked through for them."""
 CORE_FLOPS, GPU_FLOPS = 25e9, 10e12
 """Assumed FLOPs a second of one CPU core and of one GPU, where there is no history."""
+REST_S = {"gan": 3.0, "synthesize": 2.0, "detector": 5.0, "evaluate": 15.0}
+"""Assumed for all that is not the network (reading slices, drawing figures, resampling patients): about what stages
+with networks of hardly any size took on one core."""
 SECONDS_A_VOLUME, SECONDS_A_SLICE = 10.0, 0.5
 """Assumed for `prepare` (a volume) and `realism` (a synthetic slice), whose cost FLOPs do not tell."""
 SLICES_A_VOLUME = 26
@@ -155,7 +158,9 @@ class Estimator:
             factor = statistics.median(factor for factor, _ in scaled)
             return Estimate(seconds, f"history of {len(scaled)} others, x {factor:.3g} by FLOPs", measured=True)
         rate, device = _assumed_rate(stage.resources)
-        return Estimate(flops / rate, f"no history: {flops:.2g} FLOPs at {device} assumed", measured=False)
+        rest = REST_S[stage.name]
+        source = f"no history: {flops:.2g} FLOPs at {device}, and {rest:g} s for the rest, assumed"
+        return Estimate(flops / rate + rest, source, measured=False)
 
     def _without_flops(self, stage: Stage, history: list[Cost]) -> Estimate:
         if history:
