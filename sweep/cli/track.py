@@ -28,7 +28,7 @@ def track(
     from sweep.redaction import without_password
     from sweep.settings import Settings
     from sweep.store import Store
-    from sweep.tracking.delivery import only_driver
+    from sweep.engine.launch import only_launch
     from sweep.tracking.tracker import Tracker
 
     settings = Settings.from_environment(store)
@@ -36,7 +36,7 @@ def track(
     plan = make_plan(load(study, fidelity, cohort, overrides, opened))
     tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
     missing = plan.missing(opened)
-    with only_driver(plan.study, opened):
+    with only_launch(plan.study, opened):
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")

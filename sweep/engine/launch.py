@@ -72,7 +72,7 @@ def launch(
     record = StudyRecord(store, study.name)
     with ExitStack() as stack:
         _tell_changes(record, study, plan, console)
-        stack.enter_context(_only_launch(study, store))
+        stack.enter_context(only_launch(study, store))
         _set_aside_damaged(plan, store, console)
         unfinished = plan.unfinished(store)
         stopped = {name for name, one in record.outcomes().items() if one.reason == STOPPED_BY_HAND}

@@ -133,7 +133,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         ),
         slices=tuple(slices),
         figures=detector.path / "figures",
-        network=NetworkFiles("detector", save),
+        network=NetworkFiles("detector", save) if "model.pt" in detector.manifest.files else None,
     )
     return RunContent(
         key=trial.evaluate.key,
