@@ -1,0 +1,318 @@
+"""`status`, `watch`, `stop`, `retry` and `extend` on a real store, beside a launch as its status tells of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search_spaces.study import load_study
+from sweep.engine.board import StageProgress
+from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
+from sweep.plan import Plan, Trial, make_plan
+from sweep.store import Cost, Store
+from tests.sweep.cli.conftest import Ended, Metsweep
+
+STUDY = "study.yaml"
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest, cohort: Path, fidelity: Path) -> Path:
+    """A study file of two cells and two seeds in the working directory of `metsweep`, not launched yet."""
+    request.getfixturevalue("metsweep")
+    values = {
+        "name": "small",
+        "cohort": str(cohort),
+        "fidelity": str(fidelity),
+        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
+        "seeds": [0, 1],
+    }
+    path = Path.cwd() / STUDY
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def store(study: Path) -> Store:
+    return Store(study.parent / "metsweep-store")
+
+
+@pytest.fixture
+def record(store: Store) -> StudyRecord:
+    return StudyRecord(store, "small")
+
+
+@pytest.fixture
+def plan(study: Path) -> Plan:
+    return make_plan(load_study(str(study)))
+
+
+def finish(trial: Trial, store: Store, sensitivity: float) -> None:
+    """Publish the goals of a trial, and a detector that took 10 s."""
+    figures = {"sensitivity": sensitivity, "fps_per_slice": 1.0}
+    content = {"metrics.json": json.dumps({"validation": {"iou50": figures}})}
+    for stage in (trial.evaluate.detector, *trial.goals):
+        with store.writing(stage.name, stage.key) as folder:
+            for name, text in content.items():
+                (folder / name).write_text(text)
+            cost = Cost(requested=0, started=0, finished=10, peak_memory_bytes=1, host="here", cpus=1)
+            store.publish(folder, stage.name, stage.key, stage.identity, cost)
+
+
+def launch_is_at_work(record: StudyRecord, running: tuple[Trial, ...] = (), ago: float = 0.0, **told: object) -> None:
+    """What a launch told so long ago: the detectors of `running` are half way."""
+    now = time.time() - ago
+    half = StageProgress("detector", "running", 5, 10, {"validation/sensitivity": 0.25}, (now - 60, 0))
+    stages = {trial.evaluate.detector.key: half for trial in running}
+    status = Status(
+        updated=now,
+        began=now - 100,
+        host="gpu-7",
+        pid=os.getpid(),
+        running=tuple(trial.name for trial in running),
+        stages=stages,
+    )
+    record.keep_status(status.model_copy(update=told))
+
+
+def states(ended: Ended) -> dict[str, str]:
+    assert ended.code == 0, ended.err
+    return {one["trial"]: one["state"] for one in json.loads(ended.out)["each"]}
+
+
+@pytest.mark.usefixtures("study")
+def test_status_before_a_launch(metsweep: Metsweep) -> None:
+    ended = metsweep("status", STUDY)
+    assert ended.code == 0, ended.err
+    assert "Study small: 0 of 4 trials done, 4 waiting." in ended.out
+    assert "Not launched with this store yet. Next: metsweep launch study.yaml" in ended.out
+    assert metsweep("watch", STUDY).code == 2
+
+
+def test_status_tells_the_state_of_every_trial(
+    metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord
+) -> None:
+    done, failed, running, pruned = plan.trials
+    finish(done, store, 0.5)
+    for stage in running.evaluate.inputs_first()[:-2]:  # all but its detector and evaluation
+        with store.writing(stage.name, stage.key) as folder:
+            cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
+            store.publish(folder, stage.name, stage.key, stage.identity, cost)
+    record.keep_outcomes(
+        {
+            failed.name: Outcome(state="failed", reason="CUDA is out of memory."),
+            pruned.name: Outcome(state="stopped", reason=PRUNED),
+        }
+    )
+    launch_is_at_work(record, (running,))
+    told = json.loads(metsweep("status", STUDY, "--json").out)
+    each = {one["trial"]: one for one in told["each"]}
+    assert (each[done.name]["state"], each[done.name]["value"]) == ("done", 0.5)
+    assert (each[failed.name]["state"], each[failed.name]["reason"]) == ("failed", "CUDA is out of memory.")
+    assert (each[running.name]["state"], each[running.name]["progress"]) == ("running", 0.5)
+    assert each[running.name]["value"] == 0.25
+    assert each[pruned.name]["state"] == "pruned"
+    assert told["states"] == {"running": 1, "waiting": 0, "failed": 1, "stopped": 0, "pruned": 1, "done": 1}
+    assert (told["launch"]["state"], told["launch"]["host"]) == ("alive", "gpu-7")
+    shown = metsweep("status", STUDY).out
+    assert "1 of 4 trials done, 1 running, 1 failed, 1 pruned" in shown
+    assert "Launched on gpu-7, process" in shown
+    assert "CUDA is out of memory." in shown
+
+
+def test_the_best_cell_has_all_its_seeds(metsweep: Metsweep, plan: Plan, store: Store) -> None:
+    none, other_none, synthetic, _ = plan.trials
+    finish(none, store, 0.2)
+    finish(other_none, store, 0.4)
+    finish(synthetic, store, 0.9)  # its other seed is open
+    told = json.loads(metsweep("status", STUDY, "--json").out)
+    assert told["best"]["cell"] == "none"
+    assert told["best"]["value"] == pytest.approx(0.3)
+    bounded = "constraints=[{metric: fps_per_slice, at_most: 0.5}]"
+    assert json.loads(metsweep("status", STUDY, "--json", "--set", bounded).out)["best"] is None
+
+
+def test_time_left_by_what_was_made(metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord) -> None:
+    first, second, *others = plan.trials
+    record.keep_outcomes({trial.name: Outcome(state="stopped", reason=STOPPED_BY_HAND) for trial in others})
+    for trial in (first, *others[1:]):
+        finish(trial, store, 0.5)
+    for stage in others[0].stages.values():
+        if stage.name in ("prepare", "gan", "synthesize", "realism"):
+            with store.writing(stage.name, stage.key) as folder:
+                cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
+                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+    launch_is_at_work(record, (second,))
+    # Half of a detector of 10 s, 10 s of evaluation, 15 s to start the job.
+    assert json.loads(metsweep("status", STUDY, "--json").out)["seconds_left"] == pytest.approx(30)
+
+
+def test_a_silent_launch_has_gone_away(metsweep: Metsweep, plan: Plan, record: StudyRecord) -> None:
+    launch_is_at_work(record, plan.trials[:1], ago=20)
+    ended = metsweep("status", STUDY)
+    assert "has gone away: it told last 0:2" in ended.out
+    assert "The same launch command continues." in ended.out
+    assert "4 waiting" in ended.out
+    watched = metsweep("watch", STUDY)
+    assert watched.code == 1
+    assert "has gone away" in watched.out
+
+
+def test_watch_ends_with_the_launch(metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord) -> None:
+    for trial in plan.trials:
+        finish(trial, store, 0.5)
+    launch_is_at_work(record, finished=True)
+    ended = metsweep("watch", STUDY)
+    assert ended.code == 0, ended.err
+    assert "4 of 4 trials done." in ended.out
+    assert "The last launch, on gpu-7" in ended.out
+
+
+def test_stop_without_a_launch_is_kept_for_the_next(metsweep: Metsweep, record: StudyRecord) -> None:
+    ended = metsweep("stop", STUDY, "cpggan 4")
+    assert ended.code == 0, ended.err
+    assert "Stopped: cpggan 4 seed 0, cpggan 4 seed 1." in ended.out
+    assert "No launch is at work now" in ended.out
+    stopped = Outcome(state="stopped", reason=STOPPED_BY_HAND)
+    assert record.outcomes() == {"cpggan 4 seed 0": stopped, "cpggan 4 seed 1": stopped}
+    assert record.take_requests() == []
+    assert states(metsweep("status", STUDY, "--json"))["cpggan 4 seed 1"] == "stopped"
+
+
+def test_stop_asks_the_launch_that_is_at_work(
+    metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord
+) -> None:
+    finish(plan.trials[0], store, 0.5)
+    launch_is_at_work(record, plan.trials[1:2])
+    ended = metsweep("stop", STUDY, "none")
+    assert ended.code == 0, ended.err
+    assert "Asked the launch to stop: none seed 1." in ended.out  # seed 0 is done
+    assert record.take_requests() == [Request(action="stop", trials=("none seed 1",))]
+    assert set(record.outcomes()) == {"none seed 1"}
+
+
+def test_what_is_done_cannot_be_stopped(metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord) -> None:
+    finish(plan.trials[0], store, 0.5)
+    ended = metsweep("stop", STUDY, "none seed 0")
+    assert ended.code == 2
+    assert "none seed 0: done already" in ended.err
+    assert record.outcomes() == {}
+
+
+@pytest.mark.usefixtures("study")
+@pytest.mark.parametrize("command", ["stop", "retry"])
+def test_unknown_cells_are_answered_with_close_ones(metsweep: Metsweep, command: str) -> None:
+    ended = metsweep(command, STUDY, "cpgan 4 seed 1")
+    assert ended.code == 2
+    assert "has no trial or cell 'cpgan 4 seed 1'. Did you mean 'cpggan 4 seed 1' or" in ended.err
+    assert metsweep(command, STUDY).code == 2
+
+
+def test_retry_forgets_what_failed(metsweep: Metsweep, plan: Plan, record: StudyRecord) -> None:
+    failed, stopped, *_ = [trial.name for trial in plan.trials]
+    record.keep_outcomes(
+        {
+            failed: Outcome(state="failed", reason="broken"),
+            stopped: Outcome(state="stopped", reason=STOPPED_BY_HAND),
+        }
+    )
+    ended = metsweep("retry", STUDY, "--failed")
+    assert ended.code == 0, ended.err
+    assert f"To be run again: {failed}." in ended.out
+    assert "Next: metsweep launch study.yaml" in ended.out
+    assert set(record.outcomes()) == {stopped}
+    launch_is_at_work(record)
+    assert "Asked the launch to run again" in metsweep("retry", STUDY, stopped).out
+    assert record.take_requests() == [Request(action="retry", trials=(stopped,))]
+    assert record.outcomes() == {}
+
+
+@pytest.mark.usefixtures("study")
+def test_only_what_ended_can_be_retried(metsweep: Metsweep) -> None:
+    ended = metsweep("retry", STUDY, "none")
+    assert ended.code == 2
+    assert "none seed 0 is waiting, none seed 1 is waiting" in ended.err
+    assert "No trial of study small has failed" in metsweep("retry", STUDY, "--failed").err
+
+
+def test_extend_adds_seeds_for_every_command(metsweep: Metsweep, study: Path) -> None:
+    ended = metsweep("extend", STUDY, "--seeds", 4)
+    assert ended.code == 0, ended.err
+    assert "Study small now has 8 trials: 4 more, with 8 new stages." in ended.out
+    assert "Next: metsweep launch study.yaml" in ended.out
+    assert "none seed 3" in states(metsweep("status", STUDY, "--json"))
+    assert "8 trials (seeds 0, 1, 2, 3)" in metsweep("plan", STUDY).out
+    assert "With what `metsweep extend` added." in metsweep("plan", STUDY).out
+    # --set counts more, and what was there keeps its artifacts.
+    assert len(states(metsweep("status", STUDY, "--json", "--set", "seeds=[0]"))) == 2
+    values = yaml.safe_load(study.read_text())
+    study.write_text(yaml.safe_dump(values | {"arms": [{"variant": "none"}], "seeds": [9]}))
+    assert set(states(metsweep("status", STUDY, "--json"))) == {f"none seed {seed}" for seed in (9, 2, 3)}
+
+
+@pytest.mark.usefixtures("study")
+def test_extend_adds_arms(metsweep: Metsweep) -> None:
+    ended = metsweep("extend", STUDY, "--arms", "cpggan:4,8", "--arms", "image2image:4")
+    assert ended.code == 0, ended.err
+    # Of cpggan 8 only detector and evaluation are new: its slices are a prefix of the same shard.
+    assert "8 trials: 4 more" in ended.out
+    assert {"cpggan 8 seed 0", "image2image 4 seed 1"} < set(states(metsweep("status", STUDY, "--json")))
+
+
+def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
+    values = yaml.safe_load(study.read_text())
+    space = {"detector.learning_rate": {"float": [1e-4, 1e-3]}}
+    study.write_text(yaml.safe_dump(values | {"search": {"method": "random", "trials": 3}, "space": space}))
+    ended = metsweep("extend", STUDY, "--trials", 7)
+    assert ended.code == 0, ended.err
+    assert "4 cells to draw" in ended.out
+    assert json.loads(metsweep("status", STUDY, "--json").out)["cells_to_draw"] == 7
+    assert "--trials is 5, but study small draws 7 already" in metsweep("extend", STUDY, "--trials", 5).err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seeds", 2), "has 2 already: 0, 1; allowed: more"),
+        (("--trials", 9), "draws nothing"),
+        (("--arms", "cpgan:4"), "'cpgan' is no variant. Did you mean 'cpggan'?"),
+        (("--arms", "cpggan:many"), "allowed is variant:count,count"),
+        (("--arms", "cpggan:4"), "holds all that already"),
+        ((), "holds all that already"),
+    ],
+)
+def test_extend_refuses(metsweep: Metsweep, record: StudyRecord, options: tuple, message: str) -> None:
+    ended = metsweep("extend", STUDY, *options)
+    assert ended.code == 2
+    assert message in ended.err
+    assert record.extension() == {}
+
+
+@pytest.fixture
+def launched_with(record: StudyRecord) -> Callable[..., None]:
+    return lambda **options: record.keep_options(LaunchOptions(**options))
+
+
+def test_options_of_the_last_launch_are_remembered(metsweep: Metsweep, launched_with: Callable[..., None]) -> None:
+    launched_with(overrides=("seeds=[5]",))
+    ended = metsweep("status", STUDY, "--json")
+    assert set(states(ended)) == {"none seed 5", "cpggan 4 seed 5"}
+    assert ended.err == "As at the last launch: --set seeds=[5]\n"
+    given = metsweep("status", STUDY, "--json", "--set", "seeds=[6]")
+    assert set(states(given)) == {"none seed 6", "cpggan 4 seed 6"}
+    assert given.err == ""
+    assert "(seeds 0, 1)" in metsweep("plan", STUDY, "--as-written").out
+
+
+def test_a_refused_launch_is_not_remembered(
+    metsweep: Metsweep, record: StudyRecord, launched_with: Callable[..., None]
+) -> None:
+    launched_with(overrides=("seeds=[5]",))
+    assert metsweep("launch", STUDY, "--cohort", "nowhere").code == 2
+    assert record.options() == LaunchOptions(overrides=("seeds=[5]",))
