@@ -24,11 +24,11 @@ def track(
     Example:
       metsweep track quickstart
     """
+    from sweep.engine.launch import only_launch
     from sweep.plan import make_plan
     from sweep.redaction import without_password
     from sweep.settings import Settings
     from sweep.store import Store
-    from sweep.engine.launch import only_launch
     from sweep.tracking.tracker import Tracker
 
     settings = Settings.from_environment(store)
