@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli.loading import load
+from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
@@ -25,7 +25,6 @@ def track(
       metsweep track quickstart
     """
     from sweep.engine.launch import only_launch
-    from sweep.plan import make_plan
     from sweep.redaction import without_password
     from sweep.settings import Settings
     from sweep.store import Store
@@ -33,7 +32,7 @@ def track(
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
     tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
     missing = plan.missing(opened)
     with only_launch(plan.study, opened):

@@ -120,7 +120,7 @@ def launch(
 
 
 @contextmanager
-def _only_launch(study: Study, store: Store) -> Iterator[None]:
+def only_launch(study: Study, store: Store) -> Iterator[None]:
     """Two launches of one study would run its trials twice."""
     lease = store.lease("study", study.name)
     given_up = time.monotonic() + LEASE_LAPSES_S

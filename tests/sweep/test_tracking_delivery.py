@@ -150,7 +150,7 @@ def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
         cost = found.manifest.cost.model_copy(
             update={"cpus": 2.0, "gpus": 1.0, "finished": found.manifest.cost.started + 3}
         )
-        (full_store.local / stage.name / stage.key / "manifest.json").write_text(
+        (store.local / stage.name / stage.key / "manifest.json").write_text(
             found.manifest.model_copy(update={"cost": cost}).model_dump_json()
         )
     drawn = replace(trial, params={"detector.learning_rate": 0.002, "count": 4}, number=17)
