@@ -106,7 +106,8 @@ def make_trial_maker(study: Study) -> TrialMaker:
     Raises:
         CohortError: as `make_plan`.
     """
-    cohort = check_cohort(open_cohort(Path(study.cohort)), study.prepare)
+    cohort = open_cohort(Path(study.cohort))
+    check_cohort(cohort, study.prepare)
     _check_normal_subjects(study, cohort)
     return TrialMaker(
         study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sweep.plan.estimate import START_UP_S, Estimator
 from sweep.plan.plan import Plan
-from sweep.stages import EvaluateStage, GANStage, Stage, SynthesizeStage
+from sweep.stages import Stage
 from trainers.distributed import WorkerResources
 
 
@@ -61,16 +61,16 @@ class Jobs:
         self._after: dict[int, list[int]] = {}
         shards: dict[str, list[Stage]] = defaultdict(list)
         for stage in missing.values():
-            if isinstance(stage, SynthesizeStage):
-                shards[stage.gan.key].append(stage)
+            if stage.name == "synthesize":
+                shards[stage.inputs["gan"].key].append(stage)
         for key, stage in missing.items():
-            if isinstance(stage, GANStage):
+            if stage.name == "gan":
                 self.add([stage, *shards[key]])
-            elif isinstance(stage, SynthesizeStage):
+            elif stage.name == "synthesize":
                 if key not in self._job_of:
-                    self.add(shards[stage.gan.key])
-            elif isinstance(stage, EvaluateStage) and stage.detector.key in self._job_of:
-                self.all[self._job_of[stage.detector.key]].seconds += self._seconds(stage)
+                    self.add(shards[stage.inputs["gan"].key])
+            elif stage.name == "evaluate" and (job := self._job_of.get(stage.inputs["detector"].key)) is not None:
+                self.all[job].seconds += self._seconds(stage)
             else:
                 self.add([stage])
 
@@ -114,7 +114,7 @@ def schedule(jobs: Sequence[Job], cpus: float, gpus: float) -> Schedule:
     running: list[tuple[float, int]] = []
     now, free, peak, most = 0.0, (cpus, gpus), 0, (0.0, 0.0)
     while True:
-        while (fits := _first_that_fits(ready, free)) is not None:
+        while ready and (fits := _first_that_fits(ready, free)) is not None:
             _, position = heapq.heappop(ready[fits])
             free = (free[0] - fits[0], free[1] - fits[1])
             heapq.heappush(running, (now + jobs[position].seconds, position))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sweep.stages import DetectorStage, EvaluateStage, RealismStage, Stage, SynthesizeStage
 from sweep.store import Manifest, Store
@@ -105,14 +105,16 @@ def kind_of(stage: Stage) -> Kind:
 
     Configs that hold mappings are told apart as objects, of which a plan has few: they must outlive the kind.
     """
-    config = stage.config
-    if isinstance(stage, DetectorStage):
-        return stage.name, _plain(stage.config), stage.count if stage.config.epochs is not None else 0
-    if isinstance(stage, EvaluateStage | RealismStage):
-        return stage.name, id(config), _plain(stage.detector.config)
-    if isinstance(stage, SynthesizeStage):
-        return stage.name, id(config), id(stage.gan.config)
-    return stage.name, id(config)
+    name, config = stage.name, stage.config
+    # By name: asking an abstract class about each of 100,000 stages takes longer than all the rest.
+    if name == "detector":
+        detector = cast("DetectorStage", stage)
+        return name, _plain(detector.config), detector.count if detector.config.epochs is not None else 0
+    if name in ("evaluate", "realism"):
+        return name, id(config), _plain(cast("EvaluateStage", stage).detector.config)
+    if name == "synthesize":
+        return name, id(config), id(cast("SynthesizeStage", stage).gan.config)
+    return name, id(config)
 
 
 def _plain(config: DetectorConfig) -> int:

@@ -14,6 +14,7 @@ from sweep.store import Store
 from sweep.tracking.gan_content import gan_content
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
+from trainers.data.cohort import open_cohort
 
 ARMS = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
 BEYOND = [*ARMS, {"variant": "cpggan+detector", "counts": [4000, 8000]}]
@@ -96,3 +97,9 @@ def test_it_teaches_the_gan_and_is_told_to_mlflow(tmp_path: Path) -> None:
     (training,) = content.parts
     assert training.params["detector.steps"] == str(study.detector.steps)
     assert max(point.value for point in training.points if point.name == "gan/detector_loss") > 0
+
+
+def test_the_stage_that_prepares_finds_the_cohort_as_it_was_planned(cohort: Path) -> None:
+    """The cohort does not say who is in which split; the plan must not count its own division as content."""
+    (prepared,) = [stage for stage in plan_of(cohort, ARMS).stages.values() if isinstance(stage, PrepareStage)]
+    assert prepared.fingerprint == open_cohort(prepared.cohort).fingerprint()
