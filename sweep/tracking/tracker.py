@@ -17,8 +17,7 @@ from sweep.report.report import build_report
 from sweep.store import Store
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import absolute, connect, explained, sqlite_folder
-from sweep.tracking.prices import Prices
-from sweep.tracking.run_content import Part, RunContent, cost_points, trial_content
+from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
 from trainers.exceptions import TrackingError
@@ -51,7 +50,6 @@ class Tracker:
         self.plan = plan
         self._store = store
         self._cluster = cluster
-        self._prices = Prices.from_environment()
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}
@@ -206,7 +204,7 @@ class Tracker:
                 tags = {STAGE_KEY: content.key, "mlflow.parentRunId": parent.id, "metsweep.cluster": self._cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
-            self._wrote |= writer.write(run, content.parts, self._prices.tags(content.costs))
+            self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self._plan.study.prices))
             if content.complete:
                 writer.end(run, "FINISHED", content.finished)
                 self._complete.add(content.key)
