@@ -153,15 +153,24 @@ class Tracker:
         name = self.plan.study.name
         found = client.get_experiment_by_name(name)
         if found is None:
-            folder = sqlite_folder(self.tracking_uri)
-            # MLflow would pin its default to the working directory of whoever creates the experiment.
-            return client.create_experiment(name, artifact_location=folder and str(folder / "mlruns" / name))
+            return client.create_experiment(name, artifact_location=self._artifact_location())
         if found.lifecycle_stage != "active":
             raise TrackingError(
                 f"The MLflow experiment {name!r} at {self.tracking_uri} was deleted. Restore it (`mlflow experiments "
                 f"restore -x {found.experiment_id}`), or give the study another name."
             )
         return found.experiment_id
+
+    def _artifact_location(self) -> str | None:
+        """A server knows where artifacts go; without one they go beside the store in S3, or beside the SQLite file."""
+        name = self.plan.study.name
+        if self.tracking_uri.startswith("http"):
+            return None
+        if self._store.uri.startswith("s3://"):
+            return f"{self._store.uri}/mlflow/{name}"
+        # MLflow would pin its default to the working directory of whoever creates the experiment.
+        folder = sqlite_folder(self.tracking_uri)
+        return folder and str(folder / "mlruns" / name)
 
     def _create_parent(self, writer: RunWriter) -> TrackedRun:
         study = self.plan.study
