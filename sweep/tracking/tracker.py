@@ -58,7 +58,7 @@ class Tracker:
 
     def follow(self, plan: Plan) -> None:
         """The plan has grown: its search drew more cells."""
-        self._plan = plan
+        self.plan = plan
 
     def open(self) -> None:
         """Find the study's experiment and parent run, or create them; learn which runs are there already.
@@ -213,7 +213,7 @@ class Tracker:
                 tags = {STAGE_KEY: content.key, "mlflow.parentRunId": parent.id, "metsweep.cluster": self._cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
-            self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self._plan.study.prices))
+            self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self.plan.study.prices))
             if content.complete:
                 writer.end(run, "FINISHED", content.finished)
                 self._complete.add(content.key)
