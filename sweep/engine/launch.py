@@ -102,7 +102,7 @@ def launch(
             from sweep.engine.search import StudySearch
 
             board = start_board()
-            steering = Steering(record, board, Display(plan, console), tracker, fail_fast)
+            steering = Steering(record, board, Display(plan, console, store), tracker, fail_fast)
             search = StudySearch(plan, trials, storage, store, board, steering.trial_ended)
             search.take_up([trial for trial in plan.trials if trial.number in open_cells])
             search.wait_for(_first_of_each_gan_first(waiting))
