@@ -67,7 +67,7 @@ def test_the_work_of_killed_processes_is_continued(
             assert worker.exitcode in (0, -signal.SIGKILL)
     steps = [int(line) for line in diary.read_text().splitlines()]
     # Each takes over from the checkpoint before the one that it found its predecessor dead in.
-    assert steps == [1, 2] + [2] + [2, 3, 4] + [4] + [4, 5, 6]
+    assert steps == [1, 2, 2, 2, 3, 4, 4, 4, 5, 6]
     store = Store(uri)
     artifact = store.find("gan", "k1")
     assert artifact is not None
