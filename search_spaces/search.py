@@ -108,3 +108,9 @@ class Prices(Config):
     """Price of one CPU core for an hour; none = not told."""
     currency: str = Field(default="USD", min_length=1)
     """Currency of both."""
+
+    def cost(self, gpu_seconds: float, cpu_seconds: float) -> float | None:
+        """What so much time costs, in `currency`; None if no price is set."""
+        if self.gpu_hour is None and self.cpu_hour is None:
+            return None
+        return (gpu_seconds * (self.gpu_hour or 0.0) + cpu_seconds * (self.cpu_hour or 0.0)) / 3600

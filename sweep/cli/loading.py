@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from search_spaces.study import Study
     from sweep.engine.records import LaunchOptions
+    from sweep.plan import Plan
+    from sweep.settings import Settings
     from sweep.store import Store
 
 
@@ -38,6 +40,26 @@ def load(
         ConfigError: as `search_spaces.study.resolve_study`.
     """
     return extended(study, options_for(study, fidelity, cohort, overrides, store, as_written=as_written), store)
+
+
+def load_plan(
+    study: str,
+    fidelity: str | None,
+    cohort: str | Path | None,
+    overrides: Sequence[str] | None,
+    store: Store,
+    settings: Settings,
+) -> Plan:
+    """The plan of such a study, with the cells that its search has drawn so far.
+
+    Raises:
+        MetsweepError: as `load`, `make_plan` and `read_drawn`.
+    """
+    from sweep.engine.optuna_study import read_drawn
+    from sweep.plan import make_plan
+
+    resolved = load(study, fidelity, cohort, overrides, store)
+    return make_plan(resolved, [(one.number, one.cell) for one in read_drawn(resolved, settings.optuna_storage)])
 
 
 def options_for(

@@ -168,11 +168,8 @@ def _each(estimates: Sequence[tuple[Estimate, int]]) -> tuple[str, str]:
 
 def _money(usage: Usage, study: Study) -> Iterable[str]:
     prices = study.prices
-    if prices.gpu_hour is None and prices.cpu_hour is None:
-        return
-    gpus = usage.gpu_seconds / 3600 * (prices.gpu_hour or 0.0)
-    cpus = usage.cpu_seconds / 3600 * (prices.cpu_hour or 0.0)
-    yield f"Money: {gpus + cpus:,.2f} {prices.currency} ({gpus:,.2f} for GPUs, {cpus:,.2f} for CPUs; by study.prices)."
+    if (cost := prices.cost(usage.gpu_seconds, usage.cpu_seconds)) is not None:
+        yield f"Money: {cost:,.2f} {prices.currency}, by the study's prices."
 
 
 def _budget(usage: Usage, planned: Schedule, study: Study) -> Iterable[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.loading import load
+from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, RegisteredModel, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def promote(
     """
     from sweep.cli.console import output
     from sweep.cli.registry import names_of
-    from sweep.plan import make_plan
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
@@ -82,7 +81,7 @@ def promote(
     )
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
     if dry_run:
         judged = promotion.judge(plan, opened, settings.tracking_uri, request)
     else:

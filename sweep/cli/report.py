@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sweep.cli.loading import load
+from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 from trainers.exceptions import ConfigError
 
@@ -47,14 +47,13 @@ def report(
     """
     wanted = _formats(formats)
     from sweep.cli.console import output
-    from sweep.plan import make_plan
     from sweep.report.report import build_report
     from sweep.settings import Settings
     from sweep.store import Store
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
     made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
     console = output()
     if "console" in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweep.cli.loading import load
+from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
@@ -24,19 +24,18 @@ def track(
     Example:
       metsweep track quickstart
     """
-    from sweep.plan import make_plan
+    from sweep.engine.launch import only_launch
     from sweep.redaction import without_password
     from sweep.settings import Settings
     from sweep.store import Store
-    from sweep.tracking.delivery import only_driver
     from sweep.tracking.tracker import Tracker
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = make_plan(load(study, fidelity, cohort, overrides, opened))
+    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
     tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
     missing = plan.missing(opened)
-    with only_driver(plan.study, opened):
+    with only_launch(plan.study, opened):
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")

@@ -72,7 +72,7 @@ def launch(
     record = StudyRecord(store, study.name)
     with ExitStack() as stack:
         _tell_changes(record, study, plan, console)
-        stack.enter_context(_only_launch(study, store))
+        stack.enter_context(only_launch(study, store))
         _set_aside_damaged(plan, store, console)
         unfinished = plan.unfinished(store)
         stopped = {name for name, one in record.outcomes().items() if one.reason == STOPPED_BY_HAND}
@@ -102,7 +102,7 @@ def launch(
             from sweep.engine.search import StudySearch
 
             board = start_board()
-            steering = Steering(record, board, Display(plan, console), tracker, fail_fast)
+            steering = Steering(record, board, Display(plan, console, store), tracker, fail_fast)
             search = StudySearch(plan, trials, storage, store, board, steering.trial_ended)
             search.take_up([trial for trial in plan.trials if trial.number in open_cells])
             search.wait_for(_first_of_each_gan_first(waiting))
@@ -120,7 +120,7 @@ def launch(
 
 
 @contextmanager
-def _only_launch(study: Study, store: Store) -> Iterator[None]:
+def only_launch(study: Study, store: Store) -> Iterator[None]:
     """Two launches of one study would run its trials twice."""
     lease = store.lease("study", study.name)
     given_up = time.monotonic() + LEASE_LAPSES_S

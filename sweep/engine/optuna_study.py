@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-ARM, ERROR, RETRIED = "metsweep.arm", "metsweep.error", "metsweep.retried"
-"""Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, and that it was drawn again."""
+ARM, ERROR, RETRY_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of"
+"""Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, and the number of the trial whose
+cell is drawn once more."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,16 @@ def drawn_cells(found: optuna.Study | None, study: Study) -> list[Drawn]:
         return []
     return [
         Drawn(trial.number, study.cell_of(trial.params), trial.state.name, trial.user_attrs.get(ERROR))
-        for trial in found.get_trials(deepcopy=False)
-        if _belongs(trial, study) and RETRIED not in trial.user_attrs
+        for trial in counted(found)
+        if _belongs(trial, study)
     ]
+
+
+def counted(found: optuna.Study) -> list[FrozenTrial]:
+    """Its trials that have begun, without those that failed and were drawn again."""
+    trials = found.get_trials(deepcopy=False)
+    replaced = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    return [trial for trial in trials if trial.number not in replaced and trial.state.name != "WAITING"]
 
 
 def read_drawn(study: Study, uri: str) -> list[Drawn]:

@@ -13,7 +13,7 @@ from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from sweep.engine.optuna_study import ARM, ERROR, RETRIED, make_pruner, make_sampler
+from sweep.engine.optuna_study import ARM, ERROR, RETRY_OF, counted, make_pruner, make_sampler
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.objectives import Metrics, objective_values, violations
 from sweep.plan import Plan, Trial, TrialMaker
@@ -95,8 +95,7 @@ class StudySearch(OptunaSearch):
     def draw_again(self, number: int) -> None:
         """Let a cell that failed be drawn once more, as a new Optuna trial with the same values."""
         failed = self._optuna.get_trials(deepcopy=False)[number]
-        self._optuna._storage.set_trial_user_attr(failed._trial_id, RETRIED, True)
-        self._optuna.enqueue_trial(failed.params)
+        self._optuna.enqueue_trial(failed.params, user_attrs={RETRY_OF: number})
 
     def close(self) -> None:
         """Hand out nothing more."""
@@ -175,12 +174,8 @@ class StudySearch(OptunaSearch):
         return self._queue.popleft() if self._queue else None
 
     def _left_to_draw(self) -> int:
-        """Cells that are to be drawn still; those that failed and were enqueued again count once."""
-        if not self._study.search.draws:
-            return 0
-        drawn = [one for one in self._optuna.get_trials(deepcopy=False) if RETRIED not in one.user_attrs]
-        waiting = sum(one.state.name == "WAITING" for one in drawn)
-        return self._study.search.trials - len(drawn) + waiting
+        """Cells that are to be drawn still."""
+        return self._study.search.trials - len(counted(self._optuna)) if self._study.search.draws else 0
 
     def _draw(self) -> None:
         self._optuna.sampler = make_sampler(self._study.search, len(self._optuna.get_trials(deepcopy=False)))

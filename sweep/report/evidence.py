@@ -107,8 +107,10 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
     """The evidence of a study's complete arms, or None if there is none."""
     plan = results.plan
     complete = [row for row in results.arms if row.complete]
-    prepared = store.find("prepare", plan.trials[0].evaluate.detector.slices.key)
-    if not complete or prepared is None:
+    if not complete:
+        return None
+    prepared = store.find("prepare", complete[0].trials[0].evaluate.detector.slices.key)
+    if prepared is None:
         return None
     config = plan.study.evaluation
     outcomes = {row.arm: row.outcomes(SPLIT, config) for row in complete}

@@ -64,10 +64,12 @@ def find_garbage(store: Store, registered: set[str], older_than_s: float) -> lis
         older_than_s: artifacts that are younger stay, needed or not.
 
     Raises:
-        StoreError: a study's needs cannot be read.
+        StoreError: a study's needs or a manifest cannot be read.
     """
     held = held_leases(store)
     seen = survey(store)
+    if seen.damaged:
+        raise StoreError(f"{seen.damaged[0].reason} Until then it is unknown what it was made of: nothing is removed.")
     keys = {key for _, key in held} | registered | _needed_by_studies(store)
     needed, now = seen.ancestors(keys), time.time()
     return [
@@ -113,7 +115,6 @@ def _needed_by_studies(store: Store) -> set[str]:
 
 def _half_written(store: Store, seen: Survey, held: set[tuple[str, str]], now: float) -> list[Garbage]:
     publications = {artifact.manifest.publication for artifact in seen.artifacts.values()}
-    unreadable = {(damage.stage, damage.key) for damage in seen.damaged}
     return [
         Garbage(
             f"half-written {half.name}",
@@ -122,7 +123,7 @@ def _half_written(store: Store, seen: Survey, held: set[tuple[str, str]], now: f
             lambda name=half.name: store.backend.remove_below(name),
         )
         for half in store.patiently("list what is half-written", lambda: list(store.backend.half_written(publications)))
-        if half.modified < now - DAY_S and half.stage_and_key not in held | unreadable
+        if half.modified < now - DAY_S and half.stage_and_key not in held
     ]
 
 

@@ -55,7 +55,7 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
         points=(*history_points(artifact, "images", stage.name), *system_points(artifact), *cost_points(artifact)),
         slices=(real_slices(stage.slices, prepared),),
         figures=artifact.path / "figures",
-        network=NetworkFiles("generator", save),
+        network=NetworkFiles("generator", save) if "generator.pt" in artifact.manifest.files else None,
     )
     return RunContent(
         key=stage.key,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sweep.redaction import without_password
+from sweep.store.s3_client import endpoint
 from trainers.exceptions import MetsweepError, TrackingError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def connect(tracking_uri: str) -> MlflowClient:
         TrackingError: the URI is of no known kind, the login is refused, or the database cannot be opened.
     """
     os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()} | NEVER_TWICE
+    if (s3 := endpoint()) is not None:  # MLflow knows S3's endpoint by a name of its own
+        os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", s3)
     with explained(tracking_uri):
         _refuse_unreachable(tracking_uri)
         folder = sqlite_folder(tracking_uri)

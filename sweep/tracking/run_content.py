@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.search import Prices
 from sweep.engine.machine_use import SYSTEM_FILE
 from sweep.models.packaging import save_detector
 from sweep.plan import Plan, Trial
@@ -133,7 +134,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         ),
         slices=tuple(slices),
         figures=detector.path / "figures",
-        network=NetworkFiles("detector", save),
+        network=NetworkFiles("detector", save) if "model.pt" in detector.manifest.files else None,
     )
     return RunContent(
         key=trial.evaluate.key,
@@ -150,6 +151,15 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
 def flat(prefix: str, config: Config) -> dict[str, str]:
     """A config as MLflow params: dotted key -> text."""
     return _flat(prefix, config.model_dump(mode="json"))
+
+
+def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
+    """Tags of a run whose stages took `costs`."""
+    gpu_seconds = sum(cost.gpu_seconds for cost in costs)
+    cpu_seconds = sum(cost.cpu_seconds for cost in costs)
+    tags = {"metsweep.gpu_seconds": f"{gpu_seconds:.1f}", "metsweep.cpu_seconds": f"{cpu_seconds:.1f}"}
+    cost = prices.cost(gpu_seconds, cpu_seconds)
+    return tags if cost is None else {**tags, "metsweep.cost": f"{cost:.4f}", "metsweep.currency": prices.currency}
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:

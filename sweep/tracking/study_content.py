@@ -85,7 +85,6 @@ def _set_views(writer: RunWriter, plan: Plan) -> None:
             "orderByKey": key,
             "orderByAsc": False,
             "selectedColumns": columns,
-            "columnWidths": {sensitivity: 200, fps: 210},
         }
         writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), json.dumps(state))
 

@@ -17,8 +17,7 @@ from sweep.report.report import build_report
 from sweep.store import Store
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import absolute, connect, explained, sqlite_folder
-from sweep.tracking.prices import Prices
-from sweep.tracking.run_content import Part, RunContent, cost_points, trial_content
+from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
 from trainers.exceptions import TrackingError
@@ -51,7 +50,6 @@ class Tracker:
         self.plan = plan
         self._store = store
         self._cluster = cluster
-        self._prices = Prices.from_environment()
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}
@@ -60,7 +58,7 @@ class Tracker:
 
     def follow(self, plan: Plan) -> None:
         """The plan has grown: its search drew more cells."""
-        self._plan = plan
+        self.plan = plan
 
     def open(self) -> None:
         """Find the study's experiment and parent run, or create them; learn which runs are there already.
@@ -155,15 +153,24 @@ class Tracker:
         name = self.plan.study.name
         found = client.get_experiment_by_name(name)
         if found is None:
-            folder = sqlite_folder(self.tracking_uri)
-            # MLflow would pin its default to the working directory of whoever creates the experiment.
-            return client.create_experiment(name, artifact_location=folder and str(folder / "mlruns" / name))
+            return client.create_experiment(name, artifact_location=self._artifact_location())
         if found.lifecycle_stage != "active":
             raise TrackingError(
                 f"The MLflow experiment {name!r} at {self.tracking_uri} was deleted. Restore it (`mlflow experiments "
                 f"restore -x {found.experiment_id}`), or give the study another name."
             )
         return found.experiment_id
+
+    def _artifact_location(self) -> str | None:
+        """A server knows where artifacts go; without one they go beside the store in S3, or beside the SQLite file."""
+        name = self.plan.study.name
+        if self.tracking_uri.startswith("http"):
+            return None
+        if self._store.uri.startswith("s3://"):
+            return f"{self._store.uri}/mlflow/{name}"
+        # MLflow would pin its default to the working directory of whoever creates the experiment.
+        folder = sqlite_folder(self.tracking_uri)
+        return folder and str(folder / "mlruns" / name)
 
     def _create_parent(self, writer: RunWriter) -> TrackedRun:
         study = self.plan.study
@@ -206,7 +213,7 @@ class Tracker:
                 tags = {STAGE_KEY: content.key, "mlflow.parentRunId": parent.id, "metsweep.cluster": self._cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
-            self._wrote |= writer.write(run, content.parts, self._prices.tags(content.costs))
+            self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self.plan.study.prices))
             if content.complete:
                 writer.end(run, "FINISHED", content.finished)
                 self._complete.add(content.key)

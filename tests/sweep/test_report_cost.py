@@ -23,33 +23,33 @@ HOURS = {"prepare": 0.4, "gan": 6.0, "synthesize": 0.2, "detector": 1.0, "evalua
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def two_seeds() -> Plan:
     return small_plan(seeds=(0, 1))
 
 
-def paid(plan: Plan, folder: Path, cpus: float = 2) -> Store:
+def paid(two_seeds: Plan, folder: Path, cpus: float = 2) -> Store:
     store = Store(folder)
-    for key, stage in plan.stages.items():
+    for key, stage in two_seeds.stages.items():
         assert key == stage.key
         spend(store, stage, HOURS[stage.name], cpus=cpus)
     return store
 
 
-def costs(plan: Plan, store: Store, prices: Prices | None = None) -> Section:
-    found = cost_section(read_results(plan, store), None, store, prices or Prices())
+def costs(two_seeds: Plan, store: Store, prices: Prices | None = None) -> Section:
+    found = cost_section(read_results(two_seeds, store), None, store, prices or Prices())
     assert found is not None
     return found
 
 
-def test_shared_stages_are_split_equally_among_arms(plan: Plan, tmp_path: Path) -> None:
+def test_shared_stages_are_split_equally_among_arms(two_seeds: Plan, tmp_path: Path) -> None:
     """`prepare` serves four arms; CPGGAN and its first shard both counts; every arm has two detectors."""
-    table = costs(plan, paid(plan, tmp_path))
+    table = costs(two_seeds, paid(two_seeds, tmp_path))
     hours = {line.values["arm"]: line.values["hours"] for line in table.lines}
     assert hours["none"] == pytest.approx(2 * 1.5 + 0.1)
     assert hours["cpggan 4"] == pytest.approx(2 * 1.5 + 0.1 + 6 / 2 + 0.2 / 2)
     assert hours["cpggan 8"] == pytest.approx(2 * 1.5 + 0.1 + 6 / 2 + 0.2 / 2 + 0.2)
     assert hours["image2image 4"] == pytest.approx(2 * 1.5 + 0.1 + 6 + 0.2)
-    total = sum(HOURS[stage.name] for stage in plan.stages.values())
+    total = sum(HOURS[stage.name] for stage in two_seeds.stages.values())
     assert hours["all"] == pytest.approx(total)
     assert sum(float(hours[row] or 0) for row in hours if row != "all") == pytest.approx(total)
     line = table.lines[0].values
@@ -57,42 +57,42 @@ def test_shared_stages_are_split_equally_among_arms(plan: Plan, tmp_path: Path) 
     assert "gan cpggan (6.000 hours, 2 arms)" in table.note
 
 
-def test_money_needs_prices(plan: Plan, tmp_path: Path) -> None:
-    store = paid(plan, tmp_path)
-    priced = costs(plan, store, Prices(gpu_hour=2.0, cpu_hour=0.1, currency="EUR"))
+def test_money_needs_prices(two_seeds: Plan, tmp_path: Path) -> None:
+    store = paid(two_seeds, tmp_path)
+    priced = costs(two_seeds, store, Prices(gpu_hour=2.0, cpu_hour=0.1, currency="EUR"))
     assert priced.lines[0].values["money"] == pytest.approx(3.1 * 2.0 + 6.2 * 0.1)
     assert "EUR" in priced.columns
-    assert costs(plan, store).rows[0][5] == "-"
+    assert costs(two_seeds, store).rows[0][5] == "-"
 
 
-def test_old_artifacts_tell_hours_only(plan: Plan, tmp_path: Path) -> None:
-    old = costs(plan, paid(plan, tmp_path, cpus=0), Prices(cpu_hour=1.0))
+def test_old_artifacts_tell_hours_only(two_seeds: Plan, tmp_path: Path) -> None:
+    old = costs(two_seeds, paid(two_seeds, tmp_path, cpus=0), Prices(cpu_hour=1.0))
     assert old.rows[0][1:4] == ["-", "-", "3.100"]
     assert old.rows[0][5] == "-"
     assert "did not note what they held" in old.note
 
 
-def test_what_has_not_run_is_counted_as_missing(plan: Plan, tmp_path: Path) -> None:
+def test_what_has_not_run_is_counted_as_missing(two_seeds: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert cost_section(read_results(plan, store), None, store, Prices()) is None
-    spend(store, plan.trials[0].evaluate.detector, 1.0)
-    rows = {row[0]: row for row in costs(plan, store).rows}
+    assert cost_section(read_results(two_seeds, store), None, store, Prices()) is None
+    spend(store, two_seeds.trials[0].evaluate.detector, 1.0)
+    rows = {row[0]: row for row in costs(two_seeds, store).rows}
     assert rows["none"][3] == "1.000"
     assert rows["none"][-1] == "4"
 
 
-def test_trace_names_every_stage_of_every_trial(plan: Plan, tmp_path: Path) -> None:
-    runs = {plan.trials[0].evaluate.key: "run-of-the-first"}
-    table = trace_section(read_results(plan, paid(plan, tmp_path)), runs.get)
+def test_trace_names_every_stage_of_every_trial(two_seeds: Plan, tmp_path: Path) -> None:
+    runs = {two_seeds.trials[0].evaluate.key: "run-of-the-first"}
+    table = trace_section(read_results(two_seeds, paid(two_seeds, tmp_path)), runs.get)
     rows = list(csv.DictReader(io.StringIO(table.csv())))
-    assert len(rows) == len(plan.trials)
-    for row, trial in zip(rows, plan.trials, strict=True):
+    assert len(rows) == len(two_seeds.trials)
+    for row, trial in zip(rows, two_seeds.trials, strict=True):
         assert row["evaluate_key"] == trial.evaluate.key
         assert row["detector_key"] == trial.evaluate.detector.key
         assert row["gan_key"] == (trial.gan.key if trial.gan else "")
         assert Path(row["artifact"]).is_dir()
     assert [row["mlflow_run_id"] for row in rows] == ["run-of-the-first", *[""] * 7]
-    assert "was not asked" in trace_section(read_results(plan, Store(tmp_path)), None).note
+    assert "was not asked" in trace_section(read_results(two_seeds, Store(tmp_path)), None).note
 
 
 def test_runs_are_found_by_their_stage_keys(recorded_uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from search_spaces.search import Prices
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.tracking.delivery import Delivery
@@ -18,7 +20,7 @@ from sweep.tracking.run_content import trial_content
 from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.small_study import make
 from tests.sweep.test_tracking import DyingClient, outputs_of, runs_of
-from trainers.exceptions import ConfigError, TrackingError
+from trainers.exceptions import TrackingError
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_an_answer_lost_after_any_call_doubles_nothing(
     one: Plan, full_store: Store, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = 0
-    for calls in range(1, 60):
+    for calls in range(1, 60, 3):
         study = one.study.model_copy(update={"name": f"lost-{calls}"})
         plan, told = Plan(study, one.trials), []
         client = LosingClient(connect(tracking_uri), calls)
@@ -63,7 +65,7 @@ def test_an_answer_lost_after_any_call_doubles_nothing(
         assert content is not None
         points = [point for part in content.parts for point in part.points]
         for name in {point.name for point in points}:
-            history = client.get_metric_history(run.info.run_id, name)
+            history = MlflowClient(tracking_uri, tracking_uri).get_metric_history(run.info.run_id, name)
             assert len(history) == sum(point.name == name for point in points)
         if client.left > 0:
             break
@@ -71,7 +73,7 @@ def test_an_answer_lost_after_any_call_doubles_nothing(
         assert "Work goes on without MLflow" in told[0]
         assert "is back after" in told[1]
         lost += 1
-    assert lost > 10
+    assert lost > 5
 
 
 def test_an_empty_twin_is_deleted_and_the_older_parent_counts(one: Plan, full_store: Store, tracking_uri: str) -> None:
@@ -136,22 +138,23 @@ def test_ctrl_c_is_told_and_the_next_launch_is_running_again(plan: Plan, trackin
 
 
 def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
-    one: Plan, full_store: Store, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+    one: Plan, full_store: Store, tracking_uri: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("METSWEEP_CPU_HOUR_PRICE", "3600")
-    monkeypatch.setenv("METSWEEP_GPU_HOUR_PRICE", "7200")
+    store = Store(tmp_path / "store")
+    shutil.copytree(full_store.local, store.local)
+    priced = one.study.model_copy(update={"prices": Prices(gpu_hour=7200, cpu_hour=3600, currency="EUR")})
     (trial,) = one.trials
     for stage in (trial.evaluate, trial.evaluate.detector):
-        found = full_store.find(stage.name, stage.key)
+        found = store.find(stage.name, stage.key)
         assert found is not None
         cost = found.manifest.cost.model_copy(
             update={"cpus": 2.0, "gpus": 1.0, "finished": found.manifest.cost.started + 3}
         )
-        (full_store.local / stage.name / stage.key / "manifest.json").write_text(
+        (store.local / stage.name / stage.key / "manifest.json").write_text(
             found.manifest.model_copy(update={"cost": cost}).model_dump_json()
         )
     drawn = replace(trial, params={"detector.learning_rate": 0.002, "count": 4}, number=17)
-    tracker = Tracker(tracking_uri, Plan(one.study, (drawn,)), full_store, cluster="ray://head:10001 (2 nodes)")
+    tracker = Tracker(tracking_uri, Plan(priced, (drawn,)), store, cluster="ray://head:10001 (2 nodes)")
     tracker.open()
     tracker.record()
     tags, data = (run := runs_of(tracking_uri)["none seed 0"]).data.tags, run.data
@@ -159,8 +162,5 @@ def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
     assert tags["metsweep.optuna_number"] == "17"
     assert tags["metsweep.cluster"] == "ray://head:10001 (2 nodes)"
     assert (tags["metsweep.gpu_seconds"], tags["metsweep.cpu_seconds"]) == ("6.0", "12.0")
-    assert float(tags["metsweep.cost"]) == 6 * 2 + 12
+    assert (float(tags["metsweep.cost"]), tags["metsweep.currency"]) == (6 * 2 + 12, "EUR")
     assert data.metrics["cost/detector_gpu_seconds"] == 3
-    monkeypatch.setenv("METSWEEP_CPU_HOUR_PRICE", "cheap")
-    with pytest.raises(ConfigError, match="METSWEEP_CPU_HOUR_PRICE is 'cheap'"):
-        Tracker(tracking_uri, one, full_store)

@@ -93,9 +93,8 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
 
 def money(spent: Spent, prices: Prices) -> float:
     """Price of what was held, as far as artifacts tell; NaN without a price."""
-    if prices.gpu_hour is None and prices.cpu_hour is None:
-        return math.nan
-    return spent.gpu_hours * (prices.gpu_hour or 0.0) + spent.cpu_hours * (prices.cpu_hour or 0.0)
+    cost = prices.cost(3600 * spent.gpu_hours, 3600 * spent.cpu_hours)
+    return math.nan if cost is None else cost
 
 
 def _needs(results: Results) -> dict[str, dict[str, Stage]]:
@@ -126,9 +125,7 @@ def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, 
         return None
     extra = bills[name].total + bills[REAL_ONLY].total.share(-1)
     cost = money(extra, prices)
-    return (extra.hours if prices.gpu_hour is None and prices.cpu_hour is None else cost) / (
-        100 * gain.plain.difference
-    )
+    return (extra.hours if math.isnan(cost) else cost) / (100 * gain.plain.difference)
 
 
 def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: tuple[str, ...]) -> Line:

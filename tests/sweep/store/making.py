@@ -30,6 +30,13 @@ def publish(
         return store.publish(folder, stage, key, whole, COST.model_copy(update={"finished": finished}))
 
 
+def found(store: Store, key: str, stage: str = "gan") -> Artifact:
+    """The artifact of a key that must be there."""
+    artifact = store.find(stage, key)
+    assert artifact is not None
+    return artifact
+
+
 def stored_name(store: Store, artifact: Artifact, name: str) -> str:
     """Where the store itself keeps a file, relative to it."""
     made = artifact.manifest

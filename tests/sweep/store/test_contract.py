@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Artifact, DamagedArtifact, Store
+from sweep.store import DamagedArtifact, Store
 from sweep.store.s3 import S3Backend
-from tests.sweep.store.making import COST, flip_bit, manifest_name, publish, stored_name
+from tests.sweep.store.making import COST, flip_bit, found, manifest_name, publish, stored_name
 from trainers.exceptions import StoreError
-
-
-def found(store: Store, key: str, stage: str = "gan") -> Artifact:
-    artifact = store.find(stage, key)
-    assert artifact is not None
-    return artifact
 
 
 class TestArtifacts:

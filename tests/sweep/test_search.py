@@ -1,0 +1,242 @@
+"""The search without Ray: what is handed out, and what Optuna is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from ray.tune.search import Searcher
+
+from search_spaces.study import Study
+from sweep.engine.optuna_study import ERROR, drawn_cells, find_optuna_study, open_storage
+from sweep.engine.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.engine.search import StudySearch
+from sweep.plan import Trial, TrialMaker
+from sweep.plan.plan import plan_with
+from sweep.store import Cost, Store
+from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
+from trainers.exceptions import ConfigError
+
+SEARCH = {
+    "arms": [{"variant": "none"}],
+    "space": {
+        "variant": {"choice": ["cpggan", "image2image"]},
+        "count": {"int": [4000, 12000], "step": 4000},
+        "detector.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    },
+    "search": {"method": "tpe", "trials": 4, "startup_trials": 2},
+    "count_scale": 0.1,
+    "detector": {"final_learning_rate": 1e-5},
+}
+
+
+class Board:
+    """Notes what the search tells the board."""
+
+    def __init__(self) -> None:
+        self.handed_out: list[str] = []
+        self.stopped: list[tuple[str, str]] = []
+        self.hand_out = SimpleNamespace(remote=lambda name, _: self.handed_out.append(name))
+        self.stop = SimpleNamespace(remote=lambda name, reason: self.stopped.append((name, reason)))
+
+
+class Sweep:
+    """One driver of a study: everything but Ray."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.study: Study = timed_study(folder, **{**SEARCH, **changes})
+        self.store = Store(folder / "store")
+        self.board = Board()
+        self.outcomes: dict[str, Outcome] = {}
+        maker: TrialMaker = make_timed_maker(self.study)
+        storage = open_storage(f"sqlite:///{folder / 'optuna.db'}")
+        drawn = drawn_cells(find_optuna_study(self.study, storage), self.study)
+        plan = plan_with(maker, self.study, [(one.number, one.cell) for one in drawn])
+        self.search = StudySearch(plan, maker, storage, self.store, self.board, self._tell)
+        open_cells = {one.number for one in drawn if one.state == "RUNNING"}
+        self.search.take_up([trial for trial in plan.trials if trial.number in open_cells])
+        self.search.wait_for([trial for trial in plan.unfinished(self.store) if trial.number is None])
+        self._asked = 0
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
+        self.outcomes[trial.name] = outcome
+
+    def next(self) -> tuple[str, Trial] | None:
+        """Tune's id and the trial that is handed out, or None when there is no more."""
+        self._asked += 1
+        suggested = self.search.suggest(f"id{self._asked}")
+        if not isinstance(suggested, Mapping):
+            assert suggested == Searcher.FINISHED
+            return None
+        return f"id{self._asked}", next(one for one in self.search.running if one.name == suggested["trial"])
+
+    def finish(self, name: str, trial: Trial, **changes: float) -> None:
+        """The trial is evaluated, and Tune says so."""
+        figures = {"sensitivity": quality(trial.evaluate.detector), "fps_per_slice": 2.0, **changes}
+        cost = Cost(requested=0, started=1, finished=2, peak_memory_bytes=1, host="here")
+        stage = trial.evaluate
+        with self.store.writing(stage.name, stage.key) as folder:
+            text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
+            (folder / "metrics.json").write_text(text)
+            self.store.publish(folder, stage.name, stage.key, stage.identity, cost)
+        self.search.on_trial_complete(name, {"state": "done"})
+
+    def run(self) -> list[str]:
+        """Everything, one after the other; the names as they were handed out."""
+        while (given := self.next()) is not None:
+            self.finish(*given)
+        return self.board.handed_out
+
+    @property
+    def told(self) -> list[optuna.trial.FrozenTrial]:
+        """Optuna's trials as its database holds them."""
+        uri = f"sqlite:///{self.store.local.parent / 'optuna.db'}"
+        return optuna.load_study(study_name="timed", storage=uri).trials
+
+
+def test_arms_come_first_then_drawn_cells_and_each_is_told_what_it_reached(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    names = sweep.run()
+    assert names[0] == "none seed 0"
+    assert [name.split()[0] for name in names[1:]] == ["t0", "t1", "t2", "t3"]
+    assert [trial.state.name for trial in sweep.told] == ["COMPLETE"] * 4
+    by_number = {trial.number: trial for trial in sweep.search.plan.trials if trial.number is not None}
+    for trial in sweep.told:
+        assert trial.values == [pytest.approx(quality(by_number[trial.number].evaluate.detector))]
+    assert sweep.next() is None
+
+
+def test_a_new_driver_goes_on_with_the_cells_that_a_killed_one_left_running(tmp_path: Path) -> None:
+    straight = Sweep(tmp_path / "straight").run() if (tmp_path / "straight").mkdir() is None else []
+    (tmp_path / "killed").mkdir()
+    first = Sweep(tmp_path / "killed")
+    for _ in range(2):
+        given = first.next()
+        assert given is not None
+        first.finish(*given)
+    lost = first.next()
+    assert lost is not None
+    assert first.told[1].state.name == "RUNNING"
+
+    second = Sweep(tmp_path / "killed")
+    again = second.run()
+    assert again[0] == lost[1].name, "under the same number, with the same values"
+    assert [*first.board.handed_out[:2], *again] == straight
+    assert [trial.state.name for trial in second.told] == ["COMPLETE"] * 4
+
+
+def test_a_cell_whose_figures_are_there_is_told_without_running_again(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, arms=[{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}])
+    drawn = None
+    while drawn is None or drawn[1].number is None:
+        drawn = first.next()
+        assert drawn is not None
+        if drawn[1].number is None:
+            first.finish(*drawn)
+    first.finish(*drawn)
+    cell = drawn[1]
+    repeated = Sweep(tmp_path)
+    repeated.search._optuna.enqueue_trial(repeated.told[cell.number or 0].params)
+    names = repeated.run()
+    assert len([one for one in repeated.told if one.state.name == "COMPLETE"]) == 4
+    assert len(names) == 2, "one of the four was there, one is its twin"
+
+
+def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tmp_path: Path) -> None:
+    search = {**SEARCH["search"], "pruning": "median", "startup_trials": 1, "grace": 0.1}
+    sweep = Sweep(tmp_path, seeds=[0, 1], search=search)
+    for value in (0.9, 0.1):
+        given = sweep.next()
+        while given is not None and given[1].number is None:
+            sweep.finish(*given)
+            given = sweep.next()
+        assert given is not None
+        step = sweep.study.detector.steps // 2
+        sweep.search.on_trial_result(given[0], {"validated": value, "step": step})
+        if value > 0.5:
+            sweep.finish(*given)
+            second = sweep.next()
+            assert second is not None
+            assert second[1].cell == given[1].cell
+            sweep.finish(*second)
+        else:
+            assert (given[1].name, PRUNED) in sweep.board.stopped
+            sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": PRUNED})
+    pruned = sweep.told[1]
+    assert (pruned.state.name, pruned.value) == ("PRUNED", 0.1)
+    following = sweep.next()
+    assert following is not None
+    assert following[1].number == 2, "seed 1 of the pruned cell is not handed out"
+
+
+def test_an_objective_that_is_not_a_number_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[])
+    given = sweep.next()
+    assert given is not None
+    sweep.finish(*given, sensitivity=math.nan)
+    failed = sweep.told[0]
+    assert failed.state.name == "FAIL"
+    assert "not a number" in failed.user_attrs[ERROR]
+    assert sweep.next() is not None, "the others go on"
+
+
+def test_failures_are_told_and_can_be_drawn_again(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[])
+    given = sweep.next()
+    assert given is not None
+    sweep.search.on_trial_complete(given[0], {"state": "failed", "reason": "out of memory"})
+    assert sweep.outcomes[given[1].name] == Outcome(state="failed", reason="out of memory")
+    assert sweep.told[0].user_attrs[ERROR] == "out of memory"
+    sweep.search.retry([given[1].name])
+    again = sweep.next()
+    assert again is not None
+    assert again[1].number == 1
+    assert dict(again[1].params) == dict(given[1].params)
+    sweep.finish(*again)
+    sweep.run()
+    assert [trial.state.name for trial in sweep.told] == ["FAIL", *["COMPLETE"] * 4], "four cells in all"
+
+
+def test_an_interrupted_cell_stays_open_and_one_stopped_by_hand_is_closed(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[])
+    for reason, state in ((INTERRUPTED, "RUNNING"), (STOPPED_BY_HAND, "FAIL")):
+        given = sweep.next()
+        assert given is not None
+        sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": reason})
+        assert sweep.told[given[1].number or 0].state.name == state
+
+
+def test_constraints_and_several_objectives_reach_optuna(tmp_path: Path) -> None:
+    objectives = [
+        {"metric": "sensitivity", "iou": 0.5, "direction": "maximize"},
+        {"metric": "fps_per_slice", "iou": 0.5, "direction": "minimize"},
+    ]
+    constraints = [{"metric": "fps_per_slice", "iou": 0.5, "at_most": 1.5}]
+    sweep = Sweep(tmp_path, objectives=objectives, constraints=constraints)
+    sweep.run()
+    assert all(len(trial.values) == 2 for trial in sweep.told)
+    assert all(trial.constraints == {"fps_per_slice at IoU 0.5": 0.5} for trial in sweep.told)
+
+
+def test_arms_of_an_ablation_are_recorded_when_all_their_seeds_are_done(tmp_path: Path) -> None:
+    arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
+    sweep = Sweep(tmp_path, arms=arms, space={}, search={}, seeds=[0, 1])
+    given = sweep.next()
+    assert given is not None
+    sweep.finish(*given)
+    assert sweep.told == []
+    sweep.run()
+    assert [(trial.params["variant"], trial.params["count"]) for trial in sweep.told] == [("none", 0), ("cpggan", 400)]
+
+
+def test_other_choices_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    Sweep(tmp_path).run()
+    other = {**SEARCH["space"], "variant": {"choice": ["cpggan"]}}
+    with pytest.raises(ConfigError, match=r"space\.variant had .* give the study another name"):
+        Sweep(tmp_path, space=other)
