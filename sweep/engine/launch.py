@@ -75,11 +75,14 @@ def launch(
         stack.enter_context(only_launch(study, store))
         _set_aside_damaged(plan, store, console)
         unfinished = plan.unfinished(store)
-        stopped = {name for name, one in record.outcomes().items() if one.reason == STOPPED_BY_HAND}
+        outcomes = record.outcomes()
+        stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
+        kept = {trial.number for trial in plan.trials if trial.name in outcomes}
+        again = {one.number for one in drawn if one.state == "FAIL"} - kept  # asked for by `metsweep retry`
         waiting = [trial for trial in unfinished if trial.number is None and trial.name not in stopped]
         open_cells = {one.number for one in drawn if one.state == "RUNNING"}
         to_draw = study.search.trials - len(drawn) if study.search.draws else 0
-        works = bool(waiting or open_cells or to_draw > 0)
+        works = bool(waiting or open_cells or again or to_draw > 0)
         if works:
             needs = [study.resources.gan, study.resources.detector]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
@@ -105,6 +108,8 @@ def launch(
             steering = Steering(record, board, Display(plan, console, store), tracker, fail_fast)
             search = StudySearch(plan, trials, storage, store, board, steering.trial_ended)
             search.take_up([trial for trial in plan.trials if trial.number in open_cells])
+            for number in sorted(again):
+                search.draw_again(number)
             search.wait_for(_first_of_each_gan_first(waiting))
             with steering.of(search):
                 run_trials(study, search, store, board)

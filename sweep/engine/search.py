@@ -214,7 +214,9 @@ class StudySearch(OptunaSearch):
         metrics = [self._metrics(trial) for trial in cell.trials]
         values = objective_values(self._study, metrics)
         if any(map(math.isnan, values)):
-            self._abandon(cell, Outcome(state="failed", reason=f"An objective is not a number: {values}."))
+            failed = Outcome(state="failed", reason=f"An objective is not a number: {values}.")
+            self._tell(cell.trials[0], failed)
+            self._abandon(cell, failed)
             return
         for name, value in violations(self._study, metrics).items():
             cell.optuna.set_constraint(name, value)

@@ -16,7 +16,7 @@ import numpy as np
 from sweep.detect import champion_folder
 from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
 from sweep.registry.versions import Version
-from sweep.report.section import Section
+from sweep.report.section import Line, Section
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from trainers.data.cohort import Cohort, open_cohort
@@ -70,14 +70,16 @@ class Compared:
         """One table an IoU threshold."""
         metrics = [summarise(side.outcomes, side.config) for side in (self.first, self.second)]
         for iou in IOUS:
-            rows = []
+            lines = []
             for side, told in zip((self.first, self.second), metrics, strict=True):
                 one = told[name_of(iou)]
                 bounds = one["intervals"]
                 sensitivity = with_interval(one["sensitivity"], bounds["sensitivity"], 3)
-                rows.append([side.label, sensitivity, with_interval(one["fps_per_slice"], bounds["fps_per_slice"], 2)])
-            rows += [[name, *_gain(one)] for name, one in self.gains(iou).items()]
-            yield Section(f"{self.cohort}, IoU {iou:g}", ("detector", "sensitivity", "FPs per slice"), rows)
+                fps = with_interval(one["fps_per_slice"], bounds["fps_per_slice"], 2)
+                lines.append(Line([side.label, sensitivity, fps]))
+            lines += [Line([name, *_gain(one)]) for name, one in self.gains(iou).items()]
+            title = f"{self.cohort}, IoU {iou:g}"
+            yield Section(name_of(iou), title, ("detector", "sensitivity", "FPs per slice"), lines)
 
     def gains(self, iou: float) -> dict[str, Comparison]:
         """Paired gains of the second over the first, over patients."""
