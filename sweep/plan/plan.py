@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +35,10 @@ class Plan:
         """Stage key -> stage; every stage after its inputs."""
         found: dict[str, Stage] = {}
         looked_at: set[int] = set()
-        for trial in self.trials:
-            for goal in trial.goals:
-                _collect(goal, found, looked_at)
+        with _uncollected():
+            for trial in self.trials:
+                for goal in trial.goals:
+                    _collect(goal, found, looked_at)
         return found
 
     @property
@@ -96,6 +99,11 @@ def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
 
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     """`make_plan` with a maker that will make the trials of cells yet to be drawn."""
+    with _uncollected():
+        return _plan_with(maker, study, drawn)
+
+
+def _plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
 
@@ -112,6 +120,18 @@ def make_trial_maker(study: Study) -> TrialMaker:
     return TrialMaker(
         study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's garbage collector would look through all of a growing plan again and again, and find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _collect(stage: Stage, found: dict[str, Stage], looked_at: set[int]) -> None:

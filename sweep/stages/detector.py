@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep.stages.once import once
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.stage import Inputs, Stage
 from sweep.stages.synthesize import SynthesizeStage
@@ -31,7 +32,7 @@ class DetectorStage(Stage):
     count: int
     workers: WorkerResources = field(default_factory=WorkerResources)
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         return _inputs(self.slices, self.shards)
 

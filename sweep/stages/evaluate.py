@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from sweep.stages.detector import DetectorStage
+from sweep.stages.once import once
 from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
@@ -26,7 +26,7 @@ class EvaluateStage(Stage):
     config: EvaluationConfig
     detector: DetectorStage
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         return Inputs({"detector": self.detector, "slices": self.detector.slices})
 

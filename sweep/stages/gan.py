@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from sweep.stages.once import once
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
@@ -33,7 +33,7 @@ class GANStage(Stage):
     detector: DetectorStage | None = None
     """`cpggan+detector`: the detector of real slices that scores the synthetic ones; None for the other variants."""
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         return Inputs({"slices": self.slices} | ({"detector": self.detector} if self.detector else {}))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep.stages.once import once
 from sweep.stages.stage import Inputs, Stage
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import PrepareConfig, prepare
@@ -29,7 +29,7 @@ class PrepareStage(Stage):
     fingerprint: str
     """SHA-256 of the cohort's content: the folder's name does not decide the slices, its content does."""
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         return Inputs({})
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.detector import DetectorStage
 from sweep.stages.gan import GANStage
+from sweep.stages.once import once
 from sweep.stages.stage import Inputs, Stage
 from sweep.stages.synthesize import SynthesizeStage
 from trainers.data.slice_set import open_slice_set
@@ -39,7 +39,7 @@ class RealismStage(Stage):
         """Whose slices are looked at."""
         return self.shards[0].gan
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         shards = {f"shard{shard.shard}": shard for shard in self.shards}
         return Inputs({"slices": self.gan.slices, "detector": self.detector} | shards)

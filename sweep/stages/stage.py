@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic_core import to_json
+
+from sweep.stages.once import once
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
-
-_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 class Inputs(dict[str, "Stage"]):
     """The stages that another reads, by name; where many stages read the same, they share one object."""
 
-    @cached_property
+    @once
     def digest(self) -> str:
         """Names and keys as text."""
         return " ".join(f"{name}={stage.key}" for name, stage in self.items())
 
-    @cached_property
+    @once
     def ancestry(self) -> Mapping[str, Stage]:
         """Stage key -> all of them and what they need in turn, every stage after what it reads."""
         found: dict[str, Stage] = {}
@@ -87,11 +86,11 @@ class Stage(ABC):
             **self.extra_identity(),
         }
 
-    @cached_property
+    @once
     def key(self) -> str:
         """SHA-256 over what `identity` holds, hexadecimal."""
         extra = self.extra_identity()
-        told = f" {_encode(extra)}" if extra else ""
+        told = f" {to_json(extra).decode()}" if extra else ""
         text = f"{self.name} {self.version} {canonical(self.config)} {self.inputs.digest}{told}"
         return hashlib.sha256(text.encode()).hexdigest()
 

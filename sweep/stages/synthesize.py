@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.gan import GANStage
+from sweep.stages.once import once
 from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
@@ -36,7 +36,7 @@ class SynthesizeStage(Stage):
     def __post_init__(self) -> None:
         object.__setattr__(self, "review", review_of(self.config, self.gan.config.variant, self.shard))
 
-    @cached_property
+    @once
     def inputs(self) -> Inputs:
         return Inputs({"gan": self.gan, "slices": self.gan.slices})
 
