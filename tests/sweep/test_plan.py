@@ -91,7 +91,7 @@ def test_it_teaches_the_gan_and_is_told_to_mlflow(tmp_path: Path) -> None:
     taught = GANStage(study.gan_for("cpggan+detector"), prepared, detector=feedback)
     for stage in taught.inputs_first():
         make(stage, store)
-    content = gan_content(taught, Plan(study, ()), store)
+    content = gan_content(taught, {}, Plan(study, ()), store)
     assert content is not None
     assert content.tags["metsweep.detector_key"] == feedback.key
     (training,) = content.parts
