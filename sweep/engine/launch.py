@@ -110,7 +110,7 @@ def launch(
             search.take_up([trial for trial in plan.trials if trial.number in open_cells])
             for number in sorted(again):
                 search.draw_again(number)
-            search.wait_for(_first_of_each_gan_first(waiting))
+            search.wait_for(first_of_each_gan_first(waiting))
             with steering.of(search):
                 run_trials(study, search, store, board)
             plan = search.plan
@@ -167,7 +167,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
             console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)
 
 
-def _first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:
+def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:
     """So that no worker idles while another trains the GAN that its trial needs."""
     first = {trial.gan.key: trial for trial in reversed(trials) if trial.gan}
     return sorted(trials, key=lambda trial: trial not in first.values())

@@ -11,12 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
+from sweep.engine.launch import first_of_each_gan_first
 from sweep.plan import Plan, make_plan
 from sweep.report.gan_table import gan_section
 from sweep.report.report import build_report
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
-from sweep.tracking.gan_content import gan_parts
+from sweep.tracking.gan_content import stages_after_gans
 from sweep.tracking.tracker import Tracker
 from tests.sweep.small_study import SHARD, make, small_plan
 from tests.sweep.test_tracking import runs_of
@@ -52,7 +53,7 @@ def test_first_trial_of_each_gan_has_its_realism(cohort: Path) -> None:
     plan = make_plan(study(cohort, "seeds=[3, 1]"))
     has = [trial.name for trial in plan.trials if trial.realism]
     assert has == ["cpggan 200 seed 3", "image2image 200 seed 3"]
-    assert [trial.name for trial in plan.execution_order()][:2] == has
+    assert [trial.name for trial in first_of_each_gan_first(plan.trials)][:2] == has
     real_only = plan.trials[0].evaluate.detector
     assert (real_only.count, real_only.config.seed) == (0, 3)
     for trial in plan.trials:
@@ -141,7 +142,8 @@ def test_run_waits_for_realism_and_takes_other_settings_in(
     assert run.data.metrics["realism/wavelet/kid/sd"] != first
     assert run.info.status == "FINISHED"
     written = set(run.data.tags["metsweep.written"].split(","))
-    assert written == gan_parts(before.gan, realistic) | gan_parts(after.gan, changed)
+    planned = (stages_after_gans(realistic)[before.gan.key], stages_after_gans(changed)[after.gan.key])
+    assert written == {"gan", *planned[0], *planned[1]}
 
 
 def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic: Plan, full_store: Store) -> None:
