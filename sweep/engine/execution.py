@@ -157,7 +157,8 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         job = _Job(tuple(wanted), store, board, trial, time.time())
         try:
             if any(stage.trains for stage in wanted):
-                storage = str(store.local / "runs" / "train")
+                # Nothing is read from there again; a store that is away for a while must not fail the job.
+                storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="metsweep-train-"))
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
