@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tests.sweep.fixed_time import STEPS, Pace
 NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}
 """Whether Ray's daemons ask for one depends on what this user has run before."""
 COUNTS = (400, 800, 1200)
+DISK_SIZE = "20g"
 PATIENCE_S = 500.0
 """How long anything may take on a busy machine."""
 
@@ -47,7 +48,7 @@ def until(
 class RayHead:
     """A Ray cluster of one node that outlives the drivers it serves, like one that `ray start` began."""
 
-    def __init__(self, cpus: int = 4, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, cpus: int = 4, environment: dict[str, str] | None = None) -> None:
         self._cpus, self._environment = cpus, environment or {}
         self._port = _free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{self._port}"
@@ -106,7 +107,10 @@ class Home:
     counts: Sequence[int] = COUNTS
     """Synthetic counts of its arms: one trial each, all of one GAN."""
     tracking_uri: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of an MLflow server; empty = none."""
+    tracked: str = ""
+    """Database of that server."""
+    environment: dict[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
     """Of the study."""
 
@@ -156,8 +160,8 @@ class Home:
 
     @property
     def database(self) -> str:
-        """MLflow's, if no server has another."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
+        """MLflow's."""
+        return self.tracked or f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @property
     def diary(self) -> list[str]:
@@ -195,12 +199,22 @@ class Home:
         }
         return {"figures": figures, "optuna": self.told(), "mlflow": self.logged()}
 
+    def table_of(self, other: Home) -> dict[str, Any]:
+        """The part of the table that is of trials of another home."""
+        table, figures = self.table(), other.table()["figures"]
+        missing = {f"cpggan {count} seed 0" for count in set(self.counts) - set(other.counts)}
+        return {
+            "figures": {key: value for key, value in table["figures"].items() if key in figures},
+            "optuna": [one for one in table["optuna"] if dict(one[1])["count"] in other.counts],
+            "mlflow": [one for one in table["mlflow"] if one[1] not in missing],
+        }
+
     def told(self) -> list[tuple[str, Any, Any]]:
         """Optuna's trials: state, parameters, values; without order."""
         trials = optuna.load_study(study_name="timed", storage=f"sqlite:///{self.folder / 'optuna.db'}").trials
         return sorted((one.state.name, sorted(one.params.items()), one.values) for one in trials)
 
-    def logged(self, status: str = "FINISHED") -> list[tuple[str, Any]]:
+    def logged(self, status: str = "FINISHED") -> list[tuple[Any, ...]]:
         """MLflow's runs: kind and newest figures; fails on a point that is there twice and on a run that is open."""
         client = MlflowClient(self.database, self.database)
         experiment = client.get_experiment_by_name("timed")
@@ -211,9 +225,7 @@ class Home:
             for name in run.data.metrics:
                 steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
                 assert len(steps) == len(set(steps)), f"{name} of {run.info.run_name} was logged twice"
-        return sorted(
-            (run.data.tags["metsweep.kind"], run.info.run_name, sorted(_timeless(run.data.metrics))) for run in runs
-        )
+        return sorted((run.data.tags["metsweep.kind"], run.info.run_name, _figures(run)) for run in runs)
 
 
 def leader(home: Home, stage: str) -> psutil.Process | None:
@@ -232,6 +244,46 @@ def kill(process: psutil.Process | subprocess.Popen[bytes]) -> None:
     process.wait(60)
 
 
+@contextmanager
+def a_disk_at(folder: Path) -> Iterator[None]:
+    """A disk of its own, in memory; the size is what a launch asks for at least."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be written into a folder."""
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """The disk of a folder has no byte left."""
+    used = shutil.disk_usage(folder).used
+    subprocess.run(["mount", "-o", f"remount,size={used}", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", f"remount,size={DISK_SIZE}", str(folder)], check=True)
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def _kill(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):
         process.kill()
@@ -244,10 +296,13 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def _timeless(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Names of all figures; values of those that do not depend on the clock."""
+def _figures(run: Any) -> list[tuple[str, float]]:
+    """Of a trial: names of all its figures, values of those that do not depend on the clock."""
+    if run.data.tags["metsweep.kind"] != "trial":
+        return []
     kept = ("sensitivity", "fps_per_slice", "loss")
-    return [(name, value if name.rpartition("/")[2] in kept else 0.0) for name, value in metrics.items()]
+    figures = run.data.metrics.items()
+    return sorted((name, value if name.endswith(kept) else 0.0) for name, value in figures)
 
 
 def _free_port() -> int:
