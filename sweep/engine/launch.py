@@ -84,7 +84,7 @@ def launch(
         to_draw = study.search.trials - len(drawn) if study.search.draws else 0
         works = bool(waiting or open_cells or again or to_draw > 0)
         if works:
-            needs = [study.resources.gan, study.resources.detector]
+            needs = [study.resources.gan, study.resources.detector, *(one.resources for one in plan.stages.values())]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
         log_to(store.local / "logs")
         record.keep_study(study)

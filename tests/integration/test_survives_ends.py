@@ -31,8 +31,7 @@ SEARCH = {
 
 @pytest.fixture(scope="module")
 def ray_head() -> Iterator[RayHead]:
-    """Room for one trial at a time."""
-    head = RayHead(cpus=1)
+    head = RayHead(cpus=2)
     head.start()
     yield head
     head.close()
@@ -40,8 +39,10 @@ def ray_head() -> Iterator[RayHead]:
 
 @pytest.fixture
 def home(tmp_path: Path, ray_head: RayHead, empty_database: Path) -> Home:
+    """There is room for one trial at a time."""
     shutil.copy(empty_database, tmp_path)
-    return Home(tmp_path, ray_head.address)
+    alone = {"cpus_per_worker": 2}
+    return Home(tmp_path, ray_head.address, more={"resources": {"gan": alone, "detector": alone}})
 
 
 def told(home: Home) -> list[optuna.trial.FrozenTrial]:
