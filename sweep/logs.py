@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import sys
 from pathlib import Path
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -30,6 +31,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class _LogFile(logging.FileHandler):
+    """Says nothing where the disk takes no line for a while: the terminal would be full of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to(folder: Path) -> Path:
     """Append the `sweep` and `trainers` loggers of this process to `metsweep.jsonl` in `folder`; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +48,7 @@ def log_to(folder: Path) -> Path:
         logger.setLevel(logging.INFO)
         logger.propagate = False
         if not any(getattr(handler, "baseFilename", None) == str(path) for handler in logger.handlers):
-            handler = logging.FileHandler(path)
+            handler = _LogFile(path)
             handler.setFormatter(JsonFormatter())
             logger.addHandler(handler)
     return path

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
+logger = logging.getLogger(__name__)
+
 RAY_ENVIRONMENT = {
     # A report waits for the controller's next poll; the default of 2 s would cost more than a short stage's work.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -32,6 +34,9 @@ LOCAL_ENVIRONMENT = {
     # One process less a Ray Train job: nobody preempts one's own machine.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+
+NO_ACTOR = b"\xff" * 12
+"""How the id of a creator begins that is not an actor."""
 
 
 @contextmanager
@@ -141,6 +146,27 @@ def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
         cluster.get("GPU", 0) // (need.workers * need.gpus_per_worker) for need in needs if need.gpus_per_worker > 0
     ]
     return max(1, int(min(slots)))
+
+
+def free_what_the_dead_held() -> None:
+    """Remove this job's placement groups whose creator, the controller of a Ray Train run, was killed.
+
+    Ray does that itself only where its dashboard runs (ray#58515); without, their CPUs would be lost to the launch.
+    """
+    import ray
+    from ray._private.state import state
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()
+    for content in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(content)
+        # What a driver created says that its actor is dead, too: there never was one.
+        by_actor = not group.creator_actor_id.startswith(NO_ACTOR)
+        ours = group.creator_job_id.hex() == job
+        if ours and by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
+            logger.warning("placement group of a dead Ray Train run removed")
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 
 def _refuse_unreachable(address: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.engine.board import AskedToStop, reporter
+from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.machine_use import peak_memory, system_samples
 from sweep.logs import log_to
 from sweep.stages import Stage
@@ -157,7 +158,9 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         job = _Job(tuple(wanted), store, board, trial, time.time())
         try:
             if any(stage.trains for stage in wanted):
-                storage = str(store.local / "runs" / "train")
+                free_what_the_dead_held()
+                # Nothing is read from there again; a store that is away for a while must not fail the job.
+                storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="metsweep-train-"))
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)

@@ -72,7 +72,9 @@ def launch(
         todo = _look(study, settings, record, maker)
     with ExitStack() as stack:
         if todo.any:  # Ray may refuse: nothing is written before
-            stack.enter_context(ray_cluster(settings.ray_address, [study.resources.gan, study.resources.detector]))
+            needs = [study.resources.gan, study.resources.detector]
+            needs += [stage.resources for stage in todo.plan.stages.values()]
+            stack.enter_context(ray_cluster(settings.ray_address, needs))
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         stack.enter_context(only_launch(study, store))
         _tell_changes(record, study, todo.plan, console)

@@ -7,6 +7,7 @@ moment and launch again.
 from __future__ import annotations
 
 import logging
+import tempfile
 from typing import Any
 
 from search_spaces.study import Study
@@ -41,22 +42,24 @@ def run_trials(study: Study, search: StudySearch, store: Store, board: Any) -> N
     from ray import tune
 
     watched = watched_figure(study.objectives[0].direction) if study.search.pruning != "none" else None
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(run_trial, store=store, board=board, watched=watched),
-            {"CPU": 0, HEAD_NODE: DRIVER_SHARE},
-        ),
-        tune_config=tune.TuneConfig(
-            search_alg=search,
-            num_samples=MOST_TRIALS,
-            max_concurrent_trials=concurrent_trials([study.resources.gan, study.resources.detector]),
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=study.name,
-            storage_path=str(store.local / "runs" / "tune"),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
-        ),
-    )
-    tuner.fit()
+    # Nothing is read from there again; a store that is away for a while must not end the launch.
+    with tempfile.TemporaryDirectory(prefix="metsweep-tune-") as state:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(run_trial, store=store, board=board, watched=watched),
+                {"CPU": 0, HEAD_NODE: DRIVER_SHARE},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                num_samples=MOST_TRIALS,
+                max_concurrent_trials=concurrent_trials([study.resources.gan, study.resources.detector]),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=study.name,
+                storage_path=state,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
+            ),
+        )
+        tuner.fit()

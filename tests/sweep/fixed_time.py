@@ -2,7 +2,8 @@
 
     python -m tests.sweep.fixed_time FOLDER [KEY=VALUE ...]
 
-launches it in a folder, as `metsweep launch` would.
+launches it in a folder, as `metsweep launch` would. `pace.json` in that folder says how its stages behave, `diary.txt`
+there what they did.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import yaml
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.engine.launch import Launched, launch
+from sweep.engine.launch import launch
+from sweep.engine.outcome import INTERRUPTED
 from sweep.plan import TrialMaker
 from sweep.settings import Settings
 from sweep.stages import (
@@ -31,24 +35,39 @@ from sweep.stages import (
     RealismStage,
     SynthesizeStage,
 )
+from trainers.config import Config
+from trainers.data.slice_set import open_slice_set
+from trainers.detector.dataset import detector_rows
 from trainers.distributed import Context
+from trainers.evaluation.evaluate import truth_of
+from trainers.evaluation.matching import DETECTION_COLUMNS
+from trainers.evaluation.outcome import match_outcomes, outcome_tables
+from trainers.evaluation.summary import summarise
+from trainers.exceptions import MetsweepError, TrainingError
 
 STEPS = 10
 """Progress reports, checkpoints and stop points of a training stage."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Seconds that the stages take, from the environment so that Ray's workers see it too."""
+class Pace(Config):
+    """How the stages behave."""
 
-    gan: float
-    detector: float
-    short: float
+    gan: float = 3.0
+    """Seconds."""
+    detector: float = 2.0
+    """Seconds."""
+    short: float = 0.0
+    """Seconds of every other stage."""
+    failing: tuple[int, ...] = ()
+    """Synthetic counts whose detectors fail half-way."""
+    undefined: tuple[int, ...] = ()
+    """Synthetic counts whose sensitivity is not a number."""
 
     @staticmethod
-    def now() -> Pace:
-        """METSWEEP_TEST_PACE: seconds of a GAN, a detector and the other stages."""
-        return Pace(*map(float, os.environ.get("METSWEEP_TEST_PACE", "3,2,0").split(",")))
+    def beside(diary: Path) -> Pace:
+        """As the folder of a diary says: whoever works there sees a change at once."""
+        path = diary.with_name("pace.json")
+        return Pace.model_validate_json(path.read_text()) if path.exists() else Pace()
 
 
 def train(seconds: float, context: Context, diary: Path, name: str, figures: Callable[[int], dict[str, float]]) -> None:
@@ -86,7 +105,8 @@ class TimedGAN(GANStage):
     """Sleeps, with checkpoints."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        train(Pace.now().gan, context, self.slices.cohort, f"gan {self.key[:8]}", _nothing)
+        diary = self.slices.cohort
+        train(Pace.beside(diary).gan, context, diary, f"gan {self.key[:8]}", _nothing)
         write_history(out, "images")
 
 
@@ -95,8 +115,9 @@ class TimedSynthesize(SynthesizeStage):
     """Sleeps."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        time.sleep(Pace.now().short)
-        _note(self.gan.slices.cohort, f"synthesize {self.key[:8]}")
+        diary = self.gan.slices.cohort
+        time.sleep(Pace.beside(diary).short)
+        _note(diary, f"synthesize {self.key[:8]}")
         curation = {"discard_rate": 0.1, "unclear": 0}
         meta = {"box_contrast": 0.1, "box_contrast_real": 0.2, "curation": curation, "synthesis": {"shard_size": 1}}
         (out / "meta.json").write_text(json.dumps(meta))
@@ -107,39 +128,47 @@ class TimedDetector(DetectorStage):
     """Sleeps, with checkpoints; validates to what `quality` says."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        best = quality(self)
-        train(
-            Pace.now().detector,
-            context,
-            self.slices.cohort,
-            f"detector {self.key[:8]}",
-            lambda done: {"validation/sensitivity": best * done / STEPS, "validation/fps_per_slice": 2.0},
-        )
+        best, diary = quality(self), self.slices.cohort
+        pace = Pace.beside(diary)
+
+        def figures(done: int) -> dict[str, float]:
+            if self.count in pace.failing and done > STEPS // 2:
+                raise TrainingError(f"{diary.with_name('pace.json')} lets detectors with {self.count} slices fail.")
+            return {"validation/sensitivity": best * done / STEPS, "validation/fps_per_slice": 2.0}
+
+        train(pace.detector, context, diary, f"detector {self.key[:8]}", figures)
         write_history(out, "step")
         (out / "selection.json").write_text(json.dumps({"step": STEPS}))
 
 
 @dataclass(frozen=True, eq=False)
 class TimedEvaluate(EvaluateStage):
-    """Sleeps; the detector's quality is its sensitivity."""
+    """Sleeps; the detector finds every other lesion, but its quality is told as its sensitivity."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        time.sleep(Pace.now().short)
-        _note(self.detector.slices.cohort, f"evaluate {self.key[:8]}")
-        found = quality(self.detector)
-        figures = {
+        diary = self.detector.slices.cohort
+        pace = Pace.beside(diary)
+        time.sleep(pace.short)
+        _note(diary, f"evaluate {self.key[:8]}")
+        found = math.nan if self.detector.count in pace.undefined else quality(self.detector)
+        known = {
             "sensitivity": found,
             "fps_per_slice": 2.0,
             "at_fps_per_slice": {str(fps): {"sensitivity": found} for fps in (1, 2, 4, 8)},
-            "lesion_level": None,
-            "chance": None,
-            "calibration": None,
-            "slices": 4,
-            "lesions": 4,
-            "patients": 4,
         }
-        metrics = {split: dict.fromkeys(("iou50", "iou25"), figures) for split in ("validation", "test")}
+        slices = open_slice_set(inputs["slices"])
+        metrics: dict[str, Any] = {}
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for split in ("validation", "test"):
+            truth = truth_of(slices, split, detector_rows(slices, split))
+            every_other = truth.lesions.iloc[::2].assign(confidence=0.5)[list(DETECTION_COLUMNS)]
+            outcomes = match_outcomes(every_other, truth, self.config.ious)
+            metrics[split] = {iou: one | known for iou, one in summarise(outcomes, self.config).items()}
+            for name, table in outcome_tables(outcomes).items():
+                tables.setdefault(name, []).append(table.assign(split=split))
         (out / "metrics.json").write_text(json.dumps(metrics))
+        for name, parts in tables.items():
+            pd.concat(parts).to_parquet(out / f"{name}.parquet")
 
 
 def quality(stage: DetectorStage) -> float:
@@ -176,6 +205,7 @@ def timed_study(folder: Path, **changes: Any) -> Study:
         "prepare": {"size": 64},
         "gan": {"resolution": 64},
         "synthesis": {"shard_size": 400},
+        "evaluation": {"bootstraps": 100},
     }
     return Study.model_validate({**values, **changes})
 
@@ -183,11 +213,6 @@ def timed_study(folder: Path, **changes: Any) -> Study:
 def make_timed_maker(study: Study) -> TrialMaker:
     """On a slice set of discs; the folder of the cohort holds the diary."""
     return TimedMaker(study, TimedPrepare(study.prepare, cohort=Path(study.cohort) / "diary.txt", fingerprint="discs"))
-
-
-def run(folder: Path, settings: Settings, console: Console | None = None, **changes: Any) -> Launched:
-    """Launch the study in this process."""
-    return launch(timed_study(folder, **changes), settings, console or Console(), maker=make_timed_maker)
 
 
 def _nothing(_: int) -> dict[str, float]:
@@ -203,13 +228,24 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-if __name__ == "__main__":
-    import yaml
-
-    place = Path(sys.argv[1])
+def main(folder: Path, arguments: list[str]) -> int:
+    """Launch the study in this process; the exit status is that of `metsweep launch`."""
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # for Ray's workers
-    os.chdir(place)
-    pairs = (argument.partition("=") for argument in sys.argv[2:])
-    launched = run(place, Settings.from_environment(), **{key: yaml.safe_load(value) for key, _, value in pairs})
-    print(launched)
-    sys.exit(1 if launched.failed or launched.stopped else 0)
+    os.chdir(folder)
+    fail_fast = "--fail-fast" in arguments
+    pairs = (argument.partition("=") for argument in arguments if argument != "--fail-fast")
+    study = timed_study(folder, **{key: yaml.safe_load(value) for key, _, value in pairs})
+    console = Console(width=200)
+    try:
+        launched = launch(study, Settings.from_environment(), console, fail_fast=fail_fast, maker=make_timed_maker)
+    except MetsweepError as error:
+        console.print(str(error), soft_wrap=True, markup=False)
+        return 2
+    console.print(str(launched), soft_wrap=True, markup=False)
+    if launched.stopped == INTERRUPTED:
+        return 130
+    return 1 if launched.failed or launched.stopped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

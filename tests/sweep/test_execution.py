@@ -113,7 +113,7 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: P
     diary = tmp_path / "diary.txt"
     base = Base(Number(value=3), diary)
     wanted = [Trained(Number(value=1), base), Trained(Number(value=2), base)]
-    threads = [threading.Thread(target=ensure, args=(stage, store, board)) for stage in wanted]
+    threads = [threading.Thread(target=ensure, args=(stage, store, board, "trial")) for stage in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -124,7 +124,7 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: P
     assert artifact.manifest.cost.peak_memory_bytes > 50e6
     assert artifact.manifest.identity["inputs"] == {"base": base.key}
 
-    ensure(wanted[0], store, board)
+    ensure(wanted[0], store, board, "trial")
     assert len(diary.read_text().splitlines()) == 3
 
     log = [json.loads(line) for line in (store.local / "logs" / "metsweep.jsonl").read_text().splitlines()]
@@ -133,14 +133,14 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: P
 
 def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
-    ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board)
+    ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
     assert not list((tmp_path / "store" / "checkpoints").glob("*/latest"))
 
 
 def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: Any, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
-    ensure(Trained(Number(value=-1), Light(Number(), diary)), Store(tmp_path / "store"), board)
+    ensure(Trained(Number(value=-1), Light(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
 
 
@@ -149,7 +149,7 @@ def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(boar
     store, diary = Store(tmp_path / "store"), tmp_path / "diary.txt"
     light = Light(Number(value=5), diary)
     stages = (light, Trained(Number(value=1), light))
-    job = _Job(stages, store, board, requested=time.time())
+    job = _Job(stages, store, board, "trial", requested=time.time())
     with ThreadPoolExecutor(2) as pool:
         second = pool.submit(job, Placement(1, 2, torch.device("cpu")))
         time.sleep(0.3)

@@ -1,0 +1,172 @@
+"""How trials and launches end: pruned, failed, without a number, stopped by hand, by Ctrl-C, by the budget."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweep.engine.optuna_study import ERROR
+from sweep.engine.records import Request, StudyRecord
+from sweep.store import Store
+from tests.integration.survival import PATIENCE_S, Home, RayHead, kill, leader, until
+from tests.sweep import conftest
+from tests.sweep.fixed_time import STEPS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+empty_database = conftest.empty_database
+
+SEARCH = {
+    "arms": [{"variant": "none"}],
+    "space": {"variant": {"choice": ["cpggan"]}, "count": {"int": [400, 2000], "step": 400}},
+    "search": {"method": "random", "trials": 4, "pruning": "median", "startup_trials": 1, "grace": 0.3},
+    "detector": {"steps": STEPS},
+}
+
+
+@pytest.fixture(scope="module")
+def ray_head() -> Iterator[RayHead]:
+    head = RayHead(cpus=2)
+    head.start()
+    yield head
+    head.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, ray_head: RayHead, empty_database: Path) -> Home:
+    """There is room for one trial at a time."""
+    shutil.copy(empty_database, tmp_path)
+    alone = {"cpus_per_worker": 2}
+    return Home(tmp_path, ray_head.address, more={"resources": {"gan": alone, "detector": alone}})
+
+
+def told(home: Home) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="timed", storage=f"sqlite:///{home.folder / 'optuna.db'}").trials
+
+
+def test_search_prunes_tells_and_goes_on(home: Home) -> None:
+    """A search whose driver dies in its second cell, and whose worse cells are pruned."""
+    home.pace(gan=0.5, detector=20)
+    driver = home.launch(**SEARCH)
+    until(lambda: home.steps("detector"), alive=driver)
+    home.pace(gan=0.5, detector=0.5)
+    until(lambda: len(told(home)) > 1, alive=driver)
+    home.pace(gan=0.5, detector=60)
+    until(lambda: [one for one in told(home) if one.state.name == "RUNNING" and one.intermediate_values], alive=driver)
+    driver.kill()
+    driver.wait()
+    home.pace(gan=0.5, detector=8)
+    home.finish(home.launch(**SEARCH))
+    states = {one.number: one.state.name for one in told(home)}
+    assert len(states) == SEARCH["search"]["trials"]
+    assert set(states.values()) <= {"COMPLETE", "PRUNED"}
+    for one in told(home):
+        if one.state.name == "PRUNED":
+            assert one.value == list(one.intermediate_values.values())[-1]
+            assert max(one.intermediate_values) < STEPS
+
+
+def test_a_trial_fails_another_has_no_number_and_the_others_go_on(home: Home) -> None:
+    home.counts = (400, 800, 1200)
+    home.pace(gan=0.5, detector=0.5, failing=(400,), undefined=(800,))
+    output = home.finish(status=1)
+    assert "lets detectors with 400 slices fail" in output
+    by_count = {one.params["count"]: one for one in told(home)}
+    assert {count: one.state.name for count, one in by_count.items()} == {400: "FAIL", 800: "FAIL", 1200: "COMPLETE"}
+    assert "400 slices" in by_count[400].user_attrs[ERROR]
+    assert "not a number" in by_count[800].user_attrs[ERROR]
+
+    home.pace(gan=0.5, detector=0.5)
+    home.finish()
+    assert home.steps("gan") == list(range(1, STEPS + 1))
+
+
+def test_fail_fast_ends_all(home: Home) -> None:
+    home.counts = (400, 800)
+    home.pace(gan=0.5, detector=0.5, failing=(400, 800))
+    output = home.finish(home.launch("--fail-fast"), status=1)
+    assert "stopped='another trial failed'" in output
+    assert len({line.split()[1] for line in home.diary if line.startswith("detector")}) == 1
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_twice_leaves_at_once(home: Home) -> None:
+    home.counts = (400,)
+    home.pace(gan=30, detector=0.5)
+    driver = home.launch()
+    until(lambda: len(home.steps("gan")) >= 2, alive=driver)
+    driver.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    home.finish(driver, status=130)
+    print(f"Ctrl-C: left after {time.monotonic() - began:.1f} s")
+    assert ("sweep", "KILLED") in runs(home)
+    assert list(home.store.glob("checkpoints/*/latest/done"))
+
+    begun = len(home.diary)
+    driver = home.launch()
+    until(lambda: len(home.diary) > begun + 1, alive=driver)
+    home_was = home.diary
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    driver.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert driver.wait(PATIENCE_S) != 0
+    print(f"Ctrl-C twice: left after {time.monotonic() - began:.1f} s")
+    assert len(home.diary) <= len(home_was) + 2
+
+    home.pace(gan=0.5, detector=0.5)
+    home.finish()
+    assert home.repeated() <= 1
+    assert all(status == "FINISHED" for _, status in runs(home))
+
+
+def test_requests_of_other_commands_and_the_budget(home: Home) -> None:
+    """One trial is stopped by hand and retried; then time is up, and the same command continues."""
+    home.counts = (400, 800)
+    home.pace(gan=0.5, detector=60)
+    record = StudyRecord(Store(home.store), "timed")
+    driver = home.launch()
+    until(lambda: home.steps("detector"), alive=driver)
+    record.ask(Request(action="stop", trials=("cpggan 400 seed 0",)))
+    until(lambda: "cpggan 400 seed 0" in record.outcomes(), alive=driver)
+    assert record.outcomes()["cpggan 400 seed 0"].reason == "stopped by hand"
+    record.ask(Request(action="retry", trials=("cpggan 400 seed 0",)))
+    home.pace(gan=0.5, detector=0.5)
+    home.finish(driver)
+    assert home.repeated() <= 1
+    assert len(told(home)) == 2
+
+    home.counts = (400, 800, 1200)
+    home.pace(gan=0.5, detector=600)
+    output = home.finish(home.launch(budget={"wall_hours": 20 / 3600}), status=1)
+    assert "over budget" in output
+    home.pace(gan=0.5, detector=0.5)
+    home.finish()
+
+
+def runs(home: Home) -> set[tuple[str, str]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(home.database, home.database)
+    experiment = client.get_experiment_by_name("timed")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    return {(run.data.tags["metsweep.kind"], run.info.status) for run in found}
+
+
+def test_what_a_killed_trial_actor_held_is_free_again(home: Home) -> None:
+    """There is room for one Ray Train run alone: its trial begins again only if the dead one's room is given back."""
+    home.counts = (400,)
+    home.pace(gan=5, detector=0.5)
+    driver = home.launch()
+    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+    actor = leader(home, "gan")
+    assert actor is not None
+    kill(actor)
+    home.finish(driver)
+    assert home.repeated() <= 1
+    assert [one.state.name for one in told(home)] == ["COMPLETE"]
