@@ -60,7 +60,7 @@ class Tracker:
 
     def follow(self, plan: Plan) -> None:
         """The plan has grown: its search drew more cells."""
-        self._plan = plan
+        self.plan = plan
 
     def open(self) -> None:
         """Find the study's experiment and parent run, or create them; learn which runs are there already.

@@ -1,0 +1,117 @@
+"""What the engine adds to a trial, beside the same fixed-time function in a bare `tune.Tuner`.
+
+200 trials of one arm: a detector that sleeps as a plain Ray task, and its evaluation. The bare tuner runs a function
+that sleeps as long, with Tune's defaults and with reused actors. Each contender has a process of its own and two trials
+at once. Its time counts from before Ray starts until after it has ended; ours includes all that a launch does: plan,
+leases, artifacts with checksums, tables of outcomes, delivery to MLflow (SQLite), Optuna's record, the final report.
+
+    PYTHONPATH=. python -m tests.benchmarks.bench_sweep_overhead --trials 200 --seconds 1 --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.machine import machine
+
+AT_ONCE = 2
+TARGET = 1.2
+Contender = Callable[[Path, int, float], float]
+"""Runs so many trials that sleep so long in a folder; returns seconds."""
+
+
+def ours(folder: Path, trials: int, seconds: float) -> float:
+    from rich.console import Console
+
+    from sweep.engine.launch import launch
+    from tests.sweep.fixed_time import timed_study
+    from tests.sweep.task_stages import make_task_maker, set_seconds, settings_in
+
+    set_seconds({"detector": seconds})
+    study = timed_study(folder, arms=[{"variant": "none"}], seeds=list(range(trials)))
+    with (folder / "output.txt").open("w") as output:
+        began = time.perf_counter()
+        launched = launch(study, settings_in(folder), Console(file=output), maker=make_task_maker)
+        took = time.perf_counter() - began
+    assert not launched.failed, launched
+    assert len(list((folder / "store" / "evaluate").glob("*/manifest.json"))) == trials
+    return took
+
+
+def bare(folder: Path, trials: int, seconds: float, **config: Any) -> float:
+    import ray
+    from ray import tune
+
+    def function(drawn: dict[str, Any]) -> dict[str, float]:
+        time.sleep(seconds)
+        return {"sensitivity": 0.3 + 0.001 * (drawn["seed"] % 7)}
+
+    began = time.perf_counter()
+    ray.init("local", num_cpus=AT_ONCE, include_dashboard=False, log_to_driver=False)
+    tuner = tune.Tuner(
+        function,
+        param_space={"seed": tune.grid_search(list(range(trials)))},
+        tune_config=tune.TuneConfig(**config),
+        run_config=tune.RunConfig(storage_path=str(folder / "tune")),
+    )
+    results = tuner.fit()
+    ray.shutdown()
+    took = time.perf_counter() - began
+    assert len(results) == trials
+    assert not results.errors
+    return took
+
+
+def bare_reusing_actors(folder: Path, trials: int, seconds: float) -> float:
+    return bare(folder, trials, seconds, reuse_actors=True)
+
+
+CONTENDERS: dict[str, Contender] = {
+    "metsweep launch": ours,
+    "tune.Tuner, its defaults": bare,
+    "tune.Tuner, reuse_actors=True": bare_reusing_actors,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    walls: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(asked.repeats):
+        for name, run in CONTENDERS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                walls[name].append(_alone(run, Path(folder), asked.trials, asked.seconds))
+            print(f"{name}: {walls[name][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    peers = [statistics.median(walls[name]) for name in CONTENDERS if name != "metsweep launch"]
+    own = statistics.median(walls["metsweep launch"])
+    print("\n| | wall, s | a trial, s of one slot | of it overhead, s |")
+    print("|---|---|---|---|")
+    for name, values in walls.items():
+        each = statistics.median(values) * AT_ONCE / asked.trials
+        spread = f"{min(values):.1f}-{max(values):.1f}"
+        print(f"| {name} | {statistics.median(values):.1f} ({spread}) | {each:.2f} | {each - asked.seconds:.2f} |")
+    print(f"\nOurs, in times of Tune's defaults (target <= {TARGET}) and of reused actors: ", end="")
+    print(", ".join(f"{own / peer:.2f}" for peer in peers))
+    print(f"{asked.trials} trials of {asked.seconds:g} s, {AT_ONCE} at once, {asked.repeats} repeats. {machine()}.")
+
+
+def _alone(run: Contender, folder: Path, trials: int, seconds: float) -> float:
+    """In a process that no other contender has warmed up or set the environment of."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, folder, trials, seconds).result()
+
+
+if __name__ == "__main__":
+    main()
