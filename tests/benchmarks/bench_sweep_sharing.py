@@ -46,7 +46,8 @@ def launched(study: Study, pace: Mapping[str, float], folder: Path) -> tuple[Pla
     """Stage key -> what it occupied, of a study launched at a pace."""
     set_seconds(pace)
     settings = settings_in(folder)
-    study = study.model_copy(update={"cohort": str(folder), "resources": Resources()})
+    narrow = study.detector.model_copy(update={"width": 0.1})  # a launch wants room on the disk for what is to come
+    study = study.model_copy(update={"cohort": str(folder), "resources": Resources(), "detector": narrow})
     with (folder / "output.txt").open("w") as output:
         ended = launch(study, settings, Console(file=output), maker=make_task_maker)
     assert not ended.failed, ended
