@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 
-.PHONY: demo test test-slow bench-detector bench-gan lint types ci clean
+.PHONY: demo test test-slow bench-detector bench-gan bench-sweep lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -23,6 +23,14 @@ bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluatio
 
 bench-gan: $(INSTALLED) $(PEERS)/pro_gan_pytorch  ## speed and memory of GAN training and synthesis, beside pro-gan-pth
 	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.benchmarks.bench_gan
+
+bench-sweep: $(INSTALLED)  ## what a sweep adds, saves and finds, beside bare Tune, MLflow's callback and random search
+	$(BIN)/python -m tests.benchmarks.bench_sweep_overhead
+	$(BIN)/python -m tests.benchmarks.bench_sweep_sharing
+	$(BIN)/python -m tests.benchmarks.bench_sweep_plan
+	$(BIN)/python -m tests.benchmarks.bench_sweep_relaunch
+	$(BIN)/python -m tests.benchmarks.bench_tracking
+	$(BIN)/python -m tests.benchmarks.bench_sweep_search
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

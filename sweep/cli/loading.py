@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,20 +95,11 @@ def options_for(
     )
 
 
-@contextmanager
-def remembering(options: LaunchOptions, name: str, store: Store) -> Iterator[None]:
-    """Remembers the options of the launch that runs in the block, unless it is refused."""
+def remember(options: LaunchOptions, name: str, store: Store) -> None:
+    """Keep the options of a launch for the commands that follow."""
     from sweep.engine.records import StudyRecord
-    from trainers.exceptions import MetsweepError
 
-    record = StudyRecord(store, name)
-    before = record.options()
-    record.keep_options(_for_everywhere(options))
-    try:
-        yield
-    except MetsweepError:
-        record.keep_options(before)
-        raise
+    StudyRecord(store, name).keep_options(_for_everywhere(options))
 
 
 def _for_everywhere(options: LaunchOptions) -> LaunchOptions:

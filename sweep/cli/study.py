@@ -62,7 +62,7 @@ def launch(
     """
     from sweep.cli import STOPPED
     from sweep.cli.console import output
-    from sweep.cli.loading import extended, options_for, remembering
+    from sweep.cli.loading import extended, options_for, remember
     from sweep.engine import launch as launching
     from sweep.engine.outcome import INTERRUPTED
     from sweep.settings import Settings
@@ -72,8 +72,13 @@ def launch(
     opened = Store(settings.store)
     options = options_for(study, fidelity, cohort, overrides, opened, as_written=as_written)
     resolved = extended(study, options, opened)
-    with remembering(options, resolved.name, opened):
-        launched = launching.launch(resolved, settings, output(), fail_fast=fail_fast)
+    launched = launching.launch(
+        resolved,
+        settings,
+        output(),
+        fail_fast=fail_fast,
+        accepted=lambda: remember(options, resolved.name, opened),
+    )
     for name, error in launched.failed.items():
         typer.echo(f"error: trial {name} failed: {error}", err=True)
     if launched.stopped:

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from search_spaces.study import Study
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
-from sweep.engine.optuna_study import drawn_cells, find_optuna_study, open_storage
+from sweep.engine.optuna_study import read_drawn
 from sweep.engine.overview import Observer, Overview
 from sweep.plan import Plan
 from sweep.plan.plan import make_trial_maker, plan_with
@@ -27,14 +27,12 @@ class Look:
         self._study = study
         self._maker = make_trial_maker(study)
         self._observer = Observer(study, store)
-        self._storage = open_storage(settings.optuna_storage) if study.search.draws else None
+        self._settings = settings
         self.plan: Plan = plan_with(self._maker, study, ())
 
     def now(self) -> Overview:
         """How the study stands now."""
-        drawn = []
-        if self._storage is not None:
-            drawn = drawn_cells(find_optuna_study(self._study, self._storage), self._study)
+        drawn = read_drawn(self._study, self._settings.optuna_storage)
         if len(drawn) != len({trial.number for trial in self.plan.trials} - {None}):
             self.plan = plan_with(make_trial_maker(self._study), self._study, [(one.number, one.cell) for one in drawn])
         return self._observer.look(self.plan, drawn)

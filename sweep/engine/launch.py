@@ -13,7 +13,7 @@ from search_spaces.study import Study
 from sweep.engine.cluster import describe_cluster, ray_cluster
 from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
-from sweep.engine.optuna_study import drawn_cells, find_optuna_study, open_storage
+from sweep.engine.optuna_study import open_storage, read_drawn
 from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord, changes
 from sweep.engine.steering import Steering
@@ -47,6 +47,7 @@ def launch(
     *,
     fail_fast: bool = False,
     maker: Callable[[Study], TrialMaker] = make_trial_maker,
+    accepted: Callable[[], None] = lambda: None,
 ) -> Launched:
     """Run a study to its end; the same call continues one that was stopped or killed.
 
@@ -56,72 +57,116 @@ def launch(
         console: for progress and the costs.
         fail_fast: stop everything when a trial fails; otherwise the others go on.
         maker: makes the study's trials.
+        accepted: called once nothing can refuse the launch any more, before any work.
 
     Raises:
         MetsweepError: before any work, when the study, its cohort, the store, MLflow, Optuna's database or Ray cannot
             be used, or another process is launching the study.
     """
     began = time.time()
-    trials = maker(study)
     store = Store(settings.store)
-    storage = open_storage(settings.optuna_storage)
-    drawn = drawn_cells(find_optuna_study(study, storage), study)
-    plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
-    missing = plan.missing(store)
-    store.check_writable(plan.bytes_of(missing))
     record = StudyRecord(store, study.name)
+    todo = _look(study, settings, record, maker)
+    store.check_writable(todo.plan.bytes_of(todo.plan.missing(store)))
+    if _set_aside_damaged(todo.plan, store, console):
+        todo = _look(study, settings, record, maker)
     with ExitStack() as stack:
-        _tell_changes(record, study, plan, console)
-        stack.enter_context(only_launch(study, store))
-        _set_aside_damaged(plan, store, console)
-        unfinished = plan.unfinished(store)
-        outcomes = record.outcomes()
-        stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
-        kept = {trial.number for trial in plan.trials if trial.name in outcomes}
-        again = {one.number for one in drawn if one.state == "FAIL"} - kept  # asked for by `metsweep retry`
-        waiting = [trial for trial in unfinished if trial.number is None and trial.name not in stopped]
-        open_cells = {one.number for one in drawn if one.state == "RUNNING"}
-        to_draw = study.search.trials - len(drawn) if study.search.draws else 0
-        works = bool(waiting or open_cells or again or to_draw > 0)
-        if works:
-            needs = [study.resources.gan, study.resources.detector, *(one.resources for one in plan.stages.values())]
+        if todo.any:  # Ray may refuse: nothing is written before
+            needs = [study.resources.gan, study.resources.detector]
+            needs += [stage.resources for stage in todo.plan.stages.values()]
             stack.enter_context(ray_cluster(settings.ray_address, needs))
+        cluster = describe_cluster(settings.ray_address) if todo.any else "local"
+        stack.enter_context(only_launch(study, store))
+        _tell_changes(record, study, todo.plan, console)
         log_to(store.local / "logs")
-        record.keep_study(study)
-        record.keep_needs(plan)
-        cluster = describe_cluster(settings.ray_address) if works else "local"
-        tracker = Tracker(settings.tracking_uri, plan, store, cluster)
+        tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster)
         delivery = stack.enter_context(Delivery(tracker, lambda line: console.print(line, soft_wrap=True)))
-        there = len(plan.stages) - len(plan.missing(store))
-        console.print(
-            f"Study {study.name} at {study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} stages, "
-            f"{there} of them in the store already, {plan.shared} saved by sharing."
-            + (f" {to_draw} cells are yet to be drawn." if to_draw > 0 else ""),
-            soft_wrap=True,
-        )
-        launched = Launched({}, None)
-        if works:
-            from sweep.engine.runner import run_trials, start_board
-            from sweep.engine.search import StudySearch
-
-            board = start_board()
-            steering = Steering(record, board, Display(plan, console, store), tracker, fail_fast)
-            search = StudySearch(plan, trials, storage, store, board, steering.trial_ended)
-            search.take_up([trial for trial in plan.trials if trial.number in open_cells])
-            for number in sorted(again):
-                search.draw_again(number)
-            search.wait_for(first_of_each_gan_first(waiting))
-            with steering.of(search):
-                run_trials(study, search, store, board)
-            plan = search.plan
+        record.keep_study(study)
+        record.keep_needs(todo.plan)
+        accepted()
+        console.print(_headline(todo, store), soft_wrap=True)
+        plan, launched = todo.plan, Launched({}, None)
+        if todo.any:
+            plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
             record.keep_needs(plan)
-            launched = Launched(steering.failed, steering.stopped)
         ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
         delivery.finish(ended)
     console.print(costs_table(plan, store))
     console.print("Start-up: from the request to the first line of the work.")
     console.print(f"This command took {time.time() - began:.0f} s.")
     return launched
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """What a launch is to do."""
+
+    plan: Plan
+    trials: TrialMaker
+    """Makes the trials of cells yet to be drawn."""
+    waiting: Sequence[Trial]
+    """Trials of the study's arms that are not done, but for those that were stopped by hand."""
+    running: Sequence[Trial]
+    """Trials of drawn cells that a former launch left running."""
+    again: Sequence[int]
+    """Numbers of drawn cells that failed and are to be drawn once more."""
+    to_draw: int
+    """Cells that the search has yet to draw."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to run."""
+        return bool(self.waiting or self.running or self.again or self.to_draw > 0)
+
+
+def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable[[Study], TrialMaker]) -> _Todo:
+    trials = maker(study)
+    drawn = read_drawn(study, settings.optuna_storage)
+    plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
+    outcomes = record.outcomes()
+    stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
+    told = {trial.number for trial in plan.trials if trial.name in outcomes}
+    running = {one.number for one in drawn if one.state == "RUNNING"}
+    return _Todo(
+        plan,
+        trials,
+        waiting=[one for one in plan.unfinished(record.store) if one.number is None and one.name not in stopped],
+        running=[trial for trial in plan.trials if trial.number in running],
+        # `metsweep retry` forgets how they ended.
+        again=[one.number for one in drawn if one.state == "FAIL" and one.number not in told],
+        to_draw=study.search.trials - len(drawn) if study.search.draws else 0,
+    )
+
+
+def _headline(todo: _Todo, store: Store) -> str:
+    plan = todo.plan
+    there = len(plan.stages) - len(plan.missing(store))
+    text = (
+        f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
+        f"stages, {there} of them in the store already, {plan.shared} saved by sharing."
+    )
+    return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw > 0 else text
+
+
+def _run(
+    todo: _Todo, settings: Settings, record: StudyRecord, tracker: Tracker, console: Console, fail_fast: bool
+) -> tuple[Plan, Launched]:
+    """Run it on the connected cluster; returns the plan with all cells that were drawn."""
+    from sweep.engine.runner import run_trials, start_board
+    from sweep.engine.search import StudySearch
+
+    store, study = record.store, todo.plan.study
+    board = start_board()
+    steering = Steering(record, board, Display(todo.plan, console, store), tracker, fail_fast)
+    storage = open_storage(settings.optuna_storage)
+    search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended)
+    search.take_up(todo.running)
+    for number in todo.again:
+        search.draw_again(number)
+    search.wait_for(first_of_each_gan_first(todo.waiting))
+    with steering.of(search):
+        run_trials(study, search, store, board)
+    return search.plan, Launched(steering.failed, steering.stopped)
 
 
 @contextmanager
@@ -152,8 +197,9 @@ def _tell_changes(record: StudyRecord, study: Study, plan: Plan, console: Consol
         console.print(f"{reused} stages are reused as they are, {len(missing)} are to be made.", soft_wrap=True)
 
 
-def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
+def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> bool:
     """Results are read by the report only: what became of them on disk would not be seen before."""
+    found = False
     goals = {goal.key: goal for trial in plan.trials for goal in trial.goals}
     there = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
     for key, goal in goals.items():
@@ -164,7 +210,9 @@ def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
             _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
+            found = True
             console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)
+    return found
 
 
 def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.cell import Cell
@@ -103,13 +104,14 @@ def counted(found: optuna.Study) -> list[FrozenTrial]:
 
 
 def read_drawn(study: Study, uri: str) -> list[Drawn]:
-    """What the search of a study drew so far; opens the database only for a study that draws.
+    """What the search of a study drew so far; opens the database only for a study that draws, and makes none.
 
     Raises:
         TrackingError: the database cannot be opened.
         ConfigError: as `find_optuna_study`.
     """
-    if not study.search.draws:
+    file = uri.removeprefix("sqlite:///")
+    if not study.search.draws or (file != uri and not Path(file).exists()):
         return []
     return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
 

@@ -19,6 +19,7 @@ def findings(tmp_path: Path, store: Path | None = None, uri: str | None = None, 
     settings = Settings(
         store=str(store or tmp_path / "store"),
         tracking_uri=uri or f"sqlite:///{tmp_path / 'mlflow.db'}",
+        optuna_storage=f"sqlite:///{tmp_path / 'optuna.db'}",
         ray_address=ray,
     )
     found = {finding.what: finding for finding in examine(settings)}

@@ -41,8 +41,9 @@ LEAVES = dict(leaves(typer.main.get_command(app)))
 def test_every_command_of_the_design_is_there() -> None:
     assert {" ".join(path) for path in LEAVES} == {
         "cohort demo", "cohort check", "prepare", "train gan", "train detector", "synthesize", "evaluate", "realism",
-        "score", "detect", "study new", "study list", "study show", "study schema", "plan", "launch", "report",
-        "promote", "registry", "rollback", "compare", "ui", "doctor",
+        "score", "detect", "study new", "study list", "study show", "study schema", "plan", "launch", "status",
+        "watch", "stop", "retry", "extend", "track", "report", "promote", "registry", "rollback", "compare",
+        "store ls", "store du", "store verify", "store gc", "ui", "doctor",
     }  # fmt: skip
 
 
