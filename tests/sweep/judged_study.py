@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 
 from sweep.plan import Plan, Trial
 from sweep.stages import RealismStage, SynthesizeStage
-from sweep.store import Store
+from sweep.store import MANIFEST, Artifact, Store
 from tests.sweep.small_study import SHARD, make, small_plan
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
@@ -62,7 +63,7 @@ def complete(plan: Plan, store: Store) -> None:
             source = store.find("evaluate", first[trial.arm].evaluate.key)
             assert source is not None
             with store.writing("evaluate", trial.evaluate.key) as folder:
-                shutil.copytree(source.path, folder, dirs_exist_ok=True)
+                shutil.copytree(source.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
                 stage = trial.evaluate
                 store.publish(folder, stage.name, stage.key, stage.identity, source.manifest.cost)
 
@@ -71,6 +72,17 @@ def copied(store: Store, folder: Path) -> Store:
     """The same artifacts in another folder, whose figures a test may change."""
     shutil.copytree(store.local, folder)
     return Store(folder)
+
+
+@contextmanager
+def rewriting(store: Store, artifact: Artifact) -> Iterator[Path]:
+    """A copy of an artifact's files to change; it takes the artifact's place when the block ends."""
+    made = artifact.manifest
+    with store.writing(made.stage, made.key) as folder:
+        shutil.copytree(artifact.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        yield folder
+        store.set_aside(artifact, "rewritten by a test")
+        store.publish(folder, made.stage, made.key, made.identity, made.cost)
 
 
 def set_found(store: Store, trial: Trial, found: Mapping[str, int], fps: int = 1) -> None:
@@ -92,9 +104,10 @@ def set_found(store: Store, trial: Trial, found: Mapping[str, int], fps: int = 1
         metrics[split] = _summary(outcomes, config, (split, found[split], fps))
         for name, table in outcome_tables(outcomes).items():
             tables[name].append(table.assign(split=split))
-    for name, parts in tables.items():
-        pd.concat(parts, ignore_index=True).to_parquet(artifact.path / f"{name}.parquet", index=False)
-    (artifact.path / "metrics.json").write_text(json.dumps(metrics))
+    with rewriting(store, artifact) as folder:
+        for name, parts in tables.items():
+            pd.concat(parts, ignore_index=True).to_parquet(folder / f"{name}.parquet", index=False)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 _SUMMARIES: dict[object, dict[str, dict[str, Any]]] = {}
@@ -140,4 +153,5 @@ def set_realism(
         for fidelity in told["box_fidelity"].values():
             for what, recall in zip(("conditioned", "random", "real"), boxes, strict=True):
                 fidelity[what] = {"recall": recall, "interval": [recall - 0.05, recall + 0.05]}
-        (artifact.path / "realism.json").write_text(json.dumps(report))
+        with rewriting(store, artifact) as folder:
+            (folder / "realism.json").write_text(json.dumps(report))

@@ -103,7 +103,8 @@ def test_figures_of_all_stages_are_there(runs: dict[str, Run], client: MlflowCli
     wanted = {"figures/detector/loss_curves.png", "figures/evaluate/froc.png", "figures/evaluate/detections.png"}
     assert wanted <= figures("none seed 0")
     report = {entry.path for entry in client.list_artifacts(runs["small"].info.run_id, "report")}
-    assert report == {"report/report.md", "report/table1.csv", "report/figures"}
+    names = ("report.md", "report.html", "table1.csv", "table1.tex", "tables", "figures")
+    assert report == {f"report/{name}" for name in names}
 
 
 def test_inputs_and_models_belong_to_their_runs(plan: Plan, runs: dict[str, Run], client: MlflowClient) -> None:

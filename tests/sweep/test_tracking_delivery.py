@@ -157,7 +157,7 @@ def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
     tracker = Tracker(tracking_uri, Plan(priced, (drawn,)), store, cluster="ray://head:10001 (2 nodes)")
     tracker.open()
     tracker.record()
-    tags, data = (run := runs_of(tracking_uri)["none seed 0"]).data.tags, run.data
+    tags, data = (run := runs_of(tracking_uri)["t17 none seed 0"]).data.tags, run.data
     assert data.params["detector.learning_rate"] == "0.002"
     assert tags["metsweep.optuna_number"] == "17"
     assert tags["metsweep.cluster"] == "ray://head:10001 (2 nodes)"
