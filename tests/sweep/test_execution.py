@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,7 +45,7 @@ class Base(Stage):
     config: Number
     diary: Path
 
-    @cached_property
+    @property
     def inputs(self) -> Inputs:
         return Inputs({})
 
@@ -83,7 +82,7 @@ class Trained(Stage):
     config: Number
     base: Base
 
-    @cached_property
+    @property
     def inputs(self) -> Inputs:
         return Inputs({"base": self.base})
 
