@@ -249,7 +249,8 @@ def check_that_drift_is_found(rank: int) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "kept"),
-    [({"augment": "adaptive", "augment_kimg": 0.05}, None), ({"variant": "image2image"}, 1)],
+    # Adaptive augmentation counts signs: rounding, which differs between processors, may turn one.
+    [({"augment": "diffaugment"}, None), ({"variant": "image2image"}, 1)],
     ids=["from the start", "from a checkpoint of one worker"],
 )
 def test_two_workers_equal_one_that_shows_all_images(
