@@ -94,7 +94,7 @@ def has(home: Path, pattern: str) -> Callable[[], bool]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_driver_continues_without_doing_or_logging_anything_twice(home: Path) -> None:
-    kill_when(home, has(home, "runs/checkpoints/*/latest/*"))
+    kill_when(home, has(home, "checkpoints/*/latest/*"))
     in_training = artifacts(home)
     assert [Path(path).parent.name for path in in_training] == ["prepare"]
 
