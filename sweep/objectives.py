@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,16 @@ from typing import Any
 
 from search_spaces.search import Constraint, Objective
 from search_spaces.study import Study
+from sweep.store import Artifact
 from trainers.evaluation.outcome import name_of
 
-Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Metrics = dict[str, dict[str, dict[str, Any]]]
 """Split -> IoU name -> figures, as the evaluate stage writes them."""
+
+
+def read_metrics(artifact: Artifact) -> Metrics:
+    """The figures of an evaluate artifact."""
+    return json.loads(artifact.text("metrics.json"))
 
 
 def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:

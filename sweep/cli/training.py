@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from sweep.doctor import usable_cores
 from sweep.engine.board import StageProgress
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.runner import start_board
+from sweep.repeating import repeating
 from sweep.settings import Settings
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
@@ -157,29 +157,21 @@ def _resources(workers: int) -> WorkerResources:
     return WorkerResources(workers=workers, cpus_per_worker=max(1, usable_cores() // workers), gpus_per_worker=gpus)
 
 
-@contextmanager
-def _forwarding(board: Any, on_progress: OnProgress, every_seconds: float = 1.0) -> Iterator[None]:
+def _forwarding(board: Any, on_progress: OnProgress, every_seconds: float = 1.0) -> AbstractContextManager[None]:
     """Passes what the workers tell the board on to this process's progress."""
     import ray
 
-    stop = threading.Event()
+    before = None
 
     def forward() -> None:
-        before = None
-        while not stop.wait(every_seconds):
-            snapshot: dict[str, StageProgress] = ray.get(board.snapshot.remote())
-            for stage in snapshot.values():
-                if stage.total and (stage.done, stage.total) != before:
-                    on_progress(stage.done, stage.total, stage.metrics)
-                    before = (stage.done, stage.total)
+        nonlocal before
+        snapshot: dict[str, StageProgress] = ray.get(board.snapshot.remote())
+        for stage in snapshot.values():
+            if stage.total and (stage.done, stage.total) != before:
+                on_progress(stage.done, stage.total, stage.metrics)
+                before = (stage.done, stage.total)
 
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return repeating(forward, lambda: every_seconds)
 
 
 def _content(slices: Path) -> str:

@@ -65,7 +65,7 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
     except (ConnectionError, RuntimeError) as error:
         raise ClusterError(f"Ray at {address or 'this machine'} did not let us in: {error}") from None
     try:
-        _refuse_infeasible(needs)
+        connected().refuse_infeasible(needs)
         yield
     finally:
         ray.shutdown()
@@ -128,23 +128,16 @@ def look_at(address: str | None) -> Capacity:
 
 def describe_cluster(address: str | None) -> str:
     """Where the stages run, and of what size that is now."""
-    import ray
-
-    has = ray.cluster_resources()
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    size = f"{nodes} nodes, {has.get('CPU', 0):g} CPUs, {has.get('GPU', 0):g} GPUs"
+    has = connected()
+    size = f"{len(has.nodes)} nodes, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
     return f"{address or 'local'} ({size})"
 
 
 def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
     """How many trials the cluster can keep busy at once, each at its largest stage; at least 1."""
-    import ray
-
-    cluster = ray.cluster_resources()
-    slots = [cluster.get("CPU", 0) // (need.workers * need.cpus_per_worker) for need in needs]
-    slots += [
-        cluster.get("GPU", 0) // (need.workers * need.gpus_per_worker) for need in needs if need.gpus_per_worker > 0
-    ]
+    has = connected()
+    slots = [has.total("CPU") // (need.workers * need.cpus_per_worker) for need in needs]
+    slots += [has.total("GPU") // (need.workers * need.gpus_per_worker) for need in needs if need.gpus_per_worker > 0]
     return max(1, int(min(slots)))
 
 
@@ -187,7 +180,3 @@ def _refuse_unreachable(address: str) -> None:
             f"Ray is not reachable at {address}: {error.strerror or error}. Start it there (`ray start --head`), "
             "correct RAY_ADDRESS, or unset it to use this machine alone."
         ) from None
-
-
-def _refuse_infeasible(needs: Sequence[WorkerResources]) -> None:
-    connected().refuse_infeasible(needs)

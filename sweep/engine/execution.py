@@ -10,10 +10,9 @@ import itertools
 import logging
 import platform
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sweep.engine.board import AskedToStop, reporter
 from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.machine_use import peak_memory, system_samples
 from sweep.logs import log_to
+from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Lease, Store
 from trainers.distributed import Context, Placement, train_on_ray
@@ -30,6 +30,8 @@ from trainers.exceptions import StopRequestedError, StoreError
 logger = logging.getLogger(__name__)
 
 
+FREED_AFTER_SECONDS = 0.5
+"""How often it is looked whether an artifact is there whose lease can be freed."""
 ATTEMPTS = 3
 """How often a trial begins again because an artifact that it reads turned out to be damaged."""
 
@@ -224,25 +226,16 @@ def _run_as_task(job: _Job) -> None:
     ray.get(task.remote())
 
 
-@contextmanager
-def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> Iterator[None]:
+def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> AbstractContextManager[None]:
     """Frees each stage's lease as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
-    stop = threading.Event()
+    held = list(leases)
 
-    def watch() -> None:
-        held = list(leases)
-        while held and not stop.wait(0.5):
-            for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
-                lease.release()
-                held.remove((stage, lease))
+    def look() -> None:
+        for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
+            lease.release()
+            held.remove((stage, lease))
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return repeating(look, lambda: FREED_AFTER_SECONDS)
 
 
 def _why(stage: Stage, store: Store) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
+from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Store
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
@@ -67,7 +68,7 @@ def launch(
     store = Store(settings.store)
     record = StudyRecord(store, study.name)
     todo = _look(study, settings, record, maker)
-    store.check_writable(todo.plan.bytes_of(todo.plan.missing(store)))
+    store.check_writable(todo.plan.bytes_of(todo.missing))
     if _set_aside_damaged(todo.plan, store, console):
         todo = _look(study, settings, record, maker)
     with ExitStack() as stack:
@@ -77,14 +78,14 @@ def launch(
             stack.enter_context(ray_cluster(settings.ray_address, needs))
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         stack.enter_context(only_launch(study, store))
-        _tell_changes(record, study, todo.plan, console)
+        _tell_changes(record, study, todo, console)
         log_to(store.local / "logs")
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster)
         delivery = stack.enter_context(Delivery(tracker, lambda line: console.print(line, soft_wrap=True)))
         record.keep_study(study)
         record.keep_needs(todo.plan)
         accepted()
-        console.print(_headline(todo, store), soft_wrap=True)
+        console.print(_headline(todo), soft_wrap=True)
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
             plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
@@ -104,6 +105,8 @@ class _Todo:
     plan: Plan
     trials: TrialMaker
     """Makes the trials of cells yet to be drawn."""
+    missing: Mapping[str, Stage]
+    """Stage key -> stage that is not in the store."""
     waiting: Sequence[Trial]
     """Trials of the study's arms that are not done, but for those that were stopped by hand."""
     running: Sequence[Trial]
@@ -130,6 +133,7 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     return _Todo(
         plan,
         trials,
+        missing=plan.missing(record.store),
         waiting=[one for one in plan.unfinished(record.store) if one.number is None and one.name not in stopped],
         running=[trial for trial in plan.trials if trial.number in running],
         # `metsweep retry` forgets how they ended.
@@ -138,9 +142,9 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     )
 
 
-def _headline(todo: _Todo, store: Store) -> str:
+def _headline(todo: _Todo) -> str:
     plan = todo.plan
-    there = len(plan.stages) - len(plan.missing(store))
+    there = len(plan.stages) - len(todo.missing)
     text = (
         f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
         f"stages, {there} of them in the store already, {plan.shared} saved by sharing."
@@ -185,16 +189,15 @@ def only_launch(study: Study, store: Store) -> Iterator[None]:
         lease.release()
 
 
-def _tell_changes(record: StudyRecord, study: Study, plan: Plan, console: Console) -> None:
+def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: Console) -> None:
     """What differs from the study as it was launched last; what that means for its stages, the plan tells."""
     before = record.study()
     changed = changes(before, study.model_dump(mode="json", by_alias=True)) if before else {}
     for key, (old, new) in changed.items():
         console.print(f"Changed since the last launch: {key} was {old}, is {new}.", soft_wrap=True, markup=False)
     if changed:
-        missing = plan.missing(record.store)
-        reused = len(plan.stages) - len(missing)
-        console.print(f"{reused} stages are reused as they are, {len(missing)} are to be made.", soft_wrap=True)
+        reused = len(todo.plan.stages) - len(todo.missing)
+        console.print(f"{reused} stages are reused as they are, {len(todo.missing)} are to be made.", soft_wrap=True)
 
 
 def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> bool:

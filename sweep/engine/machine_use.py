@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from sweep.repeating import repeating
 
 SYSTEM_FILE = "system.jsonl"
 """In the artifact of a stage that trains: one sample a line, `time` (unix seconds) and figures."""
@@ -34,7 +35,7 @@ class PeakMemory:
 def peak_memory() -> Iterator[PeakMemory]:
     """Watches the memory of this process and its children within the block."""
     memory = PeakMemory()
-    with _repeating(memory.look, lambda: MEMORY_EVERY_SECONDS):
+    with repeating(memory.look, lambda: MEMORY_EVERY_SECONDS):
         yield memory
 
 
@@ -46,7 +47,7 @@ def system_samples(folder: Path, every_seconds: float = 5.0) -> Iterator[None]:
     memory of this process and its children beside them. GPUs are sampled where NVIDIA's library finds some.
     """
     samples = _Samples(folder, every_seconds)
-    with _repeating(samples.take, lambda: samples.every_seconds):
+    with repeating(samples.take, lambda: samples.every_seconds):
         yield
     samples.take()
     (folder / SYSTEM_FILE).write_text("".join(json.dumps(sample) + "\n" for sample in samples.taken))
@@ -121,20 +122,3 @@ def _gpu_handles() -> list[object]:
         return [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return []
-
-
-@contextmanager
-def _repeating(action: Callable[[], None], pause_seconds: Callable[[], float]) -> Iterator[None]:
-    stop = threading.Event()
-
-    def repeat() -> None:
-        while not stop.wait(pause_seconds()):
-            action()
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

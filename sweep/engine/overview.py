@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from sweep.engine.outcome import PRUNED, Outcome
 from sweep.engine.pace import seconds_left
 from sweep.engine.records import Status, StudyRecord
 from sweep.engine.trial_driver import watched_figure
-from sweep.objectives import Metrics, objective_values, violations
+from sweep.objectives import Metrics, objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 
@@ -131,7 +130,7 @@ class Observer:
 
         def read(key: str) -> Metrics | None:
             artifact = self._store.find("evaluate", key)
-            return None if artifact is None else json.loads(artifact.text("metrics.json"))
+            return None if artifact is None else read_metrics(artifact)
 
         with ThreadPoolExecutor(READERS) as pool:
             for key, metrics in zip(unread, pool.map(read, unread), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from sweep.engine.optuna_study import ARM, ERROR, RETRY_OF, counted, make_pruner, make_sampler
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
-from sweep.objectives import Metrics, objective_values, violations
+from sweep.objectives import Metrics, objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.store import Store
 
@@ -72,7 +71,9 @@ class StudySearch(OptunaSearch):
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, _Drawn] = {}
         self._closed = False
-        self._arms = {trial.cell: [one for one in plan.trials if one.cell == trial.cell] for trial in plan.trials}
+        self._arms: dict[str, list[Trial]] = {}
+        for trial in plan.trials:
+            self._arms.setdefault(trial.cell, []).append(trial)
 
     def wait_for(self, trials: Iterable[Trial]) -> None:
         """Add trials of the study's arms to those that are to be run."""
@@ -97,6 +98,10 @@ class StudySearch(OptunaSearch):
         failed = self._optuna.get_trials(deepcopy=False)[number]
         self._optuna.enqueue_trial(failed.params, user_attrs={RETRY_OF: number})
 
+    def _named(self, names: Iterable[str]) -> list[Trial]:
+        wanted = set(names)
+        return [trial for trial in self._plan.trials if trial.name in wanted]
+
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
@@ -113,7 +118,7 @@ class StudySearch(OptunaSearch):
 
     def stop(self, names: Iterable[str]) -> None:
         """End trials that run, and do not begin those that wait."""
-        for trial in [trial for trial in self._plan.trials if trial.name in set(names)]:
+        for trial in self._named(names):
             if trial in self.running:
                 self._board.stop.remote(trial.name, STOPPED_BY_HAND)
             elif trial in self._queue:
@@ -122,7 +127,7 @@ class StudySearch(OptunaSearch):
 
     def retry(self, names: Iterable[str]) -> None:
         """Run trials again that failed or were stopped; a drawn cell is drawn again with the same values."""
-        wanted = [trial for trial in self._plan.trials if trial.name in set(names)]
+        wanted = self._named(names)
         busy = {*self.running, *self._queue}
         self._queue.extend(trial for trial in wanted if trial.number is None and trial not in busy)
         for number in {trial.number for trial in wanted if trial.number is not None} - set(self._cells):
@@ -265,4 +270,4 @@ class StudySearch(OptunaSearch):
     def _metrics(self, trial: Trial) -> Metrics:
         artifact = self._store.find("evaluate", trial.evaluate.key)
         assert artifact is not None, "the trial is done"
-        return json.loads((artifact.path / "metrics.json").read_text())
+        return read_metrics(artifact)

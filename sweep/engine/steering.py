@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from sweep.engine.display import Display
 from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import Status, StudyRecord
 from sweep.plan import Trial
+from sweep.repeating import repeating
 from sweep.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -60,22 +60,20 @@ class Steering:
         self._began = time.time()
         self._status_kept = 0.0
         self._interrupted = False
-        self._ended = threading.Event()
         self._gpu_seconds: dict[str, float] = {}
 
     @contextmanager
     def of(self, search: StudySearch) -> Iterator[None]:
         """Steer what `search` hands out while the block runs; only from the main thread."""
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        thread = threading.Thread(target=self._repeat, args=(search,), daemon=True)
         self._display.start()
-        thread.start()
         try:
-            yield
+            with repeating(lambda: self._look_calmly(search), lambda: self._every_seconds):
+                try:
+                    yield
+                finally:
+                    signal.signal(signal.SIGINT, before)
         finally:
-            signal.signal(signal.SIGINT, before)
-            self._ended.set()
-            thread.join()
             self._display.stop()
             self._keep_status(search, {}, finished=True)
 
@@ -94,12 +92,11 @@ class Steering:
             raise KeyboardInterrupt
         self._interrupted = True
 
-    def _repeat(self, search: StudySearch) -> None:
-        while not self._ended.wait(self._every_seconds):
-            try:
-                self._look(search)
-            except Exception:  # nothing here is a reason for the trials to stop, nor to give up watching
-                logger.exception("steering failed")
+    def _look_calmly(self, search: StudySearch) -> None:
+        try:
+            self._look(search)
+        except Exception:  # nothing here is a reason for the trials to stop, nor to give up watching
+            logger.exception("steering failed")
 
     def _look(self, search: StudySearch) -> None:
         import ray

@@ -13,8 +13,8 @@ from typing import Any
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
+from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
-from sweep.report.report import read_metrics
 from sweep.store import Store
 from trainers.evaluation.outcome import name_of, with_interval
 from trainers.exceptions import ConfigError, StoreError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
-from sweep.report.results import REAL_ONLY, Results, Row, read_metrics, read_results
+from sweep.report.results import REAL_ONLY, Results, Row, read_results
 from sweep.report.section import Section
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report", "read_metrics"]
+__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report"]
 
 Format = Literal["console", "md", "csv", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from sweep.objectives import Metrics, read_metrics
 from sweep.plan import Plan, Trial
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
@@ -16,8 +15,6 @@ from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
 
 REAL_ONLY = "none"
-Metrics = dict[str, dict[str, dict[str, Any]]]
-"""Split -> IoU name -> figures, as the evaluate stage writes them."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,3 @@ def read_results(plan: Plan, store: Store) -> Results:
         found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
         rows.append(Row(tuple(trials), {seed: artifact for seed, artifact in found.items() if artifact}))
     return Results(plan, tuple(rows))
-
-
-def read_metrics(artifact: Artifact) -> Metrics:
-    """The figures of an evaluate artifact."""
-    return json.loads((artifact.path / "metrics.json").read_text())

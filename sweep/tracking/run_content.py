@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.search import Prices
 from sweep.engine.machine_use import SYSTEM_FILE
 from sweep.models.packaging import save_detector
+from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.stages import PrepareStage
 from sweep.store import Artifact, Cost, Store
@@ -198,10 +199,9 @@ def _selection(artifact: Artifact) -> tuple[Point, ...]:
 
 
 def _evaluation_part(artifact: Artifact) -> Part:
-    metrics: dict[str, dict[str, dict[str, Any]]] = json.loads((artifact.path / "metrics.json").read_text())
     points = [
         Point(f"{split}/{name}_{iou}", value, artifact.manifest.cost.finished)
-        for split, ious in metrics.items()
+        for split, ious in read_metrics(artifact).items()
         for iou, figures in ious.items()
         for name, value in _figures_to_compare(figures).items()
     ]

@@ -244,6 +244,14 @@ def kill(process: psutil.Process | subprocess.Popen[bytes]) -> None:
     process.wait(60)
 
 
+def kill_leader(home: Home, driver: subprocess.Popen[bytes]) -> None:
+    """Kill the trial actor that trains the GAN, after three steps of it."""
+    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+    actor = leader(home, "gan")
+    assert actor is not None
+    kill(actor)
+
+
 @contextmanager
 def a_disk_at(folder: Path) -> Iterator[None]:
     """A disk of its own, in memory; the size is what a launch asks for at least."""

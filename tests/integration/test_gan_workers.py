@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, _refuse_infeasible
+from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, connected
 from tests.trainers.gan.tiny_runs import make_slices, tiny
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
@@ -126,9 +126,9 @@ def train_disturbed(_: int, slices: Path, folder: Path) -> None:
             resources=WorkerResources(workers=2, min_workers=1),
         )
         # Ray has one CPU left.
-        _refuse_infeasible([WorkerResources(workers=2, min_workers=1)])
+        connected().refuse_infeasible([WorkerResources(workers=2, min_workers=1)])
         with pytest.raises(ClusterError, match="2 workers of 1 CPUs were asked for, but the cluster has 1"):
-            _refuse_infeasible([WorkerResources(workers=2)])
+            connected().refuse_infeasible([WorkerResources(workers=2)])
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -21,6 +21,7 @@ from tests.integration.survival import (
     flip_a_bit,
     full,
     kill,
+    kill_leader,
     leader,
     read_only,
     until,
@@ -79,10 +80,7 @@ def test_owner_of_a_shared_gan_is_killed_while_others_wait(make_home: MakeHome, 
     home = make_home()
     home.pace(gan=5, detector=1)
     driver = home.launch()
-    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
-    owner = leader(home, "gan")
-    assert owner is not None
-    kill(owner)
+    kill_leader(home, driver)
     home.finish(driver)
     assert home.repeated() <= 1
     assert home.table() == reference.table()

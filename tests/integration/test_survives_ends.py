@@ -14,7 +14,7 @@ import pytest
 from sweep.engine.optuna_study import ERROR
 from sweep.engine.records import Request, StudyRecord
 from sweep.store import Store
-from tests.integration.survival import PATIENCE_S, Home, RayHead, kill, leader, until
+from tests.integration.survival import PATIENCE_S, Home, RayHead, kill_leader, until
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS
 
@@ -163,10 +163,7 @@ def test_what_a_killed_trial_actor_held_is_free_again(home: Home) -> None:
     home.counts = (400,)
     home.pace(gan=5, detector=0.5)
     driver = home.launch()
-    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
-    actor = leader(home, "gan")
-    assert actor is not None
-    kill(actor)
+    kill_leader(home, driver)
     home.finish(driver)
     assert home.repeated() <= 1
     assert [one.state.name for one in told(home)] == ["COMPLETE"]

@@ -12,6 +12,7 @@ from tests.trainers.data.phantom import make_cohort
 from tests.trainers.disc_slices import tiny_config
 
 SIZE = 32
+STUDY = "study.yaml"
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,19 @@ def gan(slices: Path, fidelity: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("trained") / "gan"
     assert main(["train", "gan", str(slices), "--out", str(out), "--fidelity", str(fidelity)]) == 0
     return out
+
+
+@pytest.fixture
+def study_file(request: pytest.FixtureRequest, cohort: Path, fidelity: Path) -> Path:
+    """A study file of two cells and two seeds in the working directory of `metsweep`, not launched yet."""
+    request.getfixturevalue("metsweep")
+    values = {
+        "name": "small",
+        "cohort": str(cohort),
+        "fidelity": str(fidelity),
+        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
+        "seeds": [0, 1],
+    }
+    path = Path.cwd() / STUDY
+    path.write_text(yaml.safe_dump(values))
+    return path

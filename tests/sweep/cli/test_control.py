@@ -17,25 +17,12 @@ from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
 from sweep.plan import Plan, Trial, make_plan
 from sweep.store import Cost, Store
-from tests.sweep.cli.conftest import Ended, Metsweep
-
-STUDY = "study.yaml"
+from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
 
 @pytest.fixture
-def study(request: pytest.FixtureRequest, cohort: Path, fidelity: Path) -> Path:
-    """A study file of two cells and two seeds in the working directory of `metsweep`, not launched yet."""
-    request.getfixturevalue("metsweep")
-    values = {
-        "name": "small",
-        "cohort": str(cohort),
-        "fidelity": str(fidelity),
-        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
-        "seeds": [0, 1],
-    }
-    path = Path.cwd() / STUDY
-    path.write_text(yaml.safe_dump(values))
-    return path
+def study(study_file: Path) -> Path:
+    return study_file
 
 
 @pytest.fixture

@@ -13,35 +13,24 @@ from sweep.engine.cluster import Capacity
 from sweep.engine.records import StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Cost, Store
-from tests.sweep.cli.conftest import Metsweep
+from tests.sweep.cli.conftest import STUDY, Metsweep
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
-STUDY = "study.yaml"
 HOUR = 3600
 
 
 @pytest.fixture
-def study(request: pytest.FixtureRequest, cohort: Path, fidelity: Path) -> Path:
+def study(study_file: Path) -> Path:
     """Two cells and two seeds, whose every stage once took an hour on one core."""
-    request.getfixturevalue("metsweep")
-    values = {
-        "name": "small",
-        "cohort": str(cohort),
-        "fidelity": str(fidelity),
-        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
-        "seeds": [0, 1],
-    }
-    path = Path.cwd() / STUDY
-    path.write_text(yaml.safe_dump(values))
-    store, made = Store(path.parent / "metsweep-store"), set()
-    for stage in make_plan(load_study(str(path))).stages.values():
+    store, made = Store(study_file.parent / "metsweep-store"), set()
+    for stage in make_plan(load_study(str(study_file))).stages.values():
         if stage.name not in made or stage.name == "prepare":
             made.add(stage.name)
             with store.writing(stage.name, stage.key) as folder:
                 cost = Cost(requested=0, started=0, finished=HOUR, peak_memory_bytes=1, host="here", cpus=1)
                 store.publish(folder, stage.name, stage.key, stage.identity, cost)
-    return path
+    return study_file
 
 
 @pytest.mark.usefixtures("study")
