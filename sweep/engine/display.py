@@ -102,8 +102,15 @@ class Display:
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
         ended = sum(_is_done(stages, trial.evaluate.key) for trial in self._plan.trials)
-        left = "" if self._left is None else f", about {clock(self._left)} left in all"
-        return f"{ended:,} of {len(self._plan.trials):,} trials evaluated{left}"
+        headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
+        if to_draw := self._to_draw():
+            return f"{headline}, {to_draw:,} cells are yet to be drawn"
+        return headline if self._left is None else f"{headline}, about {clock(self._left)} left in all"
+
+    def _to_draw(self) -> int:
+        search = self._plan.study.search
+        drawn = {trial.number for trial in self._plan.trials} - {None}
+        return max(0, search.trials - len(drawn)) if search.draws else 0
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
         began = time.monotonic()

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 FREED_AFTER_SECONDS = 0.5
 """How often it is looked whether an artifact is there whose lease can be freed."""
+COMPARED = 50
+"""Artifacts of a stage that are read to say why another one was missed."""
 ATTEMPTS = 3
 """How often a trial begins again because an artifact that it reads turned out to be damaged."""
 
@@ -239,10 +241,13 @@ def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> A
 
 
 def _why(stage: Stage, store: Store) -> str:
-    """Why a stage is not in the store: the first part of its identity that differs from the nearest artifact."""
+    """Why a stage is not in the store: the first part of its identity that the nearest of a few has otherwise."""
     wanted = _flatten(stage.identity)
     nearest: list[str] | None = None
-    for artifact in store.artifacts(stage.name):
+    for key in itertools.islice(store.keys(stage.name), COMPARED):
+        artifact = store.find(stage.name, key)
+        if artifact is None:
+            continue
         there = _flatten(artifact.manifest.identity)
         differing = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
         if nearest is None or len(differing) < len(nearest):

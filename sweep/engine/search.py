@@ -216,17 +216,23 @@ class StudySearch(OptunaSearch):
             self._abandon(cell, outcome)
 
     def _complete(self, cell: _Drawn) -> None:
-        metrics = [self._metrics(trial) for trial in cell.trials]
-        values = objective_values(self._study, metrics)
-        if any(map(math.isnan, values)):
-            failed = Outcome(state="failed", reason=f"An objective is not a number: {values}.")
-            self._tell(cell.trials[0], failed)
-            self._abandon(cell, failed)
+        values = self._values(cell.trials)
+        if isinstance(values, Outcome):
+            self._abandon(cell, values)
             return
-        for name, value in violations(self._study, metrics).items():
+        for name, value in violations(self._study, [self._metrics(trial) for trial in cell.trials]).items():
             cell.optuna.set_constraint(name, value)
         self._optuna.tell(cell.optuna, values)
         del self._cells[cell.optuna.number]
+
+    def _values(self, trials: Sequence[Trial]) -> list[float] | Outcome:
+        """The objectives of a cell whose trials are done; if one is not a number, the failure, which it tells."""
+        values = objective_values(self._study, [self._metrics(trial) for trial in trials])
+        if not any(map(math.isnan, values)):
+            return values
+        failed = Outcome(state="failed", reason=f"An objective is not a number: {values}.")
+        self._tell(trials[0], failed)
+        return failed
 
     def _abandon(self, cell: _Drawn, outcome: Outcome) -> None:
         """End a cell of which a seed failed, was pruned or was stopped; its other seeds are not trained."""
@@ -253,17 +259,18 @@ class StudySearch(OptunaSearch):
             return
         arms = list(dict.fromkeys(cell.variant for cell in self._study.cells()))
         counts = [self._study.synthetic_count(cell.count) for cell in self._study.cells()]
-        failed = outcome.state == "failed"
+        values = outcome if outcome.state == "failed" else self._values(trials)
+        failed = isinstance(values, Outcome)
         self._optuna.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
-                values=None if failed else objective_values(self._study, [self._metrics(one) for one in trials]),
+                values=None if failed else values,
                 params={"variant": trials[0].variant, "count": trials[0].count},
                 distributions={
                     "variant": optuna.distributions.CategoricalDistribution(arms),
                     "count": optuna.distributions.IntDistribution(0, max(counts)),
                 },
-                user_attrs={ARM: trials[0].arm, "seeds": len(trials)} | ({ERROR: outcome.reason} if failed else {}),
+                user_attrs={ARM: trials[0].arm, "seeds": len(trials)} | ({ERROR: values.reason} if failed else {}),
             )
         )
 

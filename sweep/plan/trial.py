@@ -19,6 +19,7 @@ from sweep.stages import (
     Stage,
     SynthesizeStage,
 )
+from sweep.stages.once import Steady
 from sweep.stages.stage import canonical
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, GANVariant
@@ -28,7 +29,7 @@ FIRST_FEEDBACK_SEED = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Trial(Steady):
     """One detector: an arm (variant x synthetic count) with hyperparameters and one seed."""
 
     variant: Variant

@@ -33,8 +33,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What tells the row from all others: the arm, and the number of a drawn cell."""
-        return self.arm if self.number is None else f"#{self.number} {self.arm}"
+        """What tells the row from all others: the name of the cell."""
+        return self.trials[0].cell
 
     @property
     def number(self) -> int | None:

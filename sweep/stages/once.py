@@ -1,4 +1,4 @@
-"""A property that is worked out once for each object."""
+"""A property that is worked out once for each object, and objects that may be pickled meanwhile."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ class once(Generic[T]):  # noqa: N801
             return self
         value = owner.__dict__[self._name] = self._work_out(owner)
         return value
+
+
+class Steady:
+    """Its attributes are copied before they are pickled: another thread may be working one of them out."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()

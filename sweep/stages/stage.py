@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 from pydantic_core import to_json
 
-from sweep.stages.once import once
+from sweep.stages.once import Steady, once
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
 
-class Inputs(dict[str, "Stage"]):
+class Inputs(Steady, dict[str, "Stage"]):
     """The stages that another reads, by name; where many stages read the same, they share one object."""
 
     @once
@@ -34,7 +34,7 @@ class Inputs(dict[str, "Stage"]):
 
 
 @dataclass(frozen=True, eq=False)
-class Stage(ABC):
+class Stage(Steady, ABC):
     """A memoised unit of work, decided by its name, version, config and inputs alone.
 
     Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses without

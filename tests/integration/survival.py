@@ -34,17 +34,6 @@ PATIENCE_S = 500.0
 """How long anything may take on a busy machine."""
 
 
-def until(
-    moment: Callable[[], object], seconds: float = PATIENCE_S, alive: subprocess.Popen[bytes] | None = None
-) -> None:
-    """Wait for a moment; it must come, and before the process `alive` ends."""
-    deadline = time.monotonic() + seconds
-    while not moment():
-        assert time.monotonic() < deadline, "waited in vain"
-        assert alive is None or alive.poll() is None, "the launch ended before"
-        time.sleep(0.05)
-
-
 class RayHead:
     """A Ray cluster of one node that outlives the drivers it serves, like one that `ray start` began."""
 
@@ -64,12 +53,13 @@ class RayHead:
             "--object-store-memory=100000000",
         )  # fmt: skip
         own = {"PYTHONPATH": str(Path(__file__).parents[2])} | NO_TOKEN
-        with Path(self._folder, "output.txt").open("ab") as log:
+        output = Path(self._folder, "output.txt")
+        with output.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("ray")), *arguments], env=os.environ | own | self._environment,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        until(lambda: "Ray runtime started" in Path(self._folder, "output.txt").read_text(), alive=self._process)
+        _until(lambda: "Ray runtime started" in output.read_text(), self._process, output)
 
     def kill(self) -> None:
         """End all its processes at once."""
@@ -91,7 +81,7 @@ class RayHead:
 
     def family(self, title: str = "") -> list[psutil.Process]:
         """Its processes whose command line holds `title`, e.g. `ray::RayTrainWorker`."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             return []
         parent = psutil.Process(self._process.pid)
         return [one for one in [parent, *parent.children(recursive=True)] if title in _title(one)]
@@ -147,6 +137,10 @@ class Home:
         finally:
             driver.kill()
         return self.output
+
+    def until(self, moment: Callable[[], object], driver: subprocess.Popen[bytes]) -> None:
+        """Wait for a moment; it must come, and before the launch ends."""
+        _until(moment, driver, self.folder / "output.txt")
 
     @property
     def output(self) -> str:
@@ -246,7 +240,7 @@ def kill(process: psutil.Process | subprocess.Popen[bytes]) -> None:
 
 def kill_leader(home: Home, driver: subprocess.Popen[bytes]) -> None:
     """Kill the trial actor that trains the GAN, after three steps of it."""
-    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+    home.until(lambda: len(home.steps("gan")) >= 3, driver)
     actor = leader(home, "gan")
     assert actor is not None
     kill(actor)
@@ -290,6 +284,14 @@ def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def _until(moment: Callable[[], object], process: subprocess.Popen[bytes], output: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not moment():
+        assert time.monotonic() < deadline, f"waited in vain\n{output.read_text()}"
+        assert process.poll() is None, f"it ended before\n{output.read_text()}"
+        time.sleep(0.05)
 
 
 def _kill(process: psutil.Process) -> None:

@@ -80,7 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     before = dict(os.environ)
     os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     traced = shlex.join([*STRACE, str(folders["traces"] / "trace"), sys.executable])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"py_executable": traced})
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"py_executable": traced})
     try:
         for name in ("straight", "killed"):
             loop = partial(train, slices.path, folders[name], name == "killed")

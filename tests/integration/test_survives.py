@@ -24,7 +24,6 @@ from tests.integration.survival import (
     kill_leader,
     leader,
     read_only,
-    until,
 )
 from tests.services.mlflow_server import mlflow_server
 from tests.sweep import conftest
@@ -91,7 +90,7 @@ def test_train_worker_is_killed(make_home: MakeHome, reference: Home, ray_head: 
     home = make_home(counts=COUNTS[:1])
     home.pace(gan=5, detector=1)
     driver = home.launch()
-    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+    home.until(lambda: len(home.steps("gan")) >= 3, driver)
     (worker,) = ray_head.family("ray::RayTrainWorker")
     kill(worker)
     home.finish(driver)
@@ -112,7 +111,7 @@ def test_driver_is_killed_at_ten_random_moments(make_home: MakeHome, reference: 
             time.sleep(moments.uniform(0, 8))
         else:
             more = moments.randint(1, 4)
-            until(lambda before=before, more=more: len(home.diary) >= before + more, alive=driver)
+            home.until(lambda before=before, more=more: len(home.diary) >= before + more, driver)
         kill(driver)
         assert finished.items() <= home.artifacts().items(), "a finished stage ran again"
         finished = home.artifacts()
@@ -127,7 +126,7 @@ def test_ray_is_stopped_and_started(make_home: MakeHome, reference: Home, ray_he
     home = make_home(counts=COUNTS[:1])
     home.pace(gan=10, detector=1)
     driver = home.launch()
-    until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+    home.until(lambda: len(home.steps("gan")) >= 3, driver)
     ray_head.kill()
     driver.wait(120)
     assert driver.returncode not in (0, None)
@@ -143,7 +142,7 @@ def test_two_launches_of_one_study(make_home: MakeHome, reference: Home) -> None
     home = make_home(counts=COUNTS[:1])
     home.pace(gan=40, detector=1)
     first = home.launch()
-    until(lambda: leader(home, "study"), alive=first)
+    home.until(lambda: leader(home, "study"), first)
     second = home.launch()
     assert second.wait(PATIENCE_S) == 2, home.output
     assert "Another command is launching study timed" in home.output
@@ -184,7 +183,7 @@ def test_store_and_tracking_are_away(
         home = make_home(counts=COUNTS[:2], tracking_uri=server.uri, tracked=server.database)
         home.pace(gan=10, detector=5)
         driver = home.launch()
-        until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+        home.until(lambda: len(home.steps("gan")) >= 3, driver)
         server.kill()
         began = time.monotonic()
         with trouble(home.store):
@@ -204,8 +203,7 @@ def test_store_and_tracking_are_away(
 def test_clock_is_set_back(make_home: MakeHome, reference: Home, tmp_path: Path) -> None:
     """By an hour, for all processes at once, while one trains and another waits."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    if library is None:
-        pytest.skip("needs libfaketime (Debian: apt-get install faketime)")
+    assert library is not None, "apt-get install faketime"
     clock = tmp_path / "clock"
     clock.write_text("+0\n")
     environment = {
@@ -220,7 +218,7 @@ def test_clock_is_set_back(make_home: MakeHome, reference: Home, tmp_path: Path)
         home = make_home(counts=COUNTS[:2], address=head.address, environment=environment)
         home.pace(gan=5, detector=1)
         driver = home.launch()
-        until(lambda: len(home.steps("gan")) >= 3, alive=driver)
+        home.until(lambda: len(home.steps("gan")) >= 3, driver)
         clock.write_text("-3600\n")
         home.finish(driver)
     finally:

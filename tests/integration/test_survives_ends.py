@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 
 from sweep.engine.optuna_study import ERROR
 from sweep.engine.records import Request, StudyRecord
 from sweep.store import Store
-from tests.integration.survival import PATIENCE_S, Home, RayHead, kill_leader, until
+from tests.integration.survival import PATIENCE_S, Home, RayHead, kill_leader
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS
 
@@ -23,8 +25,8 @@ empty_database = conftest.empty_database
 
 SEARCH = {
     "arms": [{"variant": "none"}],
-    "space": {"variant": {"choice": ["cpggan"]}, "count": {"int": [400, 2000], "step": 400}},
-    "search": {"method": "random", "trials": 4, "pruning": "median", "startup_trials": 1, "grace": 0.3},
+    "space": {"variant": {"choice": ["cpggan"]}, "count": {"int": [400, 2000], "step": 40}},
+    "search": {"method": "random", "seed": 6, "trials": 4, "pruning": "median", "startup_trials": 1, "grace": 0.3},
     "detector": {"steps": STEPS},
 }
 
@@ -49,19 +51,42 @@ def told(home: Home) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="timed", storage=f"sqlite:///{home.folder / 'optuna.db'}").trials
 
 
-def test_search_prunes_tells_and_goes_on(home: Home) -> None:
+def seconds_until_pruned_workers_are_gone(home: Home, ray_head: RayHead, driver: subprocess.Popen[bytes]) -> float:
+    """From the report that the first pruned trial was pruned for, which is its last."""
+    reports: dict[int, int] = {}
+    reported: dict[int, tuple[float, set[psutil.Process]]] = {}
+
+    def gone() -> bool:
+        trials = told(home)
+        for one in trials:
+            if one.state.name == "RUNNING" and len(one.intermediate_values) > reports.get(one.number, 0):
+                reports[one.number] = len(one.intermediate_values)
+                reported[one.number] = (time.monotonic(), set(ray_head.family("ray::RayTrainWorker")))
+        pruned = [one.number for one in trials if one.state.name == "PRUNED" and one.number in reported]
+        return any(not any(worker.is_running() for worker in reported[number][1]) for number in pruned)
+
+    home.until(gone, driver)
+    first = next(one.number for one in told(home) if one.state.name == "PRUNED" and one.number in reported)
+    return time.monotonic() - reported[first][0]
+
+
+def test_search_prunes_tells_and_goes_on(home: Home, ray_head: RayHead) -> None:
     """A search whose driver dies in its second cell, and whose worse cells are pruned."""
     home.pace(gan=0.5, detector=20)
     driver = home.launch(**SEARCH)
-    until(lambda: home.steps("detector"), alive=driver)
+    home.until(lambda: home.steps("detector"), driver)
     home.pace(gan=0.5, detector=0.5)
-    until(lambda: len(told(home)) > 1, alive=driver)
+    home.until(lambda: len(told(home)) > 1, driver)
     home.pace(gan=0.5, detector=60)
-    until(lambda: [one for one in told(home) if one.state.name == "RUNNING" and one.intermediate_values], alive=driver)
+    home.until(lambda: [one for one in told(home) if one.state.name == "RUNNING" and one.intermediate_values], driver)
     driver.kill()
     driver.wait()
     home.pace(gan=0.5, detector=8)
-    home.finish(home.launch(**SEARCH))
+    driver = home.launch(**SEARCH)
+    freed_after = seconds_until_pruned_workers_are_gone(home, ray_head, driver)
+    home.finish(driver)
+    print(f"pruned: the worker was gone {freed_after:.1f} s after the last report")
+    assert freed_after < 15
     states = {one.number: one.state.name for one in told(home)}
     assert len(states) == SEARCH["search"]["trials"]
     assert set(states.values()) <= {"COMPLETE", "PRUNED"}
@@ -98,7 +123,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_twice_leaves_at_once(home: Home) -> None:
     home.counts = (400,)
     home.pace(gan=30, detector=0.5)
     driver = home.launch()
-    until(lambda: len(home.steps("gan")) >= 2, alive=driver)
+    home.until(lambda: len(home.steps("gan")) >= 2, driver)
     driver.send_signal(signal.SIGINT)
     began = time.monotonic()
     home.finish(driver, status=130)
@@ -108,7 +133,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_twice_leaves_at_once(home: Home) -> None:
 
     begun = len(home.diary)
     driver = home.launch()
-    until(lambda: len(home.diary) > begun + 1, alive=driver)
+    home.until(lambda: len(home.diary) > begun + 1, driver)
     home_was = home.diary
     driver.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -130,9 +155,9 @@ def test_requests_of_other_commands_and_the_budget(home: Home) -> None:
     home.pace(gan=0.5, detector=60)
     record = StudyRecord(Store(home.store), "timed")
     driver = home.launch()
-    until(lambda: home.steps("detector"), alive=driver)
+    home.until(lambda: home.steps("detector"), driver)
     record.ask(Request(action="stop", trials=("cpggan 400 seed 0",)))
-    until(lambda: "cpggan 400 seed 0" in record.outcomes(), alive=driver)
+    home.until(lambda: "cpggan 400 seed 0" in record.outcomes(), driver)
     assert record.outcomes()["cpggan 400 seed 0"].reason == "stopped by hand"
     record.ask(Request(action="retry", trials=("cpggan 400 seed 0",)))
     home.pace(gan=0.5, detector=0.5)

@@ -12,8 +12,10 @@ from typing import Any
 import optuna
 import pytest
 from ray.tune.search import Searcher
+from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.engine.display import Display
 from sweep.engine.optuna_study import ERROR, drawn_cells, find_optuna_study, open_storage
 from sweep.engine.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.search import StudySearch
@@ -184,6 +186,35 @@ def test_an_objective_that_is_not_a_number_is_a_failure_that_says_so(tmp_path: P
     assert failed.state.name == "FAIL"
     assert "not a number" in failed.user_attrs[ERROR]
     assert sweep.next() is not None, "the others go on"
+
+
+def test_an_arm_of_an_ablation_whose_objective_is_not_a_number_has_failed_too(tmp_path: Path) -> None:
+    arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
+    sweep = Sweep(tmp_path, arms=arms, space={}, search={})
+    given = sweep.next()
+    assert given is not None
+    sweep.finish(*given, sensitivity=math.nan)
+    assert sweep.outcomes[given[1].name].state == "failed"
+    sweep.run()
+    assert [trial.state.name for trial in sweep.told] == ["FAIL", "COMPLETE"]
+    assert "not a number" in sweep.told[0].user_attrs[ERROR]
+
+
+def test_the_display_tells_what_is_yet_to_be_drawn(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    console = Console(record=True, width=200)
+    display = Display(sweep.search.plan, console)
+    display.show({})
+    for _ in range(2):
+        given = sweep.next()
+        assert given is not None
+        sweep.finish(*given)
+    display = Display(sweep.search.plan, console)
+    display.show({})
+    assert [line.split("  ")[0].removeprefix("[0:00] ") for line in console.export_text().splitlines()] == [
+        "0 of 1 trials evaluated, 4 cells are yet to be drawn",
+        "0 of 2 trials evaluated, 3 cells are yet to be drawn",
+    ]
 
 
 def test_failures_are_told_and_can_be_drawn_again(tmp_path: Path) -> None:
