@@ -20,7 +20,7 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
     for trial in plan.trials:
         artifact = store.find("realism", trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
-            name = trial.variant if trial.number is None else f"{trial.variant} #{trial.number}"
+            name = trial.variant if trial.number is None else f"t{trial.number} {trial.variant}"
             reports[name] = json.loads((artifact.path / "realism.json").read_text())
             told[name] = reports[name]["synthetic"][trial.variant]
             keys[name] = (trial.realism.key, trial.realism.gan.key)

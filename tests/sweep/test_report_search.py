@@ -116,6 +116,16 @@ def test_gain_by_count_has_arms_with_intervals_and_smooths_of_drawn_cells(report
     assert "exploratory" in section(report, "count_response_iou25").note
 
 
+def test_few_drawn_cells_of_a_variant_are_listed_instead(plan: Plan, store: Store) -> None:
+    report = build_report(Plan(plan.study, plan.trials[:8] + plan.trials[8:18]), store)
+    listed = [line for line in section(report, "count_response_iou50").lines if line.cells[3].startswith("t")]
+    by_name = {row.name: row for row in report.results.drawn}
+    assert sorted(line.cells[3] for line in listed) == sorted(by_name)
+    for line in listed:
+        assert line.values["count"] == by_name[line.cells[3]].trials[0].count
+        assert line.keys[:2] == by_name[line.cells[3]].keys
+
+
 def test_smooth_follows_a_curve_that_falls_again_within_its_band() -> None:
     """A rising curve could not: the paper's sensitivity is highest at the lowest count."""
     draw = np.random.default_rng(0)

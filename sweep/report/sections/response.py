@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEWEST = 8
-"""Drawn cells of one variant that a smooth is drawn through."""
+"""Drawn cells of one variant that a smooth is drawn through; fewer are listed themselves."""
 SHOWN = 5
 """Counts of a smooth that the table names, besides its picture."""
 
@@ -75,8 +75,12 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
         for variant, counts in enumerated.items()
         for count, (row, gain) in sorted(counts.items())
     ]
-    lines += [line for variant, one in smooths.items() for line in _smooth_lines(variant, one, drawn[variant])]
-    if not lines and not points:
+    for variant, rows in drawn.items():
+        if variant in smooths:
+            lines += _smooth_lines(variant, smooths[variant], rows)
+        else:
+            lines += _cell_lines(variant, rows, points[variant][1], base)
+    if not lines:
         return None
     return Section(
         f"count_response_{name_of(iou)}",
@@ -123,6 +127,18 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     return Smooth(counts.min() + span * at[:, 0], centre + spread * mean, reach)
 
 
+def _cell_lines(variant: str, rows: Sequence[Row], gains: np.ndarray, base: Row) -> list[Line]:
+    by_count = sorted(zip(rows, map(float, gains), strict=True), key=lambda pair: pair[0].trials[0].count)
+    return [
+        Line(
+            [variant, f"{row.trials[0].count:,}", f"{gain:+.3f}", row.name],
+            {"variant": variant, "count": row.trials[0].count, "gain": gain, "cells": 1, "smooth": 0},
+            row.keys + base.keys,
+        )
+        for row, gain in by_count
+    ]
+
+
 def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line]:
     keys = tuple(key for row in rows for key in row.keys)
     lines = []
@@ -145,7 +161,7 @@ def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[
             "with 95% bands of the mean curve: exploratory, no test."
         )
     if few := [variant for variant in points if variant not in smooths]:
-        texts.append(f"Fewer than {FEWEST} cells, so no smooth: {', '.join(few)}.")
+        texts.append(f"Fewer than {FEWEST} cells, so no smooth; each is listed: {', '.join(few)}.")
     return " ".join(texts)
 
 

@@ -40,7 +40,7 @@ def test_shipped_studies_are_listed(metsweep: Metsweep) -> None:
     for name in shipped("studies"):
         assert row(ended.out, name)[1] == load_study(name).fidelity
     assert row(ended.out, "table1") == ["table1", "paper", "10", "-", "3", "The ten arms of the paper's Table 1."]
-    assert row(ended.out, "count_curve")[2:5] == ["1", "12", "1"]
+    assert row(ended.out, "count_curve")[2:5] == ["1", "20", "1"]
 
 
 def test_a_study_is_shown_with_what_the_command_line_sets(metsweep: Metsweep) -> None:
