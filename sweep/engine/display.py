@@ -29,10 +29,10 @@ class Display:
     Args:
         plan: of the study, as far as it is known.
         console: where to draw.
-        store: where earlier stages tell how long the rest takes; without it that is not told.
+        store: where what is done already is found, and how long the rest takes.
     """
 
-    def __init__(self, plan: Plan, console: Console, store: Store | None = None) -> None:
+    def __init__(self, plan: Plan, console: Console, store: Store) -> None:
         self._plan = plan
         self._console = console
         self._store = store
@@ -40,6 +40,7 @@ class Display:
         self._began = time.time()
         self._states: dict[str, str] = {}
         self._said = 0.0
+        self._evaluated: set[str] = set()
         self._left: float | None = None
         self._left_next = 0.0
         self._users: dict[str, str] = {}
@@ -101,7 +102,8 @@ class Display:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
-        ended = sum(_is_done(stages, trial.evaluate.key) for trial in self._plan.trials)
+        done = {key for key, stage in stages.items() if stage.state == "done"} | self._evaluated
+        ended = sum(trial.evaluate.key in done for trial in self._plan.trials)
         headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
         if to_draw := self._to_draw():
             return f"{headline}, {to_draw:,} cells are yet to be drawn"
@@ -114,9 +116,10 @@ class Display:
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
         began = time.monotonic()
-        if self._store is None or began < self._left_next:
+        if began < self._left_next:
             return
         there = {name: self._store.keys(name) for name in self._plan.wanted}
+        self._evaluated = there.get("evaluate", set())
         self._left = seconds_left(self._plan, self._store, there, stages)
         took = time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
@@ -138,10 +141,6 @@ def _summary(stages: Mapping[str, StageProgress]) -> Iterable[str]:
         labels = [stage.label for stage in stages.values() if stage.state == state]
         named = f": {', '.join(labels)}" if len(labels) <= MOST_NAMED else ""
         yield f"{numbers[state]:,} {state}{named}"
-
-
-def _is_done(stages: Mapping[str, StageProgress], key: str) -> bool:
-    return key in stages and stages[key].state == "done"
 
 
 def _share(stage: StageProgress) -> str:

@@ -22,7 +22,7 @@ class Inputs(Steady, dict[str, "Stage"]):
     @once
     def digest(self) -> str:
         """Names and keys as text."""
-        return " ".join(f"{name}={stage.key}" for name, stage in self.items())
+        return " ".join([f"{name}={stage.key}" for name, stage in self.items()])
 
     @once
     def ancestry(self) -> Mapping[str, Stage]:

@@ -203,17 +203,17 @@ def test_an_arm_of_an_ablation_whose_objective_is_not_a_number_has_failed_too(tm
 def test_the_display_tells_what_is_yet_to_be_drawn(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     console = Console(record=True, width=200)
-    display = Display(sweep.search.plan, console)
+    display = Display(sweep.search.plan, console, sweep.store)
     display.show({})
     for _ in range(2):
         given = sweep.next()
         assert given is not None
         sweep.finish(*given)
-    display = Display(sweep.search.plan, console)
+    display = Display(sweep.search.plan, console, sweep.store)
     display.show({})
     assert [line.split("  ")[0].removeprefix("[0:00] ") for line in console.export_text().splitlines()] == [
         "0 of 1 trials evaluated, 4 cells are yet to be drawn",
-        "0 of 2 trials evaluated, 3 cells are yet to be drawn",
+        "2 of 2 trials evaluated, 3 cells are yet to be drawn",
     ]
 
 
