@@ -24,8 +24,10 @@ LONGEST_PAUSE_SECONDS = 30.0
 FIRST_ANSWER_SECONDS = 10.0
 """How long work waits to hear whether MLflow refuses; a server that is away costs no wait at all."""
 PATIENCE_SECONDS = 120.0
-"""How long the end of a study waits for what is not delivered yet."""
+"""How long the end of a study waits for the next run to be delivered."""
 PATIENCE_WHEN_STOPPED_SECONDS = 10.0
+LOOK_SECONDS = 0.2
+"""How often it is looked whether that has happened."""
 
 
 class Delivery:
@@ -73,23 +75,27 @@ class Delivery:
     def finish(self, status: Status, patience_seconds: float = PATIENCE_SECONDS) -> bool:
         """Deliver what is left and end the parent run; whether all is delivered.
 
-        Waits no longer than `patience_seconds`; whatever is then under way is given up, and what it left half done is
-        completed by the next delivery.
+        Waits no longer than `patience_seconds` for each run; whatever is then under way is given up, and what it left
+        half done is completed by the next delivery.
         """
         self._status = status
         self._wake.set()
-        self._thread.join(patience_seconds)
-        delivered = not self._thread.is_alive() and self._error is None
+        delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
+        while self._thread.is_alive() and time.monotonic() < given_up:
+            self._thread.join(LOOK_SECONDS)
+            if self._tracker.delivered > delivered:
+                delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
+        complete = not self._thread.is_alive() and self._error is None
         self._ended.set()
         self._wake.set()
-        if not delivered:
+        if not complete:
             refused = self._error is not None and not isinstance(self._error, TrackingOutageError)
             self._tell(
                 f"MLflow at {self._where} {'failed' if refused else 'could not be reached'}: "
                 f"{self._tracker.undelivered()} runs are not delivered. The store keeps them; the same launch command "
                 "(or `metsweep track STUDY`) delivers them."
             )
-        return delivered
+        return complete
 
     def _run(self) -> None:
         pause = self._every_seconds

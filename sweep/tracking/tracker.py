@@ -100,6 +100,11 @@ class Tracker:
                 finished += self._write(trial_content(trial, plan, self._store))
         return finished
 
+    @property
+    def delivered(self) -> int:
+        """How many runs MLflow is known to hold whole."""
+        return len(self._complete)
+
     def undelivered(self) -> int:
         """How many runs the store has something of that MLflow is not known to hold; asks the store alone."""
         gans = [key for key in self.plan.gans if self._store.find("gan", key)]
@@ -110,20 +115,26 @@ class Tracker:
     def close(self, status: Status = "FINISHED") -> None:
         """End the parent run, with the study's table in it; changes nothing if it was finished and nothing was added.
 
-        Runs that were begun and still lack something get the same status; the next launch completes them.
+        Who ended the study by Ctrl-C does not wait for a table: it comes with the next launch. Runs that were begun
+        and still lack something get the same status; the next launch completes them.
         """
         writer, parent = self._opened
         if parent.status == "FINISHED" and not self._wrote:
             return
+        if status != "KILLED":
+            self._log_report(writer, parent)
+        with explained(self.tracking_uri):
+            for run in [*self._runs.values(), parent]:
+                if run.status == "RUNNING" or run is parent:
+                    writer.end(run, status, time.time())
+        self._wrote = False
+
+    def _log_report(self, writer: RunWriter, parent: TrackedRun) -> None:
         report = build_report(self.plan, self._store)
         with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             report.write(Path(folder))
             writer.client.log_artifacts(parent.id, folder, "report")
             describe_experiment(writer, parent, report)
-            for run in [*self._runs.values(), parent]:
-                if run.status == "RUNNING" or run is parent:
-                    writer.end(run, status, time.time())
-        self._wrote = False
 
     def model_of(self, stage_key: str) -> LoggedModel:
         """The model in the run of a GAN (its own key) or of a trial (its evaluate stage's key).

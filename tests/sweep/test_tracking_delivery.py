@@ -119,6 +119,29 @@ def test_work_begins_and_ends_without_a_server(one: Plan, full_store: Store, clo
     assert f"{closed_port} could not be reached: 1 runs are not delivered. The store keeps them" in told[1]
 
 
+class SlowTracker(Tracker):
+    """Delivers a run each 0.4 s."""
+
+    def open(self) -> None:
+        pass
+
+    def record(self) -> int:
+        for key in sorted({*"abcd"} - self._complete):
+            time.sleep(0.4)
+            self._complete.add(key)
+        return 4
+
+    def close(self, status: str = "FINISHED") -> None:
+        pass
+
+
+def test_the_end_waits_as_long_as_runs_are_delivered(one: Plan, full_store: Store, tracking_uri: str) -> None:
+    with Delivery(SlowTracker(tracking_uri, one, full_store), print, every_seconds=60) as delivery:
+        began = time.monotonic()
+        assert delivery.finish("FINISHED", patience_seconds=1)
+        assert time.monotonic() - began > 1.4
+
+
 def test_ctrl_c_is_told_and_the_next_launch_is_running_again(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     gan = next(iter(plan.gans.values()))

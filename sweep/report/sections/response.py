@@ -55,7 +55,8 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
             trial = row.trials[0]
             enumerated.setdefault(trial.variant, {})[trial.count] = row, gain.plain
     drawn: dict[str, list[Row]] = {}
-    for row in results.drawn:
+    # Two cells with the same values are one measurement.
+    for row in {row.keys: row for row in reversed(results.drawn)}.values():
         if row.complete and row.trials[0].count:
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
@@ -113,8 +114,11 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     span = counts.max() - counts.min() or 1.0
     spread = float(gains.std()) or 1.0
     centre = float(gains.mean())
-    trend = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.3, (0.1, 3.0))
-    model = GaussianProcessRegressor(trend + WhiteKernel(0.5, (1e-2, 1e1)), n_restarts_optimizer=3, random_state=0)
+    # The mean of the curve is not known either; single cells always scatter, however well few of them lie on a curve.
+    level = ConstantKernel(1.0, "fixed")
+    trend = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.3, (0.2, 3.0))
+    noise_between_cells = WhiteKernel(0.5, (1e-1, 1e1))
+    model = GaussianProcessRegressor(level + trend + noise_between_cells, n_restarts_optimizer=3, random_state=0)
     with warnings.catch_warnings():
         # A length or size at its bound is what the bounds are for.
         warnings.simplefilter("ignore", ConvergenceWarning)
