@@ -10,16 +10,28 @@ from typing import Any
 
 from search_spaces.search import Constraint, Objective
 from search_spaces.study import Study
-from sweep.store import Artifact
+from sweep.plan import Trial
+from sweep.store import Artifact, Store
 from trainers.evaluation.outcome import name_of
 
 Metrics = dict[str, dict[str, dict[str, Any]]]
 """Split -> IoU name -> figures, as the evaluate stage writes them."""
 
 
+NOT_A_NUMBER = "is not a number."
+"""How `undefined` ends."""
+
+
 def read_metrics(artifact: Artifact) -> Metrics:
     """The figures of an evaluate artifact."""
     return json.loads(artifact.text("metrics.json"))
+
+
+def evaluated(trial: Trial, store: Store) -> Metrics:
+    """The figures of a trial whose evaluation is in the store."""
+    artifact = store.find("evaluate", trial.evaluate.key)
+    assert artifact is not None, "the trial is done"
+    return read_metrics(artifact)
 
 
 def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:
@@ -30,6 +42,14 @@ def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:
 def violations(study: Study, seeds: Sequence[Metrics]) -> dict[str, float]:
     """Constraint -> how far the mean over the seeds lies beyond its bound; 0 or less keeps to it."""
     return {f"{one.metric} at IoU {one.iou:g}": one.violation(_mean(one, seeds)) for one in study.constraints}
+
+
+def undefined(study: Study, seeds: Sequence[Metrics]) -> str | None:
+    """Why a cell has failed although it is evaluated: an objective or a bounded figure is not a number."""
+    for one in (*study.objectives, *study.constraints):
+        if math.isnan(_mean(one, seeds)):
+            return f"{one.metric} at IoU {one.iou:g} {NOT_A_NUMBER}"
+    return None
 
 
 def _mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -37,12 +38,12 @@ class Display:
         self._console = console
         self._store = store
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
-        self._began = time.time()
+        self._began = time.monotonic()
         self._states: dict[str, str] = {}
-        self._said = 0.0
+        self._said = -PLAIN_EVERY_SECONDS
         self._evaluated: set[str] = set()
         self._left: float | None = None
-        self._left_next = 0.0
+        self._left_next = -math.inf
         self._users: dict[str, str] = {}
 
     def start(self) -> None:
@@ -85,7 +86,7 @@ class Display:
         return table
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
-        now = time.time()
+        now = time.monotonic()
         repeat = now - self._said >= PLAIN_EVERY_SECONDS
         for key, stage in stages.items():
             changed = self._states.get(key) != stage.state
@@ -98,7 +99,7 @@ class Display:
             self._say(self._headline(stages))
 
     def _say(self, *parts: str) -> None:
-        line = f"[{clock(time.time() - self._began)}] " + "  ".join(filter(None, parts))
+        line = f"[{clock(time.monotonic() - self._began)}] " + "  ".join(filter(None, parts))
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:

@@ -25,9 +25,13 @@ from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Lease, Store
 from trainers.distributed import Context, Placement, train_on_ray
-from trainers.exceptions import StopRequestedError, StoreError
+from trainers.exceptions import MetsweepError, StopRequestedError, StoreError
 
 logger = logging.getLogger(__name__)
+
+
+class UnseenArtifactError(MetsweepError):
+    """A worker made an artifact that its trial cannot see; making it again would not help."""
 
 
 FREED_AFTER_SECONDS = 0.5
@@ -120,11 +124,15 @@ def found(store: Store, stage: Stage) -> Artifact:
     """
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
-        raise StoreError(
-            f"Stage {stage.label} has no artifact {stage.name} {stage.key} in the store {store.uri}. "
-            "Every node must reach the store under the same path."
-        )
+        raise StoreError(_not_there(store, stage))
     return artifact
+
+
+def _not_there(store: Store, stage: Stage) -> str:
+    return (
+        f"Stage {stage.label} has no artifact {stage.name} {stage.key} in the store {store.uri}. "
+        "Every node must reach the store under the same path."
+    )
 
 
 def _whole(store: Store, stage: Stage, board: Any) -> Path:
@@ -161,6 +169,8 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         stack.enter_context(_freeing_published([(stage, leases[stage.key]) for stage in wanted], store))
         job = _Job(tuple(wanted), store, board, trial, time.time())
         try:
+            if _asked(board, trial):
+                raise StopRequestedError(f"{trial} was asked to stop before {wanted[0].label}.")
             if any(stage.trains for stage in wanted):
                 free_what_the_dead_held()
                 # Nothing is read from there again; a store that is away for a while must not fail the job.
@@ -168,8 +178,10 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
-            if missing():
+            if missing() and _asked(board, trial):
                 raise StopRequestedError(f"{trial} was asked to stop and did.")
+            for stage in missing():
+                raise UnseenArtifactError(_not_there(store, stage))
         except BaseException as error:
             state = "stopped" if isinstance(error, StopRequestedError) else "failed"
             for stage in missing():
@@ -233,9 +245,10 @@ def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> A
     held = list(leases)
 
     def look() -> None:
-        for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
-            lease.release()
-            held.remove((stage, lease))
+        with suppress(StoreError):  # it is away for a while
+            for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
+                lease.release()
+                held.remove((stage, lease))
 
     return repeating(look, lambda: FREED_AFTER_SECONDS)
 

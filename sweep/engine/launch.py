@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.engine.arms import record_arms
 from sweep.engine.cluster import describe_cluster, ray_cluster
 from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
-from sweep.engine.optuna_study import open_storage, read_drawn
+from sweep.engine.optuna_study import check_optuna_study, open_storage, read_drawn
 from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord, changes
 from sweep.engine.steering import Steering
@@ -25,6 +26,7 @@ from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Store
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
+from trainers.distributed import WorkerResources
 from trainers.exceptions import StoreError
 
 LEASE_LAPSES_S = 20.0
@@ -69,15 +71,17 @@ def launch(
     record = StudyRecord(store, study.name)
     todo = _look(study, settings, record, maker)
     store.check_writable(todo.plan.bytes_of(todo.missing))
-    if _set_aside_damaged(todo.plan, store, console):
-        todo = _look(study, settings, record, maker)
     with ExitStack() as stack:
-        if todo.any:  # Ray may refuse: nothing is written before
-            needs = [study.resources.gan, study.resources.detector]
-            needs += [stage.resources for stage in todo.plan.stages.values()]
-            stack.enter_context(ray_cluster(settings.ray_address, needs))
-        cluster = describe_cluster(settings.ray_address) if todo.any else "local"
+        connected = todo.any
+        if connected:  # Ray may refuse: nothing is written before
+            stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
         stack.enter_context(only_launch(study, store))
+        _set_aside_damaged(todo.plan, store, console)
+        # Damage is work, and another launch may have ended only now.
+        todo = _look(study, settings, record, maker)
+        if todo.any and not connected:
+            stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
+        cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         _tell_changes(record, study, todo, console)
         log_to(store.local / "logs")
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster)
@@ -89,7 +93,9 @@ def launch(
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
             plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
-            record.keep_needs(plan)
+        if not study.search.draws:
+            undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
+            launched = replace(launched, failed=launched.failed | undefined)
         ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
         delivery.finish(ended)
     console.print(costs_table(plan, store))
@@ -108,7 +114,7 @@ class _Todo:
     missing: Mapping[str, Stage]
     """Stage key -> stage that is not in the store."""
     waiting: Sequence[Trial]
-    """Trials of the study's arms that are not done, but for those that were stopped by hand."""
+    """Trials of arms and of cells that Optuna holds as complete, whose artifacts are missing; none stopped by hand."""
     running: Sequence[Trial]
     """Trials of drawn cells that a former launch left running."""
     again: Sequence[int]
@@ -124,22 +130,30 @@ class _Todo:
 
 def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable[[Study], TrialMaker]) -> _Todo:
     trials = maker(study)
+    check_optuna_study(study, trials.slices.key, settings.optuna_storage)
     drawn = read_drawn(study, settings.optuna_storage)
     plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
     outcomes = record.outcomes()
     stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
     told = {trial.number for trial in plan.trials if trial.name in outcomes}
     running = {one.number for one in drawn if one.state == "RUNNING"}
+    # A cell that was told needs its artifacts still: one may be damaged, a seed be added.
+    wanted = {None, *(one.number for one in drawn if one.state == "COMPLETE")}
     return _Todo(
         plan,
         trials,
         missing=plan.missing(record.store),
-        waiting=[one for one in plan.unfinished(record.store) if one.number is None and one.name not in stopped],
+        waiting=[one for one in plan.unfinished(record.store) if one.number in wanted and one.name not in stopped],
         running=[trial for trial in plan.trials if trial.number in running],
         # `metsweep retry` forgets how they ended.
         again=[one.number for one in drawn if one.state == "FAIL" and one.number not in told],
         to_draw=study.search.trials - len(drawn) if study.search.draws else 0,
     )
+
+
+def _resources_of(todo: _Todo) -> list[WorkerResources]:
+    study = todo.plan.study
+    return [study.resources.gan, study.resources.detector, *(one.resources for one in todo.plan.stages.values())]
 
 
 def _headline(todo: _Todo) -> str:
@@ -200,9 +214,8 @@ def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: Conso
         console.print(f"{reused} stages are reused as they are, {len(todo.missing)} are to be made.", soft_wrap=True)
 
 
-def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> bool:
+def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
     """Results are read by the report only: what became of them on disk would not be seen before."""
-    found = False
     goals = {goal.key: goal for trial in plan.trials for goal in trial.goals}
     there = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
     for key, goal in goals.items():
@@ -213,9 +226,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> bool:
             _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
-            found = True
             console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)
-    return found
 
 
 def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:

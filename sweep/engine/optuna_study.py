@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
+from sweep.engine.records import changes
 from sweep.redaction import without_password
 from trainers.exceptions import ConfigError, TrackingError
 
@@ -23,9 +24,23 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-ARM, ERROR, RETRY_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of"
-"""Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, and the number of the trial whose
-cell is drawn once more."""
+ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of", "metsweep.twin_of"
+"""Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, the number of the trial whose cell
+is drawn once more, and that of the trial whose cell came out again by chance."""
+CONFIG = "metsweep.config"
+"""Attribute of Optuna's study: what all drawn cells have in common."""
+COMMON = (
+    "count_scale",
+    "prepare",
+    "gan",
+    "synthesis",
+    "detector",
+    "evaluation",
+    "variants",
+    "objectives",
+    "constraints",
+)
+"""Parts of a study that decide what the value of a drawn cell means."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,51 @@ def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None
     return found
 
 
+def create_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study:
+    """The Optuna study of that name, made if it is not there."""
+    import optuna
+
+    directions: list[Any] = [objective.direction for objective in study.objectives]
+    return optuna.create_study(study_name=study.name, storage=storage, directions=directions, load_if_exists=True)
+
+
+def check_optuna_study(study: Study, slices: str, uri: str) -> None:
+    """Refuse what Optuna's study of that name cannot go on with; makes no database.
+
+    Args:
+        study: what is to be launched.
+        slices: key of its slice set.
+        uri: of the database.
+
+    Raises:
+        TrackingError: the database cannot be opened.
+        ConfigError: as `find_optuna_study`; or cells were drawn while something was otherwise that all cells have in
+            common, so that Optuna would compare what cannot be compared.
+    """
+    if not _exists(uri) or (found := find_optuna_study(study, open_storage(uri))) is None:
+        return
+    before, now = found.user_attrs.get(CONFIG), common_config(study, slices)
+    if before is None or not drawn_cells(found, study):
+        return
+    if changed := changes(before, now):
+        key, (old, new) = next(iter(changed.items()))
+        raise ConfigError(
+            f"Study {study.name}: {key} was {old} when its search drew cells, and is {new} now; Optuna would compare "
+            "what cannot be compared. Restore it, or give the study another name; artifacts in the store are found "
+            "again."
+        )
+
+
+def common_config(study: Study, slices: str) -> dict[str, Any]:
+    """What all drawn cells of a study have in common, JSON-able; keys that are drawn are left out."""
+    values = study.model_dump(mode="json", include=set(COMMON), by_alias=True)
+    for key in study.space:
+        part, _, name = key.partition(".")
+        if name:
+            values[part].pop(name, None)
+    return values | {"slices": slices}
+
+
 def drawn_cells(found: optuna.Study | None, study: Study) -> list[Drawn]:
     """What the search drew so far, in Optuna's order; without cells that failed and were drawn again."""
     if found is None or not study.search.draws:
@@ -97,10 +157,14 @@ def drawn_cells(found: optuna.Study | None, study: Study) -> list[Drawn]:
 
 
 def counted(found: optuna.Study) -> list[FrozenTrial]:
-    """Its trials that have begun, without those that failed and were drawn again."""
+    """Its trials that have begun, without twins and those that failed and were drawn again."""
     trials = found.get_trials(deepcopy=False)
     replaced = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    return [trial for trial in trials if trial.number not in replaced and trial.state.name != "WAITING"]
+    return [
+        trial
+        for trial in trials
+        if trial.number not in replaced and trial.state.name != "WAITING" and TWIN_OF not in trial.user_attrs
+    ]
 
 
 def read_drawn(study: Study, uri: str) -> list[Drawn]:
@@ -110,8 +174,7 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
         TrackingError: the database cannot be opened.
         ConfigError: as `find_optuna_study`.
     """
-    file = uri.removeprefix("sqlite:///")
-    if not study.search.draws or (file != uri and not Path(file).exists()):
+    if not study.search.draws or not _exists(uri):
         return []
     return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
 
@@ -125,7 +188,8 @@ def make_sampler(search: SearchConfig, number: int) -> BaseSampler:
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
     if search.method == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.startup_trials)
+    # Cells run beside each other: what is tried already counts as bad until its value is known.
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.startup_trials, constant_liar=True)
 
 
 def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
@@ -138,6 +202,12 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
     if search.pruning == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=search.startup_trials, n_warmup_steps=least - 1)
     return optuna.pruners.NopPruner()
+
+
+def _exists(uri: str) -> bool:
+    """Whether a database is there, as far as that shows without making one."""
+    file = uri.removeprefix("sqlite:///")
+    return file == uri or Path(file).exists()
 
 
 def _belongs(trial: FrozenTrial, study: Study) -> bool:

@@ -79,7 +79,8 @@ def launch_state(status: Status | None) -> Literal["never", "alive", "ended", "g
         return "never"
     if status.finished:
         return "ended"
-    return "alive" if time.time() - status.updated <= SILENT_AFTER_S else "gone"
+    # A time in the future is from before the clock was set back.
+    return "alive" if abs(time.time() - status.updated) <= SILENT_AFTER_S else "gone"
 
 
 class Observer:

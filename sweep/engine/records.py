@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal
 
 import yaml
@@ -143,15 +143,15 @@ class StudyRecord:
         name = f"{self._folder}/requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
         self.store.write_text(name, request.model_dump_json())
 
-    def take_requests(self) -> list[Request]:
-        """Requests since the last call, oldest first."""
-        taken = []
+    def take_requests(self) -> Generator[Request, None, None]:
+        """Requests that nobody took yet, oldest first; each is gone once the next one is asked for."""
         for path in self.store.list(f"{self._folder}/requests"):
             text = self.store.read_text(path)
-            self.store.remove(path)
-            if text is not None:
-                taken.append(Request.model_validate_json(text))
-        return taken
+            try:
+                if text is not None:
+                    yield Request.model_validate_json(text)
+            finally:
+                self.store.remove(path)
 
 
 def as_yaml(study: Study) -> str:

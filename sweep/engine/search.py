@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-import math
+import functools
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import optuna
+from optuna.trial import TrialState
 from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from sweep.engine.optuna_study import ARM, ERROR, RETRY_OF, counted, make_pruner, make_sampler
+from sweep.engine.arms import record_arm
+from sweep.engine.optuna_study import (
+    CONFIG,
+    ERROR,
+    RETRY_OF,
+    TWIN_OF,
+    common_config,
+    drawn_cells,
+    make_pruner,
+    make_sampler,
+)
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
-from sweep.objectives import Metrics, objective_values, read_metrics, violations
+from sweep.objectives import evaluated, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.store import Store
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.storages import BaseStorage
 
+S = TypeVar("S", bound="StudySearch")
+P = ParamSpec("P")
+R = TypeVar("R")
 Tell = Callable[[Trial, Outcome], None]
 """Called when a trial ended, however it ended."""
+
+
+MOST_TWINS = 20
+"""Draws in a row that came out before; after so many the space is taken to be exhausted, and twins count as cells."""
+
+
+def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Ray Tune's thread and the one that carries out requests change the search, one after the other."""
+
+    @functools.wraps(method)
+    def alone(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 @dataclass
@@ -67,32 +97,36 @@ class StudySearch(OptunaSearch):
         self._maker, self._store, self._board, self._tell = maker, store, board, tell
         self._optuna: optuna.Study = self._ot_study  # pyright: ignore[reportAttributeAccessIssue]
         self._optuna.pruner = make_pruner(study.search, study.detector.steps)
+        if study.search.draws:
+            self._optuna.set_user_attr(CONFIG, common_config(study, maker.slices.key))
         self._queue: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, _Drawn] = {}
-        self._closed = False
+        self._closed, self._exhausted = False, False
+        self._lock = threading.RLock()
         self._arms: dict[str, list[Trial]] = {}
         for trial in plan.trials:
             self._arms.setdefault(trial.cell, []).append(trial)
 
+    @_alone
     def wait_for(self, trials: Iterable[Trial]) -> None:
         """Add trials of the study's arms to those that are to be run."""
         self._queue.extend(trials)
 
+    @_alone
     def take_up(self, trials: Iterable[Trial]) -> None:
         """Go on with drawn cells that a former driver left running; close those that the study does not know."""
-        import optuna
-
         known = {trial.number: [] for trial in trials}
         for trial in trials:
             known[trial.number].append(trial)
-        for left in self._optuna.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        for left in self._optuna.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if left.number in known:
-                trial = optuna.trial.Trial(self._optuna, left._trial_id)
+                trial = optuna.Trial(self._optuna, left._trial_id)
                 self._begin(_Drawn(trial, known[left.number]))
             else:
-                self._optuna.tell(left.number, state=optuna.trial.TrialState.FAIL)
+                self._optuna.tell(left.number, state=TrialState.FAIL)
 
+    @_alone
     def draw_again(self, number: int) -> None:
         """Let a cell that failed be drawn once more, as a new Optuna trial with the same values."""
         failed = self._optuna.get_trials(deepcopy=False)[number]
@@ -102,6 +136,7 @@ class StudySearch(OptunaSearch):
         wanted = set(names)
         return [trial for trial in self._plan.trials if trial.name in wanted]
 
+    @_alone
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
@@ -114,8 +149,10 @@ class StudySearch(OptunaSearch):
     @property
     def running(self) -> list[Trial]:
         """Trials that Ray Tune runs."""
-        return list(self._running.values())
+        with self._lock:
+            return list(self._running.values())
 
+    @_alone
     def stop(self, names: Iterable[str]) -> None:
         """End trials that run, and do not begin those that wait."""
         for trial in self._named(names):
@@ -125,6 +162,7 @@ class StudySearch(OptunaSearch):
                 self._queue.remove(trial)
                 self._end(trial, Outcome(state="stopped", reason=STOPPED_BY_HAND))
 
+    @_alone
     def retry(self, names: Iterable[str]) -> None:
         """Run trials again that failed or were stopped; a drawn cell is drawn again with the same values."""
         wanted = self._named(names)
@@ -133,6 +171,7 @@ class StudySearch(OptunaSearch):
         for number in {trial.number for trial in wanted if trial.number is not None} - set(self._cells):
             self.draw_again(number)
 
+    @_alone
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The name of the next trial, None for "ask again later", or FINISHED."""
         trial = None if self._closed else self._next()
@@ -142,6 +181,7 @@ class StudySearch(OptunaSearch):
         self._running[trial_id] = trial
         return {"trial": trial.name}
 
+    @_alone
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell Optuna what the first seed of a drawn cell validated to, and end the cell if it is to be pruned."""
         trial = self._running.get(trial_id)
@@ -155,6 +195,7 @@ class StudySearch(OptunaSearch):
             for one in cell.trials:
                 self._board.stop.remote(one.name, PRUNED)
 
+    @_alone
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note how a trial ended, and tell Optuna when that ends its cell."""
         trial = self._running.pop(trial_id, None)
@@ -180,12 +221,26 @@ class StudySearch(OptunaSearch):
 
     def _left_to_draw(self) -> int:
         """Cells that are to be drawn still."""
-        return self._study.search.trials - len(counted(self._optuna)) if self._study.search.draws else 0
+        if not self._study.search.draws:
+            return 0
+        return self._study.search.trials - len(drawn_cells(self._optuna, self._study))
 
     def _draw(self) -> None:
-        self._optuna.sampler = make_sampler(self._study.search, len(self._optuna.get_trials(deepcopy=False)))
-        drawn = self._optuna.ask()
-        trials = self._maker.trials(self._study.draw(drawn), drawn.number)
+        """Draw one cell; another one instead of what came out before, for that would teach nothing."""
+        known = {trial.evaluate.key: trial.number for trial in self._plan.trials if trial.number is not None}
+        twins = 0
+        while True:
+            self._optuna.sampler = make_sampler(self._study.search, len(self._optuna.get_trials(deepcopy=False)))
+            drawn = self._optuna.ask()
+            trials = self._maker.trials(self._study.draw(drawn), drawn.number)
+            twin = known.get(trials[0].evaluate.key)
+            if twin is None or RETRY_OF in drawn.user_attrs or self._exhausted:
+                break
+            drawn.set_user_attr(TWIN_OF, twin)
+            drawn.set_user_attr(ERROR, f"It has the values of trial {twin}, and is not run again.")
+            self._optuna.tell(drawn, state=TrialState.FAIL)
+            twins += 1
+            self._exhausted = twins == MOST_TWINS
         self._plan = Plan(self._study, (*self._plan.trials, *trials))
         self._begin(_Drawn(drawn, trials))
 
@@ -203,8 +258,7 @@ class StudySearch(OptunaSearch):
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self._tell(trial, outcome)
         if trial.number is None:
-            if not self._study.search.draws:
-                self._record_arm(self._arms[trial.cell], outcome)
+            self._end_arm(trial, outcome)
             return
         cell = self._cells.get(trial.number)
         if cell is None:
@@ -215,66 +269,37 @@ class StudySearch(OptunaSearch):
         elif outcome.state == "failed" or outcome.reason in (PRUNED, STOPPED_BY_HAND):
             self._abandon(cell, outcome)
 
-    def _complete(self, cell: _Drawn) -> None:
-        values = self._values(cell.trials)
-        if isinstance(values, Outcome):
-            self._abandon(cell, values)
-            return
-        for name, value in violations(self._study, [self._metrics(trial) for trial in cell.trials]).items():
-            cell.optuna.set_constraint(name, value)
-        self._optuna.tell(cell.optuna, values)
-        del self._cells[cell.optuna.number]
+    def _end_arm(self, trial: Trial, outcome: Outcome) -> None:
+        """Record an arm of an ablation once all seeds are done, or when one fails."""
+        trials = self._arms[trial.cell]
+        ended = outcome.state == "failed" or (outcome.state == "done" and all(map(self._is_done, trials)))
+        if ended and not self._study.search.draws:
+            error = outcome.reason if outcome.state == "failed" else None
+            if why := record_arm(self._optuna, self._study, trials, self._store, error):
+                self._tell(trials[0], Outcome(state="failed", reason=why))
 
-    def _values(self, trials: Sequence[Trial]) -> list[float] | Outcome:
-        """The objectives of a cell whose trials are done; if one is not a number, the failure, which it tells."""
-        values = objective_values(self._study, [self._metrics(trial) for trial in trials])
-        if not any(map(math.isnan, values)):
-            return values
-        failed = Outcome(state="failed", reason=f"An objective is not a number: {values}.")
-        self._tell(trials[0], failed)
-        return failed
+    def _complete(self, cell: _Drawn) -> None:
+        metrics = [evaluated(trial, self._store) for trial in cell.trials]
+        if why := undefined(self._study, metrics):
+            failed = Outcome(state="failed", reason=why)
+            self._tell(cell.trials[0], failed)
+            self._abandon(cell, failed)
+            return
+        for name, value in violations(self._study, metrics).items():
+            cell.optuna.set_constraint(name, value)
+        self._optuna.tell(cell.optuna, objective_values(self._study, metrics))
+        del self._cells[cell.optuna.number]
 
     def _abandon(self, cell: _Drawn, outcome: Outcome) -> None:
         """End a cell of which a seed failed, was pruned or was stopped; its other seeds are not trained."""
-        import optuna
-
         names = {trial.name for trial in cell.trials}
         self._queue = deque(trial for trial in self._queue if trial.name not in names)
         for trial in self._running.values():
             if trial.name in names:
                 self._board.stop.remote(trial.name, outcome.reason or outcome.state)
-        states = optuna.trial.TrialState
         if outcome.reason == PRUNED:
-            self._optuna.tell(cell.optuna, state=states.PRUNED)
+            self._optuna.tell(cell.optuna, state=TrialState.PRUNED)
         else:
             cell.optuna.set_user_attr(ERROR, outcome.reason)
-            self._optuna.tell(cell.optuna, state=states.FAIL)
+            self._optuna.tell(cell.optuna, state=TrialState.FAIL)
         del self._cells[cell.optuna.number]
-
-    def _record_arm(self, trials: Sequence[Trial], outcome: Outcome) -> None:
-        """An arm of an ablation, as a trial of Optuna that has ended: once all seeds are done, or when one fails."""
-        import optuna
-
-        if outcome.state == "stopped" or (outcome.state == "done" and not all(map(self._is_done, trials))):
-            return
-        arms = list(dict.fromkeys(cell.variant for cell in self._study.cells()))
-        counts = [self._study.synthetic_count(cell.count) for cell in self._study.cells()]
-        values = outcome if outcome.state == "failed" else self._values(trials)
-        failed = isinstance(values, Outcome)
-        self._optuna.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
-                values=None if failed else values,
-                params={"variant": trials[0].variant, "count": trials[0].count},
-                distributions={
-                    "variant": optuna.distributions.CategoricalDistribution(arms),
-                    "count": optuna.distributions.IntDistribution(0, max(counts)),
-                },
-                user_attrs={ARM: trials[0].arm, "seeds": len(trials)} | ({ERROR: values.reason} if failed else {}),
-            )
-        )
-
-    def _metrics(self, trial: Trial) -> Metrics:
-        artifact = self._store.find("evaluate", trial.evaluate.key)
-        assert artifact is not None, "the trial is done"
-        return read_metrics(artifact)

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from sweep.engine.board import StageProgress
 from sweep.engine.display import Display
 from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import Status, StudyRecord
-from sweep.plan import Trial
+from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
 from sweep.tracking.tracker import Tracker
 
@@ -57,8 +57,9 @@ class Steering:
         self._record, self._board, self._display, self._tracker = record, board, display, tracker
         self._fail_fast = fail_fast
         self._every_seconds = every_seconds
-        self._began = time.time()
-        self._status_kept = 0.0
+        self._plan: Plan | None = None
+        self._began, self._began_by_clock = time.monotonic(), time.time()
+        self._status_kept = -STATUS_EVERY_SECONDS
         self._interrupted = False
         self._gpu_seconds: dict[str, float] = {}
 
@@ -106,47 +107,55 @@ class Steering:
         self._display.follow(plan)
         stages: dict[str, StageProgress] = ray.get(self._board.snapshot.remote())  # pyright: ignore[reportAssignmentType]
         self._display.show(stages)
-        if time.time() - self._status_kept >= STATUS_EVERY_SECONDS:
+        if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
+            self._record.keep_needs(plan)
+            self._plan = plan
+        if time.monotonic() - self._status_kept >= STATUS_EVERY_SECONDS:
             self._keep_status(search, stages)
         for request in self._record.take_requests():
             if request.action == "stop":
                 search.stop(request.trials)
             else:
                 search.retry(request.trials)
-        if self.stopped is None and (reason := self._reason_to_stop(search)):
+        if self.stopped is None and (reason := self._reason_to_stop(search, stages)):
             self.stopped = reason
             if reason == INTERRUPTED:
                 self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
             search.close()
             self._board.stop_all.remote(reason)
 
-    def _reason_to_stop(self, search: StudySearch) -> str | None:
+    def _reason_to_stop(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> str | None:
         budget = search.plan.study.budget
         if self._interrupted:
             return INTERRUPTED
         if self.failed and self._fail_fast:
             return FAILED_FAST
-        if budget.wall_hours is not None and time.time() - self._began > 3600 * budget.wall_hours:
+        if budget.wall_hours is not None and time.monotonic() - self._began > 3600 * budget.wall_hours:
             return OVER_BUDGET
-        if budget.gpu_hours is not None and self._gpu_seconds_used(search) > 3600 * budget.gpu_hours:
+        if budget.gpu_hours is not None and self._gpu_seconds_used(search, stages) > 3600 * budget.gpu_hours:
             return OVER_BUDGET
         return None
 
-    def _gpu_seconds_used(self, search: StudySearch) -> float:
-        """By the stages that this launch has made; those under way count when they are done."""
+    def _gpu_seconds_used(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> float:
+        """By the stages that this launch has made, and by those under way since their first report."""
         for key, stage in search.plan.stages.items():
             artifact = None if key in self._gpu_seconds else self._record.store.find(stage.name, key)
             if artifact is not None:
                 cost = artifact.manifest.cost
-                self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began else 0.0
-        return sum(self._gpu_seconds.values())
+                self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began_by_clock else 0.0
+        under_way = 0.0
+        for key, one in stages.items():
+            if one.state == "running" and one.first_report and key in search.plan.stages:
+                on = search.plan.stages[key].resources
+                under_way += on.workers * on.gpus_per_worker * max(0.0, time.time() - one.first_report[0])
+        return sum(self._gpu_seconds.values()) + under_way
 
     def _keep_status(self, search: StudySearch, stages: dict[str, Any], finished: bool = False) -> None:
-        self._status_kept = time.time()
+        self._status_kept = time.monotonic()
         self._record.keep_status(
             Status(
-                updated=self._status_kept,
-                began=self._began,
+                updated=time.time(),
+                began=self._began_by_clock,
                 host=platform.node(),
                 pid=os.getpid(),
                 running=tuple(trial.name for trial in search.running),

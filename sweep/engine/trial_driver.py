@@ -80,4 +80,4 @@ class _Work(threading.Thread):
             self.outcome = Outcome(state="stopped", reason=reason)
         except Exception as error:
             logger.exception("trial failed", extra={"trial": self._trial.name})
-            self.outcome = Outcome(state="failed", reason=str(error).strip().splitlines()[-1] or repr(error))
+            self.outcome = Outcome(state="failed", reason=(str(error).strip().splitlines() or [repr(error)])[-1])

@@ -97,6 +97,11 @@ class TrialMaker:
         self._detectors: dict[tuple[str, int], DetectorConfig] = {}
         self._looked_at: set[str] = set()
 
+    @property
+    def slices(self) -> PrepareStage:
+        """What makes the slice set that all trials learn from."""
+        return self._prepared
+
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
         """One trial a seed; the first one of each GAN also looks at its slices.
 

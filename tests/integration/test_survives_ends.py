@@ -81,6 +81,8 @@ def test_search_prunes_tells_and_goes_on(home: Home, ray_head: RayHead) -> None:
     home.until(lambda: [one for one in told(home) if one.state.name == "RUNNING" and one.intermediate_values], driver)
     driver.kill()
     driver.wait()
+    needed = StudyRecord(Store(home.store), "timed").needs()
+    assert all(path.parent.name in needed[path.parents[1].name] for path in home.store.glob("*/*/manifest.json"))
     home.pace(gan=0.5, detector=8)
     driver = home.launch(**SEARCH)
     freed_after = seconds_until_pruned_workers_are_gone(home, ray_head, driver)

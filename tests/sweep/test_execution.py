@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -17,10 +18,10 @@ import ray.cloudpickle
 import torch
 
 from sweep.engine.cluster import ray_cluster
-from sweep.engine.execution import _Job, ensure
+from sweep.engine.execution import UnseenArtifactError, _Job, ensure
 from sweep.engine.runner import start_board
 from sweep.stages import Inputs, Stage
-from sweep.store import Store
+from sweep.store import Artifact, Store
 from trainers.config import Config
 from trainers.distributed import Context, Placement, WorkerResources
 
@@ -128,6 +129,22 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: P
 
     log = [json.loads(line) for line in (store.local / "logs" / "metsweep.jsonl").read_text().splitlines()]
     assert {entry["stage"] for entry in log if entry["message"] == "stage done"} == {"base", "trained"}
+
+
+class Unshared(Store):
+    """A folder that every node has of its own: what workers publish is not seen here."""
+
+    here: ClassVar[int] = os.getpid()
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        return None if os.getpid() == self.here else super().find(stage, key)
+
+
+def test_an_artifact_that_cannot_be_seen_is_a_failure_and_is_not_made_again(board: Any, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    with pytest.raises(UnseenArtifactError, match="Every node must reach the store under the same path"):
+        ensure(Base(Number(), diary), Unshared(tmp_path / "store"), board, "trial")
+    assert diary.read_text().splitlines() == ["base 0"]
 
 
 def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -> None:

@@ -15,14 +15,18 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.engine.arms import record_arms
 from sweep.engine.display import Display
-from sweep.engine.optuna_study import ERROR, drawn_cells, find_optuna_study, open_storage
+from sweep.engine.launch import _look
+from sweep.engine.optuna_study import ERROR, TWIN_OF, check_optuna_study, drawn_cells, find_optuna_study, open_storage
 from sweep.engine.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.engine.records import StudyRecord
 from sweep.engine.search import StudySearch
 from sweep.plan import Trial, TrialMaker
 from sweep.plan.plan import plan_with
 from sweep.store import Cost, Store
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
+from tests.sweep.task_stages import settings_in
 from trainers.exceptions import ConfigError
 
 SEARCH = {
@@ -134,20 +138,57 @@ def test_a_new_driver_goes_on_with_the_cells_that_a_killed_one_left_running(tmp_
 
 
 def test_a_cell_whose_figures_are_there_is_told_without_running_again(tmp_path: Path) -> None:
-    first = Sweep(tmp_path, arms=[{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}])
-    drawn = None
-    while drawn is None or drawn[1].number is None:
-        drawn = first.next()
-        assert drawn is not None
-        if drawn[1].number is None:
-            first.finish(*drawn)
-    first.finish(*drawn)
-    cell = drawn[1]
-    repeated = Sweep(tmp_path)
-    repeated.search._optuna.enqueue_trial(repeated.told[cell.number or 0].params)
-    names = repeated.run()
-    assert len([one for one in repeated.told if one.state.name == "COMPLETE"]) == 4
-    assert len(names) == 2, "one of the four was there, one is its twin"
+    first = Sweep(tmp_path, arms=[])
+    for _ in range(2):
+        given = first.next()
+        assert given is not None
+        first.finish(*given)
+    (tmp_path / "optuna.db").unlink()
+    second = Sweep(tmp_path, arms=[])
+    assert len(second.run()) == 2, "two of the four are there"
+    assert [one.state.name for one in second.told] == ["COMPLETE"] * 4
+
+
+def test_what_comes_out_twice_is_drawn_anew_until_nothing_new_is_left(tmp_path: Path) -> None:
+    space = {"variant": {"choice": ["cpggan"]}, "count": {"int": [4000, 12000], "step": 4000}}
+    sweep = Sweep(tmp_path, arms=[], space=space, search={"method": "random", "trials": 4})
+    names = sweep.run()
+    assert sorted(name.split(" ", 1)[1] for name in names) == [f"cpggan {n} seed 0" for n in (1200, 400, 800)]
+    twins = [one for one in sweep.told if TWIN_OF in one.user_attrs]
+    assert {one.state.name for one in twins} == {"FAIL"}
+    assert len(drawn_cells(sweep.search._optuna, sweep.study)) == 4, "the fourth is a twin: three is all there is"
+    assert len(sweep.told) == 4 + len(twins)
+    assert Sweep(tmp_path, arms=[], space=space, search={"method": "random", "trials": 4}).next() is None
+
+
+def test_an_added_seed_is_run_for_cells_that_were_told(tmp_path: Path) -> None:
+    Sweep(tmp_path).run()
+    settings = settings_in(tmp_path)
+    study = timed_study(tmp_path, **{**SEARCH, "seeds": [0, 1]})
+    todo = _look(study, settings, StudyRecord(Store(tmp_path / "store"), study.name), make_timed_maker)
+    assert [trial.name.split(" ", 1)[0] for trial in todo.waiting] == ["none", "t0", "t1", "t2", "t3"]
+    assert {trial.seed for trial in todo.waiting} == {1}
+    assert todo.to_draw == 0
+    sweep = Sweep(tmp_path, seeds=[0, 1])
+    sweep.search.wait_for(trial for trial in todo.waiting if trial.number is not None)
+    assert len(sweep.run()) == 5
+    assert [trial.state.name for trial in sweep.told] == ["COMPLETE"] * 4, "as they were"
+
+
+def test_other_settings_that_all_cells_share_are_refused(tmp_path: Path) -> None:
+    Sweep(tmp_path).run()
+    uri = f"sqlite:///{tmp_path / 'optuna.db'}"
+
+    def check(**changes: Any) -> None:
+        study = timed_study(tmp_path, **{**SEARCH, **changes})
+        check_optuna_study(study, make_timed_maker(study).slices.key, uri)
+
+    check(seeds=[0, 1], search={**SEARCH["search"], "trials": 9})
+    check(detector={**SEARCH["detector"], "learning_rate": 2e-3})  # it is drawn
+    with pytest.raises(ConfigError, match=r"detector\.box_gain was .* give the study another name"):
+        check(detector={**SEARCH["detector"], "box_gain": 5})
+    with pytest.raises(ConfigError, match=r"objectives was .* compare what cannot be compared"):
+        check(objectives=[{"metric": "sensitivity", "iou": 0.25, "direction": "maximize"}])
 
 
 def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tmp_path: Path) -> None:
@@ -243,6 +284,15 @@ def test_an_interrupted_cell_stays_open_and_one_stopped_by_hand_is_closed(tmp_pa
         assert sweep.told[given[1].number or 0].state.name == state
 
 
+def test_a_bounded_figure_that_is_not_a_number_is_a_failure_too(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[], constraints=[{"metric": "fps_per_slice", "iou": 0.5, "at_most": 1.5}])
+    given = sweep.next()
+    assert given is not None
+    sweep.finish(*given, fps_per_slice=math.nan)
+    assert sweep.told[0].state.name == "FAIL"
+    assert sweep.told[0].user_attrs[ERROR] == "fps_per_slice at IoU 0.5 is not a number."
+
+
 def test_constraints_and_several_objectives_reach_optuna(tmp_path: Path) -> None:
     objectives = [
         {"metric": "sensitivity", "iou": 0.5, "direction": "maximize"},
@@ -255,6 +305,10 @@ def test_constraints_and_several_objectives_reach_optuna(tmp_path: Path) -> None
     assert all(trial.constraints == {"fps_per_slice at IoU 0.5": 0.5} for trial in sweep.told)
 
 
+def arms_of(sweep: Sweep) -> list[tuple[str, int]]:
+    return [(trial.params["arm.variant"], trial.params["arm.count"]) for trial in sweep.told]
+
+
 def test_arms_of_an_ablation_are_recorded_when_all_their_seeds_are_done(tmp_path: Path) -> None:
     arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
     sweep = Sweep(tmp_path, arms=arms, space={}, search={}, seeds=[0, 1])
@@ -263,7 +317,28 @@ def test_arms_of_an_ablation_are_recorded_when_all_their_seeds_are_done(tmp_path
     sweep.finish(*given)
     assert sweep.told == []
     sweep.run()
-    assert [(trial.params["variant"], trial.params["count"]) for trial in sweep.told] == [("none", 0), ("cpggan", 400)]
+    assert arms_of(sweep) == [("none", 0), ("cpggan", 400)]
+
+
+def test_an_arm_is_recorded_once_whoever_made_it(tmp_path: Path) -> None:
+    arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
+    Sweep(tmp_path, arms=arms, space={}, search={}).run()
+    (tmp_path / "optuna.db").unlink()
+    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    sweep = Sweep(tmp_path, arms=arms, space={}, search={})
+    for _ in range(2):
+        assert record_arms(sweep.search.plan, sweep.store, storage) == {}
+        assert arms_of(sweep) == [("none", 0), ("cpggan", 400)]
+
+
+def test_arms_and_a_search_can_be_added_to_an_ablation(tmp_path: Path) -> None:
+    Sweep(tmp_path, space={}, search={}).run()
+    more = [*SEARCH["arms"], {"variant": "image2image", "counts": [4000]}]
+    sweep = Sweep(tmp_path, arms=more, space={}, search={})
+    sweep.run()
+    assert arms_of(sweep) == [("none", 0), ("image2image", 400)]
+    search = Sweep(tmp_path, arms=more)
+    assert len(search.run()) == 4, "four cells, whatever arms are recorded"
 
 
 def test_other_choices_under_the_same_name_are_refused(tmp_path: Path) -> None:

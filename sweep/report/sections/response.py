@@ -160,8 +160,8 @@ def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[
     if points:
         told = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
         texts.append(
-            f"Drawn cells ({told}): their gain is the difference of means on the test split; other hyperparameters "
-            "differ from cell to cell, and a search draws more where it found more. Smooths are Gaussian processes "
+            f"Drawn cells ({told}): their gain is the difference of means on the test split; a search draws more "
+            "where it found more, and what else it draws differs from cell to cell. Smooths are Gaussian processes "
             "with 95% bands of the mean curve: exploratory, no test."
         )
     if few := [variant for variant in points if variant not in smooths]:

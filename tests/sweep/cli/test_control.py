@@ -168,7 +168,7 @@ def test_stop_without_a_launch_is_kept_for_the_next(metsweep: Metsweep, record: 
     assert "No launch is at work now" in ended.out
     stopped = Outcome(state="stopped", reason=STOPPED_BY_HAND)
     assert record.outcomes() == {"cpggan 4 seed 0": stopped, "cpggan 4 seed 1": stopped}
-    assert record.take_requests() == []
+    assert list(record.take_requests()) == []
     assert states(metsweep("status", STUDY, "--json"))["cpggan 4 seed 1"] == "stopped"
 
 
@@ -180,7 +180,7 @@ def test_stop_asks_the_launch_that_is_at_work(
     ended = metsweep("stop", STUDY, "none")
     assert ended.code == 0, ended.err
     assert "Asked the launch to stop: none seed 1." in ended.out  # seed 0 is done
-    assert record.take_requests() == [Request(action="stop", trials=("none seed 1",))]
+    assert list(record.take_requests()) == [Request(action="stop", trials=("none seed 1",))]
     assert set(record.outcomes()) == {"none seed 1"}
 
 
@@ -216,7 +216,7 @@ def test_retry_forgets_what_failed(metsweep: Metsweep, plan: Plan, record: Study
     assert set(record.outcomes()) == {stopped}
     launch_is_at_work(record)
     assert "Asked the launch to run again" in metsweep("retry", STUDY, stopped).out
-    assert record.take_requests() == [Request(action="retry", trials=(stopped,))]
+    assert list(record.take_requests()) == [Request(action="retry", trials=(stopped,))]
     assert record.outcomes() == {}
 
 

@@ -1,0 +1,56 @@
+"""What steers a launch, without Ray: requests, budget, and whether a launch is alive."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweep.engine.board import StageProgress
+from sweep.engine.overview import launch_state
+from sweep.engine.records import Request, Status, StudyRecord
+from sweep.engine.steering import Steering
+from sweep.engine.trial_driver import _Work
+from sweep.plan.plan import plan_with
+from sweep.store import Store
+from tests.sweep.fixed_time import make_timed_maker, timed_study
+
+
+@pytest.mark.parametrize(("ago", "state"), [(1, "alive"), (60, "gone"), (-3600, "gone")])
+def test_a_launch_that_told_last_before_the_clock_was_set_back_is_gone(ago: float, state: str) -> None:
+    assert launch_state(Status(updated=time.time() - ago, began=0, host="here", pid=1)) == state
+
+
+def test_a_request_that_cannot_be_carried_out_costs_no_other(tmp_path: Path) -> None:
+    record = StudyRecord(Store(tmp_path), "study")
+    for name in ("first", "second"):
+        record.ask(Request(action="stop", trials=(name,)))
+    taken = record.take_requests()
+    next(taken)
+    taken.close()  # as by an error within the loop
+    assert list(record.take_requests()) == [Request(action="stop", trials=("second",))]
+    assert list(record.take_requests()) == []
+
+
+def test_gpus_of_a_stage_that_is_not_done_count_against_the_budget(tmp_path: Path) -> None:
+    study = timed_study(tmp_path, resources={"gan": {"workers": 2, "gpus_per_worker": 1}})
+    plan = plan_with(make_timed_maker(study), study, ())
+    steering = Steering(StudyRecord(Store(tmp_path / "store"), study.name), None, Any, Any, fail_fast=False)  # pyright: ignore
+    running = StageProgress("gan", "running", done=2, total=9, first_report=(time.time() - 1800, 1))
+    search: Any = SimpleNamespace(plan=plan)
+    assert steering._gpu_seconds_used(search, {next(iter(plan.gans)): running}) == pytest.approx(3600, abs=5)
+
+
+def test_a_failure_that_says_nothing_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sweep.engine.trial_driver.ensure", fail)
+    trial: Any = SimpleNamespace(name="trial", goals=("goal",))
+    work = _Work(trial, None, None)  # pyright: ignore[reportArgumentType]
+    work.join()
+    assert work.outcome is not None
+    assert (work.outcome.state, work.outcome.reason) == ("failed", "MemoryError()")
