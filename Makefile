@@ -12,10 +12,10 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 	$(BIN)/metsweep promote quickstart --force "make demo: one seed and two validation patients let no gate tell a gain"
 
 test: $(INSTALLED)  ## every fast test
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(INSTALLED)  ## those on a real Ray: the demo under kill -9, lost workers and nodes
-	$(BIN)/pytest -m slow
+test-slow: $(INSTALLED)  ## those that mostly wait, on a real Ray: the demo under kill -9, lost workers and nodes
+	$(BIN)/pytest -n 3 --dist loadfile -m slow
 
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
 	$(BIN)/python -m tests.benchmarks.bench_evaluation

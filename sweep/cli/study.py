@@ -81,9 +81,11 @@ def launch(
     )
     for name, error in launched.failed.items():
         typer.echo(f"error: trial {name} failed: {error}", err=True)
+    if launched.stopped == INTERRUPTED:
+        raise typer.Exit(STOPPED)
     if launched.stopped:
         typer.echo(f"Stopped: {launched.stopped}. The same command continues.", err=True)
-        raise typer.Exit(STOPPED if launched.stopped == INTERRUPTED else 1)
+        raise typer.Exit(1)
     if launched.failed:
         typer.echo(f"When the cause is mended: metsweep retry {study} --failed", err=True)
         raise typer.Exit(1)
