@@ -52,13 +52,19 @@ def undefined(study: Study, seeds: Sequence[Metrics]) -> str | None:
     return None
 
 
-def _mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
-    return statistics.fmean(_figure(asked.metric, metrics["validation"][name_of(asked.iou)]) for metrics in seeds)
+def figure(asked: Objective | Constraint, validation: Mapping[str, Mapping[str, Any]]) -> float:
+    """What an objective or a constraint is about, in one evaluation; NaN where it is not defined.
 
-
-def _figure(metric: str, figures: Mapping[str, Any]) -> float:
+    Args:
+        validation: IoU name -> figures of the validation split.
+    """
+    metric, figures = asked.metric, validation[name_of(asked.iou)]
     if metric in figures:
         value = figures[metric]
     else:
         value = figures["at_fps_per_slice"][metric.removeprefix("sensitivity_at_").removesuffix("_fps")]["sensitivity"]
     return math.nan if value is None else float(value)
+
+
+def _mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
+    return statistics.fmean(figure(asked, metrics["validation"]) for metrics in seeds)

@@ -49,10 +49,11 @@ def promote(
     """Make the best trial's models champions, if their gates let them.
 
     The best trial is that of the study's objectives and constraints on the validation split, by default the highest
-    sensitivity at IoU 0.5; the test split has no say. Its detector becomes the version of metsweep-detector with the
+    sensitivity at IoU 0.5; the test split has no say. Cells that a search pruned, that failed or were stopped are left
+    out; while any waits or runs, nothing is promoted. Its detector becomes the version of metsweep-detector with the
     alias candidate, the GAN behind it that of metsweep-generator. Each becomes the champion if all its gates pass.
-    Detector: the interval of its arm's gain in validation sensitivity over the real-only arm (seeds and patients at
-    random, adjusted for the best of all arms) lies above the margin; false positives (FPs) stay under the cap.
+    Detector: the interval of its cell's gain in validation sensitivity over the real-only arm (seeds and patients at
+    random, adjusted for the best of all cells) lies above the margin; false positives (FPs) stay under the cap.
     Generator: its slices do not give away patients; tumours are where they were asked for. Both: picked by validation;
     loads and predicts in a fresh process on the CPU.
 
@@ -66,6 +67,7 @@ def promote(
     """
     from sweep.cli.console import output
     from sweep.cli.registry import names_of
+    from sweep.engine.optuna_study import given_up
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
@@ -77,15 +79,16 @@ def promote(
     if alias not in (CANDIDATE, CHAMPION):
         raise ConfigError(f"--alias is {alias!r}; allowed: {CANDIDATE}, {CHAMPION}.")
     request = promotion.Request(
-        models=names_of(model), limits=Limits(margin, fps_cap), alias=alias, trial=trial, force=force
+        models=names_of(model), limits=Limits(margin, fps_cap), alias=alias, trial=trial, force=force, study=study
     )
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
+    ended = given_up(plan.study, settings.optuna_storage)
     if dry_run:
-        judged = promotion.judge(plan, opened, settings.tracking_uri, request)
+        judged = promotion.judge(plan, opened, settings.tracking_uri, request, ended)
     else:
-        judged = promotion.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened), request)
+        judged = promotion.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened), request, ended)
     console = output()
     for one in judged:
         _show(one, dry_run, alias, console)

@@ -179,6 +179,15 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
     return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
 
 
+def given_up(study: Study, uri: str) -> frozenset[int]:
+    """Numbers of the drawn cells that nothing more is to come of: pruned, failed or stopped.
+
+    Raises:
+        TrackingError, ConfigError: as `read_drawn`.
+    """
+    return frozenset(one.number for one in read_drawn(study, uri) if one.state in ("PRUNED", "FAIL"))
+
+
 def make_sampler(search: SearchConfig, number: int) -> BaseSampler:
     """Draws the cell `number`; one sampler each, so that a search goes on after a kill as it would have."""
     import numpy as np

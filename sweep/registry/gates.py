@@ -43,32 +43,36 @@ class Gate:
         return json.dumps(asdict(self))
 
 
-def picked_gate(figure: float, best: float, is_best: bool, by: str) -> Gate:
+def picked_gate(figure: float, best: float, is_best: bool, by: str, left_out: int) -> Gate:
     """Was the trial picked by validation figures, or by a person?
 
     Args:
         by: what the trials were ranked by.
+        left_out: how many trials of the study were not among them.
     """
     if is_best:
-        return Gate("picked by validation", figure, best, "pass", f"The best {by} on validation.")
+        others = f"; {left_out} more ended early, failed, or lack a figure" if left_out else ""
+        return Gate("picked by validation", figure, best, "pass", f"The best {by} on validation{others}.")
     why = f"Named by hand, though another is better {by} on validation: the test table may have picked it."
     return Gate("picked by validation", figure, best, "fail", why)
 
 
 def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
     """Does the trial keep to a constraint of the study?"""
+    if math.isnan(value):
+        return Gate(name, None, bound, "cannot tell", "The figure is not defined on validation.")
     why = f"{'Keeps' if kept else 'Does not keep'} to the study's constraint, on validation."
     return Gate(name, value, bound, "pass" if kept else "fail", why)
 
 
 def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -> Gate:
-    """Is the candidate's arm more sensitive than another, beyond chance of seeds and of patients?
+    """Is the candidate's cell more sensitive than another, beyond chance of seeds and of patients?
 
     Args:
-        own: the candidate's arm on the validation split.
-        base: the other arm on the same slices.
+        own: the candidate's cell on the validation split.
+        base: the other cell on the same slices.
         over: what to call it.
-        picked_from: how many arms the candidate is the best of; the interval is widened accordingly.
+        picked_from: how many cells the candidate is the best of; the interval is widened accordingly.
         margin: what the interval's lower end must exceed.
     """
     gain = own.gain(base)
@@ -79,7 +83,7 @@ def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -
     measured = f"Gain of {gain.difference:+.3f} in sensitivity over {over}"
     if math.isnan(low):
         return unknown_gain(margin, f"{measured}, but {over_what} do not tell how far chance moves it.")
-    adjusted = f", adjusted for the best of {picked_from} arms (Bonferroni)" if picked_from > 1 else ""
+    adjusted = f", adjusted for the best of {picked_from} cells (Bonferroni)" if picked_from > 1 else ""
     why = f"{measured}, 95 % interval [{low:+.3f}, {high:+.3f}] over {over_what}{adjusted}"
     if low <= margin:
         return Gate("paired gain", low, margin, "fail", f"{why}: its lower end is not above {margin:g}.")

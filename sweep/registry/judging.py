@@ -21,8 +21,8 @@ from sweep.registry.gates import (
     picked_gate,
     unknown_gain,
 )
-from sweep.registry.lineage import ARM_KEYS, PREPARE_KEY, TRIAL, arm_keys
-from sweep.registry.selection import IOU, Ranked, ranking
+from sweep.registry.lineage import CELL_KEYS, PREPARE_KEY, TRIAL, cell_keys
+from sweep.registry.selection import IOU, Ranked
 from sweep.registry.versions import Version
 from sweep.report.evidence import REAL_ONLY
 from sweep.stages import RealismStage
@@ -43,33 +43,35 @@ class Limits:
 
 
 def detector_gates(
-    ranked: Ranked, plan: Plan, store: Store, champion: Version | None, limits: Limits
+    ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: Store, champion: Version | None, limits: Limits
 ) -> tuple[Gate, ...]:
     """Those of a trial's detector.
 
     Args:
+        among: what it was picked from, by `selection.ranking`.
         champion: the registry's present detector, which a real-only arm has to beat.
     """
     cap, others = _bounds(plan, limits)
     return (
-        _picked(ranked, ranking(plan, store)),
+        _picked(ranked, among, len(plan.trials)),
         _gain(ranked.trial, plan, store, champion, limits.margin),
         fps_gate(ranked.fps_per_slice, cap, IOU),
         *(_kept(ranked, one) for one in others),
     )
 
 
-def generator_gates(ranked: Ranked, plan: Plan, store: Store) -> tuple[Gate, ...]:
-    """Those of the GAN behind a trial."""
+def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: Store) -> tuple[Gate, ...]:
+    """Those of the GAN behind a trial; `among` as in `detector_gates`."""
     told = _realism(ranked.trial, plan, store)
-    with_gan = [one for one in ranking(plan, store) if one.trial.gan]
-    return _picked(ranked, with_gan), memorisation_gate(told), box_gate(told)
+    with_gan = [one for one in among if one.trial.gan]
+    planned = sum(trial.gan is not None for trial in plan.trials)
+    return _picked(ranked, with_gan, planned), memorisation_gate(told), box_gate(told)
 
 
-def _picked(ranked: Ranked, among: Sequence[Ranked]) -> Gate:
+def _picked(ranked: Ranked, among: Sequence[Ranked], planned: int) -> Gate:
     first, best = ranked.study.objectives[0], among[0]
     by = f"of {len(among)} trials by {', '.join(f'{one.metric} at IoU {one.iou:g}' for one in ranked.study.objectives)}"
-    return picked_gate(ranked.value(first), best.value(first), ranked.order == best.order, by)
+    return picked_gate(ranked.value(first), best.value(first), ranked.order == best.order, by, planned - len(among))
 
 
 def _bounds(plan: Plan, limits: Limits) -> tuple[float, list[Constraint]]:
@@ -91,11 +93,12 @@ def _kept(ranked: Ranked, constraint: Constraint) -> Gate:
 
 
 def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, margin: float) -> Gate:
-    keys = {arm: _keys_of(arm, plan) for arm in dict.fromkeys(one.arm for one in plan.trials)}
+    # Cells that the search gave up count as well: what it pruned lost on the same validation split.
+    keys = _keys_by_cell(plan)
     config = plan.study.evaluation
-    own = _arm(keys[trial.arm], store, config)
-    assert own is not None, "the study is complete"
-    if trial.arm != REAL_ONLY:
+    own = _arm(keys[trial.cell], store, config)
+    assert own is not None, "every seed of what may be promoted is evaluated"
+    if trial.cell != REAL_ONLY:
         base = _arm(keys[REAL_ONLY], store, config) if REAL_ONLY in keys else None
         if base is None:
             return unknown_gain(margin, f"The study has no arm {REAL_ONLY}, over which a gain would be.")
@@ -105,7 +108,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
     name = f"the champion, version {champion.number} ({champion.tags.get(TRIAL, 'of an unknown trial')})"
     if champion.tags.get(PREPARE_KEY) != trial.evaluate.detector.slices.key:
         return nothing_to_compare(margin, f"this is the real-only arm, and {name} was judged on other slices.")
-    held = arm_keys(champion.tags[ARM_KEYS])
+    held = cell_keys(champion.tags[CELL_KEYS])
     if trial.evaluate.key in held.values():
         return nothing_to_compare(margin, f"this is the arm of {name}.")
     base = _arm(held, store, config)
@@ -114,13 +117,16 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
     return gain_gate(own, base, name, len(keys), margin)
 
 
-def _keys_of(arm: str, plan: Plan) -> dict[int, str]:
-    """Seed -> evaluate stage key."""
-    return {trial.seed: trial.evaluate.key for trial in plan.trials if trial.arm == arm}
+def _keys_by_cell(plan: Plan) -> dict[str, dict[int, str]]:
+    """Cell -> seed -> evaluate stage key."""
+    keys: dict[str, dict[int, str]] = {}
+    for trial in plan.trials:
+        keys.setdefault(trial.cell, {})[trial.seed] = trial.evaluate.key
+    return keys
 
 
 def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm | None:
-    """An arm on the validation split, None if the store lacks one of its evaluations."""
+    """A cell on the validation split, None if the store lacks one of its evaluations."""
     found = {seed: store.find("evaluate", key) for seed, key in keys.items()}
     held = {seed: artifact for seed, artifact in found.items() if artifact}
     if len(held) < len(found):

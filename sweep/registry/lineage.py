@@ -12,7 +12,7 @@ from sweep.tracking.tracker import STAGE_KEY
 
 GATE = "metsweep.gate."
 """Prefix of the tags that hold the gates, as JSON."""
-ARM_KEYS, FORCED = "metsweep.arm_keys", "metsweep.forced"
+CELL_KEYS, FORCED = "metsweep.arm_keys", "metsweep.forced"
 COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
 PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
 TRIAL, STUDY = "metsweep.trial", "metsweep.study"
@@ -23,13 +23,13 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
     """What a program reads of a version whose model has the stage key `key`; MLflow's values hold 5,000 characters."""
     trial = ranked.trial
     prepared = trial.evaluate.detector.slices
-    arm = {one.seed: one.evaluate.key for one in plan.trials if one.arm == trial.arm}
+    cell = {one.seed: one.evaluate.key for one in plan.trials if one.cell == trial.cell}
     return {
         STAGE_KEY: key,
         STUDY: plan.study.name,
         "metsweep.fidelity": plan.study.fidelity,
         TRIAL: trial.name,
-        ARM_KEYS: ",".join(f"{seed}:{one}" for seed, one in arm.items()),
+        CELL_KEYS: ",".join(f"{seed}:{one}" for seed, one in cell.items()),
         SENSITIVITY: f"{ranked.sensitivity:.6f}",
         FPS: f"{ranked.fps_per_slice:.6f}",
         PREPARE_KEY: prepared.key,
@@ -41,8 +41,8 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
     }
 
 
-def arm_keys(tag: str) -> dict[int, str]:
-    """Seed -> evaluate stage key, from the tag ARM_KEYS."""
+def cell_keys(tag: str) -> dict[int, str]:
+    """Seed -> evaluate stage key, from the tag CELL_KEYS."""
     return {int(seed): key for seed, _, key in (part.partition(":") for part in tag.split(","))}
 
 

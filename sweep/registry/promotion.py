@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sweep.plan import Plan
@@ -34,6 +34,8 @@ class Request:
     """A trial named by hand."""
     force: str | None = None
     """Why gates that do not pass are to be passed over; the last, loads and predicts, never is."""
+    study: str | None = None
+    """How commands name the study, if not by its name."""
 
     def check(self) -> None:
         """Refuse a reason to force that says nothing.
@@ -72,19 +74,25 @@ class Judgement:
         return all(gate.passed for gate in self.gates) or (self.forced is not None and self.gates[-1].passed)
 
 
-def promote(plan: Plan, store: Store, tracker: Tracker, request: Request) -> list[Judgement]:
+def promote(
+    plan: Plan, store: Store, tracker: Tracker, request: Request, given_up: Collection[int] = ()
+) -> list[Judgement]:
     """Register the best trial's detector, and the GAN behind it, as candidates; champions are those whose gates pass.
 
     The best trial is the first of `selection.ranking`. If it is the real-only arm, the generator is that of the best
     trial which has one. Either model is judged by its own gates. Promoting the same trial again judges it again and
     registers nothing.
 
+    Args:
+        given_up: as in `selection.ranking`.
+
     Raises:
-        StoreError: trials are missing.
+        StoreError: trials are missing, or none has the figures that the best is picked by.
         ConfigError: the study does not evaluate at IoU 0.5, or `request` is refused.
         TrackingError: MLflow cannot be reached or written.
     """
-    chosen = _chosen(plan, store, request)
+    among = ranking(plan, store, given_up, request.study)
+    chosen = _chosen(among, request)
     tracker.open()
     tracker.record()
     tracker.close()
@@ -93,7 +101,7 @@ def promote(plan: Plan, store: Store, tracker: Tracker, request: Request) -> lis
     for name, ranked, key in chosen:
         model = tracker.model_of(key)
         commit = registry.commit_of(model)
-        gates = _gates(name, ranked, plan, store, registry, request.limits)
+        gates = _gates(name, ranked, among, plan, store, registry, request.limits)
         tags = tags_of(plan, ranked, key, commit)
         version = registry.register(name, model, tags, description_of(plan, ranked, commit))
         if CHAMPION not in version.aliases:
@@ -110,31 +118,33 @@ def promote(plan: Plan, store: Store, tracker: Tracker, request: Request) -> lis
     return done
 
 
-def judge(plan: Plan, store: Store, tracking_uri: str, request: Request) -> list[Judgement]:
+def judge(
+    plan: Plan, store: Store, tracking_uri: str, request: Request, given_up: Collection[int] = ()
+) -> list[Judgement]:
     """What `promote` would judge; writes nothing, neither into MLflow nor into its registry.
 
     Raises:
         StoreError, ConfigError, TrackingError: as `promote`.
     """
     registry = Registry.existing(tracking_uri)
+    among = ranking(plan, store, given_up, request.study)
     judged = []
-    for name, ranked, key in _chosen(plan, store, request):
+    for name, ranked, key in _chosen(among, request):
         model = None if registry is None else registry.logged_model(plan.study.name, key)
         loads = not_written_yet(tracking_uri) if model is None else loads_gate(model.model_uri, tracking_uri)
-        gates = (*_gates(name, ranked, plan, store, registry, request.limits), loads)
+        gates = (*_gates(name, ranked, among, plan, store, registry, request.limits), loads)
         versions = [] if registry is None else registry.versions(name)
         version = next((one for one in versions if one.tags.get(STAGE_KEY) == key), None)
         judged.append(_judgement(name, ranked, key, gates, version, request))
     return judged
 
 
-def _chosen(plan: Plan, store: Store, request: Request) -> list[tuple[str, Ranked, str]]:
+def _chosen(among: list[Ranked], request: Request) -> list[tuple[str, Ranked, str]]:
     """Of each model to promote: its name, its trial, its stage key."""
     request.check()
-    ranked = ranking(plan, store)
-    best = pick(ranked, request.trial, forced=request.force is not None)
+    best = pick(among, request.trial, forced=request.force is not None)
     chosen = [(DETECTOR, best, best.trial.evaluate.key)]
-    with_gan = next((one for one in (best, *ranked) if one.trial.gan), None)
+    with_gan = next((one for one in (best, *among) if one.trial.gan), None)
     if with_gan is not None and with_gan.trial.gan is not None:
         chosen.append((GENERATOR, with_gan, with_gan.trial.gan.key))
     return [one for one in chosen if one[0] in request.models]
@@ -149,9 +159,15 @@ def _judgement(
 
 
 def _gates(
-    name: str, ranked: Ranked, plan: Plan, store: Store, registry: Registry | None, limits: Limits
+    name: str,
+    ranked: Ranked,
+    among: Sequence[Ranked],
+    plan: Plan,
+    store: Store,
+    registry: Registry | None,
+    limits: Limits,
 ) -> tuple[Gate, ...]:
     """All gates of a model but the last."""
     if name == GENERATOR:
-        return generator_gates(ranked, plan, store)
-    return detector_gates(ranked, plan, store, registry and registry.champion(DETECTOR), limits)
+        return generator_gates(ranked, among, plan, store)
+    return detector_gates(ranked, among, plan, store, registry and registry.champion(DETECTOR), limits)

@@ -7,16 +7,19 @@ may have read its name in the test table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
-from sweep.objectives import read_metrics
+from sweep.engine.outcome import STOPPED_BY_HAND
+from sweep.engine.records import StudyRecord
+from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
 from sweep.store import Store
-from trainers.evaluation.outcome import name_of, with_interval
+from trainers.evaluation.outcome import with_interval
 from trainers.exceptions import ConfigError, StoreError
 
 IOU, IOU_NAME = 0.5, "iou50"
@@ -47,12 +50,13 @@ class Ranked:
         return self.figures["fps_per_slice"]
 
     def value(self, of: Objective | Constraint) -> float:
-        """The figure that an objective or a constraint of the study is about."""
-        figures = self.metrics[name_of(of.iou)]
-        if of.metric.startswith("sensitivity_at_"):
-            fps = of.metric.removeprefix("sensitivity_at_").removesuffix("_fps")
-            return figures["at_fps_per_slice"][fps]["sensitivity"]
-        return figures[of.metric]
+        """The figure that an objective or a constraint of the study is about; NaN where it is not defined."""
+        return figure(of, self.metrics)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether every objective of the study is defined."""
+        return not any(math.isnan(self.value(one)) for one in self.study.objectives)
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -60,7 +64,7 @@ class Ranked:
 
         Equal for trials that validation does not tell apart.
         """
-        beyond = sum(max(0.0, one.violation(self.value(one))) for one in self.study.constraints)
+        beyond = sum(_beyond(one.violation(self.value(one))) for one in self.study.constraints)
         signed = ((-1 if one.direction == "maximize" else 1) * self.value(one) for one in self.study.objectives)
         return beyond, *signed, self.fps_per_slice
 
@@ -73,25 +77,36 @@ class Ranked:
         )
 
 
-def ranking(plan: Plan, store: Store) -> list[Ranked]:
-    """All trials, best first: by the study's constraints and objectives, then by fewer false positives per slice.
+def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str | None = None) -> list[Ranked]:
+    """What may be promoted, best first: by the study's constraints and objectives, then by fewer false positives.
 
     Where the study names none, that is by validation sensitivity at IoU 0.5. Trials that are equal in all stay in the
-    study's order.
+    study's order. Those of which an objective is not defined are left out, as the search leaves out such cells.
+
+    Args:
+        given_up: numbers of drawn cells that are left out: pruned, failed or stopped, so that nobody completes them.
+        study: how commands name the study, if not by its name.
 
     Raises:
-        StoreError: trials are missing.
+        StoreError: trials are missing, or none has every objective.
         ConfigError: the study does not evaluate at IoU 0.5.
     """
-    _refuse_incomplete(plan, store)
-    return sorted((_ranked(trial, plan, store) for trial in plan.trials), key=lambda one: one.order)
+    trials = [trial for trial in plan.trials if trial.number not in given_up]
+    _refuse_incomplete(trials, plan, store, study or plan.study.name)
+    ranked = [one for one in (_ranked(trial, plan, store) for trial in trials) if one.comparable]
+    if not ranked:
+        raise StoreError(
+            f"Study {plan.study.name}: of its {len(plan.trials)} trials none has every objective on the validation "
+            f"split, so none is the best. `metsweep status {study or plan.study.name}` tells how they ended."
+        )
+    return sorted(ranked, key=lambda one: one.order)
 
 
 def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
     """The trial to promote: the best, or the one that a person names.
 
     Raises:
-        ConfigError: no trial of that name, or one that is not the best by validation and is not forced.
+        ConfigError: no such trial in the ranking, or one that is not the best by validation and is not forced.
     """
     best = ranked[0]
     if name is None:
@@ -99,7 +114,7 @@ def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
     found = next((one for one in ranked if one.trial.name == name), None)
     if found is None:
         known = ", ".join(one.trial.name for one in ranked)
-        raise ConfigError(f"--trial {name!r} is no trial of the study; allowed: {known}.")
+        raise ConfigError(f"--trial {name!r} is no trial of the study that has its figures; allowed: {known}.")
     if found.order != best.order and not forced:
         raise ConfigError(
             f"--trial {name!r} is not the best on the validation split: it has {found.text()}; "
@@ -110,19 +125,33 @@ def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
     return found
 
 
-def _refuse_incomplete(plan: Plan, store: Store) -> None:
-    missing = [trial.name for trial in plan.trials if store.find("evaluate", trial.evaluate.key) is None]
+def _beyond(violation: float) -> float:
+    """How far a trial lies beyond a constraint: infinitely, if its figure is not defined."""
+    return math.inf if math.isnan(violation) else max(0.0, violation)
+
+
+def _refuse_incomplete(trials: Sequence[Trial], plan: Plan, store: Store, study: str) -> None:
+    missing = [trial for trial in trials if store.find("evaluate", trial.evaluate.key) is None]
     if missing:
-        name = plan.study.name
         raise StoreError(
-            f"Study {name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
-            f"(first: {missing[0]}); only a complete study is promoted. Run `metsweep launch {name}` first."
+            f"Study {plan.study.name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
+            f"(first: {missing[0].name}); only a study in which nothing waits or runs is promoted. Run "
+            f"{_completing(missing, plan, store, study)} first."
         )
     if IOU not in plan.study.evaluation.ious:
         raise ConfigError(
             f"Study {plan.study.name}: evaluation.ious is {list(plan.study.evaluation.ious)}; promotion compares at "
             f"IoU {IOU:g}, so it must hold {IOU:g}."
         )
+
+
+def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) -> str:
+    """The commands that make what is missing; a launch alone leaves aside what was stopped by hand."""
+    launch = f"`metsweep launch {study}`"
+    outcomes = StudyRecord(store, plan.study.name).outcomes()
+    ended = {name for name, outcome in outcomes.items() if outcome.reason == STOPPED_BY_HAND}
+    stopped = dict.fromkeys(f'"{trial.cell}"' for trial in missing if trial.name in ended)
+    return f"`metsweep retry {study} {' '.join(stopped)}` and {launch}" if stopped else launch
 
 
 def _ranked(trial: Trial, plan: Plan, store: Store) -> Ranked:

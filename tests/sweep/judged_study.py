@@ -60,12 +60,29 @@ def complete(plan: Plan, store: Store) -> None:
     first = {trial.arm: trial for trial in reversed(plan.trials)}
     for trial in plan.trials:
         if trial.evaluate.key in later:
-            source = store.find("evaluate", first[trial.arm].evaluate.key)
-            assert source is not None
-            with store.writing("evaluate", trial.evaluate.key) as folder:
-                shutil.copytree(source.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-                stage = trial.evaluate
-                store.publish(folder, stage.name, stage.key, stage.identity, source.manifest.cost)
+            _copy_evaluation(store, first[trial.arm], trial)
+
+
+def with_drawn(plan: Plan, store: Store, arm: str, cells: int) -> Plan:
+    """The plan with cells drawn that differ from one of its arms, whose evaluations they get, in a hyperparameter."""
+    drawn = []
+    for number in range(cells):
+        for like in (trial for trial in plan.trials if trial.arm == arm):
+            stage, rate = like.evaluate.detector, 1e-3 / (number + 2)
+            detector = replace(stage, config=stage.config.model_copy(update={"learning_rate": rate}))
+            params = {"detector.learning_rate": rate}
+            evaluate = replace(like.evaluate, detector=detector)
+            drawn.append(replace(like, evaluate=evaluate, realism=None, params=params, number=number))
+            _copy_evaluation(store, like, drawn[-1])
+    return Plan(plan.study, (*plan.trials, *drawn))
+
+
+def _copy_evaluation(store: Store, of: Trial, to: Trial) -> None:
+    source, stage = store.find("evaluate", of.evaluate.key), to.evaluate
+    assert source is not None
+    with store.writing(stage.name, stage.key) as folder:
+        shutil.copytree(source.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        store.publish(folder, stage.name, stage.key, stage.identity, source.manifest.cost)
 
 
 def copied(store: Store, folder: Path) -> Store:

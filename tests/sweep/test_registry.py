@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -14,15 +15,20 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from search_spaces.search import Constraint
 from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
+from sweep.engine.outcome import STOPPED_BY_HAND, Outcome
+from sweep.engine.records import StudyRecord
+from sweep.plan import Plan
 from sweep.registry.judging import Limits
 from sweep.registry.lineage import COHORT, FORCED, TRIAL
 from sweep.registry.promotion import Judgement, Request, judge, promote
 from sweep.registry.rollback import planned, roll_back
-from sweep.registry.selection import ranking
+from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
 from sweep.tracking.tracker import STAGE_KEY, Tracker
+from tests.sweep.evaluated import search_plan
 from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan
 from tests.sweep.test_report import put
@@ -117,6 +123,46 @@ def test_an_incomplete_study_is_refused_before_anything_is_written(tmp_path: Pat
     with pytest.raises(StoreError, match=r"3 of 4 trials.*cpggan 4 seed 0.*metsweep launch small"):
         promote(plan, store, Tracker(uri, plan, store), request())
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_cells_that_the_search_gave_up_are_left_out_and_others_waited_for(tmp_path: Path) -> None:
+    plan, store = search_plan(3, seeds=(0,)), Store(tmp_path)
+    *arms, first, pruned, running = plan.trials
+    for trial, validation in zip((*arms, first, pruned), (0.5, 0.5, 0.5, 0.5, 0.6, 0.9), strict=True):
+        put(store, trial, 0.5, validation, fps=1)
+    with pytest.raises(StoreError, match=rf"1 of 7 trials.*{running.name}.*`metsweep launch small.yaml` first"):
+        ranking(plan, store, {1}, "small.yaml")
+    among = ranking(plan, store, {1, 2})
+    assert among[0].trial.name == first.name, "the best was pruned, though it is evaluated"
+    assert len(among) == 5
+    with pytest.raises(ConfigError, match="is no trial of the study that has its figures"):
+        pick(among, pruned.name, forced=True)
+
+
+def test_an_arm_that_is_missing_is_refused_with_the_commands_that_make_it(tmp_path: Path) -> None:
+    plan, store = search_plan(1, seeds=(0,)), Store(tmp_path)
+    for trial in plan.trials[:2]:
+        put(store, trial, 0.5)
+    with pytest.raises(StoreError, match=r"2 of 5 trials.*Run `metsweep launch small` first"):
+        ranking(plan, store, {0})
+    StudyRecord(store, "small").keep_outcome("cpggan 8 seed 0", Outcome(state="stopped", reason=STOPPED_BY_HAND))
+    with pytest.raises(StoreError, match='Run `metsweep retry small "cpggan 8"` and `metsweep launch small` first'):
+        ranking(plan, store, {0})
+
+
+def test_what_is_not_defined_is_never_the_best(tmp_path: Path) -> None:
+    plan, store = small_plan(), Store(tmp_path)
+    for trial, validation in zip(plan.trials, (math.nan, 0.4, math.nan, 0.6), strict=True):
+        put(store, trial, 0.5, validation)
+    assert [one.trial.name for one in ranking(plan, store)] == ["image2image 4 seed 0", "cpggan 4 seed 0"]
+
+    bound = Constraint(metric="sensitivity", at_least=0.5)
+    by_fps = small_plan(objectives=[{"metric": "fps_per_slice", "direction": "minimize"}], constraints=[bound])
+    assert ranking(by_fps, store)[0].trial.name == "image2image 4 seed 0", "nor does it keep a bound"
+
+    nothing = Plan(plan.study, (plan.trials[0], plan.trials[2]))
+    with pytest.raises(StoreError, match=r"of its 2 trials none has every objective.*`metsweep status small`"):
+        ranking(nothing, store)
 
 
 def test_a_study_without_iou_50_is_refused(tmp_path: Path) -> None:
@@ -283,7 +329,7 @@ def test_real_only_arm_must_beat_the_champion_and_a_rollback_can_be_rolled_back(
     assert gates["picked by validation"].verdict == "fail"
     assert gates["paired gain"].verdict == "fail"
     assert "over the champion, version 1 (cpggan 4 seed 0)" in gates["paired gain"].why
-    assert "best of 4 arms" in gates["paired gain"].why
+    assert "best of 4 cells" in gates["paired gain"].why
     assert (judged.version, judged.newly) == ("2", True)
 
     assert rolled(registry) == ("2", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import pytest
 
 from search_spaces.search import Constraint, Objective
 from sweep.plan import Plan
-from sweep.registry.gates import Gate
+from sweep.registry.gates import Gate, constraint_gate
 from sweep.registry.judging import Limits, detector_gates, generator_gates
+from sweep.registry.lineage import CELL_KEYS, cell_keys, tags_of
 from sweep.registry.selection import pick, ranking
 from sweep.store import Store
-from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism
+from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism, with_drawn
 from trainers.evaluation.realism.memorisation import COPIES, FEW_PATIENTS, LEAK, UNLIKE_SPLITS
 from trainers.exceptions import ConfigError
 
 GOOD = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2image 4": (1, 0, 1)}
-"""Arm -> lesions of the validation split (4) that each seed finds."""
+"""Cell -> lesions of the validation split (4) that each seed finds."""
 Judged = Callable[..., dict[str, Gate]]
 
 
@@ -36,29 +38,31 @@ def store(judged_store: Store, tmp_path: Path) -> Store:
     return copied(judged_store, tmp_path / "store")
 
 
-def set_arms(store: Store, plan: Plan, arms: dict[str, tuple[int, ...]], fps: int = 1) -> None:
+def set_cells(store: Store, plan: Plan, cells: dict[str, tuple[int, ...]], fps: int = 1) -> None:
     for trial in plan.trials:
-        set_found(store, trial, {"validation": arms[trial.arm][trial.seed], "test": 1}, fps)
+        set_found(store, trial, {"validation": cells[trial.cell][trial.seed], "test": 1}, fps)
 
 
 def detector(store: Store, plan: Plan, limits: Limits | None = None) -> dict[str, Gate]:
-    gates = detector_gates(ranking(plan, store)[0], plan, store, None, limits or Limits())
+    among = ranking(plan, store)
+    gates = detector_gates(among[0], among, plan, store, None, limits or Limits())
     return {gate.name: gate for gate in gates}
 
 
 def generator(store: Store, plan: Plan) -> dict[str, Gate]:
-    best = next(one for one in ranking(plan, store) if one.trial.gan)
-    return {gate.name: gate for gate in generator_gates(best, plan, store)}
+    among = ranking(plan, store)
+    best = next(one for one in among if one.trial.gan)
+    return {gate.name: gate for gate in generator_gates(best, among, plan, store)}
 
 
 def test_gain_beyond_chance_passes_and_less_than_the_margin_fails(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, GOOD)
+    set_cells(store, plan, GOOD)
     gate = detector(store, plan)["paired gain"]
     assert gate.verdict == "pass", gate.why
     assert "+0.917" in gate.why
     assert "3 seeds and 4 validation patients" in gate.why
-    assert "best of 3 arms (Bonferroni)" in gate.why
+    assert "best of 3 cells (Bonferroni)" in gate.why
     assert gate.figure is not None
     assert 0 < gate.figure < 0.917
 
@@ -68,9 +72,32 @@ def test_gain_beyond_chance_passes_and_less_than_the_margin_fails(store: Store) 
     assert detector(store, plan, Limits(margin=gate.figure - 0.001))["paired gain"].passed
 
 
+def test_drawn_cells_that_differ_in_hyperparameters_alone_are_judged_apart(store: Store) -> None:
+    plan = with_drawn(judged_plan((0, 1, 2)), store, "cpggan 4", 2)
+    found = {**GOOD, "cpggan 4": (1, 1, 1), "t0 cpggan 4": (4, 4, 4), "t1 cpggan 4": (0, 0, 0)}
+    set_cells(store, plan, found)
+    gate = detector(store, plan)["paired gain"]
+    assert gate.verdict == "pass", gate.why
+    assert "+0.917" in gate.why
+    assert "best of 5 cells (Bonferroni)" in gate.why
+    best = ranking(plan, store)[0]
+    held = cell_keys(tags_of(plan, best, "key", "commit")[CELL_KEYS])
+    assert held == {one.seed: one.evaluate.key for one in plan.trials if one.cell == "t0 cpggan 4"}
+
+
+def test_cells_that_the_search_gave_up_are_told_of_and_count_as_lost(store: Store) -> None:
+    plan = with_drawn(judged_plan((0, 1, 2)), store, "cpggan 4", 2)
+    set_cells(store, plan, {**GOOD, "t0 cpggan 4": (3, 3, 3), "t1 cpggan 4": (4, 4, 4)})
+    among = ranking(plan, store, given_up={0})
+    gates = {gate.name: gate for gate in detector_gates(among[0], among, plan, store, None, Limits())}
+    told = gates["picked by validation"].why
+    assert told.startswith("The best of 15 trials by sensitivity at IoU 0.5 on validation; 3 more ended early")
+    assert "best of 5 cells (Bonferroni)" in gates["paired gain"].why
+
+
 def test_gain_that_chance_explains_fails(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, {**GOOD, "cpggan 4": (3, 0, 1)})
+    set_cells(store, plan, {**GOOD, "cpggan 4": (3, 0, 1)})
     gate = detector(store, plan)["paired gain"]
     assert gate.verdict == "fail"
     assert gate.figure is not None
@@ -79,7 +106,7 @@ def test_gain_that_chance_explains_fails(store: Store) -> None:
 
 def test_picked_from_more_arms_needs_more(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, GOOD)
+    set_cells(store, plan, GOOD)
     fewer = Plan(plan.study, tuple(trial for trial in plan.trials if trial.arm in ("none", "cpggan 4")))
     alone, best_of_three = (detector(store, one)["paired gain"].figure for one in (fewer, plan))
     assert alone is not None
@@ -90,11 +117,11 @@ def test_picked_from_more_arms_needs_more(store: Store) -> None:
 
 def test_one_seed_cannot_tell(store: Store) -> None:
     plan = judged_plan((0,))
-    set_arms(store, plan, {**GOOD, "cpggan 4": (3,), "none": (0,)})
+    set_cells(store, plan, {**GOOD, "cpggan 4": (3,), "none": (0,)})
     fewer = Plan(plan.study, tuple(trial for trial in plan.trials if trial.arm in ("none", "cpggan 4")))
     gate = detector(store, fewer)["paired gain"]
     assert gate.verdict == "fail", "the interval over four patients is wide"
-    set_arms(store, plan, {**GOOD, "cpggan 4": (4,), "none": (0,)})
+    set_cells(store, plan, {**GOOD, "cpggan 4": (4,), "none": (0,)})
     gate = detector(store, plan)["paired gain"]
     assert (gate.verdict, gate.figure) == ("cannot tell", None)
     assert "do not tell how far chance moves it" in gate.why
@@ -102,7 +129,7 @@ def test_one_seed_cannot_tell(store: Store) -> None:
 
 def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
+    set_cells(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
     gate = detector(store, plan)["paired gain"]
     assert gate.passed
     assert gate.why == "Nothing to compare with: this is the real-only arm, and there is no champion."
@@ -110,7 +137,7 @@ def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> Non
 
 def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, GOOD)
+    set_cells(store, plan, GOOD)
     without = Plan(plan.study, tuple(trial for trial in plan.trials if trial.gan))
     gate = detector(store, without)["paired gain"]
     assert gate.verdict == "cannot tell"
@@ -119,7 +146,7 @@ def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
 
 def test_false_positives_are_capped(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
-    set_arms(store, plan, GOOD, fps=13)
+    set_cells(store, plan, GOOD, fps=13)
     gate = detector(store, plan)["FPs per slice"]
     assert (gate.verdict, gate.figure, gate.limit) == ("fail", 13.0, 12.0)
     assert detector(store, plan, Limits(fps_cap=13.0))["FPs per slice"].passed
@@ -177,7 +204,7 @@ def test_trial_named_by_hand_must_be_the_best_by_validation(store: Store) -> Non
     with pytest.raises(ConfigError, match=r"'cpggan 5' is no trial.*allowed: cpggan 4 seed 0"):
         pick(ranked, "cpggan 5", forced=True)
     forced = pick(ranked, best_on_test, forced=True)
-    gate = detector_gates(forced, plan, store, None, Limits())[0]
+    gate = detector_gates(forced, ranked, plan, store, None, Limits())[0]
     assert (gate.name, gate.verdict, gate.figure, gate.limit) == ("picked by validation", "fail", 0.25, 0.75)
     assert detector(store, plan)["picked by validation"].passed
 
@@ -213,3 +240,8 @@ def test_study_s_objectives_and_constraints_rank_and_bind(store: Store) -> None:
     nobody = asked([Objective()], [Constraint(metric="sensitivity", iou=0.25, at_least=1.1)])
     gate = detector(store, nobody)["sensitivity @ 0.25 >= 1.1"]
     assert (gate.verdict, gate.figure, gate.limit) == ("fail", 1.0, 1.1)
+
+
+def test_constraint_whose_figure_is_not_defined_cannot_be_told() -> None:
+    gate = constraint_gate("sensitivity_at_1_fps @ 0.5 >= 0.2", math.nan, 0.2, kept=False)
+    assert (gate.verdict, gate.figure, gate.limit) == ("cannot tell", None, 0.2)

@@ -18,7 +18,15 @@ from search_spaces.study import Study
 from sweep.engine.arms import record_arms
 from sweep.engine.display import Display
 from sweep.engine.launch import _look
-from sweep.engine.optuna_study import ERROR, TWIN_OF, check_optuna_study, drawn_cells, find_optuna_study, open_storage
+from sweep.engine.optuna_study import (
+    ERROR,
+    TWIN_OF,
+    check_optuna_study,
+    drawn_cells,
+    find_optuna_study,
+    given_up,
+    open_storage,
+)
 from sweep.engine.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import StudyRecord
 from sweep.engine.search import StudySearch
@@ -213,6 +221,7 @@ def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tm
             sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": PRUNED})
     pruned = sweep.told[1]
     assert (pruned.state.name, pruned.value) == ("PRUNED", 0.1)
+    assert given_up(sweep.study, f"sqlite:///{tmp_path / 'optuna.db'}") == {1}
     following = sweep.next()
     assert following is not None
     assert following[1].number == 2, "seed 1 of the pruned cell is not handed out"
@@ -282,6 +291,7 @@ def test_an_interrupted_cell_stays_open_and_one_stopped_by_hand_is_closed(tmp_pa
         assert given is not None
         sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": reason})
         assert sweep.told[given[1].number or 0].state.name == state
+    assert given_up(sweep.study, f"sqlite:///{tmp_path / 'optuna.db'}") == {1}
 
 
 def test_a_bounded_figure_that_is_not_a_number_is_a_failure_too(tmp_path: Path) -> None:

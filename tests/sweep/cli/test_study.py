@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import optuna
+
+from search_spaces.study import resolve_study
 from tests.sweep.cli.conftest import Metsweep
 
 
@@ -57,6 +60,19 @@ def test_study_that_has_not_run_is_not_promoted(metsweep: Metsweep, cohort: Path
     assert ended.code == 2
     assert "5 of 5 trials are not in the store" in ended.err
     assert not list(Path.cwd().iterdir())
+
+
+def test_promotion_does_not_wait_for_cells_that_were_pruned(metsweep: Metsweep, cohort: Path) -> None:
+    study = resolve_study("gan_hyperparameters").study
+    search = optuna.create_study(storage="sqlite:///optuna.db", study_name=study.name, direction="maximize")
+    pruned, running = search.ask(), search.ask()
+    for one in (pruned, running):
+        study.draw(one)
+    search.tell(pruned, state=optuna.trial.TrialState.PRUNED)
+    ended = metsweep("promote", "gan_hyperparameters", "--fidelity", "laptop", "--cohort", cohort)
+    assert ended.code == 2
+    assert "3 of 4 trials are not in the store" in ended.err
+    assert "Run `metsweep launch gan_hyperparameters` first" in ended.err
 
 
 def test_cohort_check_counts_by_split(metsweep: Metsweep, cohort: Path) -> None:
