@@ -22,7 +22,10 @@ SECTIONS: dict[str, type[Config]] = {"gan": GANConfig, "synthesis": SynthesisCon
 """Configs whose keys may be drawn."""
 NOT_DRAWN = {
     "gan.variant": "the variant is drawn by the key 'variant'",
-    "detector.seed": "every cell is trained with each of the study's seeds",
+    **dict.fromkeys(
+        ("seed", "seeds", "detector.seed"),
+        "seeds are not searched; every cell is trained with each of the study's seeds",
+    ),
 }
 
 
@@ -92,8 +95,31 @@ def variant_overrides(study: Study) -> list[Problem]:
     return problems
 
 
+def figures(study: Study) -> list[Problem]:
+    """Objectives and constraints, which also rank and promote cells that are only enumerated."""
+    problems = []
+    ious = ", ".join(f"{iou:g}" for iou in study.evaluation.ious)
+    for key in ("objectives", "constraints"):
+        for index, figure in enumerate(getattr(study, key)):
+            if figure.iou in study.evaluation.ious:
+                continue
+            if key in study.model_fields_set:
+                message = (
+                    f"allowed are evaluation.ious: {ious}; got {figure.iou:g}. Take one of them, or add "
+                    f"{figure.iou:g} to evaluation.ious"
+                )
+                problems.append(Problem((key, index, "iou"), message))
+            else:
+                message = (
+                    f"without objectives, it must hold {figure.iou:g}, at which the default one is measured; got "
+                    f"{ious}. Add it, or set objectives"
+                )
+                problems.append(Problem(("evaluation", "ious"), message))
+    return problems
+
+
 def search(study: Study) -> list[Problem]:
-    """Whether there is something to run, something to draw, and figures to judge it by."""
+    """Whether there is something to run and something to draw."""
     if not study.search.draws:
         if not study.arms:
             return [
@@ -116,12 +142,6 @@ def search(study: Study) -> list[Problem]:
         problems.append(Problem(("search", "pruning"), message))
     if len(set(study.objectives)) < len(study.objectives):
         problems.append(Problem(("objectives",), "an objective is there more than once"))
-    for key in ("objectives", "constraints"):
-        for index, figure in enumerate(getattr(study, key)):
-            if figure.iou not in study.evaluation.ious:
-                allowed = ", ".join(f"{iou:g}" for iou in study.evaluation.ious)
-                message = f"allowed are evaluation.ious: {allowed}; got {figure.iou:g}"
-                problems.append(Problem((key, index, "iou"), message))
     return problems
 
 

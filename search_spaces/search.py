@@ -82,7 +82,8 @@ class Constraint(Config):
     @model_validator(mode="after")
     def _one_bound(self) -> Constraint:
         if (self.at_most is None) == (self.at_least is None):
-            raise ValueError("needs one of at_most and at_least, not both")
+            got = "neither" if self.at_most is None else "both"
+            raise ValueError(f"needs one of at_most and at_least, e.g. at_most: 12; got {got}")
         return self
 
     def violation(self, value: float) -> float:

@@ -120,7 +120,7 @@ def test_an_incomplete_study_is_refused_before_anything_is_written(tmp_path: Pat
 
 
 def test_a_study_without_iou_50_is_refused(tmp_path: Path) -> None:
-    plan, store = small_plan(evaluation={"ious": [0.25]}), Store(tmp_path)
+    plan, store = small_plan(evaluation={"ious": [0.25]}, objectives=[{"iou": 0.25}]), Store(tmp_path)
     for trial in plan.trials:
         put(store, trial, 0.5)
     with pytest.raises(ConfigError, match=r"evaluation.ious is \[0.25\]"):
