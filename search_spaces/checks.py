@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, type[Config]] = {"gan": GANConfig, "synthesis": SynthesisConfig, "detector": DetectorConfig}
 """Configs whose keys may be drawn."""
+VALIDATED = ("sensitivity", "fps_per_slice")
+"""What detectors are validated by along the way, at their `selection_iou`."""
 NOT_DRAWN = {
     "gan.variant": "the variant is drawn by the key 'variant'",
     **dict.fromkeys(
@@ -135,14 +137,25 @@ def search(study: Study) -> list[Problem]:
         message = f"{study.search.method!r} draws from space, which is missing; allowed without it: 'ablation'"
         return [Problem(("search", "method"), message)]
     problems = []
-    if study.search.pruning != "none" and len(study.objectives) > 1:
-        message = (
-            f"with {len(study.objectives)} objectives Optuna cannot prune; allowed: none; got {study.search.pruning!r}"
-        )
-        problems.append(Problem(("search", "pruning"), message))
+    if study.search.pruning != "none" and (why := _why_not_to_prune(study)):
+        problems.append(Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}"))
     if len(set(study.objectives)) < len(study.objectives):
         problems.append(Problem(("objectives",), "an objective is there more than once"))
     return problems
+
+
+def _why_not_to_prune(study: Study) -> str | None:
+    """Cells are ended by what their detectors validate to along the way, which must be what the search is after."""
+    (objective, *others), iou = study.objectives, study.detector.selection_iou
+    if others:
+        return f"with {len(study.objectives)} objectives Optuna cannot prune; allowed: none"
+    if objective.metric in VALIDATED and objective.iou == iou:
+        return None
+    return (
+        f"cells would end early by another figure than the objective, {objective.metric} at IoU {objective.iou:g}: "
+        f"detectors validate along the way to {' or '.join(VALIDATED)} at IoU {iou:g} (detector.selection_iou). "
+        "Allowed: none, or one of those as the objective"
+    )
 
 
 def space(study: Study) -> list[Problem]:

@@ -32,7 +32,9 @@ class SearchConfig(Config):
     """Cells to draw."""
     pruning: Literal["none", "asha", "median"] = "none"
     """Which drawn cells end early: none; by asynchronous successive halving (ASHA, Li et al., MLSys 2020); or those
-    below the median of the others. With several objectives only none, as Optuna cannot prune then."""
+    below the median of the others. Cells are compared by what their detectors validate to along the way, so the
+    objective must be `sensitivity` or `fps_per_slice` at `detector.selection_iou`. With several objectives only none,
+    as Optuna cannot prune then."""
     startup_trials: int = Field(default=10, ge=0)
     """Cells that `tpe` draws at random before it learns, and that the median is taken over at least."""
     grace: float = Field(default=0.3, gt=0, le=1)

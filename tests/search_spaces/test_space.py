@@ -259,6 +259,27 @@ def test_search_that_cannot_be_made_is_refused(changes: dict[str, Any], message:
         searching(**changes)
 
 
+@pytest.mark.parametrize("pruning", ["asha", "median"])
+def test_only_what_detectors_validate_to_along_the_way_is_pruned_by(pruning: str) -> None:
+    search = {"method": "tpe", "pruning": pruning}
+    fewest = {"metric": "fps_per_slice", "direction": "minimize"}
+    assert searching(search=search)
+    assert searching(search=search, objectives=[fewest])
+    assert searching(search=search, objectives=[{"iou": 0.25}], detector={"selection_iou": 0.25})
+    for objective, told in (
+        ({"iou": 0.25}, "sensitivity at IoU 0.25"),
+        (fewest | {"iou": 0.25}, "fps_per_slice at IoU 0.25"),
+        ({"metric": "sensitivity_at_1_fps"}, "sensitivity_at_1_fps at IoU 0.5"),
+    ):
+        assert searching(objectives=[objective])
+        with pytest.raises(ValidationError) as raised:
+            searching(search=search, objectives=[objective])
+        line = explain("study.yaml", raised.value)
+        assert line.startswith("study.yaml: search.pruning: cells would end early by another figure than the objective")
+        assert f"{told}: detectors validate along the way to sensitivity or fps_per_slice at IoU 0.5 " in line
+        assert line.endswith(f"Allowed: none, or one of those as the objective; got '{pruning}'.")
+
+
 def test_a_space_that_nothing_draws_from_is_refused_unless_asked_for() -> None:
     arms = [{"variant": "none"}]
     values = {"name": "mine", "cohort": "c", "fidelity": "paper", "arms": arms, "space": SPACE}
