@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, type[Config]] = {"gan": GANConfig, "synthesis": SynthesisConfig, "detector": DetectorConfig}
 """Configs whose keys may be drawn."""
+VALIDATED = ("sensitivity", "fps_per_slice")
+"""What detectors are validated by along the way, at their `selection_iou`."""
 NOT_DRAWN = {
     "gan.variant": "the variant is drawn by the key 'variant'",
-    "detector.seed": "every cell is trained with each of the study's seeds",
+    **dict.fromkeys(
+        ("seed", "seeds", "detector.seed"),
+        "seeds are not searched; every cell is trained with each of the study's seeds",
+    ),
 }
 
 
@@ -92,8 +97,31 @@ def variant_overrides(study: Study) -> list[Problem]:
     return problems
 
 
+def figures(study: Study) -> list[Problem]:
+    """Objectives and constraints, which also rank and promote cells that are only enumerated."""
+    problems = []
+    ious = ", ".join(f"{iou:g}" for iou in study.evaluation.ious)
+    for key in ("objectives", "constraints"):
+        for index, figure in enumerate(getattr(study, key)):
+            if figure.iou in study.evaluation.ious:
+                continue
+            if key in study.model_fields_set:
+                message = (
+                    f"allowed are evaluation.ious: {ious}; got {figure.iou:g}. Take one of them, or add "
+                    f"{figure.iou:g} to evaluation.ious"
+                )
+                problems.append(Problem((key, index, "iou"), message))
+            else:
+                message = (
+                    f"without objectives, it must hold {figure.iou:g}, at which the default one is measured; got "
+                    f"{ious}. Add it, or set objectives"
+                )
+                problems.append(Problem(("evaluation", "ious"), message))
+    return problems
+
+
 def search(study: Study) -> list[Problem]:
-    """Whether there is something to run, something to draw, and figures to judge it by."""
+    """Whether there is something to run and something to draw."""
     if not study.search.draws:
         if not study.arms:
             return [
@@ -109,20 +137,25 @@ def search(study: Study) -> list[Problem]:
         message = f"{study.search.method!r} draws from space, which is missing; allowed without it: 'ablation'"
         return [Problem(("search", "method"), message)]
     problems = []
-    if study.search.pruning != "none" and len(study.objectives) > 1:
-        message = (
-            f"with {len(study.objectives)} objectives Optuna cannot prune; allowed: none; got {study.search.pruning!r}"
-        )
-        problems.append(Problem(("search", "pruning"), message))
+    if study.search.pruning != "none" and (why := _why_not_to_prune(study)):
+        problems.append(Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}"))
     if len(set(study.objectives)) < len(study.objectives):
         problems.append(Problem(("objectives",), "an objective is there more than once"))
-    for key in ("objectives", "constraints"):
-        for index, figure in enumerate(getattr(study, key)):
-            if figure.iou not in study.evaluation.ious:
-                allowed = ", ".join(f"{iou:g}" for iou in study.evaluation.ious)
-                message = f"allowed are evaluation.ious: {allowed}; got {figure.iou:g}"
-                problems.append(Problem((key, index, "iou"), message))
     return problems
+
+
+def _why_not_to_prune(study: Study) -> str | None:
+    """Cells are ended by what their detectors validate to along the way, which must be what the search is after."""
+    (objective, *others), iou = study.objectives, study.detector.selection_iou
+    if others:
+        return f"with {len(study.objectives)} objectives Optuna cannot prune; allowed: none"
+    if objective.metric in VALIDATED and objective.iou == iou:
+        return None
+    return (
+        f"cells would end early by another figure than the objective, {objective.metric} at IoU {objective.iou:g}: "
+        f"detectors validate along the way to {' or '.join(VALIDATED)} at IoU {iou:g} (detector.selection_iou). "
+        "Allowed: none, or one of those as the objective"
+    )
 
 
 def space(study: Study) -> list[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -77,11 +77,24 @@ def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> 
             continue  # Pydantic does not count the items that it has refused.
         else:
             unknown = problem["type"] == "extra_forbidden"
-            message = "unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
+            message = "unknown key" if unknown else _in_terms_of_yaml(problem["type"], path, problem["input"])
+            message = message or problem["msg"].removeprefix("Value error, ")
             if not isinstance(problem["input"], dict) and "got " not in message:
                 message += f"; got {problem['input']!r}"
             found.append((path, message + (_known_keys(model, path) if unknown and model else "")))
     return found
+
+
+def _in_terms_of_yaml(error_type: str, path: KeyPath, got: Any) -> str | None:
+    """What to write where a value is no list or no mapping, which pydantic calls by the names of Python; else None."""
+    if error_type in {"tuple_type", "too_long"} and path[:1] == ("space",) and path[-1] in FORMS - {"choice"}:
+        return "allowed is a list of two, [low, high]"
+    if error_type == "tuple_type":
+        item, got_mapping = ("{...}", "; got a mapping") if isinstance(got, Mapping) else (got, "")
+        return f"allowed is a list, e.g. [{item}]{got_mapping}"
+    if error_type in {"dict_type", "model_type"}:
+        return "allowed is a mapping, {key: value}"
+    return None
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -103,7 +103,7 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
-        for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.search, checks.space):
+        for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.figures, checks.search, checks.space):
             if problems := check(self):
                 raise MisfitError(problems)
         return self

@@ -32,7 +32,9 @@ class SearchConfig(Config):
     """Cells to draw."""
     pruning: Literal["none", "asha", "median"] = "none"
     """Which drawn cells end early: none; by asynchronous successive halving (ASHA, Li et al., MLSys 2020); or those
-    below the median of the others. With several objectives only none, as Optuna cannot prune then."""
+    below the median of the others. Cells are compared by what their detectors validate to along the way, so the
+    objective must be `sensitivity` or `fps_per_slice` at `detector.selection_iou`. With several objectives only none,
+    as Optuna cannot prune then."""
     startup_trials: int = Field(default=10, ge=0)
     """Cells that `tpe` draws at random before it learns, and that the median is taken over at least."""
     grace: float = Field(default=0.3, gt=0, le=1)
@@ -82,7 +84,8 @@ class Constraint(Config):
     @model_validator(mode="after")
     def _one_bound(self) -> Constraint:
         if (self.at_most is None) == (self.at_least is None):
-            raise ValueError("needs one of at_most and at_least, not both")
+            got = "neither" if self.at_most is None else "both"
+            raise ValueError(f"needs one of at_most and at_least, e.g. at_most: 12; got {got}")
         return self
 
     def violation(self, value: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from search_spaces.cell import Variant
 from search_spaces.problems import MisfitError, Problem
@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
-Scalar = bool | int | float | str | None
+SCALARS = bool | int | float | str | None
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 MOST_TRIED = 100
 """A range of at most so many values is checked value by value."""
+
+
+def _single(value: Any) -> Any:
+    """Refuses lists and the like once; a union would refuse them once for each of its types."""
+    if not isinstance(value, SCALARS):
+        raise ValueError(f"allowed is a single value: text, a number, true, false or null; got {value!r}")
+    return value
+
+
+Scalar = Annotated[SCALARS, BeforeValidator(_single)]
 
 
 class When(Config):

@@ -6,7 +6,7 @@ study's own, then `--set` from the command line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -29,12 +29,14 @@ __all__ = [
     "Study",
     "Variant",
     "explain",
+    "is_study_file",
     "load_study",
     "read_study",
     "resolve_study",
     "section_config",
     "shipped",
     "study_name",
+    "unknown_study",
 ]
 
 
@@ -51,6 +53,11 @@ def shipped(folder: Literal["studies", "fidelities"]) -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(str(files("search_spaces") / folder)).glob("*.yaml"))}
 
 
+def is_study_file(name: str) -> bool:
+    """Whether this is a shipped study's name or the path of a YAML file that is there."""
+    return _file(name, "studies") is not None
+
+
 def read_study(name: str) -> Layer:
     """What a study's file alone says: unchecked, without its fidelity.
 
@@ -60,6 +67,11 @@ def read_study(name: str) -> Layer:
     return read_layer(_find(name, "studies"))
 
 
+def unknown_study(name: str, elsewhere: Mapping[str, Iterable[str]]) -> ConfigError:
+    """That there is no such study; `elsewhere` says what else would be one: where they are known -> their names."""
+    return _unknown("study", name, {"": shipped("studies"), **elsewhere})
+
+
 def load_study(
     name: str, *, fidelity: str | None = None, cohort: str | None = None, overrides: Sequence[str] = ()
 ) -> Study:
@@ -67,19 +79,23 @@ def load_study(
     return resolve_study(name, fidelity=fidelity, cohort=cohort, overrides=overrides).study
 
 
-def study_name(name: str, overrides: Sequence[str] = ()) -> str | None:
+def study_name(study: str | Layer, overrides: Sequence[str] = ()) -> str | None:
     """What a study calls itself, before anything else of it is checked; None if it does not say.
+
+    Args:
+        study: as in `resolve_study`.
+        overrides: as in `resolve_study`.
 
     Raises:
         ConfigError: unknown study, or a file or override that cannot be read.
     """
-    own = read_layer(_find(name, "studies"))
+    own = study if isinstance(study, Layer) else read_study(study)
     said = Layers((own, *map(override_layer, overrides)), own.source).values.get("name")
     return said if isinstance(said, str) else None
 
 
 def resolve_study(
-    name: str,
+    study: str | Layer,
     *,
     fidelity: str | None = None,
     cohort: str | None = None,
@@ -89,7 +105,8 @@ def resolve_study(
     """Read a study and keep where each value comes from.
 
     Args:
-        name: of a shipped study, or the path of a YAML file.
+        study: name of a shipped one, or the path of a YAML file; or all values of one that was resolved before, which
+            hold its fidelity's already.
         fidelity: replaces the study's fidelity.
         cohort: replaces the study's cohort folder.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
@@ -98,7 +115,7 @@ def resolve_study(
     Raises:
         ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file, line and dotted key.
     """
-    own = read_study(name)
+    own = study if isinstance(study, Layer) else read_study(study)
     options = [
         Layer(f"--{key} {value}", {key: value})
         for key, value in (("fidelity", fidelity), ("cohort", cohort))
@@ -111,7 +128,8 @@ def resolve_study(
         got = f"got {chosen.values['fidelity']!r}" if "fidelity" in chosen.values else "is missing"
         where = chosen.where(("fidelity",))
         raise ConfigError(f"{where}: fidelity: {got}; allowed: {', '.join(shipped('fidelities'))} or a YAML file.")
-    layers = Layers((read_layer(_find(chosen.values["fidelity"], "fidelities")), *above), own.source)
+    base = [] if isinstance(study, Layer) else [read_layer(_find(chosen.values["fidelity"], "fidelities"))]
+    layers = Layers((*base, *above), own.source)
     try:
         return Resolved(Study.model_validate(layers.values), layers)
     except ValidationError as error:
@@ -159,14 +177,24 @@ def section_config(
 
 
 def _find(name: str, folder: Literal["studies", "fidelities"]) -> Path:
+    if path := _file(name, folder):
+        return path
+    raise _unknown("study" if folder == "studies" else "fidelity", name, {"": shipped(folder)})
+
+
+def _file(name: str, folder: Literal["studies", "fidelities"]) -> Path | None:
     known = shipped(folder)
     if name in known:
         return known[name]
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return path
-    kind = "study" if folder == "studies" else "fidelity"
-    raise ConfigError(
-        f"Unknown {kind} {name!r}.{did_you_mean(name, known)} "
-        f"Allowed: {', '.join(known)}, or the path of an existing .yaml file."
+    return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, Iterable[str]]) -> ConfigError:
+    """`known`: where they are known -> their names."""
+    names = {where: list(some) for where, some in known.items()}
+    allowed = [f"{where}{', '.join(some)}" for where, some in names.items() if some]
+    hint = did_you_mean(name, [one for some in names.values() for one in some])
+    return ConfigError(
+        f"Unknown {kind} {name!r}.{hint} Allowed: {'; '.join(allowed)}, or the path of an existing .yaml file."
     )

@@ -11,7 +11,7 @@ from typing import Any
 from search_spaces.layers import Layers, merged, to_yaml
 from search_spaces.problems import KeyPath
 from search_spaces.schema import NAME, Study
-from search_spaces.study import Resolved, read_study
+from search_spaces.study import Resolved, read_study, shipped
 from trainers.exceptions import ConfigError
 
 WIDTH = 110
@@ -48,10 +48,15 @@ def new_study(name: str, like: str) -> str:
         like: name of a shipped study, or the path of a YAML file.
 
     Raises:
-        ConfigError: `name` is not allowed, or there is no study `like`.
+        ConfigError: `name` is not allowed or a shipped study's, or there is no study `like`.
     """
     if not re.fullmatch(NAME, name):
         raise ConfigError(f"name: got {name!r}; allowed: letters, digits, _ . and -, beginning with a letter or digit.")
+    if name in shipped("studies"):
+        raise ConfigError(
+            f"name: {name!r} is a shipped study, and two studies of one name would share what is kept of them. Choose "
+            f"another name, e.g. my_{name}."
+        )
     own = read_study(like).values | {"name": name}
     lines = [
         "# yaml-language-server: $schema=study.schema.json",

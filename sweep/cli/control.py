@@ -111,7 +111,7 @@ def stop(
 
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
     plan, _ = planned(resolved, settings)
-    names = tuple(trial.name for trial in unfinished(select(plan, cells or []), cells or [], plan, opened))
+    names = tuple(trial.name for trial in unfinished(select(plan, cells or [], study), cells or [], plan, opened))
     record = StudyRecord(opened, resolved.name)
     alive = launch_state(record.status()) == "alive"
     if alive:
@@ -151,7 +151,7 @@ def retry(
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
     look = Look(resolved, opened, settings)
     overview = look.now()
-    chosen = None if failed and not cells else select(look.plan, cells or [])
+    chosen = None if failed and not cells else select(look.plan, cells or [], study)
     names = tuple(ended(overview, chosen, study, failed=failed))
     record = StudyRecord(opened, resolved.name)
     record.forget_outcomes(names)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from search_spaces.layers import Layer
     from search_spaces.study import Study
     from sweep.engine.records import LaunchOptions
     from sweep.plan import Plan
     from sweep.settings import Settings
     from sweep.store import Store
+    from trainers.exceptions import ConfigError
 
 
 def load(
@@ -26,7 +28,7 @@ def load(
     *,
     as_written: bool = False,
 ) -> Study:
-    """A study by its shipped name or file, with what the store remembers of it.
+    """A study by its shipped name or file, with what the store remembers of it; else the one launched by that name.
 
     `--fidelity`, `--cohort` and all `--set` together each count as they were given at the last launch unless they are
     given again; what was remembered is said on stderr. What `metsweep extend` added lies over the study file and under
@@ -36,7 +38,7 @@ def load(
         as_written: leave the options of the last launch aside.
 
     Raises:
-        ConfigError: as `search_spaces.study.resolve_study`.
+        ConfigError: as `search_spaces.study.resolve_study`, or an option needs the file of a study that has none here.
     """
     return extended(study, options_for(study, fidelity, cohort, overrides, store, as_written=as_written), store)
 
@@ -70,14 +72,26 @@ def options_for(
     *,
     as_written: bool = False,
 ) -> LaunchOptions:
-    """The options that count: those given, else those of the last launch, of which one line on stderr tells."""
+    """The options that count: those given, else those of the last launch, of which one line on stderr tells.
+
+    A study that only the store knows has those of the last launch in it already: the given come on top.
+
+    Raises:
+        ConfigError: unknown study, or an option that needs the file of a study that only the store knows.
+    """
+    from search_spaces.layers import Layer
     from search_spaces.study import study_name
     from sweep.engine.records import LaunchOptions, StudyRecord
 
     given = LaunchOptions(
         fidelity=fidelity, cohort=None if cohort is None else str(cohort), overrides=tuple(overrides or ())
     )
-    name = study_name(study, given.overrides)
+    source = _source(study, store)
+    if isinstance(source, Layer):
+        if as_written or fidelity is not None:
+            raise _needs_the_file(source, "--as-written" if as_written else f"--fidelity {fidelity}")
+        return given
+    name = study_name(source, given.overrides)
     if name is None or as_written:
         return given
     kept = StudyRecord(store, name).options()
@@ -95,11 +109,55 @@ def options_for(
     )
 
 
-def remember(options: LaunchOptions, name: str, store: Store) -> None:
-    """Keep the options of a launch for the commands that follow."""
+def remember(study: str, options: LaunchOptions, name: str, store: Store) -> None:
+    """Keep the options of a launch for the commands that follow.
+
+    Args:
+        study: as it was given; one that only the store knows keeps what it was launched with before, too.
+        options: as they were given.
+        name: what the study calls itself.
+        store: where they are kept.
+    """
+    from search_spaces.study import is_study_file
     from sweep.engine.records import StudyRecord
 
-    StudyRecord(store, name).keep_options(_for_everywhere(options))
+    record = StudyRecord(store, name)
+    given = _for_everywhere(options)
+    record.keep_options(given if is_study_file(study) else _on_top(record.options(), given))
+
+
+def _source(study: str, store: Store) -> str | Layer:
+    """The name itself of a shipped study or a file, else all values of the study that was launched by that name.
+
+    Raises:
+        ConfigError: there is no such study; lists what there is.
+    """
+    from search_spaces.layers import Layer
+    from search_spaces.study import is_study_file, unknown_study
+    from sweep.engine.records import StudyRecord, launched_studies
+
+    if is_study_file(study):
+        return study
+    launched = launched_studies(store)
+    values = StudyRecord(store, study).launched() if study in launched else None
+    if values is None:
+        raise unknown_study(study, {f"launched with the store {store.uri}: ": launched})
+    return Layer(f"{study} as launched with the store {store.uri}", values)
+
+
+def _needs_the_file(launched: Layer, option: str) -> ConfigError:
+    from trainers.exceptions import ConfigError
+
+    return ConfigError(
+        f"{option}: {launched.source} has its fidelity's values and those of the command line in it. To change them, "
+        "give the study's YAML file instead of its name."
+    )
+
+
+def _on_top(kept: LaunchOptions, given: LaunchOptions) -> LaunchOptions:
+    return kept.model_copy(
+        update={"cohort": given.cohort or kept.cohort, "overrides": (*kept.overrides, *given.overrides)}
+    )
 
 
 def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
@@ -119,12 +177,13 @@ def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[st
     from sweep.engine.records import StudyRecord
 
     chosen = {"fidelity": options.fidelity, "cohort": options.cohort, "overrides": options.overrides}
-    base = resolve_study(study, **chosen).study
+    source = _source(study, store)
+    base = resolve_study(source, **chosen).study
     added = StudyRecord(store, base.name).extension() if added is None else added
     if not added:
         return base
     extension = Layer("metsweep extend", _over(base, added))
-    return resolve_study(study, **chosen, extension=extension).study
+    return resolve_study(source, **chosen, extension=extension).study
 
 
 def _over(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,11 @@ import typer
 
 StudyName = Annotated[
     str,
-    typer.Argument(metavar="STUDY", help="A shipped study (metsweep study list) or a YAML file.", show_default=False),
+    typer.Argument(
+        metavar="STUDY",
+        help="A shipped study (metsweep study list), a YAML file, or the name of a study that was launched.",
+        show_default=False,
+    ),
 ]
 StudyFidelity = Annotated[
     str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")

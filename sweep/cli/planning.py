@@ -58,7 +58,7 @@ def show_plan(study: Study, store: Store, settings: Settings, console: Console) 
         say("With what `metsweep extend` added.")
     estimator = Estimator(plan, store, there)
     jobs = Jobs(plan, missing, estimator)
-    bound = add_undrawn(plan, maker, left, estimator, jobs)
+    bound = add_undrawn(plan, maker, left, estimator, jobs, store)
     console.print(plan_tables.arms_table(plan, missing))
     console.print(plan_tables.stages_table(plan, missing, estimator))
     for stage in plan.gans.values():
@@ -77,7 +77,7 @@ def show_plan(study: Study, store: Store, settings: Settings, console: Console) 
     usage = estimator.total(missing.values()) + bound.usage
     on_cluster = schedule(jobs.all, capacity.total("CPU"), capacity.total("GPU"))
     where = f"the cluster at {settings.ray_address}" if settings.ray_address else "this machine"
-    bytes_ = plan.bytes_of(missing)
+    bytes_ = plan.bytes_of(missing) + bound.bytes
     for line in plan_tables.totals(usage, on_cluster, bytes_, capacity, where, study, estimator.all_measured):
         say(line)
 
@@ -90,7 +90,7 @@ def costs_of(study: Study, settings: Settings, store: Store) -> str:
     left = max(0, study.search.trials - drawn) if study.search.draws else 0
     estimator = Estimator(plan, store)
     jobs = Jobs(plan, missing, estimator)
-    bound = add_undrawn(plan, maker, left, estimator, jobs)
+    bound = add_undrawn(plan, maker, left, estimator, jobs, store)
     usage = estimator.total(missing.values()) + bound.usage
     capacity = look_at(settings.ray_address)
     seconds = schedule(jobs.all, capacity.total("CPU"), capacity.total("GPU")).seconds

@@ -77,7 +77,7 @@ def launch(
         settings,
         output(),
         fail_fast=fail_fast,
-        accepted=lambda: remember(options, resolved.name, opened),
+        accepted=lambda: remember(study, options, resolved.name, opened),
     )
     for name, error in launched.failed.items():
         typer.echo(f"error: trial {name} failed: {error}", err=True)

@@ -7,6 +7,7 @@ writes them, but for requests, which any command may leave for it.
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Generator, Iterable, Mapping
@@ -23,6 +24,8 @@ from sweep.store import Store
 from trainers.config import Config
 
 _OUTCOMES = TypeAdapter(dict[str, Outcome])
+REVIEW = "review"
+"""Key of `synthesis` that a dump leaves out, as its file's content decides the slices, not its name."""
 
 
 class Request(Config):
@@ -71,7 +74,14 @@ class StudyRecord:
         self._folder = f"studies/{name}"
 
     def study(self) -> dict[str, Any] | None:
-        """The study as it was launched last, resolved; None before the first launch."""
+        """The study as it was launched last, to compare with another's dump; None before the first launch."""
+        values = self.launched()
+        if values is not None:
+            values.get("synthesis", {}).pop(REVIEW, None)
+        return values
+
+    def launched(self) -> dict[str, Any] | None:
+        """All values of the study as it was launched last, which resolve to it again; None before the first launch."""
         text = self.store.read_text(f"{self._folder}/study.yaml")
         return None if text is None else yaml.safe_load(text)
 
@@ -154,9 +164,17 @@ class StudyRecord:
                 self.store.remove(path)
 
 
+def launched_studies(store: Store) -> list[str]:
+    """Names of all studies that were launched with a store."""
+    return [parts[1] for parts in (path.split("/") for path in store.list("studies")) if parts[2:] == ["study.yaml"]]
+
+
 def as_yaml(study: Study) -> str:
-    """A resolved study as YAML that loads again."""
-    return yaml.safe_dump(study.model_dump(mode="json", by_alias=True), sort_keys=False)
+    """A resolved study as YAML that loads again, in any working directory."""
+    values = study.model_dump(mode="json", by_alias=True)
+    if study.synthesis.review is not None:
+        values["synthesis"][REVIEW] = os.path.abspath(study.synthesis.review)
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

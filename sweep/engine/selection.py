@@ -13,16 +13,17 @@ from trainers.exceptions import ConfigError
 CLOSE = 3
 
 
-def select(plan: Plan, words: Sequence[str]) -> list[Trial]:
+def select(plan: Plan, words: Sequence[str], study: str) -> list[Trial]:
     """The trials that these words name: trials, cells with all their seeds, or drawn cells by number (`t7`).
+
+    Args:
+        study: what the person calls the study.
 
     Raises:
         ConfigError: no word, or a word that names nothing; tells what is close to it.
     """
     if not words:
-        raise ConfigError(
-            f"Name a trial or a cell of study {plan.study.name}; `metsweep status {plan.study.name}` shows them."
-        )
+        raise ConfigError(f"Name a trial or a cell of study {plan.study.name}; `metsweep status {study}` shows them.")
     named: dict[str, list[Trial]] = {}
     for trial in plan.trials:
         names = {trial.name, trial.cell} | ({f"t{trial.number}"} if trial.number is not None else set())
@@ -34,8 +35,7 @@ def select(plan: Plan, words: Sequence[str]) -> list[Trial]:
             close = difflib.get_close_matches(word, list(named), n=CLOSE, cutoff=0.5)
             hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
             raise ConfigError(
-                f"Study {plan.study.name} has no trial or cell {word!r}.{hint} "
-                f"`metsweep status {plan.study.name}` shows all."
+                f"Study {plan.study.name} has no trial or cell {word!r}.{hint} `metsweep status {study}` shows all."
             )
         chosen |= {trial.name: trial for trial in named[word]}
     return list(chosen.values())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces.cell import Cell, Variant
@@ -13,8 +12,12 @@ from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan
 from sweep.plan.schedule import Jobs
 from sweep.plan.trial import Trial, TrialMaker
-from sweep.stages import Stage
+from sweep.stages import GANStage, RealismStage, Stage, SynthesizeStage
+from sweep.store import Store
 from trainers.exceptions import ConfigError
+
+MADE_FOR_GAN = (GANStage, SynthesizeStage, RealismStage)
+"""Stages of a cell that others with the same GAN share."""
 
 
 @dataclass
@@ -25,36 +28,43 @@ class Undrawn:
     usage: Usage = field(default_factory=Usage)
     stages: Counter[str] = field(default_factory=Counter)
     """Stage name -> how many at most."""
+    bytes: int = 0
+    """What they write."""
     a_gan_each: bool = False
     """Whether every cell may need a GAN of its own, as a key of `gan` is drawn."""
 
 
-def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, jobs: Jobs) -> Undrawn:
+def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, jobs: Jobs, store: Store) -> Undrawn:
     """Bound what `left` more cells cost, and add the jobs that make them.
 
-    GANs are at most one a variant that has none yet; one a cell if the space holds a key of `gan`.
+    GANs are at most one a variant that has none in the plan or the store; one a cell if the space holds a key of `gan`.
     """
     study = plan.study
     bound = Undrawn(left, a_gan_each=any(key.startswith("gan.") for key in study.space))
     shards_anew = any(key.startswith("synthesis.") for key in study.space)
     if not left:
         return bound
-    cells: dict[Variant, list[Trial]] = {
-        variant: maker.trials(_dearest(study, variant)) for variant in study.variants_to_draw()
-    }
-
-    def add(stages: list[Stage], after: list[int] | None = None) -> int:
-        bound.usage += estimator.total(stages)
-        bound.stages.update(stage.name for stage in stages)
-        return jobs.add(stages, after)
+    drawn = {variant: _dearest(study, variant) for variant in study.variants_to_draw()}
+    cells = {variant: maker.trials(cell) for variant, cell in drawn.items()}
 
     def cost(trials: list[Trial]) -> float:
         with_gan = trials[0].stages.values() if bound.a_gan_each else [trials[0].evaluate.detector]
         used = estimator.total(with_gan)
         return used.gpu_seconds or used.cpu_seconds
 
-    of_gan = {variant: list(_made_for_gan(trials, plan)) for variant, trials in cells.items()}
     dearest = max(cells, key=lambda variant: cost(cells[variant]))
+    as_drawn = replace(plan, study=study.with_params(drawn[dearest]))
+
+    def add(stages: list[Stage], after: list[int] | None = None) -> int:
+        bound.usage += estimator.total(stages)
+        bound.stages.update(stage.name for stage in stages)
+        bound.bytes += as_drawn.bytes_of({stage.key: stage for stage in stages})
+        return jobs.add(stages, after)
+
+    of_gan = {variant: _made_for_gan(trials, plan) for variant, trials in cells.items()}
+    if not bound.a_gan_each:
+        there = plan.stages.keys() | set().union(*(store.keys(kind.name) for kind in MADE_FOR_GAN))
+        of_gan = {variant: [one for one in stages if one.key not in there] for variant, stages in of_gan.items()}
     shared = {} if bound.a_gan_each else {variant: add(stages) for variant, stages in of_gan.items() if stages}
     for _ in range(left):
         before = [shared[dearest]] if dearest in shared else []
@@ -67,15 +77,14 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     return bound
 
 
-def _made_for_gan(trials: list[Trial], plan: Plan) -> Iterator[Stage]:
-    """The GAN of a cell, its shards and the look at them, as far as the plan does not have them."""
+def _made_for_gan(trials: list[Trial], plan: Plan) -> list[Stage]:
+    """The GAN of a cell, its shards and the look at them, which the first trial of that GAN in the plan may have."""
     first = trials[0]
     if first.gan is None:
-        return
-    realism = [first.realism] if first.realism else []
-    for stage in (first.gan, *first.evaluate.detector.shards, *realism):
-        if stage.key not in plan.stages:
-            yield stage
+        return []
+    looks = [one.realism for one in (first, *plan.trials) if one.realism and one.gan and one.gan.key == first.gan.key]
+    needed = {one.key: one for goal in (first.evaluate, *looks[:1]) for one in goal.inputs_first()}
+    return [one for one in needed.values() if isinstance(one, MADE_FOR_GAN)]
 
 
 def _dearest(study: Study, variant: Variant) -> Cell:

@@ -149,7 +149,7 @@ def test_a_step_that_does_not_divide_the_range_ends_below_it() -> None:
         ({"step": 1}, "allowed is one of"),
         ({"choice": []}, "at least 1 item"),
         ({"choice": [1, 2, 1.0]}, "more than once"),
-        ({"choice": [[1]]}, "valid"),
+        ({"choice": [[1]]}, r"allowed is a single value: text, a number, true, false or null; got \[1\]"),
         ([1, 2], "allowed is one of"),
     ],
 )
@@ -196,6 +196,11 @@ CPGGAN = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4000]}}
         ({"evaluation.bootstraps": {"choice": [100]}}, "space.evaluation.bootstraps: unknown key"),
         ({"gan.variant": {"choice": ["cpggan"]}}, "cannot be drawn: the variant is drawn by the key 'variant'"),
         ({"detector.seed": {"choice": [1]}}, "every cell is trained with each of the study's seeds"),
+        ({"seed": {"choice": [1]}}, "space.seed: cannot be drawn: seeds are not searched"),
+        ({"seeds": {"choice": [1]}}, "space.seeds: cannot be drawn: seeds are not searched"),
+        ({"gan.drift": {"choice": [[1, 2], 3]}}, r"^study.yaml: space.gan.drift.choice.0: allowed .*\.$"),
+        ({"gan.drift": {"float": 3}}, r"allowed is a list of two, \[low, high\]; got 3"),
+        ({"gan.drift": {"float": [1, 2, 3]}}, r"allowed is a list of two, \[low, high\]; got \[1, 2, 3\]"),
         ({"gan.learning_rate": {"float": [0, 1]}}, "float.0: 0.0 is not allowed for cpggan: .*greater than 0"),
         ({"gan.beta1": {"float": [0, 1]}}, "float.1: 1.0 is not allowed for cpggan: .*less than 1"),
         ({"gan.loss": {"choice": ["r1", "r2"]}}, "choice.1: 'r2' is not allowed"),
@@ -242,9 +247,9 @@ def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
         ({"objectives": []}, "at least 1 item"),
         ({"objectives": [{}, {"iou": 0.25}], "search": {"method": "tpe", "pruning": "asha"}}, "Optuna cannot prune"),
         ({"objectives": [{}, {}]}, "more than once"),
-        ({"objectives": [{"iou": 0.4}]}, "allowed are evaluation.ious: 0.5, 0.25; got 0.4"),
         ({"objectives": [{"metric": "fps_per_slice"}]}, "allowed for fps_per_slice is minimize"),
-        ({"constraints": [{}]}, "needs one of at_most and at_least"),
+        ({"constraints": [{}]}, "needs one of at_most and at_least, e.g. at_most: 12; got neither"),
+        ({"constraints": [{"at_most": 1, "at_least": 0}]}, "needs one of at_most and at_least.*got both"),
         ({"space": {"gan.drift": {"float": [0, 1]}}}, "which variant to draw for is open: arms has none"),
         ({"space": {k: v for k, v in SPACE.items() if k != "count"}}, "which count to draw cpggan with is open"),
     ],
@@ -252,6 +257,27 @@ def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
 def test_search_that_cannot_be_made_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         searching(**changes)
+
+
+@pytest.mark.parametrize("pruning", ["asha", "median"])
+def test_only_what_detectors_validate_to_along_the_way_is_pruned_by(pruning: str) -> None:
+    search = {"method": "tpe", "pruning": pruning}
+    fewest = {"metric": "fps_per_slice", "direction": "minimize"}
+    assert searching(search=search)
+    assert searching(search=search, objectives=[fewest])
+    assert searching(search=search, objectives=[{"iou": 0.25}], detector={"selection_iou": 0.25})
+    for objective, told in (
+        ({"iou": 0.25}, "sensitivity at IoU 0.25"),
+        (fewest | {"iou": 0.25}, "fps_per_slice at IoU 0.25"),
+        ({"metric": "sensitivity_at_1_fps"}, "sensitivity_at_1_fps at IoU 0.5"),
+    ):
+        assert searching(objectives=[objective])
+        with pytest.raises(ValidationError) as raised:
+            searching(search=search, objectives=[objective])
+        line = explain("study.yaml", raised.value)
+        assert line.startswith("study.yaml: search.pruning: cells would end early by another figure than the objective")
+        assert f"{told}: detectors validate along the way to sensitivity or fps_per_slice at IoU 0.5 " in line
+        assert line.endswith(f"Allowed: none, or one of those as the objective; got '{pruning}'.")
 
 
 def test_a_space_that_nothing_draws_from_is_refused_unless_asked_for() -> None:

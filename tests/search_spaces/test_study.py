@@ -93,6 +93,9 @@ def minimal() -> dict[str, object]:
             {"resources": {"detector": {"workers": 4, "min_workers": 2}}},
             "detector.batch is 64, which 3 workers cannot share evenly",
         ),
+        ({"seeds": 3}, r"mine.yaml:\d+: seeds: allowed is a list, e.g. \[3\]; got 3\.$"),
+        ({"arms": {"variant": "none"}}, r"arms: allowed is a list, e.g. \[{...}\]; got a mapping\.$"),
+        ({"prepare": 3}, r"prepare: allowed is a mapping, {key: value}; got 3\.$"),
         ({"fidelity": "laptob"}, "Unknown fidelity 'laptob'. Did you mean 'laptop'"),
     ],
 )
@@ -100,6 +103,32 @@ def test_bad_study_is_refused_naming_file_and_key(tmp_path: Path, change: dict, 
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(minimal() | change))
     with pytest.raises(ConfigError, match=message):
+        load_study(str(path))
+
+
+@pytest.mark.parametrize("key", ["objectives", "constraints"])
+@pytest.mark.parametrize("fidelity", ["laptop", "own.yaml"])
+def test_a_figure_at_an_iou_that_is_not_evaluated_is_refused_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, fidelity: str
+) -> None:
+    """In a study that draws nothing, too: the figures rank and promote its cells."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text("evaluation: {ious: [0.5, 0.7]}\n")
+    own = "name: mine\ncohort: c\narms: [{variant: none}]\n"
+    bound = ", at_least: 0.5" if key == "constraints" else ""
+    Path("mine.yaml").write_text(f"{own}fidelity: {fidelity}\n{key}:\n  - {{metric: sensitivity, iou: 0.7{bound}}}\n")
+    if fidelity == "own.yaml":
+        assert load_study("mine.yaml").evaluation.ious == (0.5, 0.7)
+        return
+    told = rf"^mine.yaml:6: {key}.0.iou: allowed are evaluation.ious: 0.5, 0.25; got 0.7. Take one of them, or add 0.7"
+    with pytest.raises(ConfigError, match=told):
+        load_study("mine.yaml")
+
+
+def test_an_evaluation_without_the_iou_of_the_default_objective_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(minimal() | {"evaluation": {"ious": [0.25]}}))
+    with pytest.raises(ConfigError, match=r"evaluation.ious: without objectives, it must hold 0.5.*got 0.25"):
         load_study(str(path))
 
 

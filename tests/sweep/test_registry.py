@@ -166,7 +166,7 @@ def test_what_is_not_defined_is_never_the_best(tmp_path: Path) -> None:
 
 
 def test_a_study_without_iou_50_is_refused(tmp_path: Path) -> None:
-    plan, store = small_plan(evaluation={"ious": [0.25]}), Store(tmp_path)
+    plan, store = small_plan(evaluation={"ious": [0.25]}, objectives=[{"iou": 0.25}]), Store(tmp_path)
     for trial in plan.trials:
         put(store, trial, 0.5)
     with pytest.raises(ConfigError, match=r"evaluation.ious is \[0.25\]"):

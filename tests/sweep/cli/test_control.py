@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
+from sweep.cli.loading import remember
 from sweep.engine.board import StageProgress
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
@@ -279,6 +281,78 @@ def test_extend_refuses(metsweep: Metsweep, record: StudyRecord, options: tuple,
     assert ended.code == 2
     assert message in ended.err
     assert record.extension() == {}
+
+
+@pytest.fixture
+def launched(study: Path, record: StudyRecord) -> None:
+    """The study was launched from a file that is gone now."""
+    fidelity = Path(yaml.safe_load(study.read_text())["fidelity"])
+    elsewhere = study.with_name("fidelity.yaml")
+    elsewhere.write_bytes(fidelity.read_bytes())
+    review = study.with_name("review.csv")
+    review.write_text("slice_id,decision\nsynthetic-000001-0,keep\n")
+    settings = ["seeds=[5]", "synthesis.review=review.csv"]
+    record.keep_study(load_study(str(study), fidelity="fidelity.yaml", overrides=settings))
+    record.keep_options(LaunchOptions(overrides=tuple(settings)))
+    study.unlink()
+    elsewhere.unlink()
+
+
+@pytest.mark.usefixtures("launched")
+def test_a_launched_study_is_known_by_its_name(
+    metsweep: Metsweep, store: Store, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store.local)
+    there = ("--store", store.uri)
+    assert set(states(metsweep("status", "small", "--json", *there))) == {"none seed 5", "cpggan 4 seed 5"}
+    assert "Changed since" not in metsweep("plan", "small", *there).out
+    assert "`metsweep status small` shows all" in metsweep("stop", "small", "nonono", *there).err
+    stopped = metsweep("stop", "small", "none", *there)
+    assert 'metsweep retry small "none seed 5"' in stopped.out
+    assert metsweep("retry", "small", "none", *there).code == 0
+    assert "now has 8 trials: 6 more" in metsweep("extend", "small", "--seeds", 3, *there).out
+    for command in ("report", "promote", "track"):
+        assert "Unknown study" not in metsweep(command, "small", *there).err
+    record.keep_status(Status(updated=0, began=0, host="here", pid=1, finished=True))
+    assert metsweep("watch", "small", *there).code == 0
+
+
+@pytest.mark.usefixtures("launched")
+def test_settings_lie_over_what_a_study_was_launched_with(
+    metsweep: Metsweep, store: Store, record: StudyRecord
+) -> None:
+    ended = metsweep("status", "small", "--json", "--set", "arms=[{variant: none}]")
+    assert set(states(ended)) == {"none seed 5"}
+    remember("small", LaunchOptions(overrides=("seeds=[6]",)), "small", store)
+    assert record.options().overrides == ("seeds=[5]", "synthesis.review=review.csv", "seeds=[6]")
+    for option in (("--fidelity", "gpu"), ("--as-written",)):
+        ended = metsweep("plan", "small", *option)
+        assert ended.code == 2
+        assert f"{' '.join(option)}: small as launched with the store" in ended.err
+        assert "give the study's YAML file instead of its name" in ended.err
+
+
+@pytest.mark.usefixtures("launched")
+def test_an_unknown_study_is_answered_with_those_of_the_store(metsweep: Metsweep) -> None:
+    for unknown in ("smal", "small.yaml", "../small"):
+        ended = metsweep("status", unknown)
+        assert ended.code == 2
+        assert f"Unknown study {unknown!r}. Did you mean 'small'?" in ended.err
+        assert re.search(r"table1; launched with the store \S+: small, or the path of an existing .yaml", ended.err)
+
+
+def test_a_file_and_a_shipped_name_win_over_a_launched_study(metsweep: Metsweep, study: Path, store: Store) -> None:
+    other = load_study(str(study), overrides=["name=table1", "seeds=[5]"])
+    StudyRecord(store, "table1").keep_study(other)
+    StudyRecord(store, STUDY).keep_study(other)
+    assert "none seed 1" in states(metsweep("status", STUDY, "--json"))
+    assert "none seed 2" in states(metsweep("status", "table1", "--json", "--cohort", other.cohort))
+
+
+@pytest.mark.usefixtures("study")
+def test_messages_name_the_study_as_it_was_given(metsweep: Metsweep) -> None:
+    assert f"`metsweep status {STUDY}` shows all" in metsweep("stop", STUDY, "nonono").err
+    assert f"`metsweep status {STUDY}` shows them" in metsweep("stop", STUDY).err
 
 
 @pytest.fixture

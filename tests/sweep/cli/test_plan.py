@@ -12,8 +12,9 @@ from search_spaces.study import load_study
 from sweep.engine.cluster import Capacity
 from sweep.engine.records import StudyRecord
 from sweep.plan import make_plan
+from sweep.plan.plan import DETECTOR_BYTES
 from sweep.store import Cost, Store
-from tests.sweep.cli.conftest import STUDY, Metsweep
+from tests.sweep.cli.conftest import SIZE, STUDY, Metsweep
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
@@ -85,6 +86,8 @@ def test_changes_since_the_last_launch(metsweep: Metsweep, study: Path) -> None:
     [
         ({"detector.learning_rate": {"float": [1e-4, 1e-3]}}, "", "one GAN a variant that has none yet"),
         ({"gan.learning_rate": {"float": [1e-4, 1e-3]}}, "5 gan, ", "one GAN a cell, as a key of gan is drawn"),
+        # Its largest value is the arm's, whose GAN is there.
+        ({"gan.drift": {"choice": [0.0001, 0.001]}}, "5 gan, ", "one GAN a cell, as a key of gan is drawn"),
     ],
 )
 def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict, gans: str, why: str) -> None:
@@ -96,3 +99,28 @@ def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict,
     assert f"at most {gans}" in ended.out
     assert "10 detector, 10 evaluate" in ended.out
     assert why in ended.out
+
+
+def bytes_told(plan: str) -> float:
+    found = re.search(r"CPU-hours, (\S+) (bytes|kB|MB|GB) to write", plan)
+    assert found
+    return float(found[1]) * 1000 ** ["bytes", "kB", "MB", "GB"].index(found[2])
+
+
+def test_cells_to_draw_are_counted_without_what_is_in_the_store_and_with_their_bytes(
+    metsweep: Metsweep, study: Path
+) -> None:
+    """Their GAN was made for an arm that the study no longer has."""
+    values = yaml.safe_load(study.read_text())
+    space = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4]}}
+    del values["arms"]
+    study.write_text(yaml.safe_dump(values | {"search": {"method": "random", "trials": 5}, "space": space}))
+    store = Store(study.parent / "metsweep-store")
+    (gan,) = store.keys("gan")
+    ended = metsweep("plan", STUDY)
+    # A shard is still missing that the look at the GAN draws.
+    assert "at most 1 synthesize, 10 detector, 10 evaluate (one GAN" in ended.out
+    detectors = 10 * DETECTOR_BYTES * load_study(STUDY).detector.width ** 2
+    assert bytes_told(ended.out) == pytest.approx(detectors + 1000 * SIZE**2, rel=0.01)
+    store.set_aside_key("gan", gan, "to make it again")
+    assert "at most 1 gan, 1 synthesize, 10 detector, 10 evaluate" in metsweep("plan", STUDY).out

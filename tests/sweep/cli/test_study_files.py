@@ -34,6 +34,15 @@ def test_a_file_that_is_there_is_never_written_over(metsweep: Metsweep) -> None:
         assert told in ended.err
 
 
+@pytest.mark.parametrize("out", [(), ("--out", "mine.yaml")])
+def test_a_new_study_does_not_take_the_name_of_a_shipped_one(metsweep: Metsweep, out: tuple[str, ...]) -> None:
+    ended = metsweep("study", "new", "quickstart", *out)
+    assert ended.code == 2
+    assert "name: 'quickstart' is a shipped study" in ended.err
+    assert "Choose another name, e.g. my_quickstart." in ended.err
+    assert not list(Path.cwd().iterdir())
+
+
 def test_shipped_studies_are_listed(metsweep: Metsweep) -> None:
     ended = metsweep("study", "list")
     assert ended.code == 0, ended.err
