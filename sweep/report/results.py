@@ -82,7 +82,7 @@ class Results:
 
     plan: Plan
     rows: tuple[Row, ...]
-    """In the study's order; those that a search drew come as they were drawn."""
+    """In the study's order; those that a search drew come as they were first drawn."""
 
     @cached_property
     def arms(self) -> tuple[Row, ...]:
@@ -106,12 +106,13 @@ class Results:
 
 
 def read_results(plan: Plan, store: Store) -> Results:
-    """Look every trial up in the store."""
+    """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
     cells: dict[tuple[str, int | None], list[Trial]] = {}
     for trial in plan.trials:
         cells.setdefault((trial.arm, trial.number), []).append(trial)
-    rows = []
+    rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
     for trials in cells.values():
         found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
-        rows.append(Row(tuple(trials), {seed: artifact for seed, artifact in found.items() if artifact}))
-    return Results(plan, tuple(rows))
+        row = Row(tuple(trials), {seed: artifact for seed, artifact in found.items() if artifact})
+        rows.setdefault((row.number is None, row.keys), row)
+    return Results(plan, tuple(rows.values()))

@@ -55,8 +55,7 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
             trial = row.trials[0]
             enumerated.setdefault(trial.variant, {})[trial.count] = row, gain.plain
     drawn: dict[str, list[Row]] = {}
-    # Two cells with the same values are one measurement.
-    for row in {row.keys: row for row in reversed(results.drawn)}.values():
+    for row in results.drawn:
         if row.complete and row.trials[0].count:
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
