@@ -24,6 +24,8 @@ WRITTEN = "metsweep.written"
 """Tag of a run: names of its parts that are there, comma-separated."""
 MOST_ENTITIES, MOST_PARAMS = 1000, 100
 """What MLflow takes in one call: in all, and params."""
+RUNS_A_PAGE = 100
+"""Found at once; a run has a hundred params and as many metrics, which nobody needs at this moment."""
 
 
 @dataclass
@@ -53,7 +55,7 @@ class RunWriter:
         """Every run of the experiment that is not deleted."""
         token = None
         while True:
-            page = self.client.search_runs([self.experiment_id], max_results=1000, page_token=token)
+            page = self.client.search_runs([self.experiment_id], max_results=RUNS_A_PAGE, page_token=token)
             for run in page:
                 tags = dict(run.data.tags)
                 written = [name for name in tags.get(WRITTEN, "").split(",") if name]

@@ -161,7 +161,7 @@ def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[
         texts.append(
             f"Drawn cells ({told}): their gain is the difference of means on the test split; a search draws more "
             "where it found more, and what else it draws differs from cell to cell. Smooths are Gaussian processes "
-            "with 95% bands of the mean curve: exploratory, no test."
+            "with 95% bands of the mean curve over such cells on these very patients: exploratory, no test."
         )
     if few := [variant for variant in points if variant not in smooths]:
         texts.append(f"Fewer than {FEWEST} cells, so no smooth; each is listed: {', '.join(few)}.")
