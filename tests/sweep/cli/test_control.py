@@ -311,8 +311,11 @@ def test_a_launched_study_is_known_by_its_name(
     assert 'metsweep retry small "none seed 5"' in stopped.out
     assert metsweep("retry", "small", "none", *there).code == 0
     assert "now has 8 trials: 6 more" in metsweep("extend", "small", "--seeds", 3, *there).out
-    for command in ("report", "promote", "track"):
-        assert "Unknown study" not in metsweep(command, "small", *there).err
+    assert "Study small: 8 of 8 trials are not in the store" in metsweep("promote", "small", *there).err
+    assert "`metsweep launch small` makes them" in metsweep("track", "small", *there).out
+    too_much = ("--set", "resources.detector.cpus_per_worker=1000")
+    assert "A worker needs 1000 CPUs" in metsweep("launch", "small", *too_much, *there).err
+    assert "No trial is complete yet." in metsweep("report", "small", *there).out
     record.keep_status(Status(updated=0, began=0, host="here", pid=1, finished=True))
     assert metsweep("watch", "small", *there).code == 0
 
