@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 
-.PHONY: demo test test-slow bench-detector bench-gan bench-sweep lint types ci clean
+.PHONY: demo test test-slow test-long bench-detector bench-gan bench-sweep lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -14,8 +14,11 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 test: $(INSTALLED)  ## every fast test
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(INSTALLED)  ## those that mostly wait, on a real Ray: the demo under kill -9, lost workers and nodes
-	$(BIN)/pytest -n 3 --dist loadfile -m slow
+test-slow: $(INSTALLED)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not long"
+
+test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back
+	$(BIN)/pytest -m long
 
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
 	$(BIN)/python -m tests.benchmarks.bench_evaluation

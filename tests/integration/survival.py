@@ -199,7 +199,7 @@ class Home:
         missing = {f"cpggan {count} seed 0" for count in set(self.counts) - set(other.counts)}
         return {
             "figures": {key: value for key, value in table["figures"].items() if key in figures},
-            "optuna": [one for one in table["optuna"] if dict(one[1])["count"] in other.counts],
+            "optuna": [one for one in table["optuna"] if dict(one[1])["arm.count"] in other.counts],
             "mlflow": [one for one in table["mlflow"] if one[1] not in missing],
         }
 

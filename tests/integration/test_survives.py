@@ -98,6 +98,7 @@ def test_train_worker_is_killed(make_home: MakeHome, reference: Home, ray_head: 
     assert home.table() == reference.table_of(home)
 
 
+@pytest.mark.long
 def test_driver_is_killed_at_ten_random_moments(make_home: MakeHome, reference: Home) -> None:
     home = make_home(counts=COUNTS[:2])
     home.pace(gan=20, detector=10)
@@ -121,6 +122,7 @@ def test_driver_is_killed_at_ten_random_moments(make_home: MakeHome, reference: 
     assert home.table() == reference.table_of(home)
 
 
+@pytest.mark.long
 def test_ray_is_stopped_and_started(make_home: MakeHome, reference: Home, ray_head: RayHead) -> None:
     """The launch ends and says why; the same command continues."""
     home = make_home(counts=COUNTS[:1])
@@ -172,6 +174,7 @@ def test_flipped_bits_are_found_made_again_and_said(make_home: MakeHome, referen
     assert home.table()["figures"] == reference.table_of(home)["figures"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", [read_only, full])
 def test_store_and_tracking_are_away(
     make_home: MakeHome, reference: Home, tmp_path: Path, trouble: Trouble, empty_database: Path
@@ -200,6 +203,7 @@ def test_store_and_tracking_are_away(
         assert home.table() == reference.table_of(home)
 
 
+@pytest.mark.long
 def test_clock_is_set_back(make_home: MakeHome, reference: Home, tmp_path: Path) -> None:
     """By an hour, for all processes at once, while one trains and another waits."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

@@ -103,7 +103,7 @@ def test_a_trial_fails_another_has_no_number_and_the_others_go_on(home: Home) ->
     home.pace(gan=0.5, detector=0.5, failing=(400,), undefined=(800,))
     output = home.finish(status=1)
     assert "lets detectors with 400 slices fail" in output
-    by_count = {one.params["count"]: one for one in told(home)}
+    by_count = {one.params["arm.count"]: one for one in told(home)}
     assert {count: one.state.name for count, one in by_count.items()} == {400: "FAIL", 800: "FAIL", 1200: "COMPLETE"}
     assert "400 slices" in by_count[400].user_attrs[ERROR]
     assert "not a number" in by_count[800].user_attrs[ERROR]
@@ -113,6 +113,7 @@ def test_a_trial_fails_another_has_no_number_and_the_others_go_on(home: Home) ->
     assert home.steps("gan") == list(range(1, STEPS + 1))
 
 
+@pytest.mark.long
 def test_fail_fast_ends_all(home: Home) -> None:
     home.counts = (400, 800)
     home.pace(gan=0.5, detector=0.5, failing=(400, 800))
@@ -121,6 +122,7 @@ def test_fail_fast_ends_all(home: Home) -> None:
     assert len({line.split()[1] for line in home.diary if line.startswith("detector")}) == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_a_checkpoint_and_twice_leaves_at_once(home: Home) -> None:
     home.counts = (400,)
     home.pace(gan=30, detector=0.5)
@@ -151,6 +153,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_twice_leaves_at_once(home: Home) -> None:
     assert all(status == "FINISHED" for _, status in runs(home))
 
 
+@pytest.mark.long
 def test_requests_of_other_commands_and_the_budget(home: Home) -> None:
     """One trial is stopped by hand and retried; then time is up, and the same command continues."""
     home.counts = (400, 800)
