@@ -5,7 +5,6 @@ import socket
 from pathlib import Path
 
 import pytest
-import torch
 
 from sweep.plan import Plan
 from sweep.store import Store
@@ -22,7 +21,6 @@ def plan() -> Plan:
 @pytest.fixture(scope="session")
 def full_store(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Every stage of the plan, made by the real trainers."""
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("store"))
     for stage in plan.stages.values():
         make(stage, store)

@@ -25,6 +25,7 @@ from sweep.store import Artifact, Store
 from trainers.config import Config
 from trainers.distributed import Context, Placement, WorkerResources
 
+pytestmark = pytest.mark.slow
 # Ray's workers cannot import a test module.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

@@ -15,11 +15,6 @@ from trainers.gan.synthesis import SynthesisConfig, synthesize
 from trainers.gan.training import train_gan
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
     """24 tumour and 8 normal training slices."""
