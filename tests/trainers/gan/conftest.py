@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.trainers.gan.tiny_runs import Interruptible, make_slices, tiny
 from trainers.data.conditions import box_contrast
