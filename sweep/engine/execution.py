@@ -180,8 +180,8 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
                 _run_as_task(job)
             if missing() and _asked(board, trial):
                 raise StopRequestedError(f"{trial} was asked to stop and did.")
-            for stage in missing():
-                raise UnseenArtifactError(_not_there(store, stage))
+            if unseen := missing():
+                raise UnseenArtifactError(_not_there(store, unseen[0]))
         except BaseException as error:
             state = "stopped" if isinstance(error, StopRequestedError) else "failed"
             for stage in missing():

@@ -93,6 +93,7 @@ def launch(
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
             plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
+            record.keep_needs(plan)
         if not study.search.draws:
             undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
             launched = replace(launched, failed=launched.failed | undefined)

@@ -29,17 +29,9 @@ ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retr
 is drawn once more, and that of the trial whose cell came out again by chance."""
 CONFIG = "metsweep.config"
 """Attribute of Optuna's study: what all drawn cells have in common."""
-COMMON = (
-    "count_scale",
-    "prepare",
-    "gan",
-    "synthesis",
-    "detector",
-    "evaluation",
-    "variants",
-    "objectives",
-    "constraints",
-)
+COMMON = {
+    "count_scale", "prepare", "gan", "variants", "synthesis", "detector", "evaluation", "objectives", "constraints",
+}  # fmt: skip
 """Parts of a study that decide what the value of a drawn cell means."""
 
 
@@ -137,7 +129,7 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
 
 def common_config(study: Study, slices: str) -> dict[str, Any]:
     """What all drawn cells of a study have in common, JSON-able; keys that are drawn are left out."""
-    values = study.model_dump(mode="json", include=set(COMMON), by_alias=True)
+    values = study.model_dump(mode="json", include=COMMON, by_alias=True)
     for key in study.space:
         part, _, name = key.partition(".")
         if name:
