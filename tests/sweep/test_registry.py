@@ -259,6 +259,7 @@ def test_dry_run_shows_every_gate_and_changes_nothing(
     assert not list(tmp_path.glob("mlflow*"))
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Store, tracking_uri: str) -> None:
     for trial in judged_plan(SEEDS).trials:
         set_found(store, trial, {"validation": 1 + (trial.arm == "cpggan 8"), "test": 1}, fps=13)
@@ -313,6 +314,7 @@ def test_candidate_is_registered_and_the_champion_left(store: Store, tracking_ur
     assert registry.champion(DETECTOR) is None
 
 
+@pytest.mark.slow
 def test_real_only_arm_must_beat_the_champion_and_a_rollback_can_be_rolled_back(
     store: Store, tracking_uri: str
 ) -> None:
@@ -343,6 +345,7 @@ def test_real_only_arm_must_beat_the_champion_and_a_rollback_can_be_rolled_back(
         registry.find(DETECTOR, "best")
 
 
+@pytest.mark.slow
 def test_champion_that_somebody_else_crowned_is_remembered(store: Store, tracking_uri: str) -> None:
     registry = Registry(tracking_uri)
     promoting(store, tracking_uri, request(alias="candidate", models=(DETECTOR,)))

@@ -78,6 +78,7 @@ def test_installed_command_refuses_without_traceback(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ui_serves_mlflow(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
