@@ -49,6 +49,10 @@ class SearchConfig(Config):
         """Whether anything is drawn."""
         return self.method != "ablation"
 
+    def left_to_draw(self, drawn: int) -> int:
+        """Cells that are yet to be drawn after so many."""
+        return max(0, self.trials - drawn) if self.draws else 0
+
 
 class Objective(Config):
     """A figure on the validation split that a search makes better."""

@@ -40,7 +40,7 @@ def show_plan(study: Study, store: Store, settings: Settings, console: Console) 
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
     drawn = len({trial.number for trial in plan.trials} - {None})
-    left = max(0, study.search.trials - drawn) if study.search.draws else 0
+    left = study.search.left_to_draw(drawn)
     capacity = look_at(settings.ray_address)
     if missing or left:
         capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
@@ -48,7 +48,7 @@ def show_plan(study: Study, store: Store, settings: Settings, console: Console) 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
-    cells = len({trial.cell for trial in plan.trials})
+    cells = len(plan.cells)
     say(
         f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {cells:,} cells, "
         f"{len(plan.trials):,} trials ({plan_tables.seeds_told(study.seeds)}), store {store.uri}."
@@ -87,7 +87,7 @@ def costs_of(study: Study, settings: Settings, store: Store) -> str:
     plan, maker = planned(study, settings)
     missing = plan.missing(store)
     drawn = len({trial.number for trial in plan.trials} - {None})
-    left = max(0, study.search.trials - drawn) if study.search.draws else 0
+    left = study.search.left_to_draw(drawn)
     estimator = Estimator(plan, store)
     jobs = Jobs(plan, missing, estimator)
     bound = add_undrawn(plan, maker, left, estimator, jobs, store)

@@ -28,12 +28,8 @@ def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str
     Returns:
         Name of an arm's first trial -> why it failed, of arms recorded now whose objective is not a number.
     """
-    arms: dict[str, list[Trial]] = {}
-    for trial in plan.trials:
-        if trial.number is None:
-            arms.setdefault(trial.arm, []).append(trial)
     there = store.keys("evaluate")
-    complete = [trials for trials in arms.values() if all(trial.evaluate.key in there for trial in trials)]
+    complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in there for trial in trials)]
     if not complete:
         return {}
     found = create_optuna_study(plan.study, storage)

@@ -106,14 +106,10 @@ class Display:
         done = {key for key, stage in stages.items() if stage.state == "done"} | self._evaluated
         ended = sum(trial.evaluate.key in done for trial in self._plan.trials)
         headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
-        if to_draw := self._to_draw():
+        drawn = {trial.number for trial in self._plan.trials} - {None}
+        if to_draw := self._plan.study.search.left_to_draw(len(drawn)):
             return f"{headline}, {to_draw:,} cells are yet to be drawn"
         return headline if self._left is None else f"{headline}, about {clock(self._left)} left in all"
-
-    def _to_draw(self) -> int:
-        search = self._plan.study.search
-        drawn = {trial.number for trial in self._plan.trials} - {None}
-        return max(0, search.trials - len(drawn)) if search.draws else 0
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
         began = time.monotonic()

@@ -169,8 +169,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         stack.enter_context(_freeing_published([(stage, leases[stage.key]) for stage in wanted], store))
         job = _Job(tuple(wanted), store, board, trial, time.time())
         try:
-            if _asked(board, trial):
-                raise StopRequestedError(f"{trial} was asked to stop before {wanted[0].label}.")
+            _stop_if_asked(board, trial, wanted[0])
             if any(stage.trains for stage in wanted):
                 free_what_the_dead_held()
                 # Nothing is read from there again; a store that is away for a while must not fail the job.
@@ -205,8 +204,8 @@ class _Job:
         for stage in self.stages:
             if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
                 continue
-            if placement.world_size == 1 and _asked(self.board, self.trial):
-                raise StopRequestedError(f"{self.trial} was asked to stop before {stage.label}.")
+            if placement.world_size == 1:
+                _stop_if_asked(self.board, self.trial, stage)
             produce(stage, self.store, placement, self.board, self.trial, requested)
             requested = time.time()
 
@@ -215,6 +214,11 @@ def _asked(board: Any, trial: str) -> bool:
     import ray
 
     return ray.get(board.stop_reason.remote(trial)) is not None
+
+
+def _stop_if_asked(board: Any, trial: str, before: Stage) -> None:
+    if _asked(board, trial):
+        raise StopRequestedError(f"{trial} was asked to stop before {before.label}.")
 
 
 def _run_as_task(job: _Job) -> None:

@@ -70,6 +70,7 @@ def launch(
     store = Store(settings.store)
     record = StudyRecord(store, study.name)
     todo = _look(study, settings, record, maker)
+    check_optuna_study(study, todo.trials.slices.key, settings.optuna_storage)
     store.check_writable(todo.plan.bytes_of(todo.missing))
     with ExitStack() as stack:
         connected = todo.any
@@ -126,12 +127,11 @@ class _Todo:
     @property
     def any(self) -> bool:
         """Whether there is anything to run."""
-        return bool(self.waiting or self.running or self.again or self.to_draw > 0)
+        return bool(self.waiting or self.running or self.again or self.to_draw)
 
 
 def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable[[Study], TrialMaker]) -> _Todo:
     trials = maker(study)
-    check_optuna_study(study, trials.slices.key, settings.optuna_storage)
     drawn = read_drawn(study, settings.optuna_storage)
     plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
     outcomes = record.outcomes()
@@ -148,7 +148,7 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
         running=[trial for trial in plan.trials if trial.number in running],
         # `metsweep retry` forgets how they ended.
         again=[one.number for one in drawn if one.state == "FAIL" and one.number not in told],
-        to_draw=study.search.trials - len(drawn) if study.search.draws else 0,
+        to_draw=study.search.left_to_draw(len(drawn)),
     )
 
 
@@ -164,7 +164,7 @@ def _headline(todo: _Todo) -> str:
         f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
         f"stages, {there} of them in the store already, {plan.shared} saved by sharing."
     )
-    return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw > 0 else text
+    return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw else text
 
 
 def _run(

@@ -120,7 +120,7 @@ class Observer:
             else _at_rest(trial, outcomes.get(trial.name) or ended.get(trial.number))
             for trial in plan.trials
         ]
-        to_draw = max(0, self._study.search.trials - len(drawn)) if self._study.search.draws else 0
+        to_draw = self._study.search.left_to_draw(len(drawn))
         ended_early = [one.trial for one in states if one.state in ("failed", "stopped", "pruned")]
         given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
         left = None if to_draw or not progress else seconds_left(plan, self._store, there, progress, given_up)
@@ -159,14 +159,14 @@ class Observer:
         return TrialState(trial, "running")
 
     def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:
-        seeds = Counter(trial.cell for trial in plan.trials)
         cells: dict[str, list[Metrics]] = {}
         for trial in done:
             if trial.evaluate.key in self._metrics:
                 cells.setdefault(trial.cell, []).append(self._metrics[trial.evaluate.key])
         found = {}
         for cell, metrics in cells.items():
-            if len(metrics) < seeds[cell] or any(value > 0 for value in violations(self._study, metrics).values()):
+            complete = len(metrics) == len(plan.cells[cell])
+            if not complete or any(value > 0 for value in violations(self._study, metrics).values()):
                 continue
             value = objective_values(self._study, metrics)[0]
             if not math.isnan(value):

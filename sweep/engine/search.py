@@ -6,7 +6,6 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
@@ -16,16 +15,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from sweep.engine.arms import record_arm
-from sweep.engine.optuna_study import (
-    CONFIG,
-    ERROR,
-    RETRY_OF,
-    TWIN_OF,
-    common_config,
-    drawn_cells,
-    make_pruner,
-    make_sampler,
-)
+from sweep.engine.drawing import Drawing, DrawnCell
+from sweep.engine.optuna_study import ERROR, RETRY_OF
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.objectives import evaluated, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
@@ -41,10 +32,6 @@ Tell = Callable[[Trial, Outcome], None]
 """Called when a trial ended, however it ended."""
 
 
-MOST_TWINS = 20
-"""Draws in a row that came out before; after so many the space is taken to be exhausted, and twins count as cells."""
-
-
 def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Ray Tune's thread and the one that carries out requests change the search, one after the other."""
 
@@ -54,15 +41,6 @@ def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
             return method(self, *args, **kwargs)
 
     return alone
-
-
-@dataclass
-class _Drawn:
-    """A drawn cell that is not told yet."""
-
-    optuna: optuna.Trial
-    trials: list[Trial]
-    """One a seed; pruning looks at the first."""
 
 
 class StudySearch(OptunaSearch):
@@ -94,19 +72,14 @@ class StudySearch(OptunaSearch):
             storage=storage,
         )
         self._plan, self._study = plan, study
-        self._maker, self._store, self._board, self._tell = maker, store, board, tell
+        self._store, self._board, self._tell = store, board, tell
         self._optuna: optuna.Study = self._ot_study  # pyright: ignore[reportAttributeAccessIssue]
-        self._optuna.pruner = make_pruner(study.search, study.detector.steps)
-        if study.search.draws:
-            self._optuna.set_user_attr(CONFIG, common_config(study, maker.slices.key))
+        self._drawing = Drawing(self._optuna, study, maker)
         self._queue: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
-        self._cells: dict[int, _Drawn] = {}
-        self._closed, self._exhausted = False, False
+        self._cells: dict[int, DrawnCell] = {}
+        self._closed = False
         self._lock = threading.RLock()
-        self._arms: dict[str, list[Trial]] = {}
-        for trial in plan.trials:
-            self._arms.setdefault(trial.cell, []).append(trial)
 
     @_alone
     def wait_for(self, trials: Iterable[Trial]) -> None:
@@ -122,7 +95,7 @@ class StudySearch(OptunaSearch):
         for left in self._optuna.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if left.number in known:
                 trial = optuna.Trial(self._optuna, left._trial_id)
-                self._begin(_Drawn(trial, known[left.number]))
+                self._begin(DrawnCell(trial, known[left.number]))
             else:
                 self._optuna.tell(left.number, state=TrialState.FAIL)
 
@@ -215,36 +188,13 @@ class StudySearch(OptunaSearch):
         return {}
 
     def _next(self) -> Trial | None:
-        while not self._queue and self._left_to_draw() > 0:
-            self._draw()
+        while not self._queue and self._drawing.left > 0:
+            cell = self._drawing.draw(self._plan)
+            self._plan = Plan(self._study, (*self._plan.trials, *cell.trials))
+            self._begin(cell)
         return self._queue.popleft() if self._queue else None
 
-    def _left_to_draw(self) -> int:
-        """Cells that are to be drawn still."""
-        if not self._study.search.draws:
-            return 0
-        return self._study.search.trials - len(drawn_cells(self._optuna, self._study))
-
-    def _draw(self) -> None:
-        """Draw one cell; another one instead of what came out before, for that would teach nothing."""
-        known = {trial.evaluate.key: trial.number for trial in self._plan.trials if trial.number is not None}
-        twins = 0
-        while True:
-            self._optuna.sampler = make_sampler(self._study.search, len(self._optuna.get_trials(deepcopy=False)))
-            drawn = self._optuna.ask()
-            trials = self._maker.trials(self._study.draw(drawn), drawn.number)
-            twin = known.get(trials[0].evaluate.key)
-            if twin is None or RETRY_OF in drawn.user_attrs or self._exhausted:
-                break
-            drawn.set_user_attr(TWIN_OF, twin)
-            drawn.set_user_attr(ERROR, f"It has the values of trial {twin}, and is not run again.")
-            self._optuna.tell(drawn, state=TrialState.FAIL)
-            twins += 1
-            self._exhausted = twins == MOST_TWINS
-        self._plan = Plan(self._study, (*self._plan.trials, *trials))
-        self._begin(_Drawn(drawn, trials))
-
-    def _begin(self, cell: _Drawn) -> None:
+    def _begin(self, cell: DrawnCell) -> None:
         """Queue the trials of a cell that are not in the store; a cell whose figures are all there ends at once."""
         self._cells[cell.optuna.number] = cell
         waiting = [trial for trial in cell.trials if not self._is_done(trial)]
@@ -271,14 +221,14 @@ class StudySearch(OptunaSearch):
 
     def _end_arm(self, trial: Trial, outcome: Outcome) -> None:
         """Record an arm of an ablation once all seeds are done, or when one fails."""
-        trials = self._arms[trial.cell]
+        trials = self._plan.cells[trial.cell]
         ended = outcome.state == "failed" or (outcome.state == "done" and all(map(self._is_done, trials)))
         if ended and not self._study.search.draws:
             error = outcome.reason if outcome.state == "failed" else None
             if why := record_arm(self._optuna, self._study, trials, self._store, error):
                 self._tell(trials[0], Outcome(state="failed", reason=why))
 
-    def _complete(self, cell: _Drawn) -> None:
+    def _complete(self, cell: DrawnCell) -> None:
         metrics = [evaluated(trial, self._store) for trial in cell.trials]
         if why := undefined(self._study, metrics):
             failed = Outcome(state="failed", reason=why)
@@ -290,7 +240,7 @@ class StudySearch(OptunaSearch):
         self._optuna.tell(cell.optuna, objective_values(self._study, metrics))
         del self._cells[cell.optuna.number]
 
-    def _abandon(self, cell: _Drawn, outcome: Outcome) -> None:
+    def _abandon(self, cell: DrawnCell, outcome: Outcome) -> None:
         """End a cell of which a seed failed, was pruned or was stopped; its other seeds are not trained."""
         names = {trial.name for trial in cell.trials}
         self._queue = deque(trial for trial in self._queue if trial.name not in names)

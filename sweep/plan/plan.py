@@ -31,6 +31,14 @@ class Plan:
     trials: tuple[Trial, ...]
 
     @cached_property
+    def cells(self) -> dict[str, tuple[Trial, ...]]:
+        """Name of a cell -> its trials, one a seed."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.cell, []).append(trial)
+        return {name: tuple(trials) for name, trials in found.items()}
+
+    @cached_property
     def stages(self) -> dict[str, Stage]:
         """Stage key -> stage; every stage after its inputs."""
         found: dict[str, Stage] = {}

@@ -21,7 +21,7 @@ from sweep.registry.gates import (
     picked_gate,
     unknown_gain,
 )
-from sweep.registry.lineage import CELL_KEYS, PREPARE_KEY, TRIAL, cell_keys
+from sweep.registry.lineage import CELL_KEYS, PREPARE_KEY, TRIAL, cell_keys, evaluations
 from sweep.registry.selection import IOU, Ranked
 from sweep.registry.versions import Version
 from sweep.report.evidence import REAL_ONLY
@@ -94,7 +94,7 @@ def _kept(ranked: Ranked, constraint: Constraint) -> Gate:
 
 def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, margin: float) -> Gate:
     # Cells that the search gave up count as well: what it pruned lost on the same validation split.
-    keys = _keys_by_cell(plan)
+    keys = {cell: evaluations(trials) for cell, trials in plan.cells.items()}
     config = plan.study.evaluation
     own = _arm(keys[trial.cell], store, config)
     assert own is not None, "every seed of what may be promoted is evaluated"
@@ -115,14 +115,6 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
     if base is None:
         return unknown_gain(margin, f"The store {store.local} does not hold the evaluations of {name}.")
     return gain_gate(own, base, name, len(keys), margin)
-
-
-def _keys_by_cell(plan: Plan) -> dict[str, dict[int, str]]:
-    """Cell -> seed -> evaluate stage key."""
-    keys: dict[str, dict[int, str]] = {}
-    for trial in plan.trials:
-        keys.setdefault(trial.cell, {})[trial.seed] = trial.evaluate.key
-    return keys
 
 
 def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm | None:

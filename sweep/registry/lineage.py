@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sweep.models.packaging import LICENCE
-from sweep.plan import Plan
+from sweep.plan import Plan, Trial
 from sweep.registry.gates import Gate
 from sweep.registry.selection import Ranked
 from sweep.tracking.tracker import STAGE_KEY
@@ -19,11 +19,16 @@ TRIAL, STUDY = "metsweep.trial", "metsweep.study"
 SENSITIVITY, FPS = "metsweep.validation.sensitivity_iou50", "metsweep.validation.fps_per_slice_iou50"
 
 
+def evaluations(cell: Sequence[Trial]) -> dict[int, str]:
+    """Seed -> evaluate stage key, of the trials of a cell."""
+    return {trial.seed: trial.evaluate.key for trial in cell}
+
+
 def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]:
     """What a program reads of a version whose model has the stage key `key`; MLflow's values hold 5,000 characters."""
     trial = ranked.trial
     prepared = trial.evaluate.detector.slices
-    cell = {one.seed: one.evaluate.key for one in plan.trials if one.cell == trial.cell}
+    cell = evaluations(plan.cells[trial.cell])
     return {
         STAGE_KEY: key,
         STUDY: plan.study.name,

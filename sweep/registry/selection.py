@@ -16,7 +16,7 @@ from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
 from sweep.engine.outcome import STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord
-from sweep.objectives import figure, read_metrics
+from sweep.objectives import evaluated, figure
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 from trainers.evaluation.outcome import with_interval
@@ -155,6 +155,4 @@ def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) 
 
 
 def _ranked(trial: Trial, plan: Plan, store: Store) -> Ranked:
-    artifact = store.find("evaluate", trial.evaluate.key)
-    assert artifact is not None, "checked before"
-    return Ranked(trial, plan.study, read_metrics(artifact)["validation"])
+    return Ranked(trial, plan.study, evaluated(trial, store)["validation"])

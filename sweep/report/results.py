@@ -107,12 +107,9 @@ class Results:
 
 def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
-    cells: dict[tuple[str, int | None], list[Trial]] = {}
-    for trial in plan.trials:
-        cells.setdefault((trial.arm, trial.number), []).append(trial)
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
-    for trials in cells.values():
+    for trials in plan.cells.values():
         found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
-        row = Row(tuple(trials), {seed: artifact for seed, artifact in found.items() if artifact})
+        row = Row(trials, {seed: artifact for seed, artifact in found.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
     return Results(plan, tuple(rows.values()))
