@@ -12,8 +12,7 @@ from search_spaces.problems import KeyPath, MisfitError, Problem, complaints, di
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
 from trainers.config import Config
 from trainers.detector.config import DetectorConfig
-from trainers.gan.config import GANConfig
-from trainers.gan.synthesis import SynthesisConfig
+from trainers.gan.config import GANConfig, SynthesisConfig
 
 if TYPE_CHECKING:
     from search_spaces.schema import Study

@@ -19,8 +19,7 @@ from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANConfig, GANVariant
-from trainers.gan.synthesis import SynthesisConfig
+from trainers.gan.config import GANConfig, GANVariant, SynthesisConfig
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

@@ -134,9 +134,9 @@ def synthesize(
     from sweep.cli.result import result_folder
     from sweep.cli.training import SynthesisRun, train
     from trainers.data.slice_set import open_slice_set
+    from trainers.gan.config import SynthesisConfig
     from trainers.gan.generator import load_generator
-    from trainers.gan.review import read_review
-    from trainers.gan.synthesis import SynthesisConfig, review_of
+    from trainers.gan.review import read_review, review_of
 
     refuse_below(1, count=count)
     overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]

@@ -27,10 +27,10 @@ from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, OnProgress, Placement, WorkerResources, train_in_process, train_on_ray
-from trainers.gan.config import GANConfig
+from trainers.gan.config import GANConfig, SynthesisConfig
 from trainers.gan.generator import load_generator
 from trainers.gan.review import Review
-from trainers.gan.synthesis import SynthesisConfig, synthesize
+from trainers.gan.synthesis import synthesize
 from trainers.gan.training import train_gan
 
 

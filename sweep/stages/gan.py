@@ -13,7 +13,6 @@ from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
-from trainers.gan.training import train_gan
 
 if TYPE_CHECKING:
     from sweep.stages.detector import DetectorStage
@@ -46,4 +45,6 @@ class GANStage(Stage):
         return f"gan {self.config.variant}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from trainers.gan.training import train_gan
+
         train_gan(self.config, open_slice_set(inputs["slices"]), out, context, inputs.get("detector"))

@@ -16,7 +16,6 @@ from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
-from trainers.evaluation.realism.realism import realism
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +55,8 @@ class RealismStage(Stage):
         return f"realism {self.gan.config.variant}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from trainers.evaluation.realism.realism import realism
+
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
         realism(
             {self.gan.config.variant: shards},

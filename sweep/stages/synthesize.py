@@ -15,8 +15,8 @@ from sweep.stages.once import once
 from sweep.stages.stage import Inputs, Stage
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
-from trainers.gan.review import Review
-from trainers.gan.synthesis import SynthesisConfig, review_of, synthesize
+from trainers.gan.config import SynthesisConfig
+from trainers.gan.review import Review, review_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,5 +53,7 @@ class SynthesizeStage(Stage):
         return f"synthesize {self.gan.config.variant} shard {self.shard}"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from trainers.gan.synthesis import synthesize
+
         slices = open_slice_set(inputs["slices"])
         synthesize(inputs["gan"], slices, self.config, self.shard, self.review, out, context)

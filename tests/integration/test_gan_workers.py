@@ -79,9 +79,8 @@ def train_undisturbed(rank: int, slices: Path, folder: Path) -> None:
 
 
 def take_away(cluster: Any, node: Any, marker: Path) -> None:
-    """Remove a node as soon as a run has come to the point."""
-    deadline = time.time() + 120
-    while not marker.exists() and time.time() < deadline:
+    """Remove a node as soon as a run has come to the point; the daemon thread that waits ends with its process."""
+    while not marker.exists():
         time.sleep(0.05)
     cluster.remove_node(node, allow_graceful=False)
 

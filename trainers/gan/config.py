@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from trainers.config import Config
+from trainers.data.conditions import ConditionConfig
 
 GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
 
@@ -160,3 +161,28 @@ class GANConfig(Config):
     def scaled(self, channels: int) -> int:
         """A layer's feature channels under `width` and `min_width`."""
         return max(self.min_width, round(channels * self.width))
+
+
+class SynthesisConfig(ConditionConfig):
+    """How synthetic slices are drawn from a GAN."""
+
+    shard_size: int = Field(default=1000, ge=1)
+    """Slices in a shard; a count of slices is a prefix of the shards."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Slices in one call of the network; None takes as many as are fast: on a CPU 4 at 256 pixels and 16 up to 128, on
+    a GPU 32. It may change an image's grey levels by rounding."""
+    seed: int = Field(default=0, ge=0)
+    """Decides noise and conditions."""
+    curate: bool = True
+    """Whether a slice whose tumours do not stand out is drawn again."""
+    threshold_quantile: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Synthetic slices are to stand out more than this share of the real training slices with tumours."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Attempts at a slice; if none stands out, the clearest one stays and is counted as unclear."""
+    review: str | None = Field(default=None, exclude=True)
+    """CSV file of a human's keep/discard decisions, which override the score; a relative path counts from the working
+    directory. Its content decides the slices, its name does not."""
+
+    def images(self, shard: int) -> range:
+        """Numbers of the images in a shard."""
+        return range(shard * self.shard_size, (shard + 1) * self.shard_size)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANVariant
+from trainers.gan.config import GANVariant, SynthesisConfig
 
 Decision = Literal["keep", "discard"]
 NEEDED, OPTIONAL = ("slice_id", "decision"), ("source",)
@@ -109,6 +109,16 @@ def read_review(path: Path) -> Review:
             )
     attempts = sorted((one for _, one in decided.values()), key=lambda one: (one.source or "", one.image, one.number))
     return Review(path, tuple(attempts))
+
+
+def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
+    """What the config's keep/discard list says of a shard of a variant's GAN; nothing without a list.
+
+    Raises:
+        ConfigError: the list cannot be used; names file and line.
+    """
+    listed = Review() if config.review is None else read_review(Path(config.review))
+    return listed.about(variant, config.images(shard))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from trainers.data.conditions import ConditionConfig, box_contrast, conditioning_images, draw_condition, visibility
 from trainers.data.slice_set import SliceSet, write_slice_set
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
-from trainers.gan.config import GANVariant
+from trainers.gan.config import SynthesisConfig
 from trainers.gan.curation import Attempt, Curation
 from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import draw_samples, draw_walks
-from trainers.gan.review import Review, read_review
+from trainers.gan.review import Review
 from trainers.gan.sampling import noise
 from trainers.gan.source import META_KEY, check_slices, read_source
 
@@ -29,37 +28,6 @@ Draw = Callable[[Sequence[tuple[int, int]], int], list[Attempt]]
 CHECKPOINT_SECONDS = 20.0
 CPU_PIXELS, CPU_BATCH, GPU_BATCH = 4 * 256**2, 16, 32
 """Larger calls are slower on a CPU: features of more than 32 MB are fetched from the system anew at every layer."""
-
-
-class SynthesisConfig(ConditionConfig):
-    """How synthetic slices are drawn from a GAN."""
-
-    shard_size: int = Field(default=1000, ge=1)
-    """Slices in a shard; a count of slices is a prefix of the shards."""
-    batch_size: int | None = Field(default=None, ge=1)
-    """Slices in one call of the network; None takes as many as are fast: on a CPU 4 at 256 pixels and 16 up to 128, on
-    a GPU 32. It may change an image's grey levels by rounding."""
-    seed: int = Field(default=0, ge=0)
-    """Decides noise and conditions."""
-    curate: bool = True
-    """Whether a slice whose tumours do not stand out is drawn again."""
-    threshold_quantile: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Synthetic slices are to stand out more than this share of the real training slices with tumours."""
-    max_attempts: int = Field(default=4, ge=1)
-    """Attempts at a slice; if none stands out, the clearest one stays and is counted as unclear."""
-    review: str | None = Field(default=None, exclude=True)
-    """CSV file of a human's keep/discard decisions, which override the score; a relative path counts from the working
-    directory. Its content decides the slices, its name does not."""
-
-
-def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
-    """What the config's keep/discard list says of a shard of a variant's GAN; nothing without a list.
-
-    Raises:
-        ConfigError: the list cannot be used; names file and line.
-    """
-    listed = Review() if config.review is None else read_review(Path(config.review))
-    return listed.about(variant, _images_of(config, shard))
 
 
 def synthesize(
@@ -97,10 +65,10 @@ def synthesize(
     review.check(source)
     scores = visibility(real, annotations)
     threshold = float(np.quantile(scores, config.threshold_quantile)) if config.curate else float("-inf")
-    curation = Curation(_images_of(config, shard), threshold, config.max_attempts, review)
+    curation = Curation(config.images(shard), threshold, config.max_attempts, review)
     _fill(curation, partial(_draw, generator, annotations, config), _batch_size(config, generator), config, context)
 
-    made = [curation.filled[image] for image in _images_of(config, shard)]
+    made = [curation.filled[image] for image in config.images(shard)]
     boxes = [attempt.boxes for attempt in made]
     images = np.stack([attempt.pixels for attempt in made])
     decisions = [one.decision for one in review.attempts]
@@ -125,10 +93,6 @@ def synthesize(
     draw_samples(made, out / "figures")
     if shard == 0:
         draw_walks(generator, annotations, made, curation.refused, config.seed, out / "figures")
-
-
-def _images_of(config: SynthesisConfig, shard: int) -> range:
-    return range(shard * config.shard_size, (shard + 1) * config.shard_size)
 
 
 def _annotated(slices: SliceSet, resolution: int) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -8,9 +8,10 @@ import pytest
 from tests.trainers.gan.tiny_runs import Interruptible, make_slices, tiny
 from trainers.data.conditions import box_contrast
 from trainers.data.slice_set import SliceSet, open_slice_set
+from trainers.gan.config import SynthesisConfig
 from trainers.gan.review import Review
 from trainers.gan.source import SOURCE_FILE
-from trainers.gan.synthesis import SynthesisConfig, synthesize
+from trainers.gan.synthesis import synthesize
 from trainers.gan.training import train_gan
 
 

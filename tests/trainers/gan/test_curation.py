@@ -11,8 +11,8 @@ import pytest
 from tests.trainers.gan.test_synthesis import STRICT, changed, shard
 from trainers.data.slice_set import SliceSet
 from trainers.exceptions import ConfigError
+from trainers.gan.config import SynthesisConfig
 from trainers.gan.review import Review, attempt_id, read_review
-from trainers.gan.synthesis import SynthesisConfig
 
 Write = Callable[..., Path]
 

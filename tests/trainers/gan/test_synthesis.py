@@ -13,11 +13,12 @@ from trainers.data.conditions import box_contrast, conditioning_images, visibili
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.exceptions import TrainingError
 from trainers.gan import synthesis
+from trainers.gan.config import SynthesisConfig
 from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import interpolate, moving_box
-from trainers.gan.review import Review
+from trainers.gan.review import Review, review_of
 from trainers.gan.sampling import noise
-from trainers.gan.synthesis import SynthesisConfig, review_of, synthesize
+from trainers.gan.synthesis import synthesize
 from trainers.gan.training import train_gan
 
 CONFIG = SynthesisConfig(shard_size=10, batch_size=4, seed=7)
