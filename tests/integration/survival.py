@@ -37,7 +37,7 @@ PATIENCE_S = 500.0
 class RayHead:
     """A Ray cluster of one node that outlives the drivers it serves, like one that `ray start` began."""
 
-    def __init__(self, cpus: int = 4, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, cpus: int, environment: dict[str, str] | None = None) -> None:
         self._cpus, self._environment = cpus, environment or {}
         self._port = _free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{self._port}"
@@ -236,14 +236,6 @@ def kill(process: psutil.Process | subprocess.Popen[bytes]) -> None:
     """-9, and wait until it is gone."""
     process.send_signal(signal.SIGKILL)
     process.wait(60)
-
-
-def kill_leader(home: Home, driver: subprocess.Popen[bytes]) -> None:
-    """Kill the trial actor that trains the GAN, after three steps of it."""
-    home.until(lambda: len(home.steps("gan")) >= 3, driver)
-    actor = leader(home, "gan")
-    assert actor is not None
-    kill(actor)
 
 
 @contextmanager

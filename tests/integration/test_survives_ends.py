@@ -16,7 +16,7 @@ import pytest
 from sweep.engine.optuna_study import ERROR
 from sweep.engine.records import Request, StudyRecord
 from sweep.store import Store
-from tests.integration.survival import PATIENCE_S, Home, RayHead, kill_leader
+from tests.integration.survival import PATIENCE_S, Home, RayHead
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS
 
@@ -33,7 +33,7 @@ SEARCH = {
 
 @pytest.fixture(scope="module")
 def ray_head() -> Iterator[RayHead]:
-    head = RayHead(cpus=2)
+    head = RayHead(2)
     head.start()
     yield head
     head.close()
@@ -186,14 +186,3 @@ def runs(home: Home) -> set[tuple[str, str]]:
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
     return {(run.data.tags["metsweep.kind"], run.info.status) for run in found}
-
-
-def test_what_a_killed_trial_actor_held_is_free_again(home: Home) -> None:
-    """There is room for one Ray Train run alone: its trial begins again only if the dead one's room is given back."""
-    home.counts = (400,)
-    home.pace(gan=5, detector=0.5)
-    driver = home.launch()
-    kill_leader(home, driver)
-    home.finish(driver)
-    assert home.repeated() <= 1
-    assert [one.state.name for one in told(home)] == ["COMPLETE"]

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import signal
-import threading
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from tests.sweep.cli.conftest import SIZE, Metsweep
+from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 
 
@@ -27,16 +27,18 @@ def weights(gan: Path) -> dict[str, torch.Tensor]:
     return torch.load(gan / "generator.pt", weights_only=True)
 
 
-def stop_at_first_checkpoint(out: str) -> None:
-    """Press Ctrl-C as soon as the command that makes `out` has a checkpoint."""
+@pytest.fixture
+def stop_at_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Called, it presses Ctrl-C as soon as the next command has a checkpoint."""
+    save = FolderCheckpoints.save
 
-    def press_ctrl_c() -> None:
-        deadline = time.time() + 60
-        while not list(Path().glob(f".{out}.unfinished/checkpoints/*/latest/*")) and time.time() < deadline:
-            time.sleep(0.002)
+    def save_and_press_ctrl_c(checkpoints: FolderCheckpoints, write: Callable[[Path], None]) -> None:
+        save(checkpoints, write)
+        patched.undo()
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=press_ctrl_c).start()
+    with monkeypatch.context() as patched:
+        yield lambda: patched.setattr(FolderCheckpoints, "save", save_and_press_ctrl_c)
 
 
 def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Path, fidelity: Path, gan: Path) -> None:
@@ -112,10 +114,12 @@ def test_result_that_is_there_is_not_touched(metsweep: Metsweep, slices: Path, f
     assert names(gan.parent) == {"gan"}
 
 
-def test_stopped_training_continues(metsweep: Metsweep, slices: Path, fidelity: Path, gan: Path) -> None:
+def test_stopped_training_continues(
+    metsweep: Metsweep, slices: Path, fidelity: Path, gan: Path, stop_at_first_checkpoint: Callable[[], None]
+) -> None:
     command = ("train", "gan", slices, "--out", "stopped", "--fidelity", fidelity)
 
-    stop_at_first_checkpoint("stopped")
+    stop_at_first_checkpoint()
     ended = metsweep(*command)
     assert ended.code == 130
     assert ended.err.endswith("Stopped. The same command continues.\n")
@@ -130,7 +134,11 @@ def test_stopped_training_continues(metsweep: Metsweep, slices: Path, fidelity: 
 
 
 def test_stopped_synthesis_continues(
-    metsweep: Metsweep, slices: Path, gan: Path, monkeypatch: pytest.MonkeyPatch
+    metsweep: Metsweep,
+    slices: Path,
+    gan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at_first_checkpoint: Callable[[], None],
 ) -> None:
     from trainers.gan import synthesis
 
@@ -140,7 +148,7 @@ def test_stopped_synthesis_continues(
     assert re.search(r"% of \d+ attempts discarded, threshold of visibility -?\d", ended.out)
 
     monkeypatch.setattr(synthesis, "CHECKPOINT_SECONDS", 0.0)
-    stop_at_first_checkpoint("stopped")
+    stop_at_first_checkpoint()
     ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)
     assert ended.code == 130
     assert ended.err.endswith("Stopped. The same command continues.\n")
