@@ -17,7 +17,7 @@ test: $(INSTALLED)  ## every fast test
 test-slow: $(INSTALLED)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not long"  # those of integration/, the longest, first
 
-test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back
+test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
 	$(BIN)/pytest -m long
 
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools

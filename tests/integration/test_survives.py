@@ -24,6 +24,7 @@ from tests.integration.survival import (
     leader,
     read_only,
 )
+from tests.services.fake_clock import FakeClock
 from tests.services.mlflow_server import mlflow_server
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS
@@ -211,24 +212,15 @@ def test_store_and_tracking_are_away(
 @pytest.mark.long
 def test_clock_is_set_back(make_home: MakeHome, reference: Home, tmp_path: Path) -> None:
     """By an hour, for all processes at once, while one trains and another waits."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    assert library is not None, "apt-get install faketime"
-    clock = tmp_path / "clock"
-    clock.write_text("+0\n")
-    environment = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    head = RayHead(CPUS, environment)
+    clock = FakeClock(tmp_path)
+    head = RayHead(CPUS, clock.environment)
     try:
         head.start()
-        home = make_home(counts=COUNTS[:2], address=head.address, environment=environment)
+        home = make_home(counts=COUNTS[:2], address=head.address, environment=clock.environment)
         home.pace(gan=5, detector=1)
         driver = home.launch()
         home.until(lambda: len(home.steps("gan")) >= 3, driver)
-        clock.write_text("-3600\n")
+        clock.set(-3600)
         home.finish(driver)
     finally:
         head.close()
