@@ -37,8 +37,11 @@ def stop_at_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         patched.undo()
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell that starts the tests in the background makes them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patched:
         yield lambda: patched.setattr(FolderCheckpoints, "save", save_and_press_ctrl_c)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Path, fidelity: Path, gan: Path) -> None:
