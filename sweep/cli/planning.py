@@ -39,8 +39,7 @@ def show_plan(study: Study, store: Store, settings: Settings, console: Console) 
     plan, maker = planned(study, settings)
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
-    drawn = len({trial.number for trial in plan.trials} - {None})
-    left = study.search.left_to_draw(drawn)
+    left = study.search.left_to_draw(plan.drawn)
     capacity = look_at(settings.ray_address)
     if missing or left:
         capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
@@ -86,8 +85,7 @@ def costs_of(study: Study, settings: Settings, store: Store) -> str:
     """One line on what is left to do of a study, by a rough estimate."""
     plan, maker = planned(study, settings)
     missing = plan.missing(store)
-    drawn = len({trial.number for trial in plan.trials} - {None})
-    left = study.search.left_to_draw(drawn)
+    left = study.search.left_to_draw(plan.drawn)
     estimator = Estimator(plan, store)
     jobs = Jobs(plan, missing, estimator)
     bound = add_undrawn(plan, maker, left, estimator, jobs, store)

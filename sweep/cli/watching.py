@@ -33,7 +33,7 @@ class Look:
     def now(self) -> Overview:
         """How the study stands now."""
         drawn = read_drawn(self._study, self._settings.optuna_storage)
-        if len(drawn) != len({trial.number for trial in self.plan.trials} - {None}):
+        if len(drawn) != self.plan.drawn:
             self.plan = plan_with(make_trial_maker(self._study), self._study, [(one.number, one.cell) for one in drawn])
         return self._observer.look(self.plan, drawn)
 

@@ -106,8 +106,7 @@ class Display:
         done = {key for key, stage in stages.items() if stage.state == "done"} | self._evaluated
         ended = sum(trial.evaluate.key in done for trial in self._plan.trials)
         headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
-        drawn = {trial.number for trial in self._plan.trials} - {None}
-        if to_draw := self._plan.study.search.left_to_draw(len(drawn)):
+        if to_draw := self._plan.study.search.left_to_draw(self._plan.drawn):
             return f"{headline}, {to_draw:,} cells are yet to be drawn"
         return headline if self._left is None else f"{headline}, about {clock(self._left)} left in all"
 

@@ -39,6 +39,11 @@ class Plan:
         return {name: tuple(trials) for name, trials in found.items()}
 
     @cached_property
+    def drawn(self) -> int:
+        """How many of its cells a search has drawn."""
+        return len({trial.number for trial in self.trials} - {None})
+
+    @cached_property
     def stages(self) -> dict[str, Stage]:
         """Stage key -> stage; every stage after its inputs."""
         found: dict[str, Stage] = {}
