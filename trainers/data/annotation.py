@@ -1,11 +1,12 @@
 """Lesions of a volume as rough 2-D boxes per axial slice, from a boxes file or from a mask.
 
 A boxes file is a CSV with the columns z, x0, y0, x1, y1: voxel indices in the volume reoriented to closest canonical
-(RAS+), x first axis, y second, z third; x1 and y1 exclusive.
+(RAS+), x first axis, y second, z third; x1 and y1 exclusive. Other columns are not looked at.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,14 @@ from scipy import ndimage
 
 from trainers.data.cohort import Cohort, Subject, naming
 from trainers.data.volume import canonical_voxels, load_image
+from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError
 
 COLUMNS = ["z", "x0", "y0", "x1", "y1"]
+WHOLE = re.compile(r"\d{1,9}(\.0*)?", re.ASCII)
+"""A whole number, as pandas writes it in a column of numbers, too."""
+MOST_BOXES = 100_000
+"""Of one volume: a hundred times what the most lesions make on every slice."""
 
 
 def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
@@ -61,32 +67,41 @@ def _diameters(boxes: pd.DataFrame, spacing: np.ndarray) -> pd.Series:
 
 
 def _from_file(path: Path, shape: Sequence[int]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise CohortError(f"{path}: cannot be read as CSV ({error}); needed: the columns {COLUMNS}.") from error
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
+    line_of: dict[tuple[int, ...], int] = {}
+    for line, cells in read_table(path, CohortError, COLUMNS):
+        box = _whole_box([cells[column] for column in COLUMNS], shape)
+        if box is None:
+            raise CohortError(
+                f"{path}: line {line} is {shown({column: cells[column] for column in COLUMNS})}; allowed: whole "
+                f"numbers with x0 < x1 and y0 < y1 inside the canonical volume of {tuple(shape)} voxels (x1 and y1 "
+                "exclusive)."
+            )
+        if line_of.setdefault(box, line) != line:
+            raise CohortError(
+                f"{path}: line {line} is the box of line {line_of[box]} again; allowed: once. Remove one."
+            )
+        if len(line_of) > MOST_BOXES:
+            raise CohortError(f"{path}: line {line}: holds more than {MOST_BOXES:,} boxes; allowed: up to that.")
+    if not line_of:
         raise CohortError(
-            f"{path}: lacks the columns {', '.join(missing)}; got {list(table.columns)}, needed: {COLUMNS}."
+            f'{path}: holds no box, but the volume\'s kind is "tumour"; needed: at least one. Add its lesions, leave '
+            'the volume out, or make the patient "normal" without boxes.'
         )
-    numbers = table[COLUMNS].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    high = np.array([shape[2] - 1, shape[0], shape[1], shape[0], shape[1]])
-    good = (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers <= high)
-    fits = good.all(axis=1) & (numbers[:, 1] < numbers[:, 3]) & (numbers[:, 2] < numbers[:, 4])
-    if not fits.all():
-        row = int(np.flatnonzero(~fits)[0])
-        raise CohortError(
-            f"{path}: line {row + 2} is {table[COLUMNS].iloc[row].to_dict()}; allowed: whole numbers with "
-            f"x0 < x1 and y0 < y1 inside the canonical volume of {tuple(shape)} voxels (x1 and y1 exclusive)."
-        )
-    boxes = pd.DataFrame(numbers.astype(np.int64), columns=COLUMNS)
+    boxes = pd.DataFrame(np.array(list(line_of), dtype=np.int64).reshape(-1, len(COLUMNS)), columns=COLUMNS)
     painted = np.zeros(shape, dtype=bool)
     for z, x0, y0, x1, y1 in boxes.to_numpy():
         painted[x0:x1, y0:y1, z] = True
     labels = _components(painted)
     boxes["lesion"] = labels[boxes["x0"], boxes["y0"], boxes["z"]].astype(np.int64)
     return boxes
+
+
+def _whole_box(cells: Sequence[str], shape: Sequence[int]) -> tuple[int, ...] | None:
+    """z, x0, y0, x1, y1 of a line; None if they make no box inside the volume."""
+    if not all(WHOLE.fullmatch(cell) for cell in cells):
+        return None
+    z, x0, y0, x1, y1 = box = tuple(int(cell.partition(".")[0]) for cell in cells)
+    return box if z < shape[2] and x0 < x1 <= shape[0] and y0 < y1 <= shape[1] else None
 
 
 def _from_mask(path: Path, labels_of_lesions: tuple[int, ...] | None, image: SpatialImage) -> pd.DataFrame:

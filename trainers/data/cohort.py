@@ -13,38 +13,44 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from trainers.config import Config
+from trainers.config import Config, Text
 from trainers.data.slice_set import Kind, Split
+from trainers.documents import MIB, read_json, shown
 from trainers.exceptions import CohortError
 
 MANIFEST = "cohort.json"
+LARGEST = 64 * MIB
+"""Bytes of a manifest: a hundred thousand subjects and more."""
+MOST_TOLD = 20
+"""Complaints that are told at once."""
 
 
 class Subject(Config):
     """One volume of one patient; paths are relative to the cohort's folder."""
 
-    patient_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """The same for every volume of a patient: it decides the split."""
+    patient_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
+    """The same for every volume of a patient: it decides the split. It begins names of slices and files, of which file
+    systems take 255 characters."""
     kind: Kind
     """`tumour`, or `normal` for a subject without lesions, whose slices train `cpggan+normal` only."""
     split: Split | None = None
     """Null: assigned by `trainers.data.splits`."""
-    scanner: str = "unknown"
-    """Free text."""
-    volume: str
+    scanner: Text = "unknown"
+    """Free text, one line."""
+    volume: Text
     """A NIfTI volume, T1 after contrast for a tumour subject."""
-    mask: str | None = None
+    mask: Text | None = None
     """Lesions on the same grid as the volume."""
     mask_labels: tuple[int, ...] | None = None
     """The mask's values that are lesion: (1, 3) in BraTS-METS masks, where 2 is oedema. Null: every value but 0."""
-    boxes: str | None = None
+    boxes: Text | None = None
     """CSV of boxes (`trainers.data.annotation`); goes before the mask."""
     stripped: bool | None = None
     """Whether the volume shows only the brain; null: found out."""
 
 
 class _Manifest(Config):
-    name: str = Field(min_length=1)
+    name: Text = Field(min_length=1)
     origin: dict[str, Any] = Field(default_factory=dict)
     subjects: tuple[Subject, ...]
 
@@ -131,30 +137,34 @@ def _read(folder: Path) -> _Manifest:
         raise CohortError(f"There is no cohort folder {folder}. {advice}")
     if not file.is_file():
         raise CohortError(f"{folder} is not a cohort: it lacks {MANIFEST}. {advice}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CohortError(f"{file}: not valid JSON ({error}).") from error
+    content = read_json(file, CohortError, LARGEST)
     try:
         return _Manifest.model_validate(content)
     except ValidationError as error:
-        raise CohortError("\n".join(_line(file, content, one) for one in error.errors())) from error
+        problems = error.errors()
+        lines = [_line(file, content, one) for one in problems[:MOST_TOLD]]
+        if len(problems) > MOST_TOLD:
+            lines.append(f"{file}: and {len(problems) - MOST_TOLD} more of the kind.")
+        raise CohortError("\n".join(lines)) from error
 
 
 def _line(file: Path, content: Any, error: Any) -> str:
     """One of pydantic's errors as: file, patient, dotted key, what was got, what is allowed."""
     where = error["loc"]
-    key = ".".join(str(part) for part in where) or "the whole file"
+    key = ".".join(str(part) if str(part).isprintable() else shown(part) for part in where) or "the whole file"
     patient = ""
     if len(where) > 1 and where[0] == "subjects":
         named = content["subjects"][where[1]]
-        patient = f" (patient {named['patient_id']!r})" if isinstance(named, dict) and "patient_id" in named else ""
+        patient = (
+            f" (patient {shown(named['patient_id'])})" if isinstance(named, dict) and "patient_id" in named else ""
+        )
     if error["type"] == "extra_forbidden":
         model = Subject if len(where) > 1 else _Manifest
         return f"{file}: {key}{patient} is not a known key; allowed: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{file}: {key}{patient} is missing; add it."
-    return f"{file}: {key}{patient} is {error['input']!r}; allowed: {error['msg'].removeprefix('Input should be ')}."
+    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{file}: {key}{patient} is {shown(error['input'])}; allowed: {allowed}."
 
 
 def _files(subject: Subject) -> list[tuple[str, str]]:
@@ -165,7 +175,7 @@ def _files(subject: Subject) -> list[tuple[str, str]]:
 def _check_subject(folder: Path, subject: Subject) -> None:
     where = f"{folder / MANIFEST}: patient {subject.patient_id!r}"
     for key, relative in _files(subject):
-        if not (folder / relative).is_file():
+        if not _is_file(folder / relative):
             raise CohortError(
                 f"{where}: {key} is {relative!r}, but there is no file {folder / relative}; paths are relative to the "
                 "cohort's folder. Put the file there or correct the path."
@@ -180,6 +190,13 @@ def _check_subject(folder: Path, subject: Subject) -> None:
             f'{where}: kind is "normal" and split is {subject.split!r}; allowed: "train" or null, since normal '
             "subjects only train a GAN."
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # e.g. a name too long
+        return False
 
 
 def _check_patients(file: Path, subjects: tuple[Subject, ...]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trainers.documents import MIB, read_json, read_table
 from trainers.evaluation.coco_records import (
     ANNOTATIONS,
     DETECTIONS,
@@ -26,7 +27,6 @@ from trainers.evaluation.coco_records import (
     Box,
     Id,
     Image,
-    load_json,
     named_record,
     records,
 )
@@ -35,6 +35,8 @@ from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Trut
 from trainers.exceptions import ScoringError
 
 CATEGORY = {"id": 1, "name": "tumour"}
+LARGEST = 1024 * MIB
+"""Bytes of a COCO file: some ten million boxes."""
 TOLD = ("patient_id", "volume", "z", "scanner", "mm_per_pixel")
 """What an image, or a line of the patients' table, may tell of a slice."""
 
@@ -90,7 +92,7 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
         ScoringError: not of that form, one slice or image there twice, a box without area or outside its image, or no
             box at all.
     """
-    content = load_json(path)
+    content = read_json(path, ScoringError, LARGEST)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ScoringError(f"{path}: holds no COCO truth; needed: a mapping with `images` and `annotations`.")
     images = records(content["images"], IMAGES, str(path), "image")
@@ -101,6 +103,7 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
         images = [image.model_copy(update=told[i]) for i, image in enumerate(images)]
     slices = _slices(images, path)
     category = _category(annotations, path)
+    _refuse_repeated(annotations, path)
     lesions = pd.DataFrame(
         [_lesion(row, number, images, position, path) for number, row in enumerate(annotations)],
         columns=list(LESION_COLUMNS),
@@ -126,7 +129,7 @@ def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
     Raises:
         ScoringError: not a list of boxes with scores, an image that the truth lacks, or another category than its.
     """
-    content = load_json(path)
+    content = read_json(path, ScoringError, LARGEST)
     boxes = content["annotations"] if isinstance(content, dict) and "annotations" in content else content
     rows = records(boxes, DETECTIONS, str(path), "detection")
     category = _category(rows, path)
@@ -157,6 +160,16 @@ def _positions(images: Sequence[Image], path: Path) -> dict[Id, int]:
     return position
 
 
+def _refuse_repeated(annotations: Sequence[Annotation], path: Path) -> None:
+    """A lesion that stands twice would count twice. Where lesions are numbered, two parts of one may have one box."""
+    known: dict[tuple[Any, ...], int] = {}
+    for number, row in enumerate(annotations):
+        for what, mark in (("id", row.id), ("box", None if row.lesion is not None else (row.image_id, row.bbox))):
+            if mark is not None and (first := known.setdefault((what, mark), number)) != number:
+                named = named_record(str(path), "annotation", number, {"id": row.id})
+                raise ScoringError(f"{named} has the {what} of annotation {first}; allowed: once. Remove one.")
+
+
 def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
     unknown = [image for image in images if image.patient_id is None]
     if 0 < len(unknown) < len(images):
@@ -184,23 +197,16 @@ def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
 def _patients_table(path: Path, images: Sequence[Image], truth: Path) -> list[dict[str, Any]]:
     """What the table tells of each image, by TOLD."""
     where = f"--patients {path}"
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise ScoringError(f"{where}: cannot be read as CSV ({error}).") from None
-    columns = [str(name) for name in table.columns]
-    if not {"image", "patient_id"} <= set(columns) <= {"image", *TOLD}:
-        raise ScoringError(
-            f"{where}: has the columns {columns}; needed: image, patient_id; allowed beside them: "
-            f"{', '.join(TOLD[1:])}."
-        )
-    rows = [{str(key): value for key, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
+    rows, numbers = [], []
+    for number, cells in read_table(path, ScoringError, ("image", "patient_id"), TOLD[1:]):
+        rows.append({key: cell for key, cell in cells.items() if cell})
+        numbers.append(number)
     named: dict[str, set[int]] = defaultdict(set)
     for i, image in enumerate(images):
         named[str(image.id)].add(i)
         named[image.name].add(i)
     told: list[dict[str, Any]] = [{} for _ in images]
-    for line in records(rows, LINES, where, "record"):
+    for line in records(rows, LINES, where, "line", numbers):
         found = named.get(line.image, set())
         if not found:
             raise ScoringError(f"{where}: image {line.image!r} is neither id nor file_name in {truth}.")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
+from trainers.config import Text
+from trainers.documents import shown
 from trainers.exceptions import ScoringError
 
 LARGEST_Z = 2**53
 """Whole numbers up to here are exact as float64, which a table's column with gaps holds."""
 
-Id = int | str
+Id = int | Text
 Name = Annotated[Id, AfterValidator(str)]
 Number = Annotated[float, Field(strict=True)]
 Side = Annotated[float, Field(strict=True, ge=0)]
@@ -54,7 +54,7 @@ class Image(Told):
 class Line(Told):
     """A line of the patients' table."""
 
-    image: str
+    image: Text
 
 
 class Box(Record):
@@ -86,7 +86,7 @@ ANNOTATIONS = TypeAdapter(Annotated[list[Annotation], FailFast()])
 DETECTIONS = TypeAdapter(Annotated[list[Detection], FailFast()])
 Kind = TypeVar("Kind", bound=Record)
 
-_ID, _POSITIVE = "a whole number or a string", "a finite number above 0"
+_ID, _POSITIVE = "a whole number or a string of one line", "a finite number above 0"
 _ALLOWED = {
     **dict.fromkeys(("id", "image_id", "category_id", "patient_id", "volume", "scanner", "lesion", "file_name"), _ID),
     **dict.fromkeys(("width", "height", "mm_per_pixel", "diameter_mm"), _POSITIVE),
@@ -99,22 +99,10 @@ _ALLOWED = {
 """Key of a record -> its values."""
 
 
-def load_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ScoringError: it cannot be read, or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
-        raise ScoringError(f"{path}: is not JSON ({error}).") from None
-
-
-def records(rows: Any, adapter: TypeAdapter[list[Kind]], where: str, what: str) -> list[Kind]:
-    """Check and convert records; `what` is the word for one of them.
+def records(
+    rows: Any, adapter: TypeAdapter[list[Kind]], where: str, what: str, numbers: Sequence[int] | None = None
+) -> list[Kind]:
+    """Check and convert records; `what` is the word for one of them, `numbers` are theirs in the file (else 0, 1, ...).
 
     Raises:
         ScoringError: names the first wrong record, its key and what is allowed.
@@ -127,13 +115,15 @@ def records(rows: Any, adapter: TypeAdapter[list[Kind]], where: str, what: str) 
         raise ScoringError(f"{where}: {what}s are {type(rows).__name__}; needed: a list of mappings, as in COCO.")
     number = int(place[0])
     if len(place) == 1:
-        raise ScoringError(f"{where}: {what} {number} is {rows[number]!r}; needed: a list of mappings, as in COCO.")
+        raise ScoringError(
+            f"{where}: {what} {number} is {shown(rows[number])}; needed: a list of mappings, as in COCO."
+        )
     key = str(place[1])
-    named = named_record(where, what, number, rows[number])
-    raise ScoringError(f"{named} has the {key} {rows[number].get(key)!r}; allowed: {_ALLOWED[key]}.")
+    named = named_record(where, what, numbers[number] if numbers else number, rows[number])
+    raise ScoringError(f"{named} has the {key} {shown(rows[number].get(key))}; allowed: {_ALLOWED[key]}.")
 
 
 def named_record(where: str, what: str, number: int, record: Mapping[str, Any]) -> str:
     """File, word and number of a record, with its id if it tells one."""
-    told = next((f" ({key} {record[key]!r})" for key in ("id", "image") if record.get(key) is not None), "")
+    told = next((f" ({key} {shown(record[key])})" for key in ("id", "image") if record.get(key) is not None), "")
     return f"{where}: {what} {number}{told}"

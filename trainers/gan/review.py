@@ -7,14 +7,13 @@ another GAN or synthesis seed; `source`, which a synthetic slice set's `meta.jso
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from trainers.documents import read_table, shown
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANVariant, SynthesisConfig
 
@@ -93,7 +92,7 @@ def read_review(path: Path) -> Review:
     """
     decided: dict[tuple[str | None, str], tuple[int, ReviewedAttempt]] = {}
     kept: dict[tuple[str | None, int], int] = {}
-    for line, row in _rows(path):
+    for line, row in read_table(path, ConfigError, NEEDED, OPTIONAL):
         one = _parse(f"{path}, line {line}", row)
         before, known = decided.setdefault((one.source, row["slice_id"]), (line, one))
         if known != one:
@@ -121,40 +120,19 @@ def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Revie
     return listed.about(variant, config.images(shard))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = list(reader.fieldnames or ())
-            missing = [column for column in NEEDED if column not in columns]
-            unknown = [column for column in columns if column not in (*NEEDED, *OPTIONAL)]
-            if missing or unknown or len(set(columns)) < len(columns):
-                raise ConfigError(
-                    f"{path}, line 1: got the columns {', '.join(columns) or 'none'}; needed: {', '.join(NEEDED)}; "
-                    f"allowed besides: {', '.join(OPTIONAL)}."
-                )
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ConfigError(f"{path}, line {reader.line_num}: allowed: {len(columns)} cells, as in line 1.")
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read as a review list ({error}); allowed: a UTF-8 CSV file.") from None
-
-
 def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
     found = ATTEMPT_ID.fullmatch(row["slice_id"])
     if found is None or attempt_id(int(found[1]), int(found[2])) != row["slice_id"]:
         raise ConfigError(
-            f"{where}: slice_id {row['slice_id']!r} names no synthetic slice; allowed: ids as in a synthetic slice "
-            f"set's slices.parquet, e.g. {attempt_id(29, 1)}."
+            f"{where}: slice_id {shown(row['slice_id'])} names no synthetic slice; allowed: ids as in a synthetic "
+            f"slice set's slices.parquet, e.g. {attempt_id(29, 1)}."
         )
     if row["decision"] not in get_args(Decision):
-        raise ConfigError(f"{where}: decision {row['decision']!r}; allowed: {', '.join(get_args(Decision))}.")
+        raise ConfigError(f"{where}: decision {shown(row['decision'])}; allowed: {', '.join(get_args(Decision))}.")
     source = row.get("source") or None
     if source is not None and SOURCE.fullmatch(source) is None:
         raise ConfigError(
-            f"{where}: source {source!r} names no GAN; allowed: `source` in the meta.json of the synthetic slice set, "
-            "e.g. cpggan-0123456789ab, or nothing."
+            f"{where}: source {shown(source)} names no GAN; allowed: `source` in the meta.json of the synthetic slice "
+            "set, e.g. cpggan-0123456789ab, or nothing."
         )
     return ReviewedAttempt(int(found[1]), int(found[2]), cast(Decision, row["decision"]), source)

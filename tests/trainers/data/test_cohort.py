@@ -64,6 +64,48 @@ def test_refuses_a_bad_subject(tmp_path: Path, change: dict[str, Any], message: 
     assert str(folder / "cohort.json") in str(refused.value)
 
 
+@pytest.mark.parametrize("patient", ["NA", "null", "1e5", "007", "true"])
+def test_a_patient_may_have_any_name(tmp_path: Path, patient: str) -> None:
+    assert open_cohort(make_cohort(tmp_path, patient_id=patient)).subjects[0].patient_id == patient
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patient_id": "P" * 101}, "at most 100 characters"),
+        (
+            {"scanner": "a\nb"},
+            r"scanner \(patient 'P000'\) is 'a\\nb'; allowed: holds '\\n'; allowed: one line of text",
+        ),
+        ({"scanner": "\x1b[31m"}, "one line of text"),
+        ({"volume": "\0"}, "one line of text"),
+        ({"volume": "v" * 300}, "there is no file"),
+        ({"scanner": "\ud800"}, r"subjects\.0\.scanner holds '\\ud800', of which a part is no character"),
+        ({"mask_labels": [10**18]}, "line 1: a whole number has 19 digits; allowed: up to 18"),
+    ],
+)
+def test_refuses_names_that_nothing_can_hold(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    folder = make_cohort(tmp_path, **change)
+    with pytest.raises(CohortError, match=message):
+        open_cohort(folder)
+
+
+def test_refuses_a_key_that_stands_twice(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path)
+    text = (folder / "cohort.json").read_text().replace('"kind"', '\n"split": "test", "split":\n "train", "kind"', 1)
+    (folder / "cohort.json").write_text(text)
+    with pytest.raises(
+        CohortError, match=r"cohort\.json, line 2: the key 'split' stands twice in .*'P000'.*Remove one"
+    ):
+        open_cohort(folder)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path)
+    (folder / "cohort.json").write_bytes(b"\xef\xbb\xbf" + (folder / "cohort.json").read_bytes())
+    assert len(open_cohort(folder).subjects) == 4
+
+
 def test_refuses_a_missing_key(tmp_path: Path) -> None:
     write_manifest(tmp_path, [{"patient_id": "P000", "kind": "tumour"}])
     with pytest.raises(CohortError, match=r"subjects\.0\.volume \(patient 'P000'\) is missing"):
@@ -99,7 +141,17 @@ def test_refuses_patients_in_two_splits_and_empty_splits(tmp_path: Path) -> None
         ("z,x0,y0,x1,y1\n-inf,20,30,24,35\n", "line 2 is "),
         ("z,x0,y0,x1,y1\n18,20,30,20,35\n", "line 2 is "),
         ("z,x0,y0,x1,y1\n40,20,30,24,35\n", "line 2 is "),
-        ("", r"boxes\.csv: cannot be read as CSV .*needed: the columns"),
+        ("", r"boxes\.csv, line 1: got the columns none; needed: z, x0"),
+        ("z,x0,y0,x1,y1\n", r'boxes\.csv: holds no box, but the volume\'s kind is "tumour"'),
+        ("z,x0,y0,x1,y1\n3,5,25,31,40,50\n", r"boxes\.csv, line 2: has 6 fields, .*; allowed: 5"),
+        ("z,x0,y0,x1,y1\n18,20,30,24,35\n\n18,20,30,24\n", r"boxes\.csv, line 4: has 4 fields"),
+        ("z,x0,y0,x1,y1\n18,20,30,24,35\n19,20,30,24,35\n18,20,30,24.0,35\n", "line 4 is the box of line 2 again"),
+        ("z,x0,y0,x1,y1\n18,2_0,30,24,35\n", "line 2 is "),
+        ("z,x0,y0,x1,y1\n18,20,30," + "9" * 5000 + ",35\n", "line 2 is .*inside the canonical volume"),
+        ('z,x0,y0,x1,y1\n18,20,30,24,"35\n19,20,30,24,35"\n', "line 2: a field goes on into line 3"),
+        ('z,x0,y0,x1,y1\n18,20,30,24,"35\n', "line 2: cannot be read as CSV"),
+        ("z,x0,y0,x1,y1\n18,20,30,24,35\0\n", "line 2: holds the control character"),
+        ("z,x0,y0,x1,x0\n18,20,30,24,35\n", "line 1: got the columns .*each once"),
     ],
 )
 def test_refuses_bad_boxes(tmp_path: Path, text: str, message: str) -> None:
@@ -108,6 +160,25 @@ def test_refuses_bad_boxes(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CohortError, match=message) as refused:
         read_boxes(cohort, cohort.subjects[0])
     assert str(refused.value).startswith("patient 'P000': ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "z,x0,y0,x1,y1\n18,20,30,24,35\n",
+        "\ufeffz,x0,y0,x1,y1\r\n18,20,30,24,35\r\n",
+        "z, x0, y0, x1, y1\n\n18, 20, 30, 24, 35\n",
+        "z;x0;y0;x1;y1;note\n18;20;30;24;35;left, small\n",
+        "z\tx0\ty0\tx1\ty1\n18\t20.0\t30\t24\t35\n",
+        ',z,x0,y0,x1,y1,reader\r0,18,20,30,24,35,"a, b"',
+    ],
+)
+def test_reads_boxes_as_spreadsheets_and_pandas_write_them(tmp_path: Path, text: str) -> None:
+    cohort = open_cohort(make_cohort(tmp_path))
+    cohort.path("P000/boxes.csv").write_text(text, encoding="utf-8", newline="")
+    assert read_boxes(cohort, cohort.subjects[0])[["z", "x0", "y0", "x1", "y1"]].to_numpy().tolist() == [
+        [18, 20, 30, 24, 35]
+    ]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SAL"])

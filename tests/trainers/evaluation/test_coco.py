@@ -49,7 +49,7 @@ def test_plain_coco_counts_every_image_as_a_patient(tmp_path: Path) -> None:
 
 def test_pixel_size_gives_diameters_that_are_not_told(tmp_path: Path) -> None:
     images = [image | {"mm_per_pixel": 0.5} for image in IMAGES]
-    told = LESION | {"id": 2, "diameter_mm": 11.0}
+    told = LESION | {"id": 2, "bbox": [30, 10, 8, 6], "diameter_mm": 11.0}
     truth, _ = read_truth(truth_file(tmp_path, images=images, annotations=[LESION, told]))
     assert truth.lesions["diameter_mm"].tolist() == [4.0, 11.0]
 
@@ -101,6 +101,18 @@ def test_patients_table_goes_before_the_images(tmp_path: Path) -> None:
             {"images": [{"id": "one"}], "annotations": [LESION | {"bbox": [1e308, 1, 1e308, 1]}]},
             "corners and an area that are finite",
         ),
+        (
+            {"annotations": [LESION, LESION | {"bbox": [1, 1, 2, 2]}]},
+            r"annotation 1 .id 1. has the id of annotation 0;",
+        ),
+        (
+            {"annotations": [LESION, LESION | {"id": 2}]},
+            r"annotation 1 .id 2. has the box of annotation 0; allowed: once",
+        ),
+        ({"images": [IMAGES[0], IMAGES[1] | {"scanner": "a\x1bb"}]}, "has the scanner 'a.x1bb'; allowed: .*one line"),
+        ({"images": [IMAGES[0] | {"id": int("9" * 19)}, IMAGES[1]]}, "line 1: a whole number has 19 digits"),
+        ({"images": [IMAGES[0] | {"file_name": "\ud800"}]}, r"images\.0\.file_name holds '.ud800', of which a part is"),
+        ({"images": "[" * 60 + "]" * 60}, "needed: a list of mappings"),
         ({"annotations": [3]}, "annotation 0 is 3; needed: a list of mappings"),
     ],
 )
@@ -126,7 +138,7 @@ def test_bad_truth_is_refused(tmp_path: Path, changes: dict[str, Any], message: 
             "category 2, the truth's .* 1; all",
         ),
         ([3], "needed: a list of mappings"),
-        ("not json", "is not JSON"),
+        ("not json", "line 1: not valid JSON"),
     ],
 )
 def test_bad_detections_are_refused(tmp_path: Path, content: Any, message: str) -> None:
@@ -138,16 +150,37 @@ def test_bad_detections_are_refused(tmp_path: Path, content: Any, message: str) 
     ("table", "message"),
     [
         ("image,patient_id\n1.png,X\n", "1 of 2 images have no patient_id .first: '2.png'"),
+        ("image,patient_id\n1.png,X\ntwo,Y,\n", "line 3: has 3 fields"),
         ("image,patient_id\n9.png,X\n", "'9.png' is neither id nor file_name"),
         ("file,patient\n1.png,X\n", "needed: image, patient_id"),
-        ("image,patient_id,zed\n1.png,X,1\ntwo,X,2\n", "'zed'.*; allowed beside them: volume, z"),
+        (
+            "image,patient_id,zed\n1.png,X,1\ntwo,X,2\n",
+            "line 1: got the columns image, patient_id, zed; .*; allowed besides: volume, z",
+        ),
         ("image,patient_id\n1.png,X\n2.png,Y\none,Z\n", "a second line is for the image 'one'"),
-        ("image,patient_id,z\n1.png,X,inf\ntwo,X,2\n", "patients.csv: record 0 .image '1.png'. has the z 'inf'"),
+        ("image,patient_id,z\n1.png,X,inf\ntwo,X,2\n", "patients.csv: line 2 .image '1.png'. has the z 'inf'"),
     ],
 )
 def test_bad_patients_table_is_refused(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(ScoringError, match=message):
         read_truth(truth_file(tmp_path), write(tmp_path, table, "patients.csv"))
+
+
+def test_a_lesion_that_is_numbered_may_have_two_parts_in_one_box(tmp_path: Path) -> None:
+    parts = [LESION | {"id": number, "lesion": 5} for number in range(2)]
+    assert len(read_truth(truth_file(tmp_path, annotations=parts))[0].lesions) == 2
+
+
+def test_patients_may_have_any_name(tmp_path: Path) -> None:
+    table = write(tmp_path, "\ufeffimage; patient_id; scanner\n1.png; NA; null\ntwo; 007; 1e5\n", "patients.csv")
+    truth, _ = read_truth(truth_file(tmp_path), table)
+    assert truth.slices[["patient_id", "scanner"]].to_numpy().tolist() == [["NA", "null"], ["007", "1e5"]]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = json.dumps([{"image_id": "one", "bbox": [0, 0, 1, 1], "score": 0.5}]).replace("}", ', "score": 0.9}')
+    with pytest.raises(ScoringError, match=r"detections\.json, line 1: the key 'score' stands twice in"):
+        read_detections(write(tmp_path, text, "detections.json"), Reference({"one": 0}))
 
 
 def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
