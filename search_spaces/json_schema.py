@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search_spaces.checks import drawable
+from search_spaces.layers import OWN
 from search_spaces.schema import Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,5 +30,6 @@ def study_schema() -> dict[str, Any]:
         key: {"$ref": "#/$defs/Dimension", "description": description} for key, description in described.items()
     }
     space["additionalProperties"] = False
+    schema["patternProperties"] = {f"^{OWN}": {"description": "Yours alone: a place for anchors."}}
     properties["variants"]["additionalProperties"] = {"$ref": "#/$defs/GANConfig"}
     return {"$schema": DIALECT, **schema, "title": "metsweep study"}

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from search_spaces.checks import SECTIONS
 from search_spaces.problems import FORMS, KeyPath
+from search_spaces.yaml_text import DEEPEST, parse_yaml
+from trainers.documents import MIB, read_text, shown
 from trainers.exceptions import ConfigError
 
-NODES = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
-DEEPEST = 20
-"""A study is not nested deeper; what is, contains itself."""
+LARGEST = MIB
+"""Bytes of a study file."""
+OWN = "x-"
+"""Begins keys of a file that are the person's own, as in Docker Compose."""
 
 
 @dataclass(frozen=True)
@@ -78,50 +78,17 @@ class Layers:
         return self.own
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but `1e-4` is a number as in YAML 1.2 and Python; 1.1 reads it as text for want of a point."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads; tuples are lists."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
-
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
-
-
-def to_yaml(value: Any) -> str:
-    """A value in one line of YAML."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10**6)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
 def read_layer(path: Path) -> Layer:
-    """Read a YAML file.
+    """Read a YAML file; keys at its top that begin with `x-` are left out, a place for anchors.
 
     Raises:
         ConfigError: it is not valid YAML, not a mapping, or holds a key twice; names the line.
     """
-    try:
-        loader = _Loader(path.read_text())
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            kind = "nothing" if node is None else f"a {NODES[type(node)]}"
-            raise ConfigError(f"{path} must hold a mapping of keys to values, but holds {kind}.")
-        lines = dict(_Lines(loader, str(path)).of(node, ()))
-        return Layer(str(path), loader.construct_document(node), lines)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem or error.context}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from None
+    values, lines = parse_yaml(read_text(path, ConfigError, LARGEST), lambda line: f"{path}:{line}")
+    if not isinstance(values, dict):
+        kind = "nothing" if values is None else "a list" if isinstance(values, list) else "a single value"
+        raise ConfigError(f"{path} must hold a mapping of keys to values, but holds {kind}.")
+    return Layer(str(path), {key: value for key, value in values.items() if not str(key).startswith(OWN)}, lines)
 
 
 def override_layer(text: str) -> Layer:
@@ -132,12 +99,14 @@ def override_layer(text: str) -> Layer:
     """
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise ConfigError(f"--set {text!r} is not of the form dotted.key=value, e.g. --set gan.learning_rate=1e-4.")
-    try:
-        nested: Any = yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML.") from None
-    for part in reversed(_parts(key)):
+        raise ConfigError(
+            f"--set {shown(text)} is not of the form dotted.key=value, e.g. --set gan.learning_rate=1e-4."
+        )
+    parts = _parts(key)
+    if len(parts) > DEEPEST:
+        raise ConfigError(f"--set {shown(text)}: the key has {len(parts)} parts; allowed: up to {DEEPEST}.")
+    nested, _ = parse_yaml(value, lambda _: f"--set {shown(text)}")
+    for part in reversed(parts):
         nested = {part: nested}
     return Layer(f"--set {text}", nested)
 
@@ -148,46 +117,6 @@ def _parts(key: str) -> Sequence[str]:
     if parts[0] == "space" and parts[1:2] and parts[1] in SECTIONS:
         return [parts[0], ".".join(parts[1:3]), *parts[3:]]
     return parts
-
-
-class _Lines:
-    """Finds the line of every value of a file, and refuses keys that stand twice in one mapping."""
-
-    def __init__(self, loader: _Loader, file: str) -> None:
-        self._loader = loader
-        self._file = file
-        self._seen: set[int] = set()
-
-    def of(self, node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
-        if len(path) > DEEPEST:
-            raise ConfigError(f"{self._file}:{node.start_mark.line + 1}: refers to itself.")
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                yield (*path, index), item.start_mark.line + 1
-                yield from self.of(item, (*path, index))
-        if isinstance(node, yaml.MappingNode):
-            if id(node) not in self._seen:
-                self._refuse_repeated(node, path)
-                self._loader.flatten_mapping(node)
-                self._seen.add(id(node))
-            for key_node, value in node.value:
-                key = self._loader.construct_object(key_node)
-                yield (*path, key), key_node.start_mark.line + 1
-                yield from self.of(value, (*path, key))
-
-    def _refuse_repeated(self, node: yaml.MappingNode, path: KeyPath) -> None:
-        first: dict[str, int] = {}
-        for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{self._file}:{line}: a {NODES[type(key_node)]} is no key; allowed: names.")
-            if key_node.value in first:
-                key = ".".join(map(str, (*path, key_node.value)))
-                raise ConfigError(
-                    f"{self._file}:{line}: {key}: stands here and in line {first[key_node.value]}; allowed: once. "
-                    "Remove one."
-                )
-            first[key_node.value] = line
 
 
 def _holds(values: Any, path: KeyPath) -> bool:

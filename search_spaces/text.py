@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces.layers import Layers, merged, to_yaml
+from search_spaces.layers import Layers, merged
 from search_spaces.problems import KeyPath
 from search_spaces.schema import NAME, Study
 from search_spaces.study import Resolved, read_study, shipped
+from search_spaces.yaml_text import to_yaml
 from trainers.exceptions import ConfigError
 
 WIDTH = 110

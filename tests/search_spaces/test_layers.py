@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.layers import Layer, merged, override_layer, to_yaml
+from search_spaces.layers import Layer, merged, override_layer
 from search_spaces.study import load_study
+from search_spaces.yaml_text import to_yaml
 from tests.search_spaces.studies import TEXT, written
 from trainers.exceptions import ConfigError
 
