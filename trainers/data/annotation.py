@@ -18,7 +18,8 @@ from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
 from trainers.data.cohort import Cohort, Subject, naming
-from trainers.data.volume import canonical_voxels, load_image
+from trainers.data.mask import lesion_voxels
+from trainers.data.volume import load_image
 from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError
 
@@ -112,8 +113,7 @@ def _from_mask(path: Path, labels_of_lesions: tuple[int, ...] | None, image: Spa
             f"{path}: shape {mask.shape} and affine {got.round(3).tolist()} differ from its volume's {image.shape} and "
             f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
         )
-    values = np.rint(canonical_voxels(mask, path)[0]).astype(np.int64)
-    lesion = values != 0 if labels_of_lesions is None else np.isin(values, labels_of_lesions)
+    lesion = lesion_voxels(mask, path, labels_of_lesions)
     labels = _components(lesion)
     rows: list[list[int]] = []
     for z in np.flatnonzero(lesion.any(axis=(0, 1))):

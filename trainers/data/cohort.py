@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
 
@@ -41,7 +41,7 @@ class Subject(Config):
     """A NIfTI volume, T1 after contrast for a tumour subject."""
     mask: Text | None = None
     """Lesions on the same grid as the volume."""
-    mask_labels: tuple[int, ...] | None = None
+    mask_labels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     """The mask's values that are lesion: (1, 3) in BraTS-METS masks, where 2 is oedema. Null: every value but 0."""
     boxes: Text | None = None
     """CSV of boxes (`trainers.data.annotation`); goes before the mask."""

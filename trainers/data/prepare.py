@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from trainers.data.annotation import read_boxes
-from trainers.data.cohort import MANIFEST, Cohort
+from trainers.data.cohort import Cohort
 from trainers.data.prepare_volume import (
     LABELLED_BOX_COLUMNS,
     ROW_COLUMNS,
@@ -72,7 +72,7 @@ def check_cohort(cohort: Cohort, config: PrepareConfig) -> Cohort:
     """The cohort with all splits set, refused if it cannot be prepared; reads annotation but no volume.
 
     Raises:
-        CohortError: broken annotation, too few patients, an empty split, or no lesion in one.
+        CohortError: broken annotation, a tumour volume without a lesion, too few patients, or an empty split.
     """
     return _plan(cohort, config)[0]
 
@@ -83,15 +83,7 @@ def _plan(cohort: Cohort, config: PrepareConfig) -> tuple[Cohort, list[pd.DataFr
     lesions: Counter[str] = Counter()
     for subject, table in zip(cohort.subjects, tables, strict=True):
         lesions[subject.patient_id] += table["lesion"].nunique()
-    cohort = assign_splits(cohort, lesions, config.seed)
-    for split in get_args(Split):
-        patients = sorted({s.patient_id for s in cohort.subjects if s.split == split and s.kind == "tumour"})
-        if not any(lesions[patient] for patient in patients):
-            raise CohortError(
-                f"{cohort.folder / MANIFEST}: no lesion in the {split} split; the annotation of {', '.join(patients)} "
-                "is empty. Move a patient with lesions into it, or correct the annotation."
-            )
-    return cohort, tables
+    return assign_splits(cohort, lesions, config.seed), tables
 
 
 def _tasks(cohort: Cohort, tables: list[pd.DataFrame]) -> Iterator[VolumeTask]:

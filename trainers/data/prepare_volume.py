@@ -14,6 +14,7 @@ from trainers.data.annotation import rough
 from trainers.data.cohort import Subject, naming
 from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
+from trainers.exceptions import CohortError
 
 ROW_COLUMNS = [*SLICE_COLUMNS, "subject_kind"]
 LABELLED_BOX_COLUMNS = [*BOX_COLUMNS, "lesion", "diameter_mm"]
@@ -56,16 +57,22 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     """Slices and boxes of one volume.
 
     Raises:
-        CohortError: the volume cannot be used; names file and patient.
+        CohortError: the volume cannot be used, or all its boxes lie outside the brain; names file and patient.
     """
     subject = task.subject
     with naming(subject):
         found = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
     ids = [f"{task.stem}-z{z:03d}" for z in found.z]
     boxes, counts = _pixel_boxes(task, config, found)
+    if len(task.boxes) and boxes.empty:
+        raise CohortError(
+            f"patient {subject.patient_id!r}: {task.path}: all {len(task.boxes)} boxes of its lesions lie outside the "
+            "brain. Look whether they were drawn on another volume or grid; else leave the volume out."
+        )
     boxed = set(boxes["slice_id"])
     with_box = np.array([slice_id in boxed for slice_id in ids])
-    lesion_free = ~with_box & found.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
+    annotated = np.isin(found.z, task.boxes["z"])
+    lesion_free = ~annotated & found.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
     keep = np.flatnonzero(with_box | lesion_free)
     slices = pd.DataFrame(
         {

@@ -1,0 +1,80 @@
+"""Which voxels of a mask are lesion; a mask that contradicts itself or its patient is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.spatialimages import SpatialImage
+
+from trainers.data.volume import canonical_voxels
+from trainers.exceptions import CohortError
+
+MOST_ML = 500.0
+"""Of lesion: a brain has about 1,300 ml, and no patient lives with more."""
+MOST_SHARE = 0.5
+"""Of a mask's voxels that may be lesion, for grids so small that `MOST_ML` says nothing."""
+MOST_VALUES = 256
+"""Different values but 0, where each lesion has its own; an image has more."""
+WHOLE = 1e-3
+"""How far a value may be from a whole number: scale factors of headers are rounded."""
+MOST_TOLD = 10
+"""Values that an error tells."""
+
+
+def lesion_voxels(mask: SpatialImage, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:
+    """The lesion voxels of the mask at `path`, X x Y x Z bool in canonical order.
+
+    Args:
+        labels: the values that are lesion; None: every value but 0.
+
+    Raises:
+        CohortError: it cannot be read, has values that are no whole numbers, none of the labels, no lesion, or so much
+            of it that it is no mask of lesions; names the values found.
+    """
+    volume, affine = canonical_voxels(mask, path)
+    lesion = volume != 0
+    found = volume[lesion]
+    whole = np.rint(found)
+    beside = np.abs(found - whole) > WHOLE
+    if beside.any():
+        raise CohortError(
+            f"{path}: {int(beside.sum()):,} of its {volume.size:,} voxels are no whole numbers "
+            f"({_told(found[beside])}); allowed: one whole number a kind of tissue, 0 where there is none. Was it "
+            "resampled? Do so with the nearest neighbour, or choose a threshold and write 0 and 1."
+        )
+    selected = whole != 0 if labels is None else np.isin(whole, labels)
+    if not selected.any():
+        needed = "at least one that is not 0" if labels is None else f"at least one of mask_labels {_listed(labels)}"
+        raise CohortError(
+            f'{path}: shows no lesion, but the volume\'s kind is "tumour": its values are {_told(volume)}; needed: '
+            f'{needed}. Correct the mask or mask_labels, leave the volume out, or make the patient "normal" without a '
+            "mask."
+        )
+    ml = float(selected.sum() * np.prod(voxel_sizes(affine)) / 1000)
+    if ml > MOST_ML or selected.sum() > MOST_SHARE * volume.size:
+        raise CohortError(
+            f"{path}: {int(selected.sum()):,} of its {volume.size:,} voxels are lesion, {ml:,.0f} ml; allowed: up to "
+            f"{MOST_ML:g} ml and {MOST_SHARE:.0%} of the voxels. Its values are {_told(volume)}. Is it the volume, a "
+            "mask of the brain, or turned inside out? Give a mask of the lesions."
+        )
+    different = np.unique(whole)
+    if len(different) > MOST_VALUES:
+        raise CohortError(
+            f"{path}: has {len(different):,} different values ({_told(different)}); allowed: up to {MOST_VALUES}, one "
+            "a kind of tissue or lesion. Is it an image? Give a mask of the lesions."
+        )
+    lesion[lesion] = selected
+    return lesion
+
+
+def _told(values: np.ndarray) -> str:
+    """The different values, the first of them where there are many."""
+    different = np.unique(values)
+    more = f", and {len(different) - MOST_TOLD:,} more up to {different[-1]:g}" if len(different) > MOST_TOLD else ""
+    return _listed(different[:MOST_TOLD]) + more
+
+
+def _listed(values: np.ndarray | tuple[int, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
