@@ -39,4 +39,5 @@ class EvaluateStage(Stage):
         return self.detector.label.replace("detector", "evaluate", 1)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        evaluate(inputs["detector"], open_slice_set(inputs["slices"]), self.config, out, context.progress)
+        slices = open_slice_set(inputs["slices"])
+        evaluate(inputs["detector"], slices, self.config, out, context.progress, context.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.exceptions import TrainingError
+from trainers.torchvision_kernels import load_kernels
 
 MAX_DETECTIONS = 300
 """Most detections of one slice."""
-UNHURRIED = 3600.0
-"""Seconds an image may take in the library's NMS, which otherwise drops images on a slow machine."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +83,41 @@ def predict(detector: Detector, images: np.ndarray, confidence: float = 0.001, b
         Columns DETECTION_COLUMNS: `slice` the position in `images` (int64), the box in slice pixels within 0..S,
         the confidence in 0..1; by slice, then by falling confidence, at most MAX_DETECTIONS a slice.
     """
-    from ultralytics.utils.nms import non_max_suppression
-
+    load_kernels()
     size, target = images.shape[1], detector.config.validation_size
     tables = []
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + batch]))[:, None].to(detector.device)
         scaled = functional.interpolate(pixels.float() / 255, (target, target), mode="bilinear", antialias=True)
-        raw = detector.model(scaled.contiguous(memory_format=torch.channels_last))
-        kept = non_max_suppression(
-            raw, confidence, detector.config.nms_iou, max_det=MAX_DETECTIONS, nc=1, max_time_img=UNHURRIED
-        )
-        for i, found in enumerate(cast("list[torch.Tensor]", kept)):
-            table = found[:, :5].double().cpu().numpy()
-            table[:, :4] = np.clip(table[:, :4] * (size / target), 0, size)
-            tables.append(np.column_stack([np.full(len(table), start + i), table]))
+        raw = detector.model(scaled.contiguous(memory_format=torch.channels_last))[0]
+        tables.append(detections(raw, confidence, detector.config.nms_iou).double().cpu().numpy())
+        tables[-1][:, 0] += start
     rows = np.concatenate(tables) if tables else np.zeros((0, 6))
+    rows[:, 1:5] = np.clip(rows[:, 1:5] * (size / target), 0, size)
     return pd.DataFrame(rows, columns=list(DETECTION_COLUMNS)).astype({"slice": np.int64})
+
+
+def detections(raw: torch.Tensor, confidence: float, iou: float) -> torch.Tensor:
+    """What is left of the network's boxes after non-maximum suppression, at most MAX_DETECTIONS an image.
+
+    The same boxes as from Ultralytics' `non_max_suppression`, ties included, which loops over boxes in Python, waiting
+    for the GPU at each, unless torchvision was imported.
+
+    Args:
+        raw: B x 5 x A: centre, width and height in pixels, and the confidence.
+        confidence: boxes must have more.
+        iou: of two boxes that overlap more, the less confident goes.
+
+    Returns:
+        K x 6: the image's position in the batch, x0, y0, x1, y1, confidence; by image, then by falling confidence.
+    """
+    centre, extent, scores = raw.transpose(1, 2).split((2, 2, 1), dim=2)
+    boxes = torch.cat([centre - extent / 2, centre + extent / 2, scores], dim=2)
+    most = float(np.float32(iou))  # the kernel compares in double precision, the library in single
+    kept = []
+    for position, one in enumerate(boxes):
+        candidates = one[one[:, 4] > confidence]
+        candidates = candidates[candidates[:, 4].argsort(descending=True)]
+        best = torch.ops.torchvision.nms(candidates[:, :4], candidates[:, 4], most)[:MAX_DETECTIONS]
+        kept.append(functional.pad(candidates[best], (1, 0), value=position))
+    return torch.cat(kept)

@@ -45,7 +45,7 @@ def evaluate(
     config: EvaluationConfig,
     out: Path,
     on_progress: OnProgress,
-    device: torch.device | str = "cpu",
+    device: torch.device,
 ) -> None:
     """Measure a trained detector (paper section 3.2, Table 1, and beyond it) into the folder `out`.
 
@@ -56,6 +56,7 @@ def evaluate(
     Args:
         detector_dir: what `train_detector` wrote.
         on_progress: called with slices done, slices in all, and once known the validation split's sensitivity.
+        device: where the network runs.
 
     Raises:
         TrainingError: `detector_dir` is no detector or was trained on slices of another size, or a split has no lesion.

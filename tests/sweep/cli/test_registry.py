@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from sweep.plan import Plan
@@ -82,7 +83,7 @@ def test_comparison_has_the_figures_of_an_evaluation_and_pairs_them(
         tags = registry.find(DETECTOR, number).tags
         trial = next(one for one in plan.trials if one.evaluate.key == tags["metsweep.stage_key"])
         detector = full_store.local / "detector" / trial.evaluate.detector.key
-        evaluate(detector, slices, LOW, tmp_path / name, lambda *_: None)
+        evaluate(detector, slices, LOW, tmp_path / name, lambda *_: None, torch.device("cpu"))
         expected = json.loads((tmp_path / name / "metrics.json").read_text())["test"]
         assert expected["iou25"]["fps_per_slice"] > 0
         assert told[name]["figures"] == expected

@@ -18,6 +18,8 @@ from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate, read_outcomes
 from trainers.exceptions import TrainingError
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,7 +61,7 @@ def test_a_folder_without_detector_is_refused(tmp_path: Path) -> None:
 def test_evaluation_writes_figures_and_tables_that_agree(untrained: Path, discs: SliceSet, tmp_path: Path) -> None:
     heard = []
     config = EvaluationConfig(froc_confidence=0.1, confidence=0.5, bootstraps=100, batch=4)
-    evaluate(untrained, discs, config, tmp_path, lambda *report: heard.append(report))
+    evaluate(untrained, discs, config, tmp_path, lambda *report: heard.append(report), CPU)
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     for split in ("validation", "test"):
@@ -90,9 +92,8 @@ def test_all_figures_of_a_prepared_set(untrained: Path, tmp_path: Path) -> None:
     """With lesion numbers and diameters, as `metsweep prepare` gives them."""
     slices = make_slice_set(tmp_path / "slices", {"train": 1, "validation": 4, "test": 4})
     boxes = slices.boxes.assign(lesion=1, diameter_mm=7.0)
-    evaluate(
-        untrained, replace(slices, boxes=boxes), EvaluationConfig(confidence=0.1), tmp_path / "out", lambda *_: None
-    )
+    config = EvaluationConfig(confidence=0.1)
+    evaluate(untrained, replace(slices, boxes=boxes), config, tmp_path / "out", lambda *_: None, CPU)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["test"]["iou25"]
     assert found["by_diameter"]["5-10"]["lesions"] == 4
     assert found["by_scanner"]["scanner"]["slices"] == 5
@@ -109,12 +110,12 @@ def test_slices_of_another_size_than_in_training_are_refused(untrained: Path, di
     detector = Path(shutil.copytree(untrained, tmp_path / "detector"))
     (detector / "selection.json").write_text(json.dumps({"slice_size": 64}))
     with pytest.raises(TrainingError, match=rf"{discs.path}: slices are 32 x 32.*{detector} was trained on 64 x 64"):
-        evaluate(detector, discs, EvaluationConfig(), tmp_path / "out", lambda *_: None)
+        evaluate(detector, discs, EvaluationConfig(), tmp_path / "out", lambda *_: None, CPU)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_split_without_lesions_is_refused_before_anything_is_written(untrained: Path, tmp_path: Path) -> None:
     slices = make_slice_set(tmp_path / "slices", {"train": 2, "validation": 2})
     with pytest.raises(TrainingError, match="no lesion in the test split"):
-        evaluate(untrained, slices, EvaluationConfig(), tmp_path / "out", lambda *_: None)
+        evaluate(untrained, slices, EvaluationConfig(), tmp_path / "out", lambda *_: None, CPU)
     assert not (tmp_path / "out").exists()

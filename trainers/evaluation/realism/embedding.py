@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torchvision.ops import roi_align
+
+from trainers.torchvision_kernels import load_kernels
 
 
 def tumour_crops(images: np.ndarray, boxes: Sequence[np.ndarray], size: int) -> np.ndarray:
@@ -20,9 +21,13 @@ def tumour_crops(images: np.ndarray, boxes: Sequence[np.ndarray], size: int) -> 
     Returns:
         One crop a box, slice by slice: M x size x size float32 grey levels, 0..255 (bilinear, averaged where shrunk).
     """
+    load_kernels()
     pixels = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()
-    rois = [torch.from_numpy(np.array(one, dtype=np.float32)).reshape(-1, 4) for one in boxes]
-    return roi_align(pixels, rois, (size, size), aligned=True)[:, 0].numpy()
+    of_slice = [np.asarray(one, np.float32).reshape(-1, 4) for one in boxes]
+    rois = np.concatenate([np.insert(one, 0, position, axis=1) for position, one in enumerate(of_slice)])
+    # Scale 1, and as many samples as a bin needs.
+    crops = torch.ops.torchvision.roi_align(pixels, torch.from_numpy(rois), 1.0, size, size, -1, True)
+    return crops[:, 0].numpy()
 
 
 def embed(groups: Sequence[np.ndarray], perplexity: float, iterations: int, seed: int) -> tuple[list[np.ndarray], str]:

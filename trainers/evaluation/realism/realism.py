@@ -46,7 +46,7 @@ def realism(
     evaluation: EvaluationConfig,
     out: Path,
     on_progress: OnProgress,
-    device: torch.device | str = "cpu",
+    device: torch.device,
 ) -> None:
     """Compare the synthetic slices of one or several GANs with real ones, into the folder `out`.
 
@@ -60,6 +60,7 @@ def realism(
         slices: the slice set that the GANs were trained on.
         detector_dir: what `train_detector` wrote, trained on real slices only.
         evaluation: confidence and IoU thresholds of box fidelity; number and seed of its resamples.
+        device: where the detector runs.
 
     Raises:
         SliceSetError: slices of another size, real slices given as synthetic, too few slices, no held-out patients.
