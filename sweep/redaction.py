@@ -1,11 +1,63 @@
-"""Keeps passwords out of what is printed."""
+"""Keeps passwords, tokens and keys out of what is printed, logged and stored."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import unquote_plus
+
+MASK = "***"
+
+_WEB = r"(?P<web>\b(?:https?|s3|ray)://)(?P<web_user>[^\s:/?#@\"]*)(?P<web_password>:[^\s/?#\"]*)?@"
+"""A name without a password is a token there: `https://TOKEN@host`."""
+_OTHER = r"(?P<other>\b(?!(?:https?|s3|ray):)[A-Za-z][\w+.-]*://[^\s:/?#@\"]*):(?P<other_password>[^\s@\"]*(?:@[^\s@/?#\"]*)*)@"
+"""SQLAlchemy lets a password hold slashes and question marks."""
+_LOGIN = re.compile(f"{_WEB}|{_OTHER}", re.IGNORECASE)
+
+_QUERY_PAIR = re.compile(r"(?<=[?&;])(?P<key>[^\s?&;=#\"]+)=(?P<value>[^\s&#\"]*[^\s&#\"'),.;])")
+_SECRET_KEY = re.compile(
+    r"pass(?:word|wd|phrase|code)?$|pwd|token|secret|credential|signature|^sig$|api_?key|access_?key|^auth",
+    re.IGNORECASE,
+)
+"""Keys like `sslpassword` and `X-Amz-Signature`, but not `passfile`."""
+
+
+def without_secrets(text: object, *uris: str) -> str:
+    """A text in which `***` stands for what is secret in its URIs: passwords, and query values of keys like `token`.
+
+    Args:
+        text: a URI, or any text with URIs in it, e.g. an error of a library.
+        uris: what the text is about; their secrets are masked wherever else they stand in it.
+    """
+    masked = _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text)))
+    # The longest first: one may hold another.
+    for secret in sorted({one for uri in uris for one in _secrets_of(uri)}, key=len, reverse=True):
+        masked = masked.replace(secret, MASK)
+    return masked
+
+
+def _without_password(login: re.Match[str]) -> str:
+    if login["other"]:
+        return f"{login['other']}:{MASK}@"
+    shown = f"{login['web_user']}:{MASK}" if login["web_password"] else MASK
+    return f"{login['web']}{shown}@"
+
+
+def _without_value(pair: re.Match[str]) -> str:
+    return f"{pair['key']}={MASK}" if _is_secret(pair["key"]) else pair[0]
+
+
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(unquote_plus(key)) is not None
+
+
+def _secrets_of(uri: str) -> set[str]:
+    """As they stand in a URI, and what they mean."""
+    found = {pair["value"] for pair in _QUERY_PAIR.finditer(uri) if _is_secret(pair["key"])}
+    if login := _LOGIN.search(uri):
+        found.add(login["other_password"] or (login["web_password"] or login["web_user"] or "").removeprefix(":"))
+    return {form for secret in found for form in (secret, unquote_plus(secret)) if form}
 
 
 def without_password(uri: str) -> str:
-    """A URI whose password, if it has one, is replaced by `***`."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+    """A URI without what is secret in it."""
+    return without_secrets(uri)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
+from sweep.redaction import without_secrets
+from sweep.text import visible
 from trainers.exceptions import MetsweepError
 
+FAULT = 1
 REFUSED = 2
 STOPPED = 130
 
@@ -14,27 +18,54 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `metsweep` with the arguments of this process, or with those given; returns the exit code.
 
-    A user's mistake ends with one message on stderr and code 2, Ctrl-C with code 130; a traceback is a bug.
+    A user's mistake ends with one message on stderr and code 2, Ctrl-C with code 130. What nobody expected ends with
+    one line and code 1; its traceback is kept in a file.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        import typer
-
-        from sweep.cli.app import app
-
-        try:
-            code = app(arguments, prog_name="metsweep", standalone_mode=False) or 0
-        except typer.TyperException as error:
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "metsweep"
-            message = error.format_message().rstrip(".")
-            print(f"error: {message}. `{command} --help` shows what is allowed.", file=sys.stderr)
-            return REFUSED
+        code = _run(arguments)
+        sys.stdout.flush()
     except MetsweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(without_secrets(error))
         return REFUSED
     except KeyboardInterrupt:
         code = STOPPED
+    except BrokenPipeError:  # `metsweep store ls | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAULT
+    except Exception as error:
+        return _fault(error, arguments)
     if code == STOPPED:
         print("Stopped. The same command continues.", file=sys.stderr)
     return code
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from sweep.cli import talk
+    from sweep.cli.app import app
+
+    talk.begin()
+    try:
+        return app(arguments, prog_name="metsweep", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "metsweep"
+        message = error.format_message().rstrip(".")
+        _say_error(f"{message}. `{command} --help` shows what is allowed.")
+        return REFUSED
+
+
+def _fault(error: Exception, arguments: Sequence[str]) -> int:
+    from sweep.cli.fault import describe, keep_traceback, traceback_of
+    from sweep.cli.talk import wanted
+
+    if wanted.verbose:
+        print(visible(traceback_of(error)), file=sys.stderr)
+    _say_error(f"{describe(error)}. {keep_traceback(error, arguments)}")
+    return FAULT
+
+
+def _say_error(message: str) -> None:
+    print(f"error: {visible(message)}", file=sys.stderr)

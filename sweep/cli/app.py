@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import typer
 
 from sweep.cli import (
@@ -20,60 +23,78 @@ from sweep.cli import (
     study_files,
     track,
 )
+from sweep.cli.commands import DATA, MACHINE, MODELS, STUDIES, Command, Group
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
     name="metsweep",
-    help="Find out which synthetic MR slices make a brain-metastasis detector miss fewer lesions.\n\n"
-    "To begin: `metsweep doctor`, `metsweep cohort demo demo-cohort`, `metsweep launch quickstart`.",
+    cls=Group,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-cohorts = typer.Typer(help="Make and check cohorts.", rich_markup_mode=None)
-studies = typer.Typer(help="Write, check and list study files.", rich_markup_mode=None)
-stores = typer.Typer(help="Look into the store of artifacts, check it and clear it up.", rich_markup_mode=None)
-training = typer.Typer(help="Train a GAN or a detector by hand.", rich_markup_mode=None)
 
-app.add_typer(cohorts, name="cohort")
-cohorts.command("demo")(cohort.demo)
-cohorts.command("check")(cohort.check)
 
-app.add_typer(stores, name="store")
-stores.command("ls")(store.ls)
-stores.command("du")(store.du)
-stores.command("verify")(store.verify)
-stores.command("gc")(store.gc)
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
 
-app.command("prepare")(by_hand.prepare)
-app.add_typer(training, name="train")
-training.command("gan")(by_hand.train_gan)
-training.command("detector")(by_hand.train_detector)
-app.command("synthesize")(by_hand.synthesize)
-app.command("evaluate")(by_hand.evaluate)
-app.command("realism")(realism.realism)
-app.command("score")(score.score)
-app.command("detect")(detect.detect)
+        typer.echo(f"metsweep {version('metsweep')}")
+        raise typer.Exit
 
-app.add_typer(studies, name="study")
-studies.command("new")(study_files.new)
-studies.command("list")(study_files.list_studies)
-studies.command("show")(study_files.show)
-studies.command("schema")(study_files.schema)
 
-app.command("plan")(study.plan)
-app.command("launch")(study.launch)
-app.command("status")(control.status)
-app.command("watch")(control.watch)
-app.command("stop")(control.stop)
-app.command("retry")(control.retry)
-app.command("extend")(control.extend)
-app.command("track")(track.track)
-app.command("report")(report.report)
-app.command("promote")(promote.promote)
-app.command("registry")(registry.registry)
-app.command("rollback")(registry.rollback)
-app.command("compare")(registry.compare)
+@app.callback()
+def metsweep(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Find out which synthetic MR slices make a brain-metastasis detector miss fewer lesions.
 
-app.command("ui")(machine.ui)
-app.command("doctor")(machine.doctor)
+    To begin: `metsweep doctor`, `metsweep cohort demo demo-cohort`, `metsweep launch quickstart`.
+    """
+
+
+def _add(panel: str, *commands: Callable[..., Any], **named: Callable[..., Any]) -> None:
+    for command in commands:
+        named[command.__name__] = command
+    for name, command in named.items():
+        app.command(name, cls=Command, rich_help_panel=panel)(command)
+
+
+def _add_group(name: str, panel: str, told: str, **commands: Callable[..., Any]) -> None:
+    group = typer.Typer(cls=Group, help=told, rich_markup_mode=None)
+    for command, function in commands.items():
+        group.command(command, cls=Command)(function)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+_add_group("cohort", DATA, "Make and check cohorts.", demo=cohort.demo, check=cohort.check)
+_add(DATA, by_hand.prepare)
+_add_group("train", DATA, "Train a GAN or a detector by hand.", gan=by_hand.train_gan, detector=by_hand.train_detector)
+_add(DATA, by_hand.synthesize, by_hand.evaluate, realism.realism, score.score)
+
+_add_group(
+    "study",
+    STUDIES,
+    "Write, check and list study files.",
+    new=study_files.new,
+    list=study_files.list_studies,
+    show=study_files.show,
+    schema=study_files.schema,
+)
+_add(STUDIES, study.plan, study.launch, control.status, control.watch, control.stop, control.retry, control.extend)
+_add(STUDIES, track.track, report.report)
+
+_add(MODELS, promote.promote, registry.registry, registry.rollback, registry.compare, detect.detect)
+
+_add_group(
+    "store",
+    MACHINE,
+    "Look into the store of artifacts, check it and clear it up.",
+    ls=store.ls,
+    du=store.du,
+    verify=store.verify,
+    gc=store.gc,
+)
+_add(MACHINE, machine.ui, machine.doctor)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers, refuse_below
 
 BYTES_OF_PREPARING_PROCESS = 2_000_000_000
@@ -52,7 +53,7 @@ def prepare(
         preparation.prepare(
             opened, config, unfinished.result, on_progress, workers or max(1, min(usable_cores(), fitting))
         )
-    typer.echo(f"Slice set: {out}. Next: metsweep train gan {out} --out gan")
+    talk.note(f"Slice set: {out}. Next: metsweep train gan {out} --out gan")
 
 
 def train_gan(
@@ -99,7 +100,7 @@ def train_gan(
         open_feedback(config, detector, torch.device("cpu"))  # before Ray starts, which takes its time
         check_fits(config, opened, workers)
         train(run, unfinished, workers)
-    typer.echo(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
+    talk.note(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
 
 
 def synthesize(
@@ -149,22 +150,22 @@ def synthesize(
         train(run, unfinished, workers=1)
     curation = json.loads((out / "meta.json").read_text())["curation"]
     if curation["threshold"] is not None:
-        typer.echo(
+        talk.say(
             f"Curation: {100 * curation['discard_rate']:.1f} % of {curation['attempts']} attempts discarded, threshold "
             f"of visibility {curation['threshold']:.2f}; slices that stayed unclear: {curation['unclear']}."
         )
     if config.review is not None:
-        typer.echo(
+        talk.say(
             f"{config.review}: {curation['kept_by_review']} kept and {curation['discarded_by_review']} discarded of "
             "these slices."
         )
         others = len(read_review(Path(config.review)).attempts) - len(run.review.attempts)
         if others:
-            typer.echo(
+            talk.say(
                 f"{config.review}: {others} decisions are not about these slices, but about images beyond --count "
                 f"{count} or of a GAN of another variant."
             )
-    typer.echo(
+    talk.note(
         f"{count} synthetic slices: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector"
     )
 
@@ -213,10 +214,10 @@ def train_detector(
     with result_folder(out) as unfinished:
         open_checked(config, real, shards, wanted, workers)  # before Ray starts, which takes its time
         train(run, unfinished, workers)
-    typer.echo(f"Detector: {out}. Next: metsweep evaluate {out} {slices} --out evaluation")
+    talk.note(f"Detector: {out}. Next: metsweep evaluate {out} {slices} --out evaluation")
     selection = json.loads((out / "selection.json").read_text())
     if not selection["sensitivity"]:
-        typer.echo(
+        talk.say(
             f"Warning: it finds no lesion of the validation split at {100 * selection['confidence']:g} % confidence. "
             f"Train longer (detector.steps; it had {selection['steps']}) or faster (detector.learning_rate)."
         )
@@ -258,4 +259,4 @@ def evaluate(
     console = output()
     for split, metrics in json.loads((out / "metrics.json").read_text()).items():
         show_metrics(metrics, console, title=f"{split} split of {slices}")
-    typer.echo(f"Tables, pictures and COCO files: {out}")
+    talk.note(f"Tables, pictures and COCO files: {out}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.options import Processes, refuse_below
 
 
@@ -42,7 +43,7 @@ def demo(
         raise ConfigError(explain("metsweep cohort demo", error)) from None
     with progress("cohort demo") as on_progress:
         make_demo_cohort(out, config, on_progress, workers or usable_cores())
-    typer.echo(f"{out} holds {patients} patients and {normals} normal subjects. Next: metsweep cohort check {out}")
+    talk.note(f"{out} holds {patients} patients and {normals} normal subjects. Next: metsweep cohort check {out}")
 
 
 def check(
@@ -58,15 +59,14 @@ def check(
     Example:
       metsweep cohort check demo-cohort
     """
-    from rich.table import Table
-
     from sweep.cli.console import output
+    from sweep.console import TextTable
     from trainers.data.annotation import read_boxes
     from trainers.data.cohort import open_cohort
     from trainers.data.prepare import PrepareConfig, check_cohort
 
     checked = check_cohort(open_cohort(cohort), PrepareConfig())
-    table = Table(title=f"Cohort {checked.name}", title_justify="left")
+    table = TextTable(title=f"Cohort {checked.name}", title_justify="left")
     for column in ("split", "patients", "normal subjects", "volumes", "lesions"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split in ("train", "validation", "test"):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from sweep.cli import talk
+from sweep.console import TextConsole
 from sweep.engine.board import Board, StageProgress, clock
 from trainers.distributed import OnProgress
 
 PLAIN_EVERY_SECONDS = 10.0
 PLAIN_WIDTH = 120
-"""Columns where output does not go to a terminal."""
+"""Columns where output does not go to a terminal, and COLUMNS says nothing."""
 
 
-def output() -> Console:
-    """Console for results."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+def output(*, quiet: bool = False) -> TextConsole:
+    """Console for results; with `quiet`, for what `--quiet` leaves out."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return TextConsole(width=width, quiet=quiet and talk.wanted.quiet)
 
 
 @contextmanager
-def progress(label: str, console: Console | None = None) -> Iterator[OnProgress]:
+def progress(label: str, console: TextConsole | None = None) -> Iterator[OnProgress]:
     """Shows how far one stage is: done of total, newest figures, time left; a bar on a terminal, lines elsewhere."""
-    console = console or Console(stderr=True, highlight=False)
+    console = console or TextConsole(stderr=True, quiet=talk.wanted.quiet)
     board = Board()
     board.set_state(label, label, "running")
     with _bar(label, console) if console.is_terminal else _lines(label, console) as draw:
@@ -39,13 +42,13 @@ def progress(label: str, console: Console | None = None) -> Iterator[OnProgress]
 
 
 @contextmanager
-def _bar(label: str, console: Console) -> Iterator[Callable[[StageProgress], None]]:
+def _bar(label: str, console: TextConsole) -> Iterator[Callable[[StageProgress], None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         task = None
@@ -60,7 +63,7 @@ def _bar(label: str, console: Console) -> Iterator[Callable[[StageProgress], Non
 
 
 @contextmanager
-def _lines(label: str, console: Console) -> Iterator[Callable[[StageProgress], None]]:
+def _lines(label: str, console: TextConsole) -> Iterator[Callable[[StageProgress], None]]:
     began = time.time()
     said = 0.0
 
@@ -71,6 +74,6 @@ def _lines(label: str, console: Console) -> Iterator[Callable[[StageProgress], N
             return
         said = now
         parts = (f"{label}: {stage.done:,} of {stage.total:,}", stage.time_left(), stage.newest_figures())
-        console.print(f"[{clock(now - began)}] " + "  ".join(filter(None, parts)), markup=False, soft_wrap=True)
+        console.say(f"[{clock(now - began)}] " + "  ".join(filter(None, parts)))
 
     yield draw

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli import talk
+from sweep.cli.options import AsJson, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
@@ -25,7 +26,7 @@ Cells = Annotated[
 
 def status(
     study: StudyName,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, with every trial.")] = False,
+    as_json: AsJson = False,
     all_trials: Annotated[bool, typer.Option("--all", help="Every trial, however many there are.")] = False,
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
@@ -49,16 +50,14 @@ def status(
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
     overview = Look(resolved, opened, settings).now()
     if as_json:
-        import json
-
-        typer.echo(json.dumps(as_dict(overview), indent=2))
+        talk.say_json(as_dict(overview))
         return
     console = output()
     for line in headline(overview, study):
-        console.print(line, soft_wrap=True, markup=False)
+        console.say(line)
     console.print(states_table(overview, None if all_trials else MOST_ROWS))
     for line in reasons(overview):
-        console.print(line, soft_wrap=True, markup=False)
+        console.say(line)
 
 
 def watch(
@@ -118,12 +117,12 @@ def stop(
         record.ask(Request(action="stop", trials=names))
     record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=STOPPED_BY_HAND)))
     _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
-    typer.echo(
+    talk.say(
         "Training keeps a checkpoint and ends within seconds."
         if alive
         else "No launch is at work now; the next one leaves them alone."
     )
-    typer.echo(f'To go on with them: metsweep retry {study} "{names[0]}"')
+    talk.note(f'To go on with them: metsweep retry {study} "{names[0]}"')
 
 
 def retry(
@@ -160,7 +159,7 @@ def retry(
         _say_trials("Asked the launch to run again", names)
     else:
         _say_trials("To be run again", names)
-        typer.echo(f"No launch is at work now. Next: metsweep launch {study}")
+        talk.note(f"No launch is at work now. Next: metsweep launch {study}")
 
 
 def extend(
@@ -202,7 +201,7 @@ def extend(
     opened = Store(settings.store)
     options = options_for(study, fidelity, cohort, overrides, opened)
     for line in add(study, options, opened, settings, seeds=seeds, trials=trials, arms=arms or []):
-        typer.echo(line)
+        talk.say(line)
 
 
 def _opened(
@@ -220,4 +219,4 @@ def _opened(
 
 def _say_trials(what: str, names: tuple[str, ...], most: int = 10) -> None:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    typer.echo(f"{what}: {', '.join(names[:most])}{more}.")
+    talk.say(f"{what}: {', '.join(names[:most])}{more}.")

@@ -42,11 +42,10 @@ def detect(
     Example:
       metsweep detect demo-cohort/P003/t1c.nii.gz --out found
     """
-    from rich.table import Table
-
     from sweep import detect as detection
     from sweep.cli.console import output
     from sweep.cli.result import result_folder
+    from sweep.console import TextTable
     from sweep.settings import Settings
     from trainers.data.volume import load_image
 
@@ -62,7 +61,7 @@ def detect(
             volume, folder, config, unfinished.result, confidence=confidence, model=name, stripped=stripped
         )
     most = found.boxes.sort_values("confidence", ascending=False).head(10)
-    table = Table(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
+    table = TextTable(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
     for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm)"):
         table.add_column(column, justify="right")
     for row in most.to_dict("records"):
@@ -76,4 +75,4 @@ def detect(
         )
     console = output()
     console.print(table)
-    console.print(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}", soft_wrap=True)
+    console.say(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from sweep.cli import talk
 
 if TYPE_CHECKING:
     from search_spaces.layers import Layer
@@ -101,7 +101,7 @@ def options_for(
         overrides=() if given.overrides else kept.overrides,
     )
     if str(remembered):
-        typer.echo(f"As at the last launch: {remembered}", err=True)
+        talk.note(f"As at the last launch: {remembered}", err=True)
     return LaunchOptions(
         fidelity=given.fidelity or remembered.fidelity,
         cohort=given.cohort or remembered.cohort,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import StoreUri
+from sweep.cli import talk
+from sweep.cli.options import AsJson, StoreUri
 
 HOST = "127.0.0.1"
 
@@ -31,15 +32,15 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     if uri.startswith(("http://", "https://")):
         from sweep.redaction import without_password
 
-        typer.echo(f"The MLflow UI is served by the tracking server: {without_password(uri)}")
+        talk.say(f"The MLflow UI is served by the tracking server: {without_password(uri)}")
         return
     _refuse_used(port)
-    typer.echo(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
+    talk.say(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
     sys.stdout.flush()
     from sweep.tracking.study_content import study_pages
 
     for name, page in study_pages(uri).items():
-        typer.echo(f"The trials of {name}, best first: http://{HOST}:{port}{page}")
+        talk.say(f"The trials of {name}, best first: http://{HOST}:{port}{page}")
     sys.stdout.flush()
     os.environ |= ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
@@ -48,7 +49,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 
 def doctor(
     store: StoreUri = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is here, what is missing, and how to mend it.
 
@@ -59,7 +60,6 @@ def doctor(
     Example:
       metsweep doctor
     """
-    import json
     from dataclasses import asdict
 
     from sweep.doctor import MISSING, examine
@@ -68,20 +68,19 @@ def doctor(
     findings = examine(Settings.from_environment(store))
     missing = [finding for finding in findings if finding.state == MISSING]
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        talk.say_json([asdict(finding) for finding in findings])
     else:
-        from rich.table import Table
-
         from sweep.cli.console import output
+        from sweep.console import TextTable
 
-        table = Table(title="What is here", title_justify="left")
+        table = TextTable(title="What is here", title_justify="left")
         for column in ("what", "state", "found", "how to mend it"):
             table.add_column(column, overflow="fold")
         for finding in findings:
             table.add_row(finding.what, finding.state, finding.found, finding.mend)
         console = output()
         console.print(table)
-        console.print(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
+        console.say(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
     raise typer.Exit(1 if missing else 0)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from sweep.console import TextConsole, TextTable
 from trainers.evaluation.outcome import iou_text, with_interval
 from trainers.evaluation.summary import few_patients
 
@@ -15,16 +13,15 @@ Metrics = Mapping[str, Mapping[str, Any]]
 """IoU name -> figures, as `trainers.evaluation.summary.summarise` gives them."""
 
 
-def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity and false positives (FPs)") -> None:
+def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivity and false positives (FPs)") -> None:
     """Print every figure, a table a subject and a column an IoU threshold."""
     first = next(iter(metrics.values()))
-    console.print(
+    console.say(
         f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
-        f"{first['intervals']['level']:.0%} intervals, over patients unless said otherwise.",
-        soft_wrap=True,
+        f"{first['intervals']['level']:.0%} intervals, over patients unless said otherwise."
     )
     if warning := few_patients(first["patients_with_lesions"]):
-        console.print(warning)
+        console.say(warning)
     console.print(_table(title, metrics, _main_rows(metrics)))
     if first["by_diameter"]:
         console.print(_table("Sensitivity by lesion diameter", metrics, _diameter_rows(metrics)))
@@ -32,11 +29,11 @@ def show_metrics(metrics: Metrics, console: Console, title: str = "Sensitivity a
         console.print(_table("Sensitivity and FPs per slice by scanner", metrics, _scanner_rows(metrics)))
     for name, left_out in (("by_diameter", "lesion diameters"), ("lesion_level", "volume and z of the slices")):
         if not first[name]:
-            console.print(f"Not told by the truth: {left_out}; figures that need it are left out.")
+            console.say(f"Not told by the truth: {left_out}; figures that need it are left out.")
 
 
-def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> TextTable:
+    table = TextTable(title=title, title_justify="left")
     table.add_column("")
     for name in metrics:
         table.add_column(f"IoU {iou_text(name)}", justify="right")

@@ -41,6 +41,7 @@ Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 runs in this pr
 Processes = Annotated[
     int | None, typer.Option("--workers", help="Processes; default: as many as fit this machine.", show_default=False)
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 RegisteredModel = Annotated[str, typer.Option("--model", help="detector, generator or both.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or not there yet.")]
 Slices = Annotated[

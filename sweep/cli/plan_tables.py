@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from search_spaces.study import Study
+from sweep.console import TextConsole, TextTable
 from sweep.engine.board import clock
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
@@ -21,12 +20,31 @@ MOST_SEEDS, MOST_SOURCES = 12, 3
 """More of them are told by their number."""
 
 
-def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> Table:
-    """Trials of every arm, and how many of them are evaluated; drawn cells in one line."""
-    table = Table(title="Arms", title_justify="left")
-    table.add_column("variant")
-    for column in ("count in the study", "count at this fidelity", "trials", "evaluated"):
-        table.add_column(column, justify="right")
+class ArmRow(NamedTuple):
+    """Trials of an arm, and how many of them are evaluated."""
+
+    variant: str
+    count_in_study: int | None
+    count: int | None
+    """At the study's fidelity; None for all cells that were drawn."""
+    trials: int
+    evaluated: int
+
+
+class StageRow(NamedTuple):
+    """Stages of one name."""
+
+    stage: str
+    without_sharing: int
+    unique: int
+    in_store: int
+    to_run: int
+    seconds_each: Sequence[tuple[Estimate, int]]
+    """What those to run take, and how many of them take so long."""
+
+
+def arms(plan: Plan, missing: Mapping[str, Stage]) -> Iterator[ArmRow]:
+    """Every arm; drawn cells in one row."""
     trials: Counter[tuple[str, int]] = Counter()
     evaluated: Counter[tuple[str, int]] = Counter()
     for trial in plan.trials:
@@ -35,19 +53,13 @@ def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> Table:
         evaluated[arm] += trial.evaluate.key not in missing
     for cell in plan.study.cells():
         arm = (cell.variant, plan.study.synthetic_count(cell.count))
-        table.add_row(cell.variant, f"{cell.count:,}", f"{arm[1]:,}", f"{trials[arm]:,}", f"{evaluated[arm]:,}")
+        yield ArmRow(cell.variant, cell.count, arm[1], trials[arm], evaluated[arm])
     if plan.study.search.draws:
-        table.add_row("drawn so far", "", "", f"{trials['drawn', 0]:,}", f"{evaluated['drawn', 0]:,}")
-    return table
+        yield ArmRow("drawn so far", None, None, trials["drawn", 0], evaluated["drawn", 0])
 
 
-def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> Table:
-    """Stages by name: how many, how many are there, how long each takes and how one knows."""
-    table = Table(title="Stages", title_justify="left")
-    table.add_column("stage")
-    for column in ("without sharing", "unique", "in the store", "to run", "seconds each"):
-        table.add_column(column, justify="right")
-    table.add_column("known from")
+def stages(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> Iterator[StageRow]:
+    """Stages by name."""
     unique = Counter(stage.name for stage in plan.stages.values())
     to_run = Counter(stage.name for stage in missing.values())
     told: dict[str, list[tuple[Estimate, int]]] = {}
@@ -55,21 +67,53 @@ def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator)
         if estimate := estimator.of(stage):
             told.setdefault(stage.name, []).append((estimate, number))
     for name, number in unique.items():
-        counts = (plan.wanted[name], number, number - to_run[name], to_run[name])
-        table.add_row(name, *(f"{count:,}" for count in counts), *_each(told.get(name, [])))
+        yield StageRow(name, plan.wanted[name], number, number - to_run[name], to_run[name], told.get(name, []))
+
+
+def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> TextTable:
+    """Trials of every arm, and how many of them are evaluated."""
+    table = TextTable(title="Arms", title_justify="left")
+    table.add_column("variant")
+    for column in ("count in the study", "count at this fidelity", "trials", "evaluated"):
+        table.add_column(column, justify="right")
+    for arm in arms(plan, missing):
+        table.add_row(arm.variant, *("" if number is None else f"{number:,}" for number in arm[1:]))
     return table
 
 
-def totals(
-    usage: Usage, planned: Schedule, bytes_: int, capacity: Capacity, where: str, study: Study, measured: bool
-) -> Iterable[str]:
-    """Lines on what is left to do: time on the cluster, resources, money, budget."""
-    cpus, gpus = capacity.total("CPU"), capacity.total("GPU")
-    yield (
-        f"Time left: about {clock(planned.seconds)} on {where} ({cpus:g} CPUs, {gpus:g} GPUs), of which the longest "
-        f"chain of stages takes {clock(planned.longest_chain)}; at most {planned.peak} jobs at once, on "
-        f"{planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs."
+def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> TextTable:
+    """Stages by name: how many, how many are there, how long each takes and how one knows."""
+    table = TextTable(title="Stages", title_justify="left")
+    table.add_column("stage")
+    for column in ("without sharing", "unique", "in the store", "to run", "seconds each"):
+        table.add_column(column, justify="right")
+    table.add_column("known from")
+    for one in stages(plan, missing, estimator):
+        counts = (one.without_sharing, one.unique, one.in_store, one.to_run)
+        table.add_row(one.stage, *(f"{count:,}" for count in counts), *_each(one.seconds_each))
+    return table
+
+
+def time_left(planned: Schedule, capacity: Capacity, where: str) -> str:
+    """How long the rest takes on the cluster."""
+    return (
+        f"Time left: about {clock(planned.seconds)} on {where} ({capacity.total('CPU'):g} CPUs, "
+        f"{capacity.total('GPU'):g} GPUs), of which the longest chain of stages takes {clock(planned.longest_chain)}; "
+        f"{_peak(planned)}."
     )
+
+
+def elsewhere(planned: Schedule) -> str:
+    """How long it takes where there is room for all of it."""
+    return f"Time left: at least {clock(planned.longest_chain)}, the longest chain of stages; {_peak(planned)}."
+
+
+def _peak(planned: Schedule) -> str:
+    return f"at most {planned.peak} jobs at once, on {planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs"
+
+
+def totals(usage: Usage, planned: Schedule, bytes_: int, study: Study, measured: bool) -> Iterable[str]:
+    """Lines on what is left to do: resources, money, budget."""
     hours = f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
     yield f"{hours}, {_bytes(bytes_)} to write."
     if not measured:
@@ -78,12 +122,17 @@ def totals(
     yield from _budget(usage, planned, study)
 
 
-def sharing(plan: Plan, estimator: Estimator) -> str:
+def saved(plan: Plan, estimator: Estimator) -> Usage:
     """What it saves that trials share stages."""
-    saved = estimator.without_sharing(plan) - estimator.total(plan.stages.values())
+    return estimator.without_sharing(plan) - estimator.total(plan.stages.values())
+
+
+def sharing(plan: Plan, estimator: Estimator) -> str:
+    """What sharing saves, in a sentence."""
+    less = saved(plan, estimator)
     return (
-        f"Sharing saves {plan.shared:,} stages, {saved.gpu_seconds / 3600:,.2f} GPU-hours and "
-        f"{saved.cpu_seconds / 3600:,.2f} CPU-hours."
+        f"Sharing saves {plan.shared:,} stages, {less.gpu_seconds / 3600:,.2f} GPU-hours and "
+        f"{less.cpu_seconds / 3600:,.2f} CPU-hours."
     )
 
 
@@ -105,11 +154,11 @@ def show_changes(
     before: Mapping[str, set[str]],
     plan: Plan,
     missing: Mapping[str, Stage],
-    console: Console,
+    console: TextConsole,
 ) -> None:
     """What differs from the last launch, which stages are made anew for it, and because of which key."""
     for key, (old, new) in changed.items():
-        console.print(f"Changed since the last launch: {key} was {old}, is {new}.", soft_wrap=True, markup=False)
+        console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     now: dict[str, list[str]] = {}
     for key, stage in plan.stages.items():
         now.setdefault(stage.name, []).append(key)
@@ -123,9 +172,8 @@ def show_changes(
         because = ", ".join(key for key in changed if _decides(key, name)) or (
             "the cohort's content, or of metsweep's own version" if gone else "more trials"
         )
-        console.print(
-            f"{name}: {anew:,} to be made that the last launch did not need, because of {because}; {reused:,} reused.",
-            soft_wrap=True,
+        console.say(
+            f"{name}: {anew:,} to be made that the last launch did not need, because of {because}; {reused:,} reused."
         )
 
 

@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from search_spaces.study import Study
 from sweep.cli import plan_tables
+from sweep.console import TextConsole
 from sweep.engine.board import clock
-from sweep.engine.cluster import look_at
+from sweep.engine.cluster import Capacity, look_at
 from sweep.engine.optuna_study import read_drawn
 from sweep.engine.records import StudyRecord, changes
-from sweep.plan.estimate import Estimator
+from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, make_trial_maker, plan_with
-from sweep.plan.schedule import Jobs, schedule
+from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
 from sweep.plan.trial import TrialMaker
-from sweep.plan.undrawn import add_undrawn
+from sweep.plan.undrawn import Undrawn, add_undrawn
+from sweep.redaction import without_secrets
 from sweep.settings import Settings
+from sweep.stages import Stage
 from sweep.store import Store
+from trainers.exceptions import ClusterError
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All that `metsweep plan` tells of a study."""
+
+    plan: Plan
+    store: Store
+    where: str
+    """The cluster that was looked at."""
+    missing: Mapping[str, Stage]
+    """Stage key -> stage that is not in the store."""
+    estimator: Estimator
+    bound: Undrawn
+    """Cells that are yet to be drawn."""
+    capacity: Capacity
+    impossible: str | None
+    """Why the cluster can never run it; None if it can."""
+    schedule: Schedule
+    """On the cluster, or where it cannot run it on one that is as large as one likes."""
+
+    @property
+    def usage(self) -> Usage:
+        """Of all that is to be run."""
+        return self.estimator.total(self.missing.values()) + self.bound.usage
+
+    @property
+    def bytes(self) -> int:
+        """What is to be written."""
+        return self.plan.bytes_of(self.missing) + self.bound.bytes
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether everything is in the store."""
+        return not self.missing and not self.bound.cells
+
+    @property
+    def changed(self) -> Mapping[str, tuple]:
+        """Key of the study -> its value at the last launch, and now."""
+        before = StudyRecord(self.store, self.plan.study.name).study()
+        return changes(before, self.plan.study.model_dump(mode="json", by_alias=True)) if before else {}
 
 
 def planned(study: Study, settings: Settings) -> tuple[Plan, TrialMaker]:
@@ -30,69 +76,81 @@ def planned(study: Study, settings: Settings) -> tuple[Plan, TrialMaker]:
     return plan_with(maker, study, drawn), maker
 
 
-def show_plan(study: Study, store: Store, settings: Settings, console: Console) -> None:
-    """Print all that `metsweep plan` tells of a study.
+def look_ahead(study: Study, store: Store, settings: Settings) -> Outlook:
+    """What is left to do of a study, and what it costs.
 
     Raises:
-        MetsweepError: the cohort, Optuna's database or Ray cannot be used, or the cluster can never place a stage.
+        MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
     plan, maker = planned(study, settings)
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
-    left = study.search.left_to_draw(plan.drawn)
-    capacity = look_at(settings.ray_address)
-    if missing or left:
-        capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False)
-
-    cells = len(plan.cells)
-    say(
-        f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {cells:,} cells, "
-        f"{len(plan.trials):,} trials ({plan_tables.seeds_told(study.seeds)}), store {store.uri}."
-    )
-    record = StudyRecord(store, study.name)
-    if record.extension():
-        say("With what `metsweep extend` added.")
     estimator = Estimator(plan, store, there)
     jobs = Jobs(plan, missing, estimator)
-    bound = add_undrawn(plan, maker, left, estimator, jobs, store)
+    bound = add_undrawn(plan, maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
+    capacity = look_at(settings.ray_address)
+    impossible = _impossible(study, capacity) if missing or bound.cells else None
+    return Outlook(
+        plan,
+        store,
+        f"the cluster at {without_secrets(settings.ray_address)}" if settings.ray_address else "this machine",
+        missing,
+        estimator,
+        bound,
+        capacity,
+        impossible,
+        schedule_anywhere(jobs.all) if impossible else schedule(jobs.all, capacity.total("CPU"), capacity.total("GPU")),
+    )
+
+
+def show_plan(outlook: Outlook, console: TextConsole) -> None:
+    """Print all that `metsweep plan` tells of a study."""
+    plan, missing, estimator = outlook.plan, outlook.missing, outlook.estimator
+    study = plan.study
+    console.say(
+        f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {len(plan.cells):,} cells, "
+        f"{len(plan.trials):,} trials ({plan_tables.seeds_told(study.seeds)}), store "
+        f"{without_secrets(outlook.store.uri)}."
+    )
+    record = StudyRecord(outlook.store, study.name)
+    if record.extension():
+        console.say("With what `metsweep extend` added.")
     console.print(plan_tables.arms_table(plan, missing))
     console.print(plan_tables.stages_table(plan, missing, estimator))
     for stage in plan.gans.values():
         if stage.detector:
             arm = stage.detector.label.removeprefix("detector ")
-            say(f"The generator of {stage.label} learns from one more detector: {arm}.")
-    if before := record.study():
-        changed = changes(before, study.model_dump(mode="json", by_alias=True))
-        plan_tables.show_changes(changed, record.needs(), plan, missing, console)
-    say(plan_tables.sharing(plan, estimator))
-    if not missing and not left:
-        say("Time left: none, everything is in the store.")
+            console.say(f"The generator of {stage.label} learns from one more detector: {arm}.")
+    plan_tables.show_changes(outlook.changed, record.needs(), plan, missing, console)
+    console.say(plan_tables.sharing(plan, estimator))
+    if outlook.nothing_left:
+        console.say("Time left: none, everything is in the store.")
         return
-    for line in plan_tables.undrawn_lines(bound, study):
-        say(line)
-    usage = estimator.total(missing.values()) + bound.usage
-    on_cluster = schedule(jobs.all, capacity.total("CPU"), capacity.total("GPU"))
-    where = f"the cluster at {settings.ray_address}" if settings.ray_address else "this machine"
-    bytes_ = plan.bytes_of(missing) + bound.bytes
-    for line in plan_tables.totals(usage, on_cluster, bytes_, capacity, where, study, estimator.all_measured):
-        say(line)
+    for line in plan_tables.undrawn_lines(outlook.bound, study):
+        console.say(line)
+    if outlook.impossible:
+        console.say(plan_tables.elsewhere(outlook.schedule))
+    else:
+        console.say(plan_tables.time_left(outlook.schedule, outlook.capacity, outlook.where))
+    for line in plan_tables.totals(outlook.usage, outlook.schedule, outlook.bytes, study, estimator.all_measured):
+        console.say(line)
+    if outlook.impossible:
+        console.say(f"{outlook.where.capitalize()} cannot run it: {outlook.impossible}")
 
 
 def costs_of(study: Study, settings: Settings, store: Store) -> str:
     """One line on what is left to do of a study, by a rough estimate."""
-    plan, maker = planned(study, settings)
-    missing = plan.missing(store)
-    left = study.search.left_to_draw(plan.drawn)
-    estimator = Estimator(plan, store)
-    jobs = Jobs(plan, missing, estimator)
-    bound = add_undrawn(plan, maker, left, estimator, jobs, store)
-    usage = estimator.total(missing.values()) + bound.usage
-    capacity = look_at(settings.ray_address)
-    seconds = schedule(jobs.all, capacity.total("CPU"), capacity.total("GPU")).seconds
+    outlook = look_ahead(study, store, settings)
+    stages = len(outlook.missing) + outlook.bound.stages.total()
     return (
-        f"To run: {len(missing) + bound.stages.total():,} stages, about {clock(seconds)}, "
-        f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours."
+        f"To run: {stages:,} stages, about {clock(outlook.schedule.seconds)}, "
+        f"{outlook.usage.gpu_seconds / 3600:,.2f} GPU-hours, {outlook.usage.cpu_seconds / 3600:,.2f} CPU-hours."
     )
+
+
+def _impossible(study: Study, capacity: Capacity) -> str | None:
+    try:
+        capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
+    except ClusterError as error:
+        return str(error)
+    return None

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, RegisteredModel, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from sweep.console import TextConsole
     from sweep.registry.promotion import Judgement
 
 
@@ -95,14 +95,15 @@ def promote(
     if alias == CHAMPION and not all(one.passed for one in judged):
         raise typer.Exit(1)
     if not dry_run:
-        typer.echo("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
+        talk.note("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
 
 
-def _show(one: Judgement, dry_run: bool, alias: str, console: Console) -> None:
+def _show(one: Judgement, dry_run: bool, alias: str, console: TextConsole) -> None:
     from rich import box
-    from rich.table import Table
 
-    table = Table(title=f"{one.name}: {one.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    from sweep.console import TextTable
+
+    table = TextTable(title=f"{one.name}: {one.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.title_justify = "left"
     for title in ("gate", "figure", "limit", "verdict"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("figure", "limit") else "left")
@@ -110,9 +111,9 @@ def _show(one: Judgement, dry_run: bool, alias: str, console: Console) -> None:
     for gate in one.gates:
         numbers = ("-" if number is None else f"{number:.3g}" for number in (gate.figure, gate.limit))
         table.add_row(gate.name, *numbers, gate.verdict, gate.why)
-    console.print(f"Validation of {one.ranked.trial.name} at IoU 0.5: {one.ranked.text()}.", soft_wrap=True)
+    console.say(f"Validation of {one.ranked.trial.name} at IoU 0.5: {one.ranked.text()}.")
     console.print(table)
-    console.print(_outcome(one, dry_run, alias), soft_wrap=True)
+    console.say(_outcome(one, dry_run, alias))
 
 
 def _outcome(one: Judgement, dry_run: bool, alias: str) -> str:

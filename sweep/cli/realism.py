@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.options import Fidelity, Out, Overrides
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from sweep.console import TextTable
 
 
 def realism(
@@ -59,17 +60,16 @@ def realism(
         )
     report = json.loads((out / "realism.json").read_text())
     console = output()
-    console.print(
+    console.say(
         f"{report['compared_slices']:,} slices a side. In brackets: 95 % intervals; after ±: the spread over subsets. "
-        f"Memorisation in features of {config.memorisation_extractor}.",
-        soft_wrap=True,
+        f"Memorisation in features of {config.memorisation_extractor}."
     )
     console.print(_table(report))
     for name, told in report["synthetic"].items():
-        console.print(f"{name}: {told['memorisation']['verdict']}.", soft_wrap=True)
+        console.say(f"{name}: {told['memorisation']['verdict']}.")
     for note in report["notes"]:
-        console.print(note, soft_wrap=True)
-    typer.echo(f"All figures and pictures: {out}")
+        console.say(note)
+    talk.note(f"All figures and pictures: {out}")
 
 
 def _named(folders: list[Path]) -> dict[str, Path]:
@@ -89,10 +89,10 @@ def _named(folders: list[Path]) -> dict[str, Path]:
     }
 
 
-def _table(report: Mapping[str, Any]) -> Table:
-    from rich.table import Table
+def _table(report: Mapping[str, Any]) -> TextTable:
+    from sweep.console import TextTable
 
-    table = Table(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
+    table = TextTable(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
     for column in ("", "held-out real", *report["synthetic"]):
         table.add_column(column, justify="right" if column else "left")
     for label, *cells in _rows(report["real"], list(report["synthetic"].values())):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweep.cli.options import RegisteredModel, StoreUri
+from sweep.cli import talk
+from sweep.cli.options import AsJson, RegisteredModel, StoreUri
 
 if TYPE_CHECKING:
-    from sweep.registry.versions import Registry
+    from collections.abc import Mapping, Sequence
+
+    from sweep.console import TextTable
+    from sweep.registry.versions import Registry, Version
 
 
-def registry(model: RegisteredModel = "both") -> None:
+def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
     """List the registered models.
 
     Of every version: its aliases, study and trial, sensitivity and false positives (FPs) per slice on the validation
@@ -24,33 +28,75 @@ def registry(model: RegisteredModel = "both") -> None:
     Example:
       metsweep registry
     """
-    from rich import box
-    from rich.table import Table
-
     from sweep.cli.console import output
-    from sweep.registry.lineage import FORCED, FPS, SENSITIVITY, STUDY, TRIAL
+    from sweep.redaction import without_secrets
 
     opened = _open()
+    held = {name: (opened.versions(name), _since(opened, name)) for name in names_of(model)}
+    if as_json:
+        models = {name: [_as_dict(one, since) for one in versions] for name, (versions, since) in held.items()}
+        talk.say_json({"registry": without_secrets(opened.tracking_uri), "models": models})
+        return
     console = output()
-    for name in names_of(model):
-        versions = opened.versions(name)
-        reigns = {reign.version: reign for reign in opened.history(name)}
-        table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for title in ("version", "alias", "trial", "sensitivity", "FPs", "since", "forced"):
-            table.add_column(title, justify="right" if title in ("version", "sensitivity", "FPs") else "left")
-        for one in versions:
-            tags = one.tags
-            reign = reigns.get(one.number) if "champion" in one.aliases else None
-            since = f"champion {reign.since[:16]}" if reign else f"registered {one.registered.isoformat()[:16]}"
-            table.add_row(
-                one.number,
-                ", ".join(one.aliases),
-                f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
-                *(f"{float(tags[key]):.3f}" if key in tags else "-" for key in (SENSITIVITY, FPS)),
-                since,
-                tags.get(FORCED, ""),
-            )
-        console.print(table if versions else f"{name}: none yet; `metsweep promote STUDY` registers one.")
+    for name, (versions, since) in held.items():
+        if versions:
+            console.print(_table(name, versions, since))
+        else:
+            console.say(f"{name}: none yet; `metsweep promote STUDY` registers one.")
+
+
+def _since(opened: Registry, name: str) -> dict[str, str]:
+    """Number of a version that was champion -> since when, the last time."""
+    return {reign.version: reign.since for reign in opened.history(name)}
+
+
+def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> TextTable:
+    from rich import box
+
+    from sweep.console import TextTable
+    from sweep.registry.lineage import FORCED, FPS, SENSITIVITY, STUDY, TRIAL
+
+    table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("version", "alias", "trial", "sensitivity", "FPs", "since", "forced"):
+        table.add_column(title, justify="right" if title in ("version", "sensitivity", "FPs") else "left")
+    for one in versions:
+        tags = one.tags
+        champion = since.get(one.number) if "champion" in one.aliases else None
+        table.add_row(
+            one.number,
+            ", ".join(one.aliases),
+            f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
+            *("-" if (figure := _figure(one, key)) is None else f"{figure:.3f}" for key in (SENSITIVITY, FPS)),
+            f"registered {one.registered.isoformat()[:16]}" if champion is None else f"champion {champion[:16]}",
+            tags.get(FORCED, ""),
+        )
+    return table
+
+
+def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
+    from sweep.registry.lineage import FORCED, FPS, SENSITIVITY, STUDY, TRIAL
+    from sweep.tracking.tracker import STAGE_KEY
+
+    return {
+        "version": one.number,
+        "aliases": list(one.aliases),
+        "study": one.tags.get(STUDY),
+        "trial": one.tags.get(TRIAL),
+        "stage_key": one.tags.get(STAGE_KEY),
+        "validation_sensitivity": _figure(one, SENSITIVITY),
+        "validation_fps_per_slice": _figure(one, FPS),
+        "registered": one.registered.isoformat(),
+        "champion_since": since.get(one.number) if "champion" in one.aliases else None,
+        "forced": one.tags.get(FORCED),
+    }
+
+
+def _figure(one: Version, tag: str) -> float | None:
+    """A figure that a version carries, or None; anyone may write tags."""
+    try:
+        return float(one.tags[tag])
+    except (KeyError, ValueError):
+        return None
 
 
 def rollback(
@@ -83,9 +129,9 @@ def rollback(
         if not dry_run:
             roll_back(opened, move)
         from_to = [f"version {one.number} ({one.tags.get(TRIAL, 'unknown trial')})" for one in (move.now, move.back)]
-        typer.echo(f"{move.now.name}@champion: from {from_to[0]} to {from_to[1]}.")
+        talk.say(f"{move.now.name}@champion: from {from_to[0]} to {from_to[1]}.")
     if dry_run:
-        typer.echo("Nothing was changed.")
+        talk.say("Nothing was changed.")
 
 
 def compare(
@@ -115,7 +161,6 @@ def compare(
     """
     from sweep.cli.console import output, progress
     from sweep.cli.result import result_folder
-    from sweep.cli.score import json_text
     from sweep.registry.compare import compare_versions
     from sweep.registry.versions import DETECTOR
     from sweep.settings import Settings
@@ -131,12 +176,12 @@ def compare(
     for section in made.sections():
         console.print(section.table())
     for note in made.notes:
-        console.print(note, soft_wrap=True)
+        console.say(note)
     if out is not None:
         with result_folder(out) as unfinished:
-            (unfinished.result / "comparison.json").write_text(json_text(made.figures()))
+            (unfinished.result / "comparison.json").write_text(talk.json_text(made.figures()))
             (unfinished.result / "comparison.csv").write_text(made.csv())
-        typer.echo(f"Written: {out}")
+        talk.note(f"Written: {out}")
 
 
 def names_of(model: str) -> tuple[str, ...]:

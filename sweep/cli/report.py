@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 from trainers.exceptions import ConfigError
@@ -57,14 +58,14 @@ def report(
     made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
     console = output()
     if "console" in wanted:
-        console.print("\n".join(made.header), soft_wrap=True, markup=False)
+        console.say("\n".join(made.header))
         console.print(made.table())
         for section in made.sections:
             console.print(section.table())
     target = out or opened.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
         names = ", ".join(str(path.relative_to(target)) for path in written)
-        console.print(f"Written to {target}: {names}", soft_wrap=True, markup=False)
+        console.say(f"Written to {target}: {names}")
 
 
 def _formats(text: str) -> list[Format]:
@@ -91,6 +92,6 @@ def _runs(tracking_uri: str) -> Callable[[str], str | None] | None:
     try:
         found = runs_by_stage_key(tracking_uri)
     except TrackingError as error:
-        typer.echo(f"The report names no MLflow runs: {error}", err=True)
+        talk.say(f"The report names no MLflow runs: {error}", err=True)
         return None
     return None if found is None else found.get

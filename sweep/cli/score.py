@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sweep.cli import talk
+from sweep.cli.options import AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,7 @@ def score(
             help="Another detector's DETECTIONS.json, to compare with on the same patients.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for metrics.json and pictures; new or empty.", show_default=False)
     ] = None,
@@ -74,16 +76,16 @@ def score(
     if out is not None:
         _write(out, metrics, outcomes, config)
     if as_json:
-        typer.echo(json_text(metrics))
+        talk.say_json(metrics)
         return
     from sweep.cli.console import output
     from sweep.cli.metric_tables import show_metrics
 
     show_metrics(metrics, output())
     for note in filter(None, notes):
-        typer.echo(note)
+        talk.say(note)
     if out is not None:
-        typer.echo(f"Written: {out}")
+        talk.note(f"Written: {out}")
 
 
 def _gains(outcome: Outcome, other: Outcome, config: EvaluationConfig) -> dict[str, object]:
@@ -112,19 +114,6 @@ def _left_out(what: str, found: pd.DataFrame, confidence: float) -> str | None:
     return f"{below:,} of {len(found):,} {what} score below --confidence {confidence:g} and are not counted."
 
 
-def json_text(metrics: Mapping[str, object]) -> str:
-    """Metrics as JSON, which knows no NaN: what is not defined is null."""
-    return json.dumps(_defined(metrics), indent=2, allow_nan=False)
-
-
-def _defined(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _defined(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_defined(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _config(ious: list[float], confidence: float) -> EvaluationConfig:
     from pydantic import ValidationError
 
@@ -146,6 +135,6 @@ def _write(
     from trainers.evaluation.figures import figures_of_boxes
 
     with result_folder(out) as unfinished:
-        (unfinished.result / "metrics.json").write_text(json_text(metrics))
+        (unfinished.result / "metrics.json").write_text(talk.json_text(metrics))
         for name, figure in figures_of_boxes(outcomes, config).items():
             figure.savefig(unfinished.result / f"{name}.png", dpi=120)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
-
+from sweep.console import TextTable
 from sweep.engine.board import clock
 from sweep.engine.overview import STATES, Overview, TrialState
 
@@ -29,13 +28,13 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
     yield _launch(overview, study)
 
 
-def states_table(overview: Overview, most: int | None) -> Table:
+def states_table(overview: Overview, most: int | None) -> TextTable:
     """One line a trial: those that run first, done ones last, and of many only the first."""
     ordered = sorted(overview.trials, key=lambda one: STATES.index(one.state))
     shown = ordered if most is None else ordered[:most]
     objective = overview.study.objectives[0]
     left_out = f"{len(ordered) - len(shown):,} more; --all shows them" if len(shown) < len(ordered) else None
-    table = Table(caption=left_out, caption_justify="left")
+    table = TextTable(caption=left_out, caption_justify="left")
     table.add_column("trial")
     table.add_column("state")
     table.add_column("stage")

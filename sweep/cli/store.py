@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweep.cli.options import StoreUri
+from sweep.cli import talk
+from sweep.cli.options import AsJson, StoreUri
+
+if TYPE_CHECKING:
+    from sweep.store import Artifact, Manifest
 
 PATIENCE_S = 10.0
 """A person waits for the answer."""
@@ -16,6 +20,7 @@ def ls(
     stage: Annotated[
         str | None, typer.Option(help="Only this stage, e.g. gan or detector.", show_default=False)
     ] = None,
+    as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
     """List the artifacts, oldest first.
@@ -25,47 +30,58 @@ def ls(
       metsweep store ls --stage gan
     """
     import time
-
-    from rich.table import Table
+    from dataclasses import asdict
 
     from sweep.cli.console import output
+    from sweep.console import TextTable
+    from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.store.survey import survey
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
     seen = survey(opened)
-    table = Table("stage", "key", "size", "age", "made by", box=None, pad_edge=False)
     made = [one for one in seen.artifacts.values() if stage in (None, one.manifest.stage)]
-    for artifact in sorted(made, key=lambda one: one.manifest.cost.finished):
+    made.sort(key=lambda one: one.manifest.cost.finished)
+    if as_json:
+        listed = [_as_dict(one.manifest) | {"made_by": seen.made_by(one)} for one in made]
+        damaged = [asdict(one) for one in seen.damaged]
+        talk.say_json({"store": without_secrets(opened.uri), "artifacts": listed, "damaged": damaged})
+        return
+    table = TextTable("stage", "key", "size", "age", "made by", box=None, pad_edge=False)
+    for artifact in made:
         manifest = artifact.manifest
         age = _age(time.time() - manifest.cost.finished)
         table.add_row(manifest.stage, manifest.key[:12], _bytes(manifest.size), age, seen.made_by(artifact))
     console = output()
     if made:
         console.print(table)
-    console.print(f"{len(made)} artifacts, {_bytes(sum(one.manifest.size for one in made))}, in {opened.uri}")
+    size = _bytes(sum(one.manifest.size for one in made))
+    console.say(f"{len(made)} artifacts, {size}, in {without_secrets(opened.uri)}")
     for damage in seen.damaged:
-        typer.echo(f"damaged: {damage.reason}", err=True)
+        talk.say(f"damaged: {damage.reason}", err=True)
 
 
-def du(store: StoreUri = None) -> None:
+def du(as_json: AsJson = False, store: StoreUri = None) -> None:
     """Show how many bytes each stage holds, and what else is there.
 
     \b
     Example:
       metsweep store du
     """
-    from rich.table import Table
-
     from sweep.cli.console import output
+    from sweep.console import TextTable
+    from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.store.survey import usage
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
     used = usage(opened)
-    table = Table("what", "size", box=None, pad_edge=False)
+    if as_json:
+        talk.say_json({"store": without_secrets(opened.uri), "bytes": used, "bytes_in_all": sum(used.values())})
+        return
+    table = TextTable("what", "size", box=None, pad_edge=False)
     for name, size in sorted(used.items(), key=lambda item: -item[1]):
         table.add_row(name, _bytes(size))
     table.add_row("in all", _bytes(sum(used.values())))
@@ -80,6 +96,7 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Set damaged artifacts aside: the next launch makes them again.")
     ] = False,
+    as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
     """Check every file of the artifacts against its size and SHA-256.
@@ -90,23 +107,42 @@ def verify(
     Example:
       metsweep store verify --repair
     """
+    from dataclasses import asdict
+
+    from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.store.survey import Damage
     from sweep.store.survey import verify as verified
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
-    whole, files, size, damaged = 0, 0, 0, 0
+    whole: list[Artifact] = []
+    damaged: list[Damage] = []
     for one in verified(opened, keys or []):
         if not isinstance(one, Damage):
-            whole, files, size = whole + 1, files + len(one.manifest.files), size + one.manifest.size
+            whole.append(one)
             continue
-        damaged += 1
-        typer.echo(f"damaged: {one.reason}")
+        damaged.append(one)
         if repair:
             opened.set_aside_key(one.stage, one.key, one.reason)
-            typer.echo(f"set aside: {one.stage} {one.key[:12]}; the next launch makes it again.")
-    typer.echo(f"{whole} artifacts are whole ({files} files, {_bytes(size)}), {damaged} damaged.")
+        if not as_json:
+            talk.say(f"damaged: {one.reason}")
+        if repair and not as_json:
+            talk.say(f"set aside: {one.stage} {one.key[:12]}; the next launch makes it again.")
+    files, size = sum(len(one.manifest.files) for one in whole), sum(one.manifest.size for one in whole)
+    if as_json:
+        broken = [asdict(one) | {"set_aside": repair} for one in damaged]
+        talk.say_json(
+            {
+                "store": without_secrets(opened.uri),
+                "whole": len(whole),
+                "files": files,
+                "bytes": size,
+                "damaged": broken,
+            }
+        )
+    else:
+        talk.say(f"{len(whole)} artifacts are whole ({files} files, {_bytes(size)}), {len(damaged)} damaged.")
     if damaged:
         raise typer.Exit(1)
 
@@ -145,8 +181,8 @@ def gc(
         if not dry_run:
             opened.patiently(f"remove {one.what}", one.remove)
         size += one.size
-        typer.echo(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
-    typer.echo(f"{len(garbage)} removals, {_bytes(size)}{', nothing was removed' if dry_run else ''}.")
+        talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
+    talk.say(f"{len(garbage)} removals, {_bytes(size)}{', nothing was removed' if dry_run else ''}.")
 
 
 def _registered_keys(tracking_uri: str) -> set[str]:
@@ -177,6 +213,19 @@ def _registered_keys(tracking_uri: str) -> set[str]:
                     return found
     except TrackingError as error:
         raise TrackingError(f"{error} Registered models would not be known. {otherwise}") from None
+
+
+def _as_dict(manifest: Manifest) -> dict[str, Any]:
+    cost = manifest.cost
+    return {
+        "stage": manifest.stage,
+        "key": manifest.key,
+        "inputs": sorted(manifest.inputs),
+        "bytes": manifest.size,
+        "finished": cost.finished,
+        "seconds": cost.seconds,
+        "host": cost.host,
+    }
 
 
 def _bytes(size: float) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import AsWritten, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli import talk
+from sweep.cli.options import AsJson, AsWritten, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
 
 def plan(
@@ -16,13 +17,14 @@ def plan(
     overrides: Overrides = None,
     store: StoreUri = None,
     as_written: AsWritten = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a study would run, and what it would cost.
 
     Its arms and trials, which stages are in the store already, how many sharing saves; time on this machine or the
     cluster of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, from what earlier stages took or else from operations
-    counted; what has changed since the last launch. Nothing is run or written. What can never be placed on the cluster
-    is refused.
+    counted; what has changed since the last launch. Nothing is run or written. Where this machine or cluster can never
+    run the study, it says why, and what the study costs elsewhere.
 
     \b
     Example:
@@ -30,14 +32,20 @@ def plan(
     """
     from sweep.cli.console import output
     from sweep.cli.loading import load
-    from sweep.cli.planning import show_plan
+    from sweep.cli.planning import look_ahead, show_plan
     from sweep.settings import Settings
     from sweep.store import Store
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     resolved = load(study, fidelity, cohort, overrides, opened, as_written=as_written)
-    show_plan(resolved, opened, settings, output())
+    outlook = look_ahead(resolved, opened, settings)
+    if as_json:
+        from sweep.cli.plan_json import as_dict
+
+        talk.say_json(as_dict(outlook))
+        return
+    show_plan(outlook, output())
 
 
 def launch(
@@ -75,18 +83,18 @@ def launch(
     launched = launching.launch(
         resolved,
         settings,
-        output(),
+        output(quiet=True),
         fail_fast=fail_fast,
         accepted=lambda: remember(study, options, resolved.name, opened),
     )
     for name, error in launched.failed.items():
-        typer.echo(f"error: trial {name} failed: {error}", err=True)
+        talk.say(f"error: trial {name} failed: {error}", err=True)
     if launched.stopped == INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:
-        typer.echo(f"Stopped: {launched.stopped}. The same command continues.", err=True)
+        talk.say(f"Stopped: {launched.stopped}. The same command continues.", err=True)
         raise typer.Exit(1)
     if launched.failed:
-        typer.echo(f"When the cause is mended: metsweep retry {study} --failed", err=True)
+        talk.note(f"When the cause is mended: metsweep retry {study} --failed", err=True)
         raise typer.Exit(1)
-    typer.echo(f"Next: metsweep report {study}")
+    talk.note(f"Next: metsweep report {study}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sweep.cli import talk
 from sweep.cli.options import Overrides, StudyCohort, StudyFidelity, StudyName
 
 NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.", show_default=False)]
@@ -40,7 +41,7 @@ def new(
         raise ConfigError(f"{path} is there already. Choose another --out, or remove it.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
-    typer.echo(f"Written: {path}. Edit it, then: metsweep plan {path}")
+    talk.note(f"Written: {path}. Edit it, then: metsweep plan {path}")
 
 
 def list_studies() -> None:
@@ -50,12 +51,11 @@ def list_studies() -> None:
     Example:
       metsweep study list
     """
-    from rich.table import Table
-
     from search_spaces.study import load_study, shipped
     from sweep.cli.console import output
+    from sweep.console import TextTable
 
-    table = Table("study", "fidelity", "cells", "drawn", "seeds", "what it asks")
+    table = TextTable("study", "fidelity", "cells", "drawn", "seeds", "what it asks")
     for name, path in shipped("studies").items():
         study = load_study(name)
         asks = path.read_text().partition("\n")[0].lstrip("# ")
@@ -85,7 +85,7 @@ def show(
 
     folder = None if cohort is None else str(cohort)
     resolved = resolve_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ())
-    typer.echo(show_study(resolved, everything), nl=False)
+    talk.say(show_study(resolved, everything), end=False)
 
 
 def schema(out: SchemaFile = None) -> None:
@@ -102,10 +102,10 @@ def schema(out: SchemaFile = None) -> None:
 
     text = json.dumps(study_schema(), indent=2)
     if out is None:
-        typer.echo(text)
+        talk.say(text)
         return
     try:
         out.write_text(text + "\n")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}.") from None
-    typer.echo(f"Written: {out}. First line of a study file: # yaml-language-server: $schema={out}")
+    talk.note(f"Written: {out}. First line of a study file: # yaml-language-server: $schema={out}")

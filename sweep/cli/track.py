@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from sweep.cli import talk
 from sweep.cli.loading import load_plan
 from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 
@@ -39,6 +38,6 @@ def track(
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")
-    typer.echo(f"{finished} runs were completed in MLflow at {without_password(tracker.tracking_uri)}.")
+    talk.say(f"{finished} runs were completed in MLflow at {without_password(tracker.tracking_uri)}.")
     if missing:
-        typer.echo(f"{len(missing)} stages are not in the store yet; `metsweep launch {study}` makes them.")
+        talk.say(f"{len(missing)} stages are not in the store yet; `metsweep launch {study}` makes them.")

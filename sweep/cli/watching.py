@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from search_spaces.study import Study
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
+from sweep.console import TextConsole
 from sweep.engine.optuna_study import read_drawn
 from sweep.engine.overview import Observer, Overview
 from sweep.plan import Plan
@@ -38,7 +39,7 @@ class Look:
         return self._observer.look(self.plan, drawn)
 
 
-def follow(look: Look, study: str, every_seconds: float, console: Console) -> bool:
+def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -> bool:
     """Show the study until its launch ends; whether it ended by itself, not silently.
 
     Raises:
@@ -63,7 +64,7 @@ def follow(look: Look, study: str, every_seconds: float, console: Console) -> bo
     return overview.launch == "ended"
 
 
-def _print_changes(look: Look, overview: Overview, study: str, every_seconds: float, console: Console) -> Overview:
+def _print_changes(look: Look, overview: Overview, study: str, every_seconds: float, console: TextConsole) -> Overview:
     """Lines for trials whose state or stage changed, and now and then for all that run."""
     before: dict[str, tuple[str, str]] = {}
     said = 0.0
@@ -77,11 +78,11 @@ def _print_changes(look: Look, overview: Overview, study: str, every_seconds: fl
                 share = "" if one.share is None else f"{one.share:.0%}"
                 value = "" if one.value is None else f"validation {one.value:.3f}"
                 parts = (one.trial.name, one.state, one.stage, share, one.left, value, one.reason)
-                console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False)
+                console.say("  ".join(filter(None, parts)))
         if again:
             said = time.monotonic()
             for line in headline(overview, study):
-                console.print(line, soft_wrap=True, markup=False)
+                console.say(line)
         if overview.launch != "alive":
             return overview
         time.sleep(every_seconds)

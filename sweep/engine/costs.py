@@ -5,15 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from rich.table import Table
-
+from sweep.console import TextTable
 from sweep.plan import Plan
 from sweep.store import Cost, Store
 
 
-def costs_table(plan: Plan, store: Store) -> Table:
+def costs_table(plan: Plan, store: Store) -> TextTable:
     """Time and memory by stage, from the manifests, and the share that starting processes took."""
-    table = Table(title="What the stages took when they were made", title_justify="left")
+    table = TextTable(title="What the stages took when they were made", title_justify="left")
     for column in ("stage", "made", "work", "each", "start-up", "peak memory"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     costs: dict[str, list[Cost]] = {}

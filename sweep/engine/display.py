@@ -7,10 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
+from sweep.console import TextConsole, TextTable
 from sweep.engine.board import StageProgress, clock
 from sweep.engine.pace import seconds_left
 from sweep.plan import Plan
@@ -33,7 +32,7 @@ class Display:
         store: where what is done already is found, and how long the rest takes.
     """
 
-    def __init__(self, plan: Plan, console: Console, store: Store) -> None:
+    def __init__(self, plan: Plan, console: TextConsole, store: Store) -> None:
         self._plan = plan
         self._console = console
         self._store = store
@@ -74,8 +73,8 @@ class Display:
         else:
             self._print_changes(stages)
 
-    def _table(self, stages: Mapping[str, StageProgress]) -> Table:
-        table = Table(title=self._headline(stages), title_justify="left", expand=False)
+    def _table(self, stages: Mapping[str, StageProgress]) -> TextTable:
+        table = TextTable(title=self._headline(stages), title_justify="left", expand=False)
         for column in ("stage", "for", "done", "left", "newest figures"):
             table.add_column(column, justify="right" if column in {"done", "left"} else "left")
         for key, stage in stages.items():
@@ -100,7 +99,7 @@ class Display:
 
     def _say(self, *parts: str) -> None:
         line = f"[{clock(time.monotonic() - self._began)}] " + "  ".join(filter(None, parts))
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.say(line)
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
         done = {key for key, stage in stages.items() if stage.state == "done"} | self._evaluated

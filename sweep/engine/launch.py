@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from rich.console import Console
-
 from search_spaces.study import Study
+from sweep.console import TextConsole
 from sweep.engine.arms import record_arms
 from sweep.engine.cluster import describe_cluster, ray_cluster
 from sweep.engine.costs import costs_table
@@ -46,7 +45,7 @@ class Launched:
 def launch(
     study: Study,
     settings: Settings,
-    console: Console,
+    console: TextConsole,
     *,
     fail_fast: bool = False,
     maker: Callable[[Study], TrialMaker] = make_trial_maker,
@@ -86,11 +85,11 @@ def launch(
         _tell_changes(record, study, todo, console)
         log_to(store.local / "logs")
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster)
-        delivery = stack.enter_context(Delivery(tracker, lambda line: console.print(line, soft_wrap=True)))
+        delivery = stack.enter_context(Delivery(tracker, lambda line: console.say(line)))
         record.keep_study(study)
         record.keep_needs(todo.plan)
         accepted()
-        console.print(_headline(todo), soft_wrap=True)
+        console.say(_headline(todo))
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
             plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
@@ -101,8 +100,8 @@ def launch(
         ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
         delivery.finish(ended)
     console.print(costs_table(plan, store))
-    console.print("Start-up: from the request to the first line of the work.")
-    console.print(f"This command took {time.time() - began:.0f} s.")
+    console.say("Start-up: from the request to the first line of the work.")
+    console.say(f"This command took {time.time() - began:.0f} s.")
     return launched
 
 
@@ -168,7 +167,7 @@ def _headline(todo: _Todo) -> str:
 
 
 def _run(
-    todo: _Todo, settings: Settings, record: StudyRecord, tracker: Tracker, console: Console, fail_fast: bool
+    todo: _Todo, settings: Settings, record: StudyRecord, tracker: Tracker, console: TextConsole, fail_fast: bool
 ) -> tuple[Plan, Launched]:
     """Run it on the connected cluster; returns the plan with all cells that were drawn."""
     from sweep.engine.runner import run_trials, start_board
@@ -204,18 +203,18 @@ def only_launch(study: Study, store: Store) -> Iterator[None]:
         lease.release()
 
 
-def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: Console) -> None:
+def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextConsole) -> None:
     """What differs from the study as it was launched last; what that means for its stages, the plan tells."""
     before = record.study()
     changed = changes(before, study.model_dump(mode="json", by_alias=True)) if before else {}
     for key, (old, new) in changed.items():
-        console.print(f"Changed since the last launch: {key} was {old}, is {new}.", soft_wrap=True, markup=False)
+        console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     if changed:
         reused = len(todo.plan.stages) - len(todo.missing)
-        console.print(f"{reused} stages are reused as they are, {len(todo.missing)} are to be made.", soft_wrap=True)
+        console.say(f"{reused} stages are reused as they are, {len(todo.missing)} are to be made.")
 
 
-def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
+def _set_aside_damaged(plan: Plan, store: Store, console: TextConsole) -> None:
     """Results are read by the report only: what became of them on disk would not be seen before."""
     goals = {goal.key: goal for trial in plan.trials for goal in trial.goals}
     there = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
@@ -227,7 +226,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: Console) -> None:
             _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
-            console.print(f"{error} It was set aside and is made again.", soft_wrap=True, markup=False)
+            console.say(f"{error} It was set aside and is made again.")
 
 
 def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:

@@ -130,6 +130,12 @@ def schedule(jobs: Sequence[Job], cpus: float, gpus: float) -> Schedule:
     return Schedule(now, max(tails, default=0.0), peak, *most)
 
 
+def schedule_anywhere(jobs: Sequence[Job]) -> Schedule:
+    """As `schedule`, on a cluster that holds all jobs at once."""
+    cpus = sum(job.on.workers * job.on.cpus_per_worker for job in jobs)
+    return schedule(jobs, cpus, sum(job.on.workers * job.on.gpus_per_worker for job in jobs))
+
+
 def _tails(jobs: Sequence[Job]) -> list[float]:
     """Seconds from each job's start to the end of the longest chain that waits for it."""
     tails = [job.seconds for job in jobs]

@@ -16,7 +16,8 @@ from trainers.evaluation.outcome import with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+
+    from sweep.console import TextTable
 
 MISSING = "-"
 KEY_DIGITS = 8
@@ -64,12 +65,13 @@ class Section:
         """The cells of every line."""
         return [line.cells for line in self.lines]
 
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """For the console."""
         from rich import box
-        from rich.table import Table
 
-        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+        from sweep.console import TextTable
+
+        table = TextTable(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
         table.caption, table.caption_justify = self.note or None, "left"
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="right" if i else "left", overflow="fold")

@@ -15,7 +15,7 @@ from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.outcome import name_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from sweep.console import TextTable
 
 SPLITS = ("test", "validation")
 FIGURES = {"sensitivity": 3, "fps_per_slice": 2}
@@ -104,12 +104,13 @@ class Table1:
         bounds = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
         return f"{difference:+.3f}{bounds}", p_text(gain.p)
 
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """For the console: figures above their deviations and intervals, within 120 columns."""
         from rich import box
-        from rich.table import Table
 
-        table = Table(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        from sweep.console import TextTable
+
+        table = TextTable(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.title_justify = "left"
         table.caption = (
             "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "

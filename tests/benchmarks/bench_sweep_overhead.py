@@ -32,8 +32,7 @@ Contender = Callable[[Path, int, float], float]
 
 
 def ours(folder: Path, trials: int, seconds: float) -> float:
-    from rich.console import Console
-
+    from sweep.console import TextConsole
     from sweep.engine.launch import launch
     from tests.sweep.fixed_time import timed_study
     from tests.sweep.task_stages import make_task_maker, set_seconds, settings_in
@@ -42,7 +41,7 @@ def ours(folder: Path, trials: int, seconds: float) -> float:
     study = timed_study(folder, arms=[{"variant": "none"}], seeds=list(range(trials)), detector=SMALL)
     with (folder / "output.txt").open("w") as output:
         began = time.perf_counter()
-        launched = launch(study, settings_in(folder), Console(file=output), maker=make_task_maker)
+        launched = launch(study, settings_in(folder), TextConsole(file=output), maker=make_task_maker)
         took = time.perf_counter() - began
     assert not launched.failed, launched
     assert len(list((folder / "store" / "evaluate").glob("*/manifest.json"))) == trials

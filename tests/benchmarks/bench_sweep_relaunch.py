@@ -60,15 +60,14 @@ def finish(folder: Path, trials: int) -> float:
 
 def relaunch(folder: Path, trials: int) -> Relaunch:
     """Launch it in this process, which is a new one."""
-    from rich.console import Console
-
+    from sweep.console import TextConsole
     from sweep.engine.launch import launch
     from tests.sweep.task_stages import make_task_maker, settings_in
 
     study = study_of(folder, trials)
     with (folder / "output.txt").open("w") as output:
         began, worked = time.perf_counter(), time.process_time()
-        launched = launch(study, settings_in(folder), Console(file=output, width=200), maker=make_task_maker)
+        launched = launch(study, settings_in(folder), TextConsole(file=output, width=200), maker=make_task_maker)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
     assert not launched.failed
     told = (folder / "output.txt").read_text()

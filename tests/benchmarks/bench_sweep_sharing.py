@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from search_spaces.schema import Resources
 from search_spaces.study import Study, load_study
+from sweep.console import TextConsole
 from sweep.engine.launch import launch
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.estimate import Estimator
@@ -49,7 +48,7 @@ def launched(study: Study, pace: Mapping[str, float], folder: Path) -> tuple[Pla
     narrow = study.detector.model_copy(update={"width": 0.1})  # a launch wants room on the disk for what is to come
     study = study.model_copy(update={"cohort": str(folder), "resources": Resources(), "detector": narrow})
     with (folder / "output.txt").open("w") as output:
-        ended = launch(study, settings, Console(file=output), maker=make_task_maker)
+        ended = launch(study, settings, TextConsole(file=output), maker=make_task_maker)
     assert not ended.failed, ended
     plan, store = plan_with(make_task_maker(study), study, ()), Store(settings.store)
     found = {key: store.find(stage.name, key) for key, stage in plan.stages.items()}

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import requests
-from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.console import TextConsole
 from sweep.engine.launch import launch
 from tests.sweep.fixed_time import STEPS, timed_study
 from tests.sweep.task_stages import HIGHEST_RATE, SECONDS, make_stepping_maker, set_seconds, settings_in
@@ -70,7 +70,7 @@ def test_dashboard_shows_complete_pruned_and_failed_trials(tmp_path: Path, monke
     set_seconds({"detector": 6})
     settings = settings_in(tmp_path)
     with (tmp_path / "output.txt").open("w") as output:
-        launched = launch(search_study(tmp_path), settings, Console(file=output), maker=make_stepping_maker)
+        launched = launch(search_study(tmp_path), settings, TextConsole(file=output), maker=make_stepping_maker)
     with dashboard(settings.optuna_storage) as address:
         (listed,) = requests.get(f"{address}/api/studies", timeout=30).json()["study_summaries"]
         assert listed["study_name"] == "search"

@@ -20,9 +20,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.console import TextConsole
 from sweep.engine.launch import launch
 from sweep.engine.outcome import INTERRUPTED
 from sweep.plan import TrialMaker
@@ -235,7 +235,7 @@ def main(folder: Path, arguments: list[str]) -> int:
     fail_fast = "--fail-fast" in arguments
     pairs = (argument.partition("=") for argument in arguments if argument != "--fail-fast")
     study = timed_study(folder, **{key: yaml.safe_load(value) for key, _, value in pairs})
-    console = Console(width=200)
+    console = TextConsole(width=200)
     try:
         launched = launch(study, Settings.from_environment(), console, fail_fast=fail_fast, maker=make_timed_maker)
     except MetsweepError as error:

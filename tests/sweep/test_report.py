@@ -13,8 +13,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from sweep.console import TextConsole
 from sweep.plan import Plan, Trial
 from sweep.report.latex import latex_of
 from sweep.report.report import Report, build_report
@@ -124,7 +124,7 @@ def test_console_table_of_one_seed_fits_a_narrow_console(tmp_path: Path) -> None
     for trial in plan.trials:
         put(store, trial, 0.67, fps=14.11)
     report = build_report(plan, store)
-    console = Console(width=80, file=io.StringIO())
+    console = TextConsole(width=80, file=io.StringIO())
     with console.capture() as shown:
         console.print(report.table())
     text = shown.get()

@@ -12,9 +12,9 @@ from typing import Any
 import optuna
 import pytest
 from ray.tune.search import Searcher
-from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.console import TextConsole
 from sweep.engine.arms import record_arms
 from sweep.engine.display import Display
 from sweep.engine.launch import _look
@@ -252,7 +252,7 @@ def test_an_arm_of_an_ablation_whose_objective_is_not_a_number_has_failed_too(tm
 
 def test_the_display_tells_what_is_yet_to_be_drawn(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    console = Console(record=True, width=200)
+    console = TextConsole(record=True, width=200)
     display = Display(sweep.search.plan, console, sweep.store)
     display.show({})
     for _ in range(2):

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 import typer
-from rich.console import Console
 
 from sweep.cli.app import app
 from sweep.cli.console import progress
+from sweep.console import TextConsole
 from sweep.engine.board import clock
 from tests.sweep.cli.conftest import Metsweep
 
@@ -114,7 +114,7 @@ def test_ui_names_the_server_that_has_the_runs(metsweep: Metsweep, monkeypatch: 
 
 def test_progress_elsewhere_than_on_a_terminal_is_lines() -> None:
     text = io.StringIO()
-    with progress("gan cpggan", Console(file=text, width=80)) as on_progress:
+    with progress("gan cpggan", TextConsole(file=text, width=80)) as on_progress:
         on_progress(10, 1200, {"gan/d_loss": 1.25})
         on_progress(20, 1200, {"gan/d_loss": 1.125})
         on_progress(1200, 1200, {"gan/d_loss": 1.0})
@@ -127,7 +127,7 @@ def test_progress_elsewhere_than_on_a_terminal_is_lines() -> None:
 
 def test_progress_on_a_terminal_is_a_bar_with_time_left() -> None:
     text = io.StringIO()
-    with progress("detector", Console(file=text, width=110, force_terminal=True)) as on_progress:
+    with progress("detector", TextConsole(file=text, width=110, force_terminal=True)) as on_progress:
         on_progress(0, 100, {})
         time.sleep(0.2)
         on_progress(1, 100, {"validation/sensitivity_iou50": 0.5})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -49,10 +50,35 @@ def test_hours_money_and_budget(metsweep: Metsweep) -> None:
 
 
 @pytest.mark.usefixtures("study")
-def test_what_never_fits_this_machine_is_refused(metsweep: Metsweep) -> None:
-    ended = metsweep("plan", STUDY, "--set", "resources.detector.cpus_per_worker=1000")
-    assert ended.code == 2
-    assert "A worker needs 1000 CPUs, but the largest node has" in ended.err
+def test_a_study_that_never_fits_this_machine_is_planned_but_not_launched(metsweep: Metsweep) -> None:
+    too_large = (STUDY, "--set", "resources.detector.cpus_per_worker=1000")
+    why = "A worker needs 1000 CPUs, but the largest node has"
+    ended = metsweep("plan", *too_large)
+    assert ended.code == 0, ended.err
+    assert f"This machine cannot run it: {why}" in ended.out
+    assert "7.00 CPU-hours" in ended.out
+    assert "Time left: at least" in ended.out
+    told = json.loads(metsweep("plan", *too_large, "--json").out)
+    assert not told["machine"]["can_run"]
+    assert told["machine"]["why_not"].startswith(why)
+    assert told["to_run"]["seconds"] is None
+    assert told["to_run"]["cpu_hours"] == pytest.approx(7)
+
+
+@pytest.mark.usefixtures("study")
+def test_json_holds_what_the_tables_tell(metsweep: Metsweep) -> None:
+    ended = metsweep("plan", STUDY, "--json")
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert (told["study"], told["cells"], told["trials"], told["cells_to_draw"]) == ("small", 2, 4, 0)
+    assert told["arms"][1] == {"variant": "cpggan", "count_in_study": 4, "count": 4, "trials": 2, "evaluated": 0}
+    by_name = {one["stage"]: one for one in told["stages"]}
+    assert by_name["detector"]["to_run"] == 3
+    assert by_name["detector"]["seconds_each"] == [{"stages": 3, "seconds": HOUR, "known_from": "history of 1"}]
+    assert told["to_run"]["cpu_hours"] == pytest.approx(7)
+    assert told["to_run"]["seconds"] >= told["to_run"]["seconds_of_longest_chain"] > 0
+    assert told["machine"]["can_run"]
+    assert told["machine"]["why_not"] is None
 
 
 def test_a_worker_fits_a_node_and_all_workers_fit_the_cluster() -> None:

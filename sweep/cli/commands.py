@@ -1,0 +1,67 @@
+"""What all commands have in common: `--quiet`, `--verbose` and `-h`, and help that lists commands in groups."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from sweep.cli import talk
+
+
+def _common(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results and errors only.", callback=talk.be_quiet)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell on stderr what is logged.", callback=talk.be_verbose)
+    ] = False,
+) -> None: ...
+
+
+def _common_parameters() -> list[Any]:
+    app = typer.Typer(add_completion=False)
+    app.command()(_common)
+    parameters = typer.main.get_command(app).params
+    for parameter in parameters:
+        parameter.expose_value = False
+    return parameters
+
+
+COMMON = _common_parameters()
+
+
+class Command(TyperCommand):
+    """A command with the common options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its own ones, the common ones, and help."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *COMMON, own[-1]]
+
+
+class Group(TyperGroup):
+    """Commands, listed under the titles that they were given (`rich_help_panel`); plain, as rich is slow to import."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its own ones, the common ones, and help."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *COMMON, own[-1]]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of commands."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        width = max(map(len, self.commands))
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None)
+            told = command.get_short_help_str(formatter.width - 6 - width)
+            panels.setdefault(panel if isinstance(panel, str) else "Commands", []).append((name.ljust(width), told))
+        for title, rows in sorted(panels.items(), key=lambda item: PANELS.index(item[0]) if item[0] in PANELS else 0):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+DATA, STUDIES, MODELS, MACHINE = "Data, and stages by hand", "Studies", "Models", "Store and machine"
+PANELS = (DATA, STUDIES, MODELS, MACHINE)
+"""Titles in the order of the help."""

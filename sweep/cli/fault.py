@@ -1,0 +1,57 @@
+"""What becomes of an exception that nobody expected: one line for the person, the traceback in a file of its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep.redaction import MASK, without_secrets
+
+_SECRET_VARIABLE = re.compile("SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
+_URI_VARIABLES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")
+SHORTEST_SECRET = 4
+"""Characters; what is shorter stands in too many words."""
+
+
+def describe(error: Exception) -> str:
+    """One line: what happened."""
+    first = str(error).strip().partition("\n")[0]
+    return _masked(f"unexpected {type(error).__name__}{': ' if first else ''}{first}").rstrip(".")
+
+
+def traceback_of(error: Exception) -> str:
+    """The traceback without secrets."""
+    return _masked("".join(traceback.format_exception(error)))
+
+
+def keep_traceback(error: Exception, arguments: Sequence[str]) -> str:
+    """Write the traceback to a file under METSWEEP_CACHE that only its owner reads; one sentence on where it is."""
+    text = "\n".join(
+        [
+            f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} on {platform.platform()}, Python {platform.python_version()}",
+            f"metsweep {' '.join(arguments)}",
+            traceback_of(error),
+        ]
+    )
+    try:
+        folder = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep").expanduser() / "faults"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns()}.log"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", errors="backslashreplace") as file:
+            file.write(_masked(text))
+    except (OSError, RuntimeError) as refused:  # RuntimeError: there is no home folder
+        return f"The traceback could not be kept: {refused}. Set METSWEEP_CACHE to a folder that can be written."
+    return f"The traceback is in {path}; please send it with a report of this fault of metsweep."
+
+
+def _masked(text: str) -> str:
+    shown = without_secrets(text, *(os.environ[name] for name in _URI_VARIABLES if name in os.environ))
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and len(value) >= SHORTEST_SECRET:
+            shown = shown.replace(value, MASK)
+    return shown

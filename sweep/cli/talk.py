@@ -1,0 +1,90 @@
+"""What commands say in lines, and how much of it: `--quiet` and `--verbose`, which every command takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from sweep.text import visible
+
+
+@dataclass
+class _Wanted:
+    quiet: bool = False
+    verbose: bool = False
+
+
+wanted = _Wanted()
+"""Of the command that this process runs."""
+_LOGGED = ("sweep", "trainers")
+
+
+def begin() -> None:
+    """Forget what a former command of this process wanted; no text is refused by the encoding of a terminal."""
+    wanted.quiet = wanted.verbose = False
+    for name in _LOGGED:
+        logging.getLogger(name).removeHandler(_log)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def be_quiet(value: bool) -> None:
+    """`--quiet`."""
+    wanted.quiet |= value
+
+
+def be_verbose(value: bool) -> None:
+    """`--verbose`: what is logged goes to stderr, too."""
+    if not value or wanted.verbose:
+        return
+    wanted.verbose = True
+    for name in _LOGGED:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(_log)
+
+
+def say(line: object, *, err: bool = False, end: bool = True) -> None:
+    """Print a result, or to stderr what went wrong."""
+    typer.echo(visible(line), err=err, nl=end)
+
+
+def note(line: object, *, err: bool = False) -> None:
+    """Print what is no result: what to do next, what was remembered. Nothing with `--quiet`."""
+    if not wanted.quiet:
+        say(line, err=err)
+
+
+def say_json(value: Any) -> None:
+    """Print the one JSON document of `--json`."""
+    say(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON, which knows neither NaN nor infinity: what is not defined is null."""
+    return json.dumps(_defined(value), indent=2, allow_nan=False)
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _defined(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), err=True)
+
+
+_log = _ToStderr()
+_log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
