@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.store import MANIFEST, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
@@ -151,7 +151,7 @@ def champion_folder(model: str, tracking_uri: str) -> Path:
 
 
 def _not_registered(model: str, tracking_uri: str) -> str:
-    where = without_password(tracking_uri)
+    where = without_secrets(tracking_uri)
     if model == CHAMPION:
         return f"The registry at {where} has no champion yet: `metsweep promote STUDY` makes one."
     return f"The registry at {where} does not hold {model}. Allowed: models:/NAME@ALIAS or models:/NAME/VERSION."

@@ -17,7 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from trainers.exceptions import ClusterError, StoreError
 
@@ -208,8 +208,8 @@ def _mlflow(uri: str) -> Finding:
         _reach(uri)
     except (OSError, sqlite3.Error) as error:
         mend = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
-        return Finding("MLflow", MISSING, f"{without_password(uri)}: {error}", mend)
-    return Finding("MLflow", OK, without_password(uri))
+        return Finding("MLflow", MISSING, f"{without_secrets(uri)}: {error}", mend)
+    return Finding("MLflow", OK, without_secrets(uri))
 
 
 def _reach(uri: str) -> None:

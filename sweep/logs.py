@@ -9,6 +9,8 @@ import platform
 import sys
 from pathlib import Path
 
+from sweep.redaction import without_secrets
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -28,7 +30,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        return json.dumps(
+            {key: without_secrets(value) if isinstance(value, str) else value for key, value in entry.items()},
+            default=without_secrets,
+        )
 
 
 class _LogFile(logging.FileHandler):

@@ -56,8 +56,3 @@ def _secrets_of(uri: str) -> set[str]:
     if login := _LOGIN.search(uri):
         found.add(login["other_password"] or (login["web_password"] or login["web_user"] or "").removeprefix(":"))
     return {form for secret in found for form in (secret, unquote_plus(secret)) if form}
-
-
-def without_password(uri: str) -> str:
-    """A URI without what is secret in it."""
-    return without_secrets(uri)

@@ -30,9 +30,9 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 
     uri = Settings.from_environment().tracking_uri
     if uri.startswith(("http://", "https://")):
-        from sweep.redaction import without_password
+        from sweep.redaction import without_secrets
 
-        talk.say(f"The MLflow UI is served by the tracking server: {without_password(uri)}")
+        talk.say(f"The MLflow UI is served by the tracking server: {without_secrets(uri)}")
         return
     _refuse_used(port)
     talk.say(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")

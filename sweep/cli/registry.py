@@ -201,7 +201,7 @@ def names_of(model: str) -> tuple[str, ...]:
 
 
 def _open() -> Registry:
-    from sweep.redaction import without_password
+    from sweep.redaction import without_secrets
     from sweep.registry.versions import Registry
     from sweep.settings import Settings
     from trainers.exceptions import TrackingError
@@ -209,6 +209,6 @@ def _open() -> Registry:
     tracking_uri = Settings.from_environment().tracking_uri
     opened = Registry.existing(tracking_uri)
     if opened is None:
-        where = without_password(tracking_uri)
+        where = without_secrets(tracking_uri)
         raise TrackingError(f"There is no registry at {where} yet; `metsweep promote STUDY` makes one.")
     return opened

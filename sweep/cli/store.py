@@ -191,7 +191,7 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     Raises:
         TrackingError: MLflow cannot be asked.
     """
-    from sweep.redaction import without_password
+    from sweep.redaction import without_secrets
     from sweep.tracking.mlflow_client import connect, explained, sqlite_folder
     from sweep.tracking.tracker import STAGE_KEY
     from trainers.exceptions import TrackingError
@@ -200,7 +200,7 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     folder = sqlite_folder(tracking_uri)
     # `connect` would make an empty database, and its empty registry would let every champion go.
     if folder is not None and not (folder / tracking_uri.rpartition("/")[2]).is_file():
-        raise TrackingError(f"There is no MLflow database at {without_password(tracking_uri)}. {otherwise}")
+        raise TrackingError(f"There is no MLflow database at {without_secrets(tracking_uri)}. {otherwise}")
     try:
         client = connect(tracking_uri)
         with explained(tracking_uri):

@@ -24,7 +24,7 @@ def track(
       metsweep track quickstart
     """
     from sweep.engine.launch import only_launch
-    from sweep.redaction import without_password
+    from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.tracking.tracker import Tracker
@@ -38,6 +38,6 @@ def track(
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")
-    talk.say(f"{finished} runs were completed in MLflow at {without_password(tracker.tracking_uri)}.")
+    talk.say(f"{finished} runs were completed in MLflow at {without_secrets(tracker.tracking_uri)}.")
     if missing:
         talk.say(f"{len(missing)} stages are not in the store yet; `metsweep launch {study}` makes them.")

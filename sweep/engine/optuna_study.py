@@ -14,7 +14,7 @@ from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
 from sweep.engine.records import changes
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from trainers.exceptions import ConfigError, TrackingError
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def open_storage(uri: str) -> BaseStorage:
         sqlite = {"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.RDBStorage(uri, engine_kwargs=sqlite)
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = without_secrets(error, uri).splitlines()[0]
         raise TrackingError(
-            f"Optuna's database {without_password(uri)} cannot be opened: {str(error).splitlines()[0]}. Correct "
+            f"Optuna's database {without_secrets(uri)} cannot be opened: {reason}. Correct "
             "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
         ) from None
 
@@ -207,8 +208,8 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
 
 def _exists(uri: str) -> bool:
     """Whether a database is there, as far as that shows without making one."""
-    file = uri.removeprefix("sqlite:///")
-    return file == uri or Path(file).exists()
+    file = uri.partition("?")[0].removeprefix("sqlite:///")
+    return not uri.startswith("sqlite:///") or Path(file).exists()
 
 
 def _belongs(trial: FrozenTrial, study: Study) -> bool:

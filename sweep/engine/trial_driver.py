@@ -10,6 +10,7 @@ from sweep.engine.execution import ensure
 from sweep.engine.outcome import Outcome
 from sweep.logs import log_to
 from sweep.plan import Trial
+from sweep.redaction import without_secrets
 from sweep.store import Store
 from trainers.detector.checkpoint import FPS, SENSITIVITY
 from trainers.exceptions import StopRequestedError
@@ -80,4 +81,5 @@ class _Work(threading.Thread):
             self.outcome = Outcome(state="stopped", reason=reason)
         except Exception as error:
             logger.exception("trial failed", extra={"trial": self._trial.name})
-            self.outcome = Outcome(state="failed", reason=(str(error).strip().splitlines() or [repr(error)])[-1])
+            said = str(error).strip().splitlines() or [repr(error)]
+            self.outcome = Outcome(state="failed", reason=without_secrets(said[-1]))

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.registry.gates import Gate
 from sweep.tracking.mlflow_client import ENVIRONMENT
 
@@ -32,13 +32,13 @@ def loads_gate(model_uri: str, tracking_uri: str) -> Gate:
     seconds = time.monotonic() - began
     if done.returncode == 0:
         return Gate(NAME, seconds, MOST_SECONDS, "pass", f"In a fresh process on the CPU, within {seconds:.1f} s.")
-    last = (done.stderr.strip() or "no message").splitlines()[-1]
-    again = f"MLFLOW_TRACKING_URI={without_password(tracking_uri)} {' '.join(command)}"
+    last = without_secrets((done.stderr.strip() or "no message").splitlines()[-1], tracking_uri)
+    again = f"MLFLOW_TRACKING_URI={without_secrets(tracking_uri)} {' '.join(command)}"
     return Gate(NAME, seconds, MOST_SECONDS, "fail", f"{last} To see more, run {again}")
 
 
 def not_written_yet(tracking_uri: str) -> Gate:
     """What a dry run says of a model that only a promotion would write into MLflow."""
-    where = without_password(tracking_uri)
+    where = without_secrets(tracking_uri)
     why = f"MLflow at {where} does not hold the model yet; without --dry-run it is written there first."
     return Gate(NAME, None, MOST_SECONDS, "cannot tell", why)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweep.models.packaging import LICENCE
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.tracker import STAGE_KEY
 from trainers.exceptions import TrackingError
@@ -107,7 +107,7 @@ class Registry:
                 return one
         allowed = ", ".join(" = ".join((one.number, *one.aliases)) for one in reversed(versions))
         raise TrackingError(
-            f"The registry at {without_password(self.tracking_uri)} has no {name} {which!r}; allowed: "
+            f"The registry at {without_secrets(self.tracking_uri)} has no {name} {which!r}; allowed: "
             f"{allowed or 'none yet, `metsweep promote STUDY` registers one'}."
         )
 

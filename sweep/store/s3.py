@@ -14,13 +14,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.store.artifact import refuse_damaged
 from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import MANIFEST, Manifest, StoredFile
 from sweep.store.s3_checkpoints import S3Checkpoints
-from sweep.store.s3_client import CONDITION, MISSING, code_of, connect, endpoint, explained
+from sweep.store.s3_client import CONDITION, CREDENTIALS, ENDPOINT, MISSING, code_of, connect, endpoint, explained
 from trainers.exceptions import StoreError
 
 MANIFESTS, FILES = "manifests", "files"
@@ -50,11 +50,16 @@ class S3Backend:
             raise StoreError(
                 f"The store {uri} names no bucket; allowed: s3://bucket/prefix. Set METSWEEP_STORE (--store)."
             )
+        if "@" in self._bucket or "?" in uri:
+            raise StoreError(
+                f"The store {without_secrets(uri)} holds more than s3://bucket/prefix. Endpoint and credentials come "
+                f"from the environment ({ENDPOINT}, {CREDENTIALS}). Set METSWEEP_STORE (--store)."
+            )
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
         caches = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep")
         self._endpoint = endpoint()
-        self._where = f"bucket {self._bucket} at {without_password(self._endpoint or 'AWS')}"
+        self._where = f"bucket {self._bucket} at {without_secrets(self._endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.
         self.local = caches.absolute() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
 

@@ -21,6 +21,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnection
 
+from sweep.redaction import without_secrets
 from sweep.store.backend import Unavailable
 from trainers.exceptions import StoreError
 
@@ -86,7 +87,7 @@ def explained(where: str) -> Iterator[None]:
             raise _meaning(cause, where) from None
         if isinstance(cause, AWAY):
             raise _away(cause, where) from None
-        raise StoreError(f"S3 cannot be used: {where} ({type(error).__name__}: {error}).") from None
+        raise StoreError(f"S3 cannot be used: {where} ({type(error).__name__}: {without_secrets(error)}).") from None
 
 
 def _away(error: Exception, where: str) -> Unavailable:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sweep.redaction import without_secrets
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.backend import Backend
 from sweep.store.files import place
@@ -213,7 +214,7 @@ def _backend(uri: str) -> Backend:
         return S3Backend(uri)
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", uri):
         raise StoreError(
-            f"The store {uri} begins with {scheme[0]}; allowed: a folder, or s3://bucket/prefix. "
+            f"The store {without_secrets(uri)} begins with {scheme[0]}; allowed: a folder, or s3://bucket/prefix. "
             "Set METSWEEP_STORE (--store) to one of them."
         )
     return FolderBackend(Path(uri).absolute())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
 from sweep.tracking.tracker import Status, Tracker
 from trainers.exceptions import TrackingError
@@ -48,7 +48,7 @@ class Delivery:
         self._tracker = tracker
         self._tell = tell
         self._every_seconds = every_seconds
-        self._where = without_password(tracker.tracking_uri)
+        self._where = without_secrets(tracker.tracking_uri)
         self._answered, self._wake, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._status: Status | None = None
         self._away_since: float | None = None
@@ -129,7 +129,8 @@ class Delivery:
             self._away_since = time.monotonic()
             logger.warning("delivery to MLflow failed", exc_info=error)
             if self._answered.is_set() or isinstance(error, TrackingOutageError):
-                reason = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
+                said = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
+                reason = without_secrets(said, self._tracker.tracking_uri)
                 self._tell(f"Work goes on without MLflow, which gets its runs from the store later. {reason}")
         self._error = error
 

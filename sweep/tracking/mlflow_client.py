@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from sweep.store.s3_client import endpoint
 from trainers.exceptions import MetsweepError, TrackingError
 
@@ -105,19 +105,47 @@ def sqlite_folder(tracking_uri: str) -> Path | None:
     return Path(path).parent if scheme.startswith("sqlite") else None
 
 
+def place_of(uri: str) -> tuple[str | None, int | None]:
+    """Host and port of a server, and of a database as SQLAlchemy reads it; None where a URI has none.
+
+    Raises:
+        TrackingError: the port is no number.
+    """
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in PORTS:
+        return None, None
+    if scheme.startswith("http"):
+        try:
+            return urlsplit(uri).hostname, urlsplit(uri).port or PORTS[scheme]
+        except ValueError:
+            raise TrackingError(
+                f"The port of {without_secrets(uri)} is no number. Signs like / and # of a password are written as "
+                "%2F and %23."
+            ) from None
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError):
+        raise TrackingError(
+            f"{without_secrets(uri)} is no URI of a database: dialect://user:password@host:port/name."
+        ) from None
+    return url.host, url.port or PORTS[scheme]
+
+
 def _refuse_unreachable(tracking_uri: str) -> None:
     """MLflow's clients try for minutes; a plain connection, or a database's own answer, tells in seconds."""
-    parts = urlsplit(tracking_uri)
-    port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
-    if not parts.hostname or not port:
+    host, port = place_of(tracking_uri)
+    if not host or not port:
         return
     try:
-        socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
+        socket.create_connection((host, port), timeout=SECONDS_TO_ANSWER).close()
     except socket.gaierror:
         raise
     except OSError as error:
         raise TrackingOutageError(_message(tracking_uri, error)) from None
-    if not parts.scheme.startswith("http"):
+    if not tracking_uri.startswith("http"):
         import sqlalchemy
 
         engine = sqlalchemy.create_engine(tracking_uri, poolclass=sqlalchemy.NullPool)
@@ -140,9 +168,7 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _message(tracking_uri: str, error: Exception) -> str:
-    password = urlsplit(tracking_uri).password
-    text = (
-        f"MLflow at {without_password(tracking_uri)} did not do what was asked: {error}. Start it there, correct "
-        "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
+    return (
+        f"MLflow at {without_secrets(tracking_uri)} did not do what was asked: {without_secrets(error, tracking_uri)}. "
+        "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
     )
-    return text.replace(password, "***") if password else text

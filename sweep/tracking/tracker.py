@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweep.plan import Plan
+from sweep.redaction import without_secrets
 from sweep.report.report import build_report
 from sweep.store import Store
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
@@ -149,8 +150,8 @@ class Tracker:
         if model is None:
             name = self.plan.study.name
             raise TrackingError(
-                f"MLflow at {self.tracking_uri} holds no model of stage key {stage_key[:12]} in the experiment "
-                f"{name!r}; `metsweep launch {name}` writes what is missing."
+                f"MLflow at {without_secrets(self.tracking_uri)} holds no model of stage key {stage_key[:12]} in the "
+                f"experiment {name!r}; `metsweep launch {name}` writes what is missing."
             )
         return model
 
@@ -167,8 +168,8 @@ class Tracker:
             return client.create_experiment(name, artifact_location=self._artifact_location())
         if found.lifecycle_stage != "active":
             raise TrackingError(
-                f"The MLflow experiment {name!r} at {self.tracking_uri} was deleted. Restore it (`mlflow experiments "
-                f"restore -x {found.experiment_id}`), or give the study another name."
+                f"The MLflow experiment {name!r} at {without_secrets(self.tracking_uri)} was deleted. Restore it "
+                f"(`mlflow experiments restore -x {found.experiment_id}`), or give the study another name."
             )
         return found.experiment_id
 

@@ -1,0 +1,64 @@
+"""What is masked in a URI, and in a text that a library made of one."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from sweep.logs import JsonFormatter
+from sweep.redaction import without_secrets
+
+SHOWN = {
+    "http://reader:pw@mlflow.example:5000/x": "http://reader:***@mlflow.example:5000/x",
+    "https://ghp_token@mlflow.example": "https://***@mlflow.example",
+    "HTTPS://u:p@h": "HTTPS://u:***@h",
+    "ray://u:p@head:10001?token=x": "ray://u:***@head:10001?token=***",
+    "s3://key:secret@bucket/prefix": "s3://key:***@bucket/prefix",
+    "postgresql://me@h/db": "postgresql://me@h/db",
+    "postgresql+psycopg2://u:p%40ss@[::1]:5432/db": "postgresql+psycopg2://u:***@[::1]:5432/db",
+    "postgresql://u:p/a?s@s@h/db?options=a@b": "postgresql://u:***@h/db?options=a@b",
+    "postgresql:///db?host=/run&user=u&password=p;q": "postgresql:///db?host=/run&user=u&password=***",
+    "postgresql://h/db?sslpassword=p&passfile=/p&sslmode=require&PWD=p": (
+        "postgresql://h/db?sslpassword=***&passfile=/p&sslmode=require&PWD=***"
+    ),
+    "https://h/p?X-Amz-Signature=a&X-Amz-Credential=b&X-Amz-Date=1#top": (
+        "https://h/p?X-Amz-Signature=***&X-Amz-Credential=***&X-Amz-Date=1#top"
+    ),
+    "http://h:5000/x?mail=a@b": "http://h:5000/x?mail=a@b",
+    "sqlite:////tmp/a@b/mlflow.db": "sqlite:////tmp/a@b/mlflow.db",
+    "/tmp/store?x": "/tmp/store?x",
+    "auto": "auto",
+}
+
+
+@pytest.mark.parametrize("uri", SHOWN)
+def test_passwords_and_tokens_of_a_uri(uri: str) -> None:
+    assert without_secrets(uri) == SHOWN[uri]
+
+
+def test_a_text_keeps_all_else() -> None:
+    text = "Could not parse 'mysql://u:p@h/db?password=x', nor (http://h?token=abc). Is it right: a=b@c?"
+    assert without_secrets(text) == (
+        "Could not parse 'mysql://u:***@h/db?password=***', nor (http://h?token=***). Is it right: a=b@c?"
+    )
+
+
+def test_what_a_library_says_in_its_own_words() -> None:
+    error = ValueError('connection to "h" failed: password=p@ss, p%40ss, ssl t0ken')
+    shown = without_secrets(error, "postgresql://u:p%40ss@h/db?sslpassword=t0ken")
+    assert shown == 'connection to "h" failed: password=***, ***, ssl ***'
+
+
+def test_lines_of_the_log_with_their_tracebacks() -> None:
+    uri = "mysql://u:a-secret@h/db?password=a-secret"
+    try:
+        raise OSError(f"cannot reach {uri}")
+    except OSError as error:
+        record = logging.LogRecord("sweep", logging.WARNING, "", 1, "away: %s", (uri,), (OSError, error, None))
+        record.place, record.error = uri, error
+        line = JsonFormatter().format(record)
+    assert "a-secret" not in line
+    assert json.loads(line)["place"] == "mysql://u:***@h/db?password=***"
+    assert "cannot reach mysql://u:***@h/db" in json.loads(line)["traceback"]
