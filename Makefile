@@ -52,8 +52,8 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python opencv-python  # of an older environment: cv2 is the headless one's now
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
-	@$(BIN)/python -c "import cv2" || { echo "OpenCV lacks system libraries: apt-get install libgl1 libglib2.0-0"; exit 1; }
 	touch $@
 
 # Without its dependencies: it pins a torch of 2021, and runs on ours.
