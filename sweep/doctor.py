@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import sys
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from sweep.databases import optuna_tables, reach
 from sweep.redaction import without_secrets
 from sweep.settings import Settings
-from trainers.exceptions import ClusterError, StoreError
+from trainers.exceptions import ClusterError, StoreError, TrackingError
 
 OK, LOOK, MISSING = "ok", "look", "missing"
 """States: fine; works, but look at it; the demo cannot run."""
 
 DEMO_MEMORY = 6e9
 DEMO_DISK = 2e9
-SECONDS_TO_ANSWER = 5.0
 
 PACKAGE_FILES = (
     (
@@ -62,12 +57,14 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         _python(),
         *_packages(),
+        _opencv(),
         _cores(),
         _memory(),
         *_store(settings.store),
         _gpu(),
         _ray(settings.ray_address),
         _mlflow(settings.tracking_uri),
+        _optuna(settings.optuna_storage),
         *_package_files(),
     ]
 
@@ -115,6 +112,17 @@ def _packages() -> Iterator[Finding]:
         yield Finding("versions", OK, f"as tested ({constraints})")
 
 
+def _opencv() -> Finding:
+    try:
+        import cv2
+    except ImportError as error:
+        mend = (
+            "pip uninstall --yes opencv-python opencv-python-headless && pip install --no-deps opencv-python-headless"
+        )
+        return Finding("OpenCV", MISSING, f"cannot be loaded: {error}", mend)
+    return Finding("OpenCV", OK, cv2.__version__)
+
+
 def _required_packages() -> list[str]:
     try:
         lines = metadata.requires("metsweep") or []
@@ -158,7 +166,7 @@ def _store(uri: str) -> Iterator[Finding]:
         store = Store(uri)
         store.check_writable()
     except StoreError as error:
-        yield Finding("store", MISSING, f"{uri} cannot be used", str(error))
+        yield Finding("store", MISSING, f"{without_secrets(uri)} cannot be used", str(error))
         return
     yield Finding("store", OK, f"{store.uri}{'' if store.local.exists() else ', will be made'}")
     # Of a store on S3 this is the disk of its copies on this machine.
@@ -198,35 +206,35 @@ def _ray(address: str | None) -> Finding:
             resources = ray.cluster_resources()
             nodes = sum(node["Alive"] for node in ray.nodes())
     except ClusterError as error:
-        return Finding("Ray", MISSING, f"not reachable at {address}", str(error))
-    found = f"{nodes} nodes, {resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs at {address}"
-    return Finding("Ray", OK, found)
+        return Finding("Ray", MISSING, f"not reachable at {without_secrets(address)}", str(error))
+    found = f"{nodes} nodes, {resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs"
+    return Finding("Ray", OK, f"{found} at {without_secrets(address)}")
 
 
 def _mlflow(uri: str) -> Finding:
+    mend = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
     try:
-        _reach(uri)
-    except (OSError, sqlite3.Error) as error:
-        mend = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
-        return Finding("MLflow", MISSING, f"{without_secrets(uri)}: {error}", mend)
+        reach(uri)
+    except (OSError, ValueError, sqlite3.Error, TrackingError) as error:
+        return Finding("MLflow", MISSING, _trouble(uri, error), mend)
     return Finding("MLflow", OK, without_secrets(uri))
 
 
-def _reach(uri: str) -> None:
-    """Raise OSError or sqlite3.Error where MLflow's store cannot be reached; makes no database."""
-    parts = urlsplit(uri)
-    if parts.scheme in {"http", "https"}:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
-    elif parts.scheme == "sqlite":
-        file = Path(uri.partition(":///")[2])
-        if file.is_file():
-            with sqlite3.connect(file) as connection:
-                connection.execute("PRAGMA schema_version")
-        else:
-            with tempfile.TemporaryFile(dir=next(path for path in file.absolute().parents if path.exists())):
-                pass
-    elif parts.hostname:
-        socket.create_connection((parts.hostname, parts.port or 5432), timeout=SECONDS_TO_ANSWER).close()
+def _optuna(uri: str) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    mend = "Start it there, correct OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
+    try:
+        reach(uri)
+        held = optuna_tables(uri)
+    except (OSError, ValueError, ImportError, sqlite3.Error, SQLAlchemyError, TrackingError) as error:
+        return Finding("Optuna", MISSING, _trouble(uri, error), mend)
+    return Finding("Optuna", OK, f"{without_secrets(uri)}, {held}")
+
+
+def _trouble(uri: str, error: Exception) -> str:
+    said = without_secrets(error, uri).splitlines() or [type(error).__name__]
+    return f"{without_secrets(uri)}: {said[0]}"
 
 
 def _package_files() -> Iterator[Finding]:

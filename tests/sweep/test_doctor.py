@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sweep.cli import main
 from sweep.doctor import LOOK, MISSING, OK, Finding, examine
+from sweep.engine.optuna_study import open_storage
 from sweep.settings import Settings
 
 PASSWORD = "a-secret"
 
 
-def findings(tmp_path: Path, store: Path | None = None, uri: str | None = None, ray: str | None = None):
+def findings(
+    tmp_path: Path,
+    store: Path | None = None,
+    uri: str | None = None,
+    ray: str | None = None,
+    optuna_storage: str | None = None,
+) -> dict[str, Finding]:
     """What is found, by what was looked at."""
     settings = Settings(
         store=str(store or tmp_path / "store"),
         tracking_uri=uri or f"sqlite:///{tmp_path / 'mlflow.db'}",
-        optuna_storage=f"sqlite:///{tmp_path / 'optuna.db'}",
+        optuna_storage=optuna_storage or f"sqlite:///{tmp_path / 'optuna.db'}",
         ray_address=ray,
     )
     found = {finding.what: finding for finding in examine(settings)}
@@ -32,6 +42,7 @@ def test_this_machine_can_run_the_demo_and_looking_changes_nothing(tmp_path: Pat
     blocking = [finding for finding in found.values() if finding.state == MISSING]
     assert not blocking
     assert {"Python", "packages", "cores", "memory", "store", "disk of the store", "GPU", "Ray", "MLflow"} <= set(found)
+    assert {"Optuna", "OpenCV"} <= set(found)
     assert found["heads of the demo cohort"].state == OK
     assert found["weights of the skull stripping"].state == OK
     assert not list(tmp_path.iterdir())
@@ -56,6 +67,52 @@ def test_database_that_is_none(tmp_path: Path) -> None:
     assert findings(tmp_path)["MLflow"].state == MISSING
 
 
+def test_optuna_s_database(tmp_path: Path) -> None:
+    def look(uri: str | None = None) -> Finding:
+        found = findings(tmp_path, optuna_storage=uri)["Optuna"]
+        assert "\n" not in found.found
+        assert (found.state == MISSING) == ("OPTUNA_STORAGE" in found.mend)
+        return found
+
+    file = tmp_path / "optuna.db"
+    uri = f"sqlite:///{file}"
+    assert look().found == f"{uri}, will be made"
+    assert not file.exists()
+    file.touch()
+    assert look().found == f"{uri}, empty: tables will be made"
+    assert file.stat().st_size == 0
+    open_storage(uri)
+    assert re.search(r", schema v\d", look().found)
+
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    newer = look()
+    assert (newer.state, "no longer compatible with the table schema" in newer.found) == (MISSING, True)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DROP TABLE version_info")
+    assert "not those of Optuna" in look().found
+    file.write_text("not a database, but long enough to be looked at " * 10)
+    assert look().state == MISSING
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("nonsense", "Could not parse"),
+        ("nodialect://h/db", "nodialect"),
+        ("postgresql://u:a#b@127.0.0.1:1/db", "refused"),
+        ("postgresql://u:p@127.0.0.1:port/db", "no URI of a database"),
+        ("sqlite:////proc/none/optuna.db", "/proc"),
+    ],
+)
+def test_values_of_optuna_storage_that_cannot_be_used(tmp_path: Path, uri: str, why: str) -> None:
+    found = findings(tmp_path, optuna_storage=uri)["Optuna"]
+    assert found.state == MISSING
+    assert why in found.found
+    assert "\n" not in found.found
+    assert "OPTUNA_STORAGE" in found.mend
+
+
 def test_versions_other_than_the_tested_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "constraints.txt").write_text("# tested\nnumpy==0.0.1\nno-such-package==1.0\n")
@@ -70,7 +127,7 @@ def test_command_tells_by_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     assert main(["doctor"]) == 0
     assert "The demo can run." in capsys.readouterr().out

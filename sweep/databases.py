@@ -1,0 +1,69 @@
+"""Whether the databases that the environment names can be reached, and what they hold; makes none of them."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import tempfile
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+from sweep.tracking.mlflow_client import place_of
+from trainers.exceptions import TrackingError
+
+SECONDS_TO_ANSWER = 5.0
+
+
+def reach(uri: str) -> None:
+    """Go to a tracking server or a database; of an SQLite file that is not there, to its folder.
+
+    Raises:
+        OSError: nobody answers, or the folder cannot be written.
+        ValueError: the URI cannot be read.
+        sqlite3.Error: the file is no database.
+        TrackingError: the URI is that of no server.
+    """
+    if uri.startswith("http"):
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
+        return
+    if (file := _sqlite_file(uri)) is None:
+        host, port = place_of(uri)
+        if host and port:
+            socket.create_connection((host, port), timeout=SECONDS_TO_ANSWER).close()
+    elif file.is_file():
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA schema_version")
+    else:
+        with tempfile.TemporaryFile(dir=next(path for path in file.absolute().parents if path.exists())):
+            pass
+
+
+def optuna_tables(uri: str) -> str:
+    """What a database that answers holds of Optuna's, in words.
+
+    Raises:
+        SQLAlchemyError: it refuses the login, or cannot be read.
+        ImportError: its driver is not installed.
+        TrackingError: it is not Optuna's, or of another version.
+    """
+    import sqlalchemy
+
+    from sweep.engine.optuna_study import open_storage
+
+    if (file := _sqlite_file(uri)) is not None and not file.is_file():
+        return "will be made"
+    with sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect() as connection:
+        tables = set(sqlalchemy.inspect(connection).get_table_names())
+        if not tables:
+            return "empty: tables will be made"
+        if not {"version_info", "alembic_version"} <= tables:
+            raise TrackingError("it holds tables, but not those of Optuna")
+        schema = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+    open_storage(uri)
+    return f"schema {schema}"
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    file = uri.partition("?")[0].partition(":///")[2]
+    return Path(file) if uri.startswith("sqlite") and file else None
