@@ -6,10 +6,14 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from sweep.engine.local_ray import private_folders
+from sweep.redaction import without_secrets
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
@@ -43,6 +47,9 @@ NO_ACTOR = b"\xff" * 12
 def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterator[None]:
     """Connected to Ray within the block.
 
+    A Ray of this machine alone gives its workers this process's environment, keys included; the nodes of a cluster have
+    keys of their own.
+
     Args:
         address: as RAY_ADDRESS (`host:port`, `ray://host:port` or `auto`); None starts a cluster on this machine.
         needs: what the stages of the sweep occupy; each must fit the cluster.
@@ -56,19 +63,29 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
         _refuse_unreachable(address)
     environment = RAY_ENVIRONMENT | (LOCAL_ENVIRONMENT if address is None else {})
     os.environ |= {key: os.environ.get(key, value) for key, value in environment.items()}
+    with private_folders() if address is None else nullcontext() as folder:
+        try:
+            _connect(address, folder, environment)
+            connected().refuse_infeasible(needs)
+            yield
+        finally:
+            # Only then may its folder go.
+            ray.shutdown(wait_for_processes=folder is not None)
+
+
+def _connect(address: str | None, folder: Path | None, environment: dict[str, str]) -> None:
+    import ray
+
     try:
-        if address is None:
-            # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        else:
+        if folder is None:
             ray.init(address, log_to_driver=False, runtime_env={"env_vars": environment})
+        else:
+            # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
+            options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}
+            ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
     except (ConnectionError, RuntimeError) as error:
-        raise ClusterError(f"Ray at {address or 'this machine'} did not let us in: {error}") from None
-    try:
-        connected().refuse_infeasible(needs)
-        yield
-    finally:
-        ray.shutdown()
+        where = without_secrets(address or "this machine")
+        raise ClusterError(f"Ray at {where} did not let us in: {without_secrets(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -130,7 +147,7 @@ def describe_cluster(address: str | None) -> str:
     """Where the stages run, and of what size that is now."""
     has = connected()
     size = f"{len(has.nodes)} nodes, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
-    return f"{address or 'local'} ({size})"
+    return f"{without_secrets(address or 'local')} ({size})"
 
 
 def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
@@ -166,17 +183,18 @@ def _refuse_unreachable(address: str) -> None:
     """Ray's own client tries for half a minute and does not say why; a plain connection tells in seconds."""
     if address in {"auto", "local"}:
         return
+    shown = without_secrets(address)
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         port = parts.port
     except ValueError:
         port = None
     if not parts.hostname or not port:
-        raise ClusterError(f"RAY_ADDRESS is {address!r}; allowed: host:port, ray://host:port, auto, or unset.")
+        raise ClusterError(f"RAY_ADDRESS is {shown!r}; allowed: host:port, ray://host:port, auto, or unset.")
     try:
         socket.create_connection((parts.hostname, port), timeout=5).close()
     except OSError as error:
         raise ClusterError(
-            f"Ray is not reachable at {address}: {error.strerror or error}. Start it there (`ray start --head`), "
+            f"Ray is not reachable at {shown}: {error.strerror or error}. Start it there (`ray start --head`), "
             "correct RAY_ADDRESS, or unset it to use this machine alone."
         ) from None

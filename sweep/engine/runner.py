@@ -7,6 +7,7 @@ moment and launch again.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from typing import Any
 
@@ -26,6 +27,10 @@ to be taken away. With so much as a sliver of a CPU it could starve the workers 
 LOST_DRIVERS = 10
 """How often a trial's driver function is started again after its process was lost."""
 
+KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+"""Ray Tune would copy them into the runtime environment of its actors, which stands in process arguments and in Ray's
+logs. Workers of this machine have the launch's own environment, and the nodes of a cluster have keys of their own."""
+
 MOST_TRIALS = 10**9
 """The search decides when there is nothing more to run."""
 
@@ -40,10 +45,16 @@ def start_board() -> Any:
 def run_trials(study: Study, search: StudySearch, store: Store, board: Any) -> None:
     """Run what the search hands out until it is idle or closed. Must be called with Ray connected."""
     from ray import tune
+    from ray.tune.execution import class_cache
 
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     watched = watched_figure(study.objectives[0].direction) if study.search.pruning != "none" else None
     # Nothing is read from there again; a store that is away for a while must not end the launch.
-    with tempfile.TemporaryDirectory(prefix="metsweep-tune-") as state:
+    # In the folder that goes with a Ray of this machine, even if this process is killed.
+    temporary = os.environ.get("TMPDIR", "")
+    with tempfile.TemporaryDirectory(
+        prefix="metsweep-tune-", dir=temporary if os.path.isdir(temporary) else None
+    ) as state:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(run_trial, store=store, board=board, watched=watched),

@@ -15,15 +15,16 @@ from trainers.detector.config import DetectorConfig
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
-_CONFIG_FOLDER = tempfile.TemporaryDirectory(prefix="metsweep-ultralytics-", ignore_cleanup_errors=True)
-
 
 def prepare_library() -> None:
     """Import Ultralytics so that it opens no connection, installs nothing and leaves HOME, logs and threads alone."""
     threads_wanted = os.environ.get("OMP_NUM_THREADS")
     threads = torch.get_num_threads()
-    os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0", YOLO_CONFIG_DIR=_CONFIG_FOLDER.name, YOLO_VERBOSE="False")
-    from ultralytics.utils import LOGGER, SETTINGS
+    os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0", YOLO_VERBOSE="False")
+    # It reads and writes settings there once, and a worker of Ray is killed without a chance to tidy up later.
+    with tempfile.TemporaryDirectory(prefix="metsweep-ultralytics-") as folder:
+        os.environ["YOLO_CONFIG_DIR"] = folder
+        from ultralytics.utils import LOGGER, SETTINGS
 
     if threads_wanted is None:  # the library sets it to 1 for the whole process
         os.environ.pop("OMP_NUM_THREADS", None)
