@@ -15,7 +15,7 @@ from sweep.console import TextConsole
 from sweep.engine.board import Board, StageProgress, clock
 from trainers.distributed import OnProgress
 
-PLAIN_EVERY_SECONDS = 10.0
+PLAIN_EVERY_SECONDS = 30.0
 PLAIN_WIDTH = 120
 """Columns where output does not go to a terminal, and COLUMNS says nothing."""
 

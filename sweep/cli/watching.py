@@ -18,7 +18,7 @@ from sweep.settings import Settings
 from sweep.store import Store
 from trainers.exceptions import ConfigError
 
-PLAIN_EVERY_SECONDS = 15.0
+PLAIN_EVERY_SECONDS = 60.0
 
 
 class Look:

@@ -12,7 +12,7 @@ from sweep.store import Cost, Store
 
 def costs_table(plan: Plan, store: Store) -> TextTable:
     """Time and memory by stage, from the manifests, and the share that starting processes took."""
-    table = TextTable(title="What the stages took when they were made", title_justify="left")
+    table = TextTable(title="What the stages took when they were made", title_justify="left", box=None, pad_edge=False)
     for column in ("stage", "made", "work", "each", "start-up", "peak memory"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     costs: dict[str, list[Cost]] = {}
@@ -24,7 +24,6 @@ def costs_table(plan: Plan, store: Store) -> TextTable:
     every = [cost for some in costs.values() for cost in some]
     work, startup = sum(cost.seconds for cost in every), sum(map(_startup, every))
     share = startup / (work + startup) if every else 0.0
-    table.add_section()
     table.add_row(f"all, {share:.0%} of it start-up", *_cells(every))
     return table
 

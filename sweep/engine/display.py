@@ -11,16 +11,22 @@ from rich.live import Live
 
 from sweep.console import TextConsole, TextTable
 from sweep.engine.board import StageProgress, clock
-from sweep.engine.pace import seconds_left
+from sweep.engine.cluster import Capacity
+from sweep.engine.pace import Pace
 from sweep.plan import Plan
 from sweep.store import Store
 
-PLAIN_EVERY_SECONDS = 15.0
+PLAIN_EVERY_SECONDS = 120.0
+"""How often the whole is told where output is no terminal."""
+TOLD_AFTER_SECONDS = 20.0
+"""There, that a stage has begun is told of those that take longer; that it ended is told of each."""
 LEFT_EVERY_SECONDS = 10.0
 """How often the time left of the whole is estimated; less often where that takes long itself."""
 MOST_NAMED = 3
 """Stages of a state that are named; of more the number is enough."""
-SUMMED_UP = ("waiting", "failed", "stopped", "done")
+SUMMED_UP = ("failed", "stopped", "done")
+UNSEEN = ("waiting", *SUMMED_UP)
+"""Stages without a row: of most that wait, nobody could make them yet."""
 
 
 class Display:
@@ -30,15 +36,20 @@ class Display:
         plan: of the study, as far as it is known.
         console: where to draw.
         store: where what is done already is found, and how long the rest takes.
+        capacity: of the cluster that it runs on.
     """
 
-    def __init__(self, plan: Plan, console: TextConsole, store: Store) -> None:
+    def __init__(self, plan: Plan, console: TextConsole, store: Store, capacity: Capacity) -> None:
         self._plan = plan
         self._console = console
         self._store = store
+        self._capacity = capacity
+        self._pace: Pace | None = None
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._began = time.monotonic()
         self._states: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        self._begun: set[str] = set()
         self._said = -PLAIN_EVERY_SECONDS
         self._evaluated: set[str] = set()
         self._left: float | None = None
@@ -60,6 +71,7 @@ class Display:
         if plan is not self._plan:
             self._plan = plan
             self._users = {}
+            self._pace = None
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -78,7 +90,7 @@ class Display:
         for column in ("stage", "for", "done", "left", "newest figures"):
             table.add_column(column, justify="right" if column in {"done", "left"} else "left")
         for key, stage in stages.items():
-            if stage.state not in SUMMED_UP:
+            if stage.state not in UNSEEN:
                 table.add_row(stage.label, self._for(key), _share(stage), stage.time_left(), stage.newest_figures())
         table.caption = "\n".join(_summary(stages))
         table.caption_justify = "left"
@@ -86,16 +98,23 @@ class Display:
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
         now = time.monotonic()
-        repeat = now - self._said >= PLAIN_EVERY_SECONDS
         for key, stage in stages.items():
-            changed = self._states.get(key) != stage.state
-            self._states[key] = stage.state
-            if changed or (repeat and stage.state == "running"):
-                who = f"{stage.label} (for {self._for(key)})"
-                self._say(who, stage.state, _share(stage), stage.time_left(), stage.newest_figures())
-        if repeat:
+            who = f"{stage.label} (for {self._for(key)})"
+            if self._states.get(key) != stage.state:
+                self._states[key] = stage.state
+                began = self._since.get(key, now)
+                self._since[key] = now
+                if stage.state not in ("waiting", "running"):
+                    took = f" after {clock(now - began)}" if stage.state in SUMMED_UP else ""
+                    self._say(who, f"{stage.state}{took}")
+            elif stage.state == "running" and key not in self._begun and now - self._since[key] >= TOLD_AFTER_SECONDS:
+                self._begun.add(key)
+                self._say(who, "running", _share(stage), stage.time_left())
+        if now - self._said >= PLAIN_EVERY_SECONDS:
             self._said = now
-            self._say(self._headline(stages))
+            running = [f"{one.label} {_share(one)}".strip() for one in stages.values() if one.state == "running"]
+            named = ", ".join(running) if len(running) <= MOST_NAMED else f"{len(running):,} stages"
+            self._say(self._headline(stages), f"running: {named}" if running else "")
 
     def _say(self, *parts: str) -> None:
         line = f"[{clock(time.monotonic() - self._began)}] " + "  ".join(filter(None, parts))
@@ -115,7 +134,10 @@ class Display:
             return
         there = {name: self._store.keys(name) for name in self._plan.wanted}
         self._evaluated = there.get("evaluate", set())
-        self._left = seconds_left(self._plan, self._store, there, stages)
+        if not self._plan.study.search.left_to_draw(self._plan.drawn):
+            if self._pace is None:
+                self._pace = Pace(self._plan, self._store, self._capacity.total("CPU"), self._capacity.total("GPU"))
+            self._left = self._pace.seconds_left(there, stages)
         took = time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.arms import record_arms
-from sweep.engine.cluster import describe_cluster, ray_cluster
+from sweep.engine.cluster import connected, describe_cluster, ray_cluster
 from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
 from sweep.engine.optuna_study import check_optuna_study, open_storage, read_drawn
@@ -175,7 +175,7 @@ def _run(
 
     store, study = record.store, todo.plan.study
     board = start_board()
-    steering = Steering(record, board, Display(todo.plan, console, store), tracker, fail_fast)
+    steering = Steering(record, board, Display(todo.plan, console, store, connected()), tracker, fail_fast)
     storage = open_storage(settings.optuna_storage)
     search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended)
     search.take_up(todo.running)

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.arms import record_arms
+from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
 from sweep.engine.launch import _look
 from sweep.engine.optuna_study import (
@@ -253,13 +254,13 @@ def test_an_arm_of_an_ablation_whose_objective_is_not_a_number_has_failed_too(tm
 def test_the_display_tells_what_is_yet_to_be_drawn(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     console = TextConsole(record=True, width=200)
-    display = Display(sweep.search.plan, console, sweep.store)
+    display = Display(sweep.search.plan, console, sweep.store, Capacity(({"CPU": 2},)))
     display.show({})
     for _ in range(2):
         given = sweep.next()
         assert given is not None
         sweep.finish(*given)
-    display = Display(sweep.search.plan, console, sweep.store)
+    display = Display(sweep.search.plan, console, sweep.store, Capacity(({"CPU": 2},)))
     display.show({})
     assert [line.split("  ")[0].removeprefix("[0:00] ") for line in console.export_text().splitlines()] == [
         "0 of 1 trials evaluated, 4 cells are yet to be drawn",
