@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from search_spaces.cell import VARIANTS, Cell, Variant
 from search_spaces.problems import KeyPath, MisfitError, Problem, complaints, did_you_mean, first_message
+from search_spaces.search import MOST_TRIALS
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
 from trainers.config import Config
 from trainers.detector.config import DetectorConfig
@@ -21,6 +22,10 @@ SECTIONS: dict[str, type[Config]] = {"gan": GANConfig, "synthesis": SynthesisCon
 """Configs whose keys may be drawn."""
 VALIDATED = ("sensitivity", "fps_per_slice")
 """What detectors are validated by along the way, at their `selection_iou`."""
+MOST_SHARDS = 100_000
+"""Of an arm: each is a stage of the plan."""
+MOST_SLICES = 10_000_000
+"""Of an arm, in the paper's scale: of 256 x 256 pixels they take 655 GB."""
 NOT_DRAWN = {
     "gan.variant": "the variant is drawn by the key 'variant'",
     **dict.fromkeys(
@@ -73,7 +78,17 @@ def rows(study: Study) -> list[Problem]:
             elif row in seen:
                 message = f"{arm.variant} {row[1]} is there more than once, at count_scale {study.count_scale:g}"
                 problems.append(Problem(at, message))
+            elif row[1] > MOST_SHARDS * study.synthesis.shard_size:
+                message = f"{row[1]:,} slices are more than {MOST_SHARDS:,} shards of synthesis.shard_size; got {count}"
+                problems.append(Problem(at, message))
             seen.add(row)
+    cells = len(study.cells()) + study.search.left_to_draw(0)
+    if cells * len(study.seeds) > MOST_TRIALS:
+        message = (
+            f"{cells:,} cells times {len(study.seeds):,} seeds are {cells * len(study.seeds):,} trials; allowed: up to "
+            f"{MOST_TRIALS:,}, which a plan is made for"
+        )
+        problems.append(Problem(("seeds",), message))
     if len(set(study.seeds)) < len(study.seeds):
         problems.append(Problem(("seeds",), f"{list(study.seeds)} holds a seed more than once"))
     return problems
@@ -203,8 +218,9 @@ def _whole_counts(drawn: Dimension) -> Iterator[Problem]:
         )
         return
     for count, at in drawn.tried().items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            yield Problem(("space", "count", *at), f"allowed: whole numbers above 0; got {count!r}")
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_SLICES:
+            message = f"allowed: whole numbers above 0, up to {MOST_SLICES:,}; got {count!r}"
+            yield Problem(("space", "count", *at), message)
 
 
 def _variant_problems(study: Study) -> Iterator[Problem]:

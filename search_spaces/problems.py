@@ -10,8 +10,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from trainers.documents import shown
+
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a study to one value."""
+MOST_TOLD = 20
+"""Complaints that are told at once."""
 FORMS = {"choice", "int", "float"}
 """The forms in which a key of `space` is written."""
 
@@ -49,11 +53,14 @@ def explain(
     """
     start: KeyPath = (section,) if section else ()
     lines = []
-    for path, message in complaints(error, model):
+    found = complaints(error, model)
+    for path, message in found[:MOST_TOLD]:
         path = start + path
-        key = ".".join(map(str, path)) or "the study"
+        key = ".".join(str(part) if str(part).isprintable() else shown(part) for part in path) or "the study"
         source = where if isinstance(where, str) else where(_about(path, message))
         lines.append(f"{source}: {key}: {message}" + ("" if message.endswith(("?", ".")) else "."))
+    if len(found) > MOST_TOLD:
+        lines.append(f"And {len(found) - MOST_TOLD} more.")
     return "\n".join(lines)
 
 
@@ -80,7 +87,7 @@ def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> 
             message = "unknown key" if unknown else _in_terms_of_yaml(problem["type"], path, problem["input"])
             message = message or problem["msg"].removeprefix("Value error, ")
             if not isinstance(problem["input"], dict) and "got " not in message:
-                message += f"; got {problem['input']!r}"
+                message += f"; got {shown(problem['input'])}"
             found.append((path, message + (_known_keys(model, path) if unknown and model else "")))
     return found
 
@@ -90,7 +97,7 @@ def _in_terms_of_yaml(error_type: str, path: KeyPath, got: Any) -> str | None:
     if error_type in {"tuple_type", "too_long"} and path[:1] == ("space",) and path[-1] in FORMS - {"choice"}:
         return "allowed is a list of two, [low, high]"
     if error_type == "tuple_type":
-        item, got_mapping = ("{...}", "; got a mapping") if isinstance(got, Mapping) else (got, "")
+        item, got_mapping = ("{...}", "; got a mapping") if isinstance(got, Mapping) else (shown(got), "")
         return f"allowed is a list, e.g. [{item}]{got_mapping}"
     if error_type in {"dict_type", "model_type"}:
         return "allowed is a mapping, {key: value}"

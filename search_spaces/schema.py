@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from search_spaces import checks
 from search_spaces.cell import Cell, Variant
 from search_spaces.problems import MisfitError, explain
 from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
 from search_spaces.space import Dimension
-from trainers.config import Config
+from trainers.config import Config, Seed, Text
 from trainers.data.prepare import PrepareConfig
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SectionConfig = TypeVar("SectionConfig", bound=Config)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """What a study may be called."""
+LONGEST_NAME = 100
+Count = Annotated[int, Field(ge=0, le=checks.MOST_SLICES)]
 
 
 class Arm(Config):
@@ -34,8 +36,9 @@ class Arm(Config):
 
     variant: Variant
     """The GAN that draws the synthetic slices; `none` is the real-only arm."""
-    counts: tuple[NonNegativeInt, ...] = (0,)
-    """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them."""
+    counts: tuple[Count, ...] = Field(default=(0,), max_length=10_000)
+    """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them. At most 10,000,000 each: so
+    many slices of 256 x 256 pixels take 655 GB."""
 
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:
@@ -58,17 +61,19 @@ class Resources(Config):
 class Study(Config):
     """A resolved study: every config complete, every value checked."""
 
-    name: str = Field(pattern=NAME)
-    """Name of the MLflow experiment and of the report."""
-    cohort: str
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
+    """Name of the MLflow experiment, of the report and of a folder; file systems take 255 characters, of which a report
+    needs some."""
+    cohort: Text
     """Folder of the cohort; a relative path counts from the working directory."""
-    fidelity: str
+    fidelity: Text
     """Set of overrides that shrinks or grows the study: `paper`, `gpu`, `laptop` or the path of a YAML file."""
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[Arm, ...] = Field(default=(), max_length=10_000)
     """Rows of the ablation: enumerated, always run. May be left out if a search draws everything."""
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    """Each detector, of `arms` or drawn, is trained once a seed; its GAN is shared by all seeds."""
-    count_scale: float = Field(default=1.0, gt=0)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=10_000)
+    """Each detector, of `arms` or drawn, is trained once a seed; its GAN is shared by all seeds. At most 10,000, as the
+    ten arms of Table 1 then make the most trials that are planned."""
+    count_scale: float = Field(default=1.0, gt=0, le=1000)
     """Factor on every synthetic count, so that one study fits every fidelity."""
     space: dict[str, Dimension] = Field(default_factory=dict)
     """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `synthesis` and

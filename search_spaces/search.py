@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from search_spaces.problems import MisfitError, Problem
-from trainers.config import Config
+from trainers.config import Config, Seed, Text
 
 Metric = Literal[
     "sensitivity",
@@ -19,6 +19,10 @@ Metric = Literal[
 ]
 
 
+MOST_TRIALS = 100_000
+"""A plan holds a trial in 10 kB of memory, and this many are planned in seconds."""
+
+
 class SearchConfig(Config):
     """Who draws the cells that `arms` does not enumerate.
 
@@ -28,20 +32,20 @@ class SearchConfig(Config):
     method: Literal["ablation", "random", "tpe"] = "ablation"
     """`ablation` draws nothing: only `arms` are run. `random` draws evenly; `tpe` is Optuna's tree-structured Parzen
     estimator (Bergstra et al., NIPS 2011), for one objective or several."""
-    trials: int = Field(default=40, ge=1)
-    """Cells to draw."""
+    trials: int = Field(default=40, ge=1, le=MOST_TRIALS)
+    """Cells to draw; at most 100,000, more than a plan is made for."""
     pruning: Literal["none", "asha", "median"] = "none"
     """Which drawn cells end early: none; by asynchronous successive halving (ASHA, Li et al., MLSys 2020); or those
     below the median of the others. Cells are compared by what their detectors validate to along the way, so the
     objective must be `sensitivity` or `fps_per_slice` at `detector.selection_iou`. With several objectives only none,
     as Optuna cannot prune then."""
-    startup_trials: int = Field(default=10, ge=0)
+    startup_trials: int = Field(default=10, ge=0, le=MOST_TRIALS)
     """Cells that `tpe` draws at random before it learns, and that the median is taken over at least."""
     grace: float = Field(default=0.3, gt=0, le=1)
     """Share of a detector's steps before it may be ended."""
-    reduction: int = Field(default=3, ge=2)
+    reduction: int = Field(default=3, ge=2, le=1000)
     """ASHA goes on with one in so many cells at every rung."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Decides what is drawn, as far as the order in which cells finish leaves it open."""
 
     @property
@@ -113,7 +117,7 @@ class Prices(Config):
     """Price of one GPU for an hour; none = not told."""
     cpu_hour: float | None = Field(default=None, ge=0)
     """Price of one CPU core for an hour; none = not told."""
-    currency: str = Field(default="USD", min_length=1)
+    currency: Text = Field(default="USD", min_length=1)
     """Currency of both."""
 
     def cost(self, gpu_seconds: float, cpu_seconds: float) -> float | None:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 SCALARS = bool | int | float | str | None
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
+Exact = Annotated[int, Field(ge=-(2**53), le=2**53)]
 MOST_TRIED = 100
 """A range of at most so many values is checked value by value."""
+MOST_STEPS = 1_000_000_000
 
 
 def _single(value: Any) -> Any:
@@ -51,8 +53,8 @@ class Drawn(Config):
 class Choice(Drawn):
     """One of several values: `{choice: [1, match]}`."""
 
-    choice: tuple[Scalar, ...] = Field(min_length=1)
-    """The values, without order between them."""
+    choice: tuple[Scalar, ...] = Field(min_length=1, max_length=MOST_TRIED)
+    """The values, without order between them; at most 100, as each is checked beside the other keys."""
 
     @field_validator("choice")
     @classmethod
@@ -79,9 +81,9 @@ class Choice(Drawn):
 class IntRange(Drawn):
     """A whole number, both ends included: `{int: [400, 12000], step: 400}`."""
 
-    bounds: tuple[int, int] = Field(alias="int")
-    """Lowest and highest value."""
-    step: int | None = Field(default=None, gt=0)
+    bounds: tuple[Exact, Exact] = Field(alias="int")
+    """Lowest and highest value; up to 2^53, where databases of Optuna hold whole numbers exactly."""
+    step: Exact | None = Field(default=None, gt=0)
     """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
     value. None = 1."""
     log: bool = False
@@ -197,5 +199,7 @@ def _check_range(form: str, bounds: tuple[float, float], step: float | None, log
         raise MisfitError([Problem((form,), f"with log: true, low must be above 0; got {list(bounds)}")])
     if log and step is not None:
         raise MisfitError([Problem(("step",), f"with log: true, there is no step; got {step}")])
+    if step is not None and (high - low) / step > MOST_STEPS:
+        raise MisfitError([Problem(("step",), f"allowed: up to {MOST_STEPS:,} steps from low to high; got {step}")])
     if step is not None and step > high - low:
         raise MisfitError([Problem(("step",), f"allowed: at most the range from {low} to {high}; got {step}")])

@@ -18,6 +18,7 @@ from search_spaces.cell import VARIANTS, Cell, Variant
 from search_spaces.layers import Layer, Layers, override_layer, read_layer
 from search_spaces.problems import did_you_mean, explain
 from search_spaces.schema import Arm, Resources, SectionConfig, Study
+from trainers.documents import shown
 from trainers.exceptions import ConfigError
 
 __all__ = [
@@ -125,7 +126,7 @@ def resolve_study(
     above = (own, *options, *added, *map(override_layer, overrides))
     chosen = Layers(above, own.source)
     if not isinstance(chosen.values.get("fidelity"), str):
-        got = f"got {chosen.values['fidelity']!r}" if "fidelity" in chosen.values else "is missing"
+        got = f"got {shown(chosen.values['fidelity'])}" if "fidelity" in chosen.values else "is missing"
         where = chosen.where(("fidelity",))
         raise ConfigError(f"{where}: fidelity: {got}; allowed: {', '.join(shipped('fidelities'))} or a YAML file.")
     base = [] if isinstance(study, Layer) else [read_layer(_find(chosen.values["fidelity"], "fidelities"))]
@@ -187,7 +188,10 @@ def _file(name: str, folder: Literal["studies", "fidelities"]) -> Path | None:
     if name in known:
         return known[name]
     path = Path(name)
-    return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None
+    try:
+        return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None
+    except OSError:  # e.g. a name too long
+        return None
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, Iterable[str]]) -> ConfigError:
@@ -196,5 +200,5 @@ def _unknown(kind: str, name: str, known: Mapping[str, Iterable[str]]) -> Config
     allowed = [f"{where}{', '.join(some)}" for where, some in names.items() if some]
     hint = did_you_mean(name, [one for some in names.values() for one in some])
     return ConfigError(
-        f"Unknown {kind} {name!r}.{hint} Allowed: {'; '.join(allowed)}, or the path of an existing .yaml file."
+        f"Unknown {kind} {shown(name)}.{hint} Allowed: {'; '.join(allowed)}, or the path of an existing .yaml file."
     )

@@ -10,9 +10,10 @@ from typing import Any
 
 from search_spaces.layers import Layers, merged
 from search_spaces.problems import KeyPath
-from search_spaces.schema import NAME, Study
+from search_spaces.schema import LONGEST_NAME, NAME, Study
 from search_spaces.study import Resolved, read_study, shipped
 from search_spaces.yaml_text import to_yaml
+from trainers.documents import shown
 from trainers.exceptions import ConfigError
 
 WIDTH = 110
@@ -51,8 +52,11 @@ def new_study(name: str, like: str) -> str:
     Raises:
         ConfigError: `name` is not allowed or a shipped study's, or there is no study `like`.
     """
-    if not re.fullmatch(NAME, name):
-        raise ConfigError(f"name: got {name!r}; allowed: letters, digits, _ . and -, beginning with a letter or digit.")
+    if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"name: got {shown(name)}; allowed: up to {LONGEST_NAME} letters, digits, _ . and -, beginning with a "
+            "letter or digit."
+        )
     if name in shipped("studies"):
         raise ConfigError(
             f"name: {name!r} is a shipped study, and two studies of one name would share what is kept of them. Choose "

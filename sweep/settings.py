@@ -1,10 +1,17 @@
-"""Where things are kept: from the environment, with defaults that need nothing started by hand."""
+"""Where things are kept: from the environment, with defaults that need nothing started by hand.
+
+A variable that is empty counts as unset, and `~` is the home folder.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from sweep.redaction import without_password
+from trainers.exceptions import ConfigError, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +30,44 @@ class Settings:
     @staticmethod
     def from_environment(store: str | None = None) -> Settings:
         """Settings of this process; an explicit `store` goes before METSWEEP_STORE."""
-        uri = store or os.environ.get("METSWEEP_STORE") or "metsweep-store"
+        uri = store or _variable("METSWEEP_STORE") or "metsweep-store"
+        if store and store.startswith("~"):
+            uri = _at_home(store, "--store")
+        if "://" in uri and not uri.startswith("s3://"):
+            raise StoreError(
+                f"METSWEEP_STORE (--store): {without_password(uri)} is no place for a store; allowed: a folder, or "
+                "s3://bucket/prefix."
+            )
         return Settings(
             store=uri if "://" in uri else str(Path(uri).absolute()),
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}"),
-            optuna_storage=os.environ.get("OPTUNA_STORAGE", f"sqlite:///{Path.cwd() / 'optuna.db'}"),
-            ray_address=os.environ.get("RAY_ADDRESS") or None,
+            tracking_uri=_variable("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}",
+            optuna_storage=_variable("OPTUNA_STORAGE") or f"sqlite:///{Path.cwd() / 'optuna.db'}",
+            ray_address=_variable("RAY_ADDRESS"),
         )
+
+
+def _variable(name: str) -> str | None:
+    """A variable of the environment without spaces around it and with `~` as the home folder; None if it is empty.
+
+    Raises:
+        ConfigError: it is no URI, folder or address.
+    """
+    value = os.environ.get(name, "").strip()
+    try:
+        value.encode()
+        parts = urlsplit(value)
+        _ = parts.port, parts.hostname
+    except ValueError as error:
+        reason = "it holds bytes that are no UTF-8" if isinstance(error, UnicodeError) else str(error)
+        raise ConfigError(f"{name} is no address: {reason}. Correct or unset it.") from None
+    if not value.isprintable():
+        raise ConfigError(f"{name} holds a control character; allowed: one line of text. Correct or unset it.")
+    path = value.removeprefix("sqlite:///")
+    return value[: len(value) - len(path)] + _at_home(path, name) if path.startswith("~") else value or None
+
+
+def _at_home(path: str, name: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(f"{name} is {path!r}: {error}. Write the whole path.") from None

@@ -44,14 +44,14 @@ STOP_POINTS_AGREED = 16
 class WorkerResources(Config):
     """What one training run occupies."""
 
-    workers: int = Field(default=1, ge=1)
-    """Ray Train workers, i.e. ranks."""
+    workers: int = Field(default=1, ge=1, le=10_000)
+    """Ray Train workers, i.e. ranks; at most 10,000, more than a cluster of Ray has nodes."""
     min_workers: int | None = None
     """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as there is room for, down
     to this, and takes more again when there is; none = it waits until all fit."""
-    cpus_per_worker: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1, le=10_000)
     """CPU cores of one worker; also its torch threads."""
-    gpus_per_worker: float = Field(default=0.0, ge=0)
+    gpus_per_worker: float = Field(default=0.0, ge=0, le=10_000)
     """GPUs of one worker; a fraction (several runs share a GPU) only with one worker."""
     placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
     """Which nodes the workers go to: `pack` = few nodes, `spread` = many, as far as there is room; `strict_pack` = one

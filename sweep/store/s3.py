@@ -57,7 +57,7 @@ class S3Backend:
             )
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
-        caches = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep")
+        caches = Path(os.environ.get("METSWEEP_CACHE") or "~/.cache/metsweep").expanduser()
         self._endpoint = endpoint()
         self._where = f"bucket {self._bucket} at {without_secrets(self._endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from trainers.config import Seed
 from trainers.data.annotation import rough
 from trainers.data.cohort import Subject, naming
 from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS
@@ -29,7 +30,7 @@ class PrepareConfig(SliceConfig):
     """A box made from a mask is widened on each side by up to this much, as a hurried annotator would draw it."""
     min_box_pixels: int = Field(default=4, ge=1, le=64)
     """Smaller boxes are widened to this, since a detector cannot learn boxes below its grid."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Decides splits that the manifest leaves open, and the rough margins."""
 
 

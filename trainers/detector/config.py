@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from trainers.config import Config
+from trainers.config import Config, Seed
 
 STRIDE = 32
 """Coarsest stride of YOLOv3; network resolutions are multiples of it."""
@@ -13,11 +13,12 @@ STRIDE = 32
 class DetectorConfig(Config):
     """YOLOv3 and how it is trained: `DetectorConfig()` is the paper's detector."""
 
-    width: float = Field(default=1.0, gt=0)
-    """Multiplies the channels of every layer of Darknet-53 and the head (rounded up to multiples of 8)."""
-    depth: float = Field(default=1.0, gt=0)
+    width: float = Field(default=1.0, gt=0, le=16)
+    """Multiplies the channels of every layer of Darknet-53 and the head (rounded up to multiples of 8); at most 16,
+    which no GPU holds."""
+    depth: float = Field(default=1.0, gt=0, le=16)
     """Multiplies the repeats of every residual block (at least one stays)."""
-    box_bins: int = Field(default=16, ge=4)
+    box_bins: int = Field(default=16, ge=4, le=1024)
     """Bins of the head's distance distribution: a side reaches `box_bins - 1` strides from its anchor point."""
     initial_reach: float | None = Field(default=None, gt=0)
     """Mean initial distance of a box's sides from its anchor point, in strides; none = the library's, all bins alike.
@@ -30,16 +31,17 @@ class DetectorConfig(Config):
     nms_iou: float = Field(default=0.45, gt=0, lt=1)
     """Of two detections that overlap more than this, the less confident is dropped."""
 
-    train_size: int = Field(default=416, ge=STRIDE, multiple_of=STRIDE)
+    train_size: int = Field(default=416, ge=STRIDE, le=4096, multiple_of=STRIDE)
     """Network resolution in training, pixels."""
-    validation_size: int = Field(default=608, ge=STRIDE, multiple_of=STRIDE)
+    validation_size: int = Field(default=608, ge=STRIDE, le=4096, multiple_of=STRIDE)
     """Network resolution in validation and prediction, pixels; larger, to see small tumours better."""
 
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1, le=65_536)
     """Slices of one step, over all workers."""
-    steps: int = Field(default=240_000, ge=1)
-    """Optimiser steps, the same for every arm: more synthetic slices do not mean more updates."""
-    epochs: float | None = Field(default=None, gt=0)
+    steps: int = Field(default=240_000, ge=1, le=10**9)
+    """Optimiser steps, the same for every arm: more synthetic slices do not mean more updates. At most a billion, which
+    no run ends."""
+    epochs: float | None = Field(default=None, gt=0, le=1e6)
     """Instead of `steps`: passes over all slices of the arm, so that more synthetic slices do mean more updates."""
     synthetic_share: float | None = Field(default=None, ge=0, le=1)
     """Share of the slices shown that is synthetic, where the arm has any; none = both kinds are pooled, and every slice
@@ -48,7 +50,7 @@ class DetectorConfig(Config):
     """Adam's learning rate after the warm-up."""
     final_learning_rate: float = Field(default=1e-3, ge=0)
     """Learning rate of the last step, reached along a cosine; equal to `learning_rate` = constant."""
-    warmup_steps: int = Field(default=1000, ge=0)
+    warmup_steps: int = Field(default=1000, ge=0, le=10**9)
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on convolution weights."""
@@ -63,7 +65,7 @@ class DetectorConfig(Config):
     distance_gain: float = Field(default=1.5, ge=0)
     """Weight of the loss on the distance distribution."""
 
-    evaluate_every: int = Field(default=4000, ge=1)
+    evaluate_every: int = Field(default=4000, ge=1, le=10**9)
     """Steps between checkpoints, and between evaluations on the validation split."""
     select_from: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps from which the validation split is evaluated and the best weights may be picked (96,000)."""
@@ -90,7 +92,7 @@ class DetectorConfig(Config):
 
     amp: bool = False
     """Automatic mixed precision (bfloat16, whose range needs no loss scaling); on a GPU only."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of the initial weights, the order of the slices and their augmentation."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from trainers.config import Config
+from trainers.config import Config, Seed
 
 
 class EvaluationConfig(Config):
@@ -17,13 +17,13 @@ class EvaluationConfig(Config):
     froc_confidence: float = Field(default=1e-5, ge=0, lt=1)
     """Detections down to this confidence are kept for the FROC curve; at most `confidence`. Well below it, so that
     arms can be compared at equal false positives."""
-    ious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5, 0.25), min_length=1)
+    ious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5, 0.25), min_length=1, max_length=100)
     """IoU thresholds."""
-    bootstraps: int = Field(default=2000, ge=100)
-    """Resamples of the patients behind every interval."""
-    batch: int = Field(default=32, ge=1)
+    bootstraps: int = Field(default=2000, ge=100, le=100_000)
+    """Resamples of the patients behind every interval; at most 100,000, as a matrix holds one for each patient."""
+    batch: int = Field(default=32, ge=1, le=65_536)
     """Slices per forward pass."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Decides the resamples and the shuffles of the chance level."""
 
     @model_validator(mode="after")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainers.config import Config
+from trainers.config import Config, Seed, Text
 from trainers.data.conditions import ConditionConfig
 
 GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
 
 SMALLEST = 4
 """Side of the first images that progressive growing makes, pixels."""
+Channels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class GANConfig(Config):
@@ -21,27 +22,27 @@ class GANConfig(Config):
     variant: GANVariant = "cpggan"
     """The GAN of an arm: CPGGAN, CPGGAN trained also with normal brains, the image-to-image GAN, or CPGGAN whose
     generator also learns from a frozen detector."""
-    resolution: int = 256
-    """Height and width of the slices, pixels; a power of two."""
-    initial_resolution: int = SMALLEST
+    resolution: int = Field(default=256, le=512)
+    """Height and width of the slices, pixels; a power of two, up to the 512 that slices are made of."""
+    initial_resolution: int = Field(default=SMALLEST, le=512)
     """Resolution at which progressive growing starts, pixels; a power of two."""
-    widths: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)
+    widths: tuple[Channels, ...] = Field(default=(512, 512, 512, 512, 256, 128, 64), max_length=16)
     """CPGGAN: feature channels at 4, 8, 16, ... pixels, times `width`."""
-    unet_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    unet_widths: tuple[Channels, Channels, Channels, Channels] = (64, 128, 256, 512)
     """Image-to-image GAN: feature channels after each convolution of the generator's encoder, times `width`."""
-    critic_widths: tuple[int, int, int] = (64, 128, 256)
+    critic_widths: tuple[Channels, Channels, Channels] = (64, 128, 256)
     """Image-to-image GAN: feature channels after each convolution of the discriminator, times `width`."""
-    width: float = Field(default=1.0, gt=0.0)
-    """Factor on all widths."""
-    min_width: int = Field(default=8, ge=1)
+    width: float = Field(default=1.0, gt=0.0, le=16.0)
+    """Factor on all widths; at most 16, which no GPU holds."""
+    min_width: int = Field(default=8, ge=1, le=8192)
     """No layer has fewer feature channels than this."""
-    latent_size: int = Field(default=512, ge=1)
+    latent_size: int = Field(default=512, ge=1, le=65_536)
     """CPGGAN: length of the noise vector. (The image-to-image GAN takes one noise channel as large as the slice.)"""
     condition_channels: Literal["1", "match"] = "1"
     """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
-    batch_size: int = Field(default=4, ge=1)
-    """Images a step, over all workers."""
-    stddev_group: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=65_536)
+    """Images a step, over all workers; at most 65,536, a hundred times what was ever of use."""
+    stddev_group: int = Field(default=4, ge=1, le=65_536)
     """CPGGAN: neighbours in a step whose features' deviation the discriminator sees (the largest number up to this that
     divides `batch_size`); workers take whole groups."""
     learning_rate: float = Field(default=2e-4, gt=0.0)
@@ -62,8 +63,9 @@ class GANConfig(Config):
     """Number format of the convolutions; weights, scores, penalties and losses are fp32 in both."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
-    total_kimg: float = Field(default=12_000.0, gt=0.0)
-    """Length of the run: thousands of real images shown (3,000,000 steps of 4)."""
+    total_kimg: float = Field(default=12_000.0, gt=0.0, le=1e9)
+    """Length of the run: thousands of real images shown (3,000,000 steps of 4); at most a billion, which no
+    run ends."""
     fade_kimg: float = Field(default=600.0, ge=0.0)
     """Thousands of images over which a new resolution is faded in."""
     stable_kimg: float = Field(default=600.0, ge=0.0)
@@ -95,7 +97,7 @@ class GANConfig(Config):
     """Updates whose loss or gradient is not finite are skipped; more than this many in a run end it."""
     checkpoint_kimg: float = Field(default=100.0, gt=0.0)
     """Thousands of images between two checkpoints."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Decides initial weights, order of the slices, flips and noise."""
 
     @field_validator("resolution", "initial_resolution")
@@ -166,20 +168,21 @@ class GANConfig(Config):
 class SynthesisConfig(ConditionConfig):
     """How synthetic slices are drawn from a GAN."""
 
-    shard_size: int = Field(default=1000, ge=1)
-    """Slices in a shard; a count of slices is a prefix of the shards."""
-    batch_size: int | None = Field(default=None, ge=1)
+    shard_size: int = Field(default=1000, ge=1, le=1_000_000)
+    """Slices in a shard; a count of slices is a prefix of the shards. At most a million, 65 GB at 256 pixels, as a
+    shard is held in memory."""
+    batch_size: int | None = Field(default=None, ge=1, le=65_536)
     """Slices in one call of the network; None takes as many as are fast: on a CPU 4 at 256 pixels and 16 up to 128, on
     a GPU 32. It may change an image's grey levels by rounding."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Decides noise and conditions."""
     curate: bool = True
     """Whether a slice whose tumours do not stand out is drawn again."""
     threshold_quantile: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Synthetic slices are to stand out more than this share of the real training slices with tumours."""
-    max_attempts: int = Field(default=4, ge=1)
+    max_attempts: int = Field(default=4, ge=1, le=65_536)
     """Attempts at a slice; if none stands out, the clearest one stays and is counted as unclear."""
-    review: str | None = Field(default=None, exclude=True)
+    review: Text | None = Field(default=None, exclude=True)
     """CSV file of a human's keep/discard decisions, which override the score; a relative path counts from the working
     directory. Its content decides the slices, its name does not."""
 
