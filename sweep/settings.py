@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweep.redaction import without_password
+from sweep.redaction import without_secrets
 from trainers.exceptions import ConfigError, StoreError
 
 
@@ -35,7 +35,7 @@ class Settings:
             uri = _at_home(store, "--store")
         if "://" in uri and not uri.startswith("s3://"):
             raise StoreError(
-                f"METSWEEP_STORE (--store): {without_password(uri)} is no place for a store; allowed: a folder, or "
+                f"METSWEEP_STORE (--store): {without_secrets(uri)} is no place for a store; allowed: a folder, or "
                 "s3://bucket/prefix."
             )
         return Settings(
@@ -55,11 +55,9 @@ def _variable(name: str) -> str | None:
     value = os.environ.get(name, "").strip()
     try:
         value.encode()
-        parts = urlsplit(value)
-        _ = parts.port, parts.hostname
-    except ValueError as error:
-        reason = "it holds bytes that are no UTF-8" if isinstance(error, UnicodeError) else str(error)
-        raise ConfigError(f"{name} is no address: {reason}. Correct or unset it.") from None
+        urlsplit(value)
+    except ValueError:  # whose text may hold a password
+        raise ConfigError(f"{name} is no folder, URI or address. Correct or unset it.") from None
     if not value.isprintable():
         raise ConfigError(f"{name} holds a control character; allowed: one line of text. Correct or unset it.")
     path = value.removeprefix("sqlite:///")

@@ -155,8 +155,8 @@ def test_cohorts_that_cannot_be_used(refused) -> None:
     (Path("cohort") / whole[1]["boxes"]).write_text("z,x0,y0,x1,y1\n")
     splits = ("train", "validation", "test", "train")
     write_manifest(Path("cohort"), [{**subject, "split": split} for subject, split in zip(whole, splits, strict=True)])
-    refused("cohort", "check", "cohort", parts=("no lesion in the validation split", "P001"))
-    refused("prepare", "cohort", "--out", "slices", parts=("no lesion in the validation split", "P001"))
+    refused("cohort", "check", "cohort", parts=("P001", "boxes.csv: holds no box"))
+    refused("prepare", "cohort", "--out", "slices", parts=("P001", "boxes.csv: holds no box"))
 
 
 def test_result_folders_that_cannot_be_made(refused, slices: Path) -> None:
@@ -208,9 +208,9 @@ def test_stores_that_cannot_be_used(refused, cohort: Path) -> None:
     # More than any disk has, so that the room on this one does not matter.
     greedy = own_study(
         cohort=str(cohort),
-        arms=[{"variant": "cpggan", "counts": [1]}],
-        count_scale=1.0,
-        synthesis={"shard_size": 10**15},
+        arms=[{"variant": "cpggan", "counts": [10**7]}],
+        count_scale=1000.0,
+        synthesis={"shard_size": 10**6},
     )
     refused("launch", greedy, "--store", "store", parts=("MB free", "are needed", "METSWEEP_STORE"))
 

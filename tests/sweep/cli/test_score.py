@@ -155,7 +155,7 @@ def test_a_studys_own_evaluation_scores_the_same(metsweep: Metsweep) -> None:
         (("--iou", 0), "ious"),
         (("--iou", 1.5), "ious"),
         (("--confidence", -1), "confidence"),
-        (("--patients", "nothing.csv"), "--patients nothing.csv: cannot be read"),
+        (("--patients", "nothing.csv"), "nothing.csv cannot be read"),
     ],
 )
 def test_bad_options_are_refused(
