@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from sweep.cli import talk
 from sweep.cli.loading import load_plan
-from sweep.cli.options import Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import AsJson, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
 from trainers.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from sweep.report.report import Format
+    from sweep.report.report import Format, Report
 
 
 def report(
@@ -32,6 +32,7 @@ def report(
     fidelity: StudyFidelity = None,
     cohort: StudyCohort = None,
     overrides: Overrides = None,
+    as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
     """Show Table 1 of a study and the evidence behind it.
@@ -56,6 +57,9 @@ def report(
     opened = Store(settings.store)
     plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
     made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
+    if as_json:
+        talk.say_json(_as_dict(made))
+        return
     console = output()
     if "console" in wanted:
         console.say("\n".join(made.header))
@@ -66,6 +70,23 @@ def report(
     if written := made.write(target, wanted):
         names = ", ".join(str(path.relative_to(target)) for path in written)
         console.say(f"Written to {target}: {names}")
+
+
+def _as_dict(made: Report) -> dict[str, Any]:
+    """Every table of the report with its unrounded values; nothing is written."""
+    tables = [made.table1.section(), *made.sections, made.trace]
+    return {
+        "study": made.study,
+        "header": list(made.header),
+        "tables": {
+            one.name: {
+                "title": one.title,
+                "note": one.note,
+                "rows": [{**line.values, "stage_keys": list(line.keys)} for line in one.lines],
+            }
+            for one in tables
+        },
+    }
 
 
 def _formats(text: str) -> list[Format]:

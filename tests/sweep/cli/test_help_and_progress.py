@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import shlex
 import socket
@@ -17,6 +18,7 @@ import pytest
 import typer
 
 from sweep.cli.app import app
+from sweep.cli.commands import PANELS
 from sweep.cli.console import progress
 from sweep.console import TextConsole
 from sweep.engine.board import clock
@@ -62,12 +64,29 @@ def test_help_appears_without_heavy_imports() -> None:
 import sys
 from sweep.cli import main
 assert main(["--help"]) == 0
-assert main(["launch", "--help"]) == 0
+assert main(["launch", "--help"]) == main(["--version"]) == 0
 print("heavy:", [name for name in {HEAVY} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert "launch" in done.stdout
     assert done.stdout.endswith("heavy: []\n")
+
+
+def test_version_help_and_groups_of_commands(metsweep: Metsweep) -> None:
+    assert metsweep("--version").out == f"metsweep {importlib.metadata.version('metsweep')}\n"
+    told = metsweep("-h").out
+    places = [told.index(f"\n{title}:") for title in PANELS]
+    assert places == sorted(places)
+    assert "--install-completion" in told
+    assert metsweep("store", "ls", "-h").out == metsweep("store", "ls", "--help").out
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_quiet_leaves_out_what_is_no_result(metsweep: Metsweep, before: bool) -> None:
+    command = ("study", "new", "mine")
+    ended = metsweep("--quiet", *command) if before else metsweep(*command, "-q")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert "Written" in metsweep("study", "new", "other").out, "no command before it is remembered"
 
 
 def test_installed_command_refuses_without_traceback(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import optuna
@@ -53,6 +54,14 @@ def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) ->
     assert "No trial is complete yet." in ended.out
     assert "# Table 1 of quickstart" in Path("report/report.md").read_text()
     assert len(list(csv.DictReader(Path("report/table1.csv").read_text().splitlines()))) == 5
+
+
+def test_a_report_for_programs(metsweep: Metsweep, cohort: Path) -> None:
+    ended = metsweep("report", "quickstart", "--cohort", cohort, "--json")
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert told["study"] == "quickstart"
+    assert [row["variant"] for row in told["tables"]["table1"]["rows"]][:2] == ["none", "cpggan"]
 
 
 def test_study_that_has_not_run_is_not_promoted(metsweep: Metsweep, cohort: Path) -> None:
