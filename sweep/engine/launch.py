@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from sweep.engine.arms import record_arms
 from sweep.engine.cluster import connected, describe_cluster, ray_cluster
 from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
+from sweep.engine.local_ray import copy_logs
 from sweep.engine.optuna_study import check_optuna_study, open_storage, read_drawn
 from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord, changes
@@ -182,8 +184,12 @@ def _run(
     for number in todo.again:
         search.draw_again(number)
     search.wait_for(first_of_each_gan_first(todo.waiting))
-    with steering.of(search):
-        run_trials(study, search, store, board)
+    try:
+        with steering.of(search):
+            run_trials(study, search, store, board)
+    finally:
+        if settings.ray_address is None and (steering.failed or isinstance(sys.exception(), Exception)):
+            console.say(f"Ray's own logs of this launch are kept in {copy_logs(store.local / 'logs')}.")
     return search.plan, Launched(steering.failed, steering.stopped)
 
 

@@ -60,11 +60,15 @@ def private_folders() -> Iterator[Path]:
         _remove(root, ray)
 
 
-def copy_logs(ray: Path, to: Path) -> Path:
-    """Copy the logs of a session in `ray` into a fresh folder in `to`; returns it."""
+def copy_logs(to: Path) -> Path:
+    """Copy what the connected Ray of this machine has logged into a fresh folder in `to`, for this user alone."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
     to.mkdir(parents=True, exist_ok=True)
     kept = Path(tempfile.mkdtemp(prefix=f"ray-{time.strftime('%Y-%m-%d_%H-%M-%S')}-", dir=to))
-    shutil.copytree(ray / "session_latest" / "logs", kept, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(node.get_logs_dir_path(), kept, symlinks=True, dirs_exist_ok=True)
+    kept.chmod(0o700)
     return kept
 
 

@@ -43,3 +43,13 @@ def test_a_run_leaves_nothing_behind(tmp_path: Path, discs: SliceSet) -> None:
     )
     left = [path.name for name in ("home", "here", "temporary") for path in (tmp_path / name).iterdir()]
     assert [name for name in left if not name.startswith("torchinductor")] == [], "torch's own cache apart"
+
+
+def test_a_process_that_is_killed_leaves_no_settings_of_ultralytics(tmp_path: Path) -> None:
+    killed = (
+        "import os; from trainers.detector.model import prepare_library; prepare_library(); os.kill(os.getpid(), 9)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    ended = subprocess.run([sys.executable, "-c", killed], cwd=Path(__file__).parents[3], env=environment)
+    assert ended.returncode == -9
+    assert not [path for path in tmp_path.rglob("*") if "ltralytics" in path.name]

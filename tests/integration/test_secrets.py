@@ -1,0 +1,133 @@
+"""A launch on this machine with an S3 store: keys and passwords stand nowhere, and its private folder goes with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.survival import Home, kill
+from tests.services import fixtures
+from tests.services.seaweedfs import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+
+pytestmark = pytest.mark.slow
+seaweedfs = fixtures.seaweedfs
+
+PLANTED = {
+    "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-password",
+    "MLFLOW_TRACKING_TOKEN": "planted-mlflow-token",
+    "DATABASE_PASSWORD": "planted-database-password",
+    "RAY_AUTH_TOKEN": "planted-token-of-another-ray-of-this-user",
+}
+IN_OPTUNA_STORAGE = "planted-optuna-password"
+
+
+class Watch:
+    """A launch, and what stands in the arguments of every process that it started."""
+
+    def __init__(self, driver: subprocess.Popen[bytes]) -> None:
+        self.driver = driver
+        self.arguments: set[str] = set()
+        self.seen: set[psutil.Process] = set()
+
+    def look(self) -> bool:
+        """Note them; whether a worker of Ray is there."""
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(self.driver.pid).children(recursive=True)
+            self.seen |= set(family)
+            for process in self.seen:
+                with suppress(psutil.Error):
+                    self.arguments.add("\0".join(process.cmdline()))
+        return any(text.startswith("ray::") for text in self.arguments)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Its temporary files have a short path, as sockets lie among them."""
+    for name in ("here", "home"):
+        (tmp_path / name).mkdir()
+    temporary = Path("/tmp") / f"m{os.getpid()}"
+    temporary.mkdir()
+    own = {"TMPDIR": str(temporary), "HOME": str(tmp_path / "home"), "RAY_AUTH_MODE": "token"}
+    yield Home(tmp_path / "here", None, counts=(400,), environment=own)
+    subprocess.run(["rm", "-r", str(temporary)], check=True)
+
+
+def temporary_files(home: Home) -> list[Path]:
+    return list(Path(home.environment["TMPDIR"]).iterdir())
+
+
+def content(folder: Path) -> bytes:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return b"\n".join(path.read_bytes() for path in files)
+
+
+def test_no_secret_in_arguments_logs_store_tracking_and_report(home: Home, seaweedfs: SeaweedFS) -> None:
+    cache = home.folder / "cache"
+    storage = f"sqlite:///{home.folder / 'optuna.db'}?password={IN_OPTUNA_STORAGE}"
+    home.environment |= seaweedfs.environment | PLANTED
+    home.environment |= {
+        "METSWEEP_STORE": f"s3://{BUCKET}/secrets",
+        "METSWEEP_CACHE": str(cache),
+        "OPTUNA_STORAGE": storage,
+    }
+    home.pace(gan=2.0, detector=2.0)
+    watch = Watch(home.launch())
+    logs = b""
+    token = ""
+    while watch.driver.poll() is None:
+        if watch.look():
+            # It may be gone at any moment.
+            with suppress(OSError, StopIteration):
+                root = next(path for path in temporary_files(home) if path.name.startswith("metsweep-launch-"))
+                assert root.stat().st_mode & 0o777 == 0o700
+                assert (root / "token").stat().st_mode & 0o777 == 0o600
+                token = token or (root / "token").read_text()
+                logs = content(root / "ray")
+        time.sleep(0.2)
+    output = home.finish(watch.driver)
+    assert b"raylet" in logs
+    assert any(text.startswith("ray::") for text in watch.arguments)
+
+    objects = seaweedfs.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="secrets/")
+    stored = [entry["Key"] for page in objects for entry in page["Contents"]]
+    bodies = [seaweedfs.client().get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in stored]
+    assert any(b"metsweep" in body for body in bodies)
+    everything = b"\n".join(["\n".join(watch.arguments).encode(), logs, output.encode(), content(home.folder), *bodies])
+    for secret in (ACCESS_KEY, SECRET_KEY, IN_OPTUNA_STORAGE, token, *PLANTED.values()):
+        assert secret
+        assert secret.encode() not in everything, secret
+    assert token != PLANTED["RAY_AUTH_TOKEN"]
+    assert temporary_files(home) == []
+    assert not (Path(home.environment["HOME"]) / ".ray").exists()
+
+
+def test_the_folder_of_a_launch_is_gone_after_ctrl_c_and_that_of_a_killed_one_with_the_next(home: Home) -> None:
+    home.pace(gan=60.0)
+    first = Watch(home.launch())
+    home.until(lambda: first.look() and home.steps("gan"), first.driver)
+    kill(first.driver)
+    assert temporary_files(home) != []
+    psutil.wait_procs(first.seen, timeout=60)
+    second = home.launch()
+    home.until(lambda: len(home.steps("gan")) > 1, second)
+    assert len([path for path in temporary_files(home) if path.name.startswith("metsweep-launch-")]) == 1
+    second.send_signal(signal.SIGINT)
+    home.finish(second, status=130)
+    assert temporary_files(home) == []
+
+
+def test_logs_of_ray_are_kept_for_this_user_where_a_trial_failed(home: Home) -> None:
+    home.pace(gan=0.1, detector=0.1, failing=(400,))
+    output = home.finish(home.launch(), status=1)
+    kept = Path(output.partition("Ray's own logs of this launch are kept in ")[2].splitlines()[0].rstrip("."))
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert (kept / "raylet.out").is_file()
+    assert temporary_files(home) == []
