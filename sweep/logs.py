@@ -45,10 +45,13 @@ class _LogFile(logging.FileHandler):
 
 
 def log_to(folder: Path) -> Path:
-    """Append the `sweep` and `trainers` loggers of this process to `metsweep.jsonl` in `folder`; returns the file."""
+    """Append the loggers of this process to `metsweep.jsonl` in `folder`; returns the file.
+
+    With those of `sweep` and `trainers` Ray Tune's, which would print a traceback for each driver that was lost.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metsweep.jsonl"
-    for name in ("sweep", "trainers"):
+    for name in ("sweep", "trainers", "ray.tune"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -57,3 +60,9 @@ def log_to(folder: Path) -> Path:
             handler.setFormatter(JsonFormatter())
             logger.addHandler(handler)
     return path
+
+
+def log_file() -> Path | None:
+    """The file that this process logs to, if it does."""
+    files = (handler.baseFilename for handler in logging.getLogger("sweep").handlers if isinstance(handler, _LogFile))
+    return next(map(Path, files), None)

@@ -1,12 +1,18 @@
 """Errors meant for the person who reads them.
 
 Every message says what is wrong, where, what was got, what is allowed and what to do next. The command line prints
-the message alone and exits with code 2; anything that is not a `MetsweepError` is a bug and keeps its traceback.
+the message alone and exits with the error's code; anything that is not a `MetsweepError` is a bug and keeps its
+traceback.
 """
+
+from typing import ClassVar
 
 
 class MetsweepError(Exception):
     """Base of every error that a user can mend."""
+
+    exit_code: ClassVar[int] = 2
+    """Of the command that it ends: 2 = it was refused, 1 = it began and could not be done."""
 
 
 class ConfigError(MetsweepError):
@@ -35,6 +41,12 @@ class ScoringError(MetsweepError):
 
 class StoreError(MetsweepError):
     """The artifact store cannot be read or written."""
+
+
+class LostLeaseError(StoreError):
+    """Another process has taken over a lease whose holder was suspended, or away from the store, for too long."""
+
+    exit_code = 1
 
 
 class ClusterError(MetsweepError):

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except MetsweepError as error:
         _say_error(without_secrets(error))
-        return REFUSED
+        return error.exit_code
     except KeyboardInterrupt:
         code = STOPPED
     except BrokenPipeError:  # `metsweep store ls | head`: who reads has enough

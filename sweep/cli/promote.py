@@ -68,6 +68,7 @@ def promote(
     from sweep.cli.console import output
     from sweep.cli.registry import names_of
     from sweep.engine.optuna_study import given_up
+    from sweep.engine.study_lease import only_process
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
@@ -88,7 +89,9 @@ def promote(
     if dry_run:
         judged = promotion.judge(plan, opened, settings.tracking_uri, request, ended)
     else:
-        judged = promotion.promote(plan, opened, Tracker(settings.tracking_uri, plan, opened), request, ended)
+        with only_process(plan.study.name, opened, talk.say) as lease:
+            tracker = Tracker(settings.tracking_uri, plan, opened, lease=lease)
+            judged = promotion.promote(plan, opened, tracker, request, ended)
     console = output()
     for one in judged:
         _show(one, dry_run, alias, console)

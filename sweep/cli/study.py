@@ -89,6 +89,8 @@ def launch(
     )
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)
+    if launched.undelivered:
+        talk.say(f"MLflow lacks runs of this study, the store has them: metsweep track {study}", err=True)
     if launched.stopped == INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:
@@ -96,5 +98,7 @@ def launch(
         raise typer.Exit(1)
     if launched.failed:
         talk.note(f"When the cause is mended: metsweep retry {study} --failed", err=True)
+        raise typer.Exit(1)
+    if launched.undelivered:
         raise typer.Exit(1)
     talk.note(f"Next: metsweep report {study}")

@@ -23,7 +23,7 @@ def track(
     Example:
       metsweep track quickstart
     """
-    from sweep.engine.launch import only_launch
+    from sweep.engine.study_lease import only_process
     from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
@@ -32,9 +32,10 @@ def track(
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
-    tracker = Tracker(settings.tracking_uri, plan, opened, "not noted: delivered by metsweep track")
     missing = plan.missing(opened)
-    with only_launch(plan.study, opened):
+    with only_process(plan.study.name, opened, talk.say) as lease:
+        cluster = "not noted: delivered by metsweep track"
+        tracker = Tracker(settings.tracking_uri, plan, opened, cluster, lease)
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")

@@ -24,6 +24,8 @@ class StageProgress:
     metrics: Mapping[str, float] = field(default_factory=dict)
     first_report: tuple[float, int] | None = None
     """Unix seconds and work done at this attempt's first report: the pace counts from there, a resumed run's too."""
+    made_by: str = ""
+    """Who makes it where that is no trial of this launch, e.g. `ws1, process 123, which told last 0:04 ago`."""
 
     def time_left(self) -> str:
         """How long still at the pace of this attempt, e.g. `2:03 left`; empty before the pace is known."""
@@ -47,6 +49,11 @@ class Board:
         self._stops: dict[str, str] = {}
         self._stop_all: str | None = None
         self._validated: dict[str, dict[int, dict[str, float]]] = {}
+        self._drivers: set[str] = set()
+
+    def join(self, driver: str) -> None:
+        """A process that runs trials of this launch has begun."""
+        self._drivers.add(driver)
 
     def hand_out(self, name: str, trial: bytes) -> None:
         """Keep a pickled trial for whoever is to run it; a stop of its former run does not concern it."""
@@ -78,7 +85,13 @@ class Board:
         before = self._stages.get(key)
         if state == "waiting" and before is not None and before.state in {"running", "done"}:
             return
-        self._stages[key] = replace(before, state=state) if before else StageProgress(label, state)
+        self._stages[key] = replace(before, state=state, made_by="") if before else StageProgress(label, state)
+
+    def wait_for(self, key: str, holder: str, silent_s: float) -> None:
+        """A trial waits for the process that makes a stage; worth telling if that is none of ours."""
+        if holder not in self._drivers:
+            made_by = f"{holder}, which told last {clock(silent_s)} ago"
+            self._stages[key] = replace(self._stages[key], made_by=made_by)
 
     def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """A running stage got further."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sweep.engine.local_ray import private_folders
+from sweep.logs import log_file
 from sweep.redaction import without_secrets
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
@@ -67,7 +70,8 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
         try:
             _connect(address, folder, environment)
             connected().refuse_infeasible(needs)
-            yield
+            with _errors_in_one_line(alone=address is None):
+                yield
         finally:
             # Only then may its folder go.
             ray.shutdown(wait_for_processes=folder is not None)
@@ -82,10 +86,55 @@ def _connect(address: str | None, folder: Path | None, environment: dict[str, st
         else:
             # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
             options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}
-            ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
+            with _ctrl_z_blocked():
+                ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
     except (ConnectionError, RuntimeError) as error:
         where = without_secrets(address or "this machine")
         raise ClusterError(f"Ray at {where} did not let us in: {without_secrets(error)}") from None
+
+
+@contextmanager
+def _ctrl_z_blocked() -> Iterator[None]:
+    """Processes begun within the block are not stopped by Ctrl-Z in the terminal, as their process group is.
+
+    Ray's daemons stopped for a minute are dead to the workers, which are not stopped; the launch alone may well be.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _errors_in_one_line(alone: bool) -> Iterator[None]:
+    """Ray prints what its daemons report with pages of their logs; here each kind is a line, the rest is in our log.
+
+    Args:
+        alone: whether the cluster is this machine's, and ends with its raylet.
+    """
+    from ray._private import worker
+
+    printed: set[str] = set()
+    before = worker.print_to_stdstream
+
+    def print_line(data: Mapping[str, Any], **_: bool) -> None:
+        text = "\n".join(data["lines"])
+        logger.error("Ray reports an error", extra={"text": text})
+        # What follows is what may be the reason, the same each time, and the end of a log.
+        line = re.split("\n|Possible reasons|This can happen", text)[0].strip()
+        kind = line.partition(":")[0]
+        if kind not in printed:
+            printed.add(kind)
+            if alone and "Raylet is terminated" in line:
+                line += " This launch ends with it; the same command continues."
+            print(f"Ray: {line} More in {log_file() or 'the logs of Ray'}", flush=True)
+
+    worker.print_to_stdstream = print_line
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import logging
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,15 @@ from typing import Any
 
 from sweep.engine.board import AskedToStop, reporter
 from sweep.engine.cluster import free_what_the_dead_held
+from sweep.engine.fencing import Fenced
 from sweep.engine.machine_use import peak_memory, system_samples
+from sweep.engine.misses import why_missed
 from sweep.logs import log_to
 from sweep.repeating import repeating
 from sweep.stages import Stage
-from sweep.store import Artifact, Cost, DamagedArtifact, Lease, Store
+from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, OnWait, Store
 from trainers.distributed import Context, Placement, train_on_ray
-from trainers.exceptions import MetsweepError, StopRequestedError, StoreError
+from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,6 @@ class UnseenArtifactError(MetsweepError):
 
 FREED_AFTER_SECONDS = 0.5
 """How often it is looked whether an artifact is there whose lease can be freed."""
-COMPARED = 50
-"""Artifacts of a stage that are read to say why another one was missed."""
 ATTEMPTS = 3
 """How often a trial begins again because an artifact that it reads turned out to be damaged."""
 
@@ -46,37 +46,43 @@ def ensure(stage: Stage, store: Store, board: Any, trial: str) -> Artifact:
     """The artifact of `stage`; it and what it needs are made where they are not in the store.
 
     Identical stages wanted by several trials run once: the first to come holds their leases, the others wait without
-    holding any resource. When the first dies its leases lapse, and the next continues from the checkpoint. An artifact
-    that turns out to be damaged is set aside and made again.
+    holding any resource. When the first dies its leases lapse, and the next continues from the checkpoint; one that was
+    only suspended finds them lost and becomes a waiter. An artifact that turns out to be damaged is set aside and made
+    again.
 
     Raises:
         StopRequestedError: the board asked `trial` to stop; what was begun has a checkpoint.
         MetsweepError: a stage failed.
     """
     asked_to_stop = AskedToStop(board, trial)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 1
+    while True:
         try:
             for _, group in itertools.groupby(stage.inputs_first(), key=lambda one: one.resources):
                 _run_job(list(group), store, board, trial, asked_to_stop)
             return found(store, stage)
+        except LostLeaseError:
+            logger.warning("lease lost, waiting for who took it over", extra={"trial": trial, "stage": stage.name})
         except StoreError:
             if attempt == ATTEMPTS or all(store.find(one.name, one.key) for one in stage.inputs.ancestry.values()):
                 raise
-    raise AssertionError("the last attempt returns or raises")
+            attempt += 1
 
 
-def produce(stage: Stage, store: Store, placement: Placement, board: Any, trial: str, requested: float) -> None:
+def produce(
+    stage: Stage, store: Store, placement: Placement, board: Any, trial: str, fence: Fence, requested: float
+) -> None:
     """Run one stage where its inputs are in the store, and publish what rank 0 wrote; each rank returns after that.
 
     Only stages that train run on every rank, the others on rank 0 alone.
 
     Raises:
         DamagedArtifact: an input; it was set aside.
-        StopRequestedError: the board asked `trial` to stop.
+        StopRequestedError: the board asked `trial` to stop, or `fence` does not hold any more.
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
-    checkpoints = store.checkpoints(stage.key)
-    context = Context(placement, checkpoints, reporter(board, stage), AskedToStop(board, trial))
+    fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial))
+    context = Context(placement, fenced, reporter(board, stage), fenced.asked_to_stop)
     if placement.rank != 0:
         if stage.trains:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
@@ -88,9 +94,10 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, trial:
     board.set_state.remote(stage.key, stage.label, "running")
     with store.writing(stage.name, stage.key) as folder, peak_memory() as memory:
         started = time.time()
-        with system_samples(folder) if stage.trains else nullcontext():
+        with fenced.watched(), system_samples(folder) if stage.trains else nullcontext():
             stage.run(inputs, folder, context)
         memory.look()
+        fenced.refuse_if_lost()
         workers = context.world_size if stage.trains else 1
         cost = Cost(
             requested=requested,
@@ -102,7 +109,7 @@ def produce(stage: Stage, store: Store, placement: Placement, board: Any, trial:
             gpus=workers * stage.resources.gpus_per_worker,
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost)
-    checkpoints.clear()
+    fenced.clear()
     board.set_state.remote(stage.key, stage.label, "done")
     logger.info(
         "stage done",
@@ -158,16 +165,19 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         for stage in stages:
             if stage.key in leases:
                 board.set_state.remote(stage.key, stage.label, "waiting")
-                if not leases[stage.key].acquire(asked_to_stop):
+                if not leases[stage.key].acquire(asked_to_stop, _telling(board, stage)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
         wanted = missing()
         if not wanted:
             return
         for stage in wanted:
-            logger.info("stage missed", extra={"stage": stage.name, "key": stage.key, "reason": _why(stage, store)})
+            logger.info(
+                "stage missed", extra={"stage": stage.name, "key": stage.key, "reason": why_missed(stage, store)}
+            )
         stack.enter_context(_freeing_published([(stage, leases[stage.key]) for stage in wanted], store))
-        job = _Job(tuple(wanted), store, board, trial, time.time())
+        fences = {stage.key: leases[stage.key].fence for stage in wanted}
+        job = _Job(tuple(wanted), fences, store, board, trial, time.time())
         try:
             _stop_if_asked(board, trial, wanted[0])
             if any(stage.trains for stage in wanted):
@@ -182,9 +192,13 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
             if unseen := missing():
                 raise UnseenArtifactError(_not_there(store, unseen[0]))
         except BaseException as error:
-            state = "stopped" if isinstance(error, StopRequestedError) else "failed"
-            for stage in missing():
+            unmade = missing()
+            lost = any(stage.key in leases and not leases[stage.key].check() for stage in unmade)
+            for stage in unmade:
+                state = "stopped" if lost or isinstance(error, StopRequestedError) else "failed"
                 board.set_state.remote(stage.key, stage.label, state)
+            if lost and not isinstance(error, StopRequestedError):
+                raise LostLeaseError(f"The work of {trial} was taken over while it was suspended.") from error
             raise
 
 
@@ -193,6 +207,8 @@ class _Job:
     """Runs its stages one after the other, on every rank; picklable."""
 
     stages: tuple[Stage, ...]
+    fences: Mapping[str, Fence]
+    """Stage key -> of its lease."""
     store: Store
     board: Any
     trial: str
@@ -206,8 +222,13 @@ class _Job:
                 continue
             if placement.world_size == 1:
                 _stop_if_asked(self.board, self.trial, stage)
-            produce(stage, self.store, placement, self.board, self.trial, requested)
+            produce(stage, self.store, placement, self.board, self.trial, self.fences[stage.key], requested)
             requested = time.time()
+
+
+def _telling(board: Any, stage: Stage) -> OnWait:
+    """Tells the board who else is making a stage."""
+    return lambda holder, silent_s: board.wait_for.remote(stage.key, str(holder), silent_s)
 
 
 def _asked(board: Any, trial: str) -> bool:
@@ -255,25 +276,3 @@ def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> A
                 held.remove((stage, lease))
 
     return repeating(look, lambda: FREED_AFTER_SECONDS)
-
-
-def _why(stage: Stage, store: Store) -> str:
-    """Why a stage is not in the store: the first part of its identity that the nearest of a few has otherwise."""
-    wanted = _flatten(stage.identity)
-    nearest: list[str] | None = None
-    for key in itertools.islice(store.keys(stage.name), COMPARED):
-        artifact = store.find(stage.name, key)
-        if artifact is None:
-            continue
-        there = _flatten(artifact.manifest.identity)
-        differing = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
-        if nearest is None or len(differing) < len(nearest):
-            nearest = differing
-    return "first of its kind" if nearest is None else f"{nearest[0]} differs from the nearest artifact"
-
-
-def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

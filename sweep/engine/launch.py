@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from search_spaces.study import Study
@@ -19,19 +19,16 @@ from sweep.engine.optuna_study import check_optuna_study, open_storage, read_dra
 from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord, changes
 from sweep.engine.steering import Steering
+from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
 from sweep.stages import Stage
-from sweep.store import DamagedArtifact, Store
+from sweep.store import DamagedArtifact, Lease, Store
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
 from trainers.distributed import WorkerResources
-from trainers.exceptions import StoreError
-
-LEASE_LAPSES_S = 20.0
-"""How long to wait for the lease of a launch that may have died on another machine."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,8 @@ class Launched:
     """Trial name -> error of those that failed; the others are complete, logged and reported."""
     stopped: str | None
     """Why the launch ended before the study was done; None if it did not."""
+    undelivered: bool = False
+    """Whether MLflow refused runs, or delivering them ended by an error; one that is away takes them later."""
 
 
 def launch(
@@ -66,6 +65,7 @@ def launch(
     Raises:
         MetsweepError: before any work, when the study, its cohort, the store, MLflow, Optuna's database or Ray cannot
             be used, or another process is launching the study.
+        LostLeaseError: another process took the study over while this one was suspended; it delivers and reports now.
     """
     began = time.time()
     store = Store(settings.store)
@@ -77,7 +77,7 @@ def launch(
         connected = todo.any
         if connected:  # Ray may refuse: nothing is written before
             stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
-        stack.enter_context(only_launch(study, store))
+        lease = stack.enter_context(only_process(study.name, store, console.say))
         _set_aside_damaged(todo.plan, store, console)
         # Damage is work, and another launch may have ended only now.
         todo = _look(study, settings, record, maker)
@@ -86,21 +86,23 @@ def launch(
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         _tell_changes(record, study, todo, console)
         log_to(store.local / "logs")
-        tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster)
-        delivery = stack.enter_context(Delivery(tracker, lambda line: console.say(line)))
+        tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease)
+        delivery = stack.enter_context(Delivery(tracker, console.say))
         record.keep_study(study)
         record.keep_needs(todo.plan)
         accepted()
         console.say(_headline(todo))
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
-            plan, launched = _run(todo, settings, record, tracker, console, fail_fast)
+            plan, launched = _run(todo, settings, record, tracker, lease, console, fail_fast)
             record.keep_needs(plan)
         if not study.search.draws:
             undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
             launched = replace(launched, failed=launched.failed | undefined)
         ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
-        delivery.finish(ended)
+        undelivered = not delivery.finish(ended) and delivery.failed
+        launched = replace(launched, undelivered=undelivered)
+        lease.refuse_if_lost()
     console.print(costs_table(plan, store))
     console.say("Start-up: from the request to the first line of the work.")
     console.say(f"This command took {time.time() - began:.0f} s.")
@@ -169,7 +171,13 @@ def _headline(todo: _Todo) -> str:
 
 
 def _run(
-    todo: _Todo, settings: Settings, record: StudyRecord, tracker: Tracker, console: TextConsole, fail_fast: bool
+    todo: _Todo,
+    settings: Settings,
+    record: StudyRecord,
+    tracker: Tracker,
+    lease: Lease,
+    console: TextConsole,
+    fail_fast: bool,
 ) -> tuple[Plan, Launched]:
     """Run it on the connected cluster; returns the plan with all cells that were drawn."""
     from sweep.engine.runner import run_trials, start_board
@@ -177,9 +185,9 @@ def _run(
 
     store, study = record.store, todo.plan.study
     board = start_board()
-    steering = Steering(record, board, Display(todo.plan, console, store, connected()), tracker, fail_fast)
+    steering = Steering(record, board, Display(todo.plan, console, store, connected()), tracker, lease, fail_fast)
     storage = open_storage(settings.optuna_storage)
-    search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended)
+    search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended, lease.check)
     search.take_up(todo.running)
     for number in todo.again:
         search.draw_again(number)
@@ -188,25 +196,10 @@ def _run(
         with steering.of(search):
             run_trials(study, search, store, board)
     finally:
+        lease.refuse_if_lost()
         if settings.ray_address is None and (steering.failed or isinstance(sys.exception(), Exception)):
             console.say(f"Ray's own logs of this launch are kept in {copy_logs(store.local / 'logs')}.")
     return search.plan, Launched(steering.failed, steering.stopped)
-
-
-@contextmanager
-def only_launch(study: Study, store: Store) -> Iterator[None]:
-    """Two launches of one study would run its trials twice."""
-    lease = store.lease("study", study.name)
-    given_up = time.monotonic() + LEASE_LAPSES_S
-    if not lease.acquire(lambda: time.monotonic() > given_up):
-        raise StoreError(
-            f"Another command is launching study {study.name} with the store {store.uri}. Follow it with `metsweep "
-            f"watch {study.name}`, wait for it, or stop it with Ctrl-C where it runs."
-        )
-    try:
-        yield
-    finally:
-        lease.release()
 
 
 def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextConsole) -> None:

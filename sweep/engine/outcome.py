@@ -6,12 +6,13 @@ from typing import Literal
 
 from trainers.config import Config
 
-PRUNED, STOPPED_BY_HAND, INTERRUPTED, OVER_BUDGET, FAILED_FAST = (
+PRUNED, STOPPED_BY_HAND, INTERRUPTED, OVER_BUDGET, FAILED_FAST, TAKEN_OVER = (
     "pruned",
     "stopped by hand",
     "interrupted",
     "over budget",
     "another trial failed",
+    "another launch has taken the study over",
 )
 """Reasons for which a trial is asked to stop."""
 

@@ -152,7 +152,8 @@ class Observer:
                 continue
             at = stages.get(key)
             if at is None or at.state != "running":
-                return TrialState(trial, "waiting", stage=at.label if at else stage.label)
+                made_by = f", which is made by {at.made_by}" if at and at.made_by else ""
+                return TrialState(trial, "waiting", stage=f"{at.label if at else stage.label}{made_by}")
             share = at.done / at.total if at.total else None
             validated = at.metrics.get(watched_figure(self._study.objectives[0].direction))
             return TrialState(trial, "running", at.label, share, at.time_left(), value=validated)

@@ -58,10 +58,18 @@ class StudySearch(OptunaSearch):
         store: where evaluations are read from.
         board: the sweep's board actor.
         tell: called when a trial ended.
+        held: whether the study is this launch's still; once it is not, what became of a trial is told to nobody.
     """
 
     def __init__(
-        self, plan: Plan, maker: TrialMaker, storage: BaseStorage, store: Store, board: Any, tell: Tell
+        self,
+        plan: Plan,
+        maker: TrialMaker,
+        storage: BaseStorage,
+        store: Store,
+        board: Any,
+        tell: Tell,
+        held: Callable[[], bool] = lambda: True,
     ) -> None:
         study = plan.study
         super().__init__(
@@ -72,7 +80,7 @@ class StudySearch(OptunaSearch):
             storage=storage,
         )
         self._plan, self._study = plan, study
-        self._store, self._board, self._tell = store, board, tell
+        self._store, self._board, self._tell, self._held = store, board, tell, held
         self._optuna: optuna.Study = self._ot_study  # pyright: ignore[reportAttributeAccessIssue]
         self._drawing = Drawing(self._optuna, study, maker)
         self._queue: deque[Trial] = deque()
@@ -172,7 +180,7 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note how a trial ended, and tell Optuna when that ends its cell."""
         trial = self._running.pop(trial_id, None)
-        if trial is None:
+        if trial is None or not self._held():
             return
         if error or result is None or "state" not in result:
             outcome = Outcome(state="failed", reason="Its driver was lost, again and again.")
@@ -188,7 +196,7 @@ class StudySearch(OptunaSearch):
         return {}
 
     def _next(self) -> Trial | None:
-        while not self._queue and self._drawing.left > 0:
+        while not self._queue and self._drawing.left > 0 and self._held():
             cell = self._drawing.draw(self._plan)
             self._plan = Plan(self._study, (*self._plan.trials, *cell.trials))
             self._begin(cell)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.engine.board import StageProgress
 from sweep.engine.display import Display
-from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, TAKEN_OVER, Outcome
 from sweep.engine.records import Status, StudyRecord
 from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
+from sweep.store import Lease
 from sweep.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Steering:
         board: the sweep's board.
         display: draws the progress.
         tracker: learns of cells as they are drawn.
+        lease: of the study; once it is lost all ends, and nothing is told to the store, where another launch writes.
         fail_fast: whether a failed trial ends all.
     """
 
@@ -47,6 +49,7 @@ class Steering:
         board: Any,
         display: Display,
         tracker: Tracker,
+        lease: Lease,
         fail_fast: bool,
         every_seconds: float = 1.0,
     ) -> None:
@@ -55,6 +58,7 @@ class Steering:
         self.stopped: str | None = None
         """Why all was asked to end."""
         self._record, self._board, self._display, self._tracker = record, board, display, tracker
+        self._lease = lease
         self._fail_fast = fail_fast
         self._every_seconds = every_seconds
         self._plan: Plan | None = None
@@ -62,6 +66,7 @@ class Steering:
         self._status_kept = -STATUS_EVERY_SECONDS
         self._interrupted = False
         self._gpu_seconds: dict[str, float] = {}
+        self._named: set[str] = set()
 
     @contextmanager
     def of(self, search: StudySearch) -> Iterator[None]:
@@ -69,14 +74,15 @@ class Steering:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
         self._display.start()
         try:
-            with repeating(lambda: self._look_calmly(search), lambda: self._every_seconds):
+            with repeating(lambda: self._look(search), lambda: self._every_seconds):
                 try:
                     yield
                 finally:
                     signal.signal(signal.SIGINT, before)
         finally:
             self._display.stop()
-            self._keep_status(search, {}, finished=True)
+            if self._lease.check():
+                self._keep_status(search, {}, finished=True)
 
     def trial_ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note how a trial ended."""
@@ -85,7 +91,7 @@ class Steering:
             logger.error("trial failed", extra={"trial": trial.name, "error": outcome.reason})
         elif outcome.state == "done":
             self.failed.pop(trial.name, None)
-        if outcome.state != "stopped" or outcome.reason in KEPT:
+        if (outcome.state != "stopped" or outcome.reason in KEPT) and self._lease.check():
             self._record.keep_outcome(trial.name, outcome)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
@@ -93,20 +99,20 @@ class Steering:
             raise KeyboardInterrupt
         self._interrupted = True
 
-    def _look_calmly(self, search: StudySearch) -> None:
-        try:
-            self._look(search)
-        except Exception:  # nothing here is a reason for the trials to stop, nor to give up watching
-            logger.exception("steering failed")
-
     def _look(self, search: StudySearch) -> None:
         import ray
 
+        if not self._lease.check():
+            if self.stopped != TAKEN_OVER:
+                self._display.say("This launch has lost its study to another one: training ends.")
+                self._stop(search, TAKEN_OVER)
+            return
         plan = search.plan
         self._tracker.follow(plan)
         self._display.follow(plan)
         stages: dict[str, StageProgress] = ray.get(self._board.snapshot.remote())  # pyright: ignore[reportAssignmentType]
         self._display.show(stages)
+        self._name_makers(stages)
         if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
             self._record.keep_needs(plan)
             self._plan = plan
@@ -118,11 +124,21 @@ class Steering:
             else:
                 search.retry(request.trials)
         if self.stopped is None and (reason := self._reason_to_stop(search, stages)):
-            self.stopped = reason
             if reason == INTERRUPTED:
                 self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
-            search.close()
-            self._board.stop_all.remote(reason)
+            self._stop(search, reason)
+
+    def _stop(self, search: StudySearch, reason: str) -> None:
+        self.stopped = reason
+        search.close()
+        self._board.stop_all.remote(reason)
+
+    def _name_makers(self, stages: Mapping[str, StageProgress]) -> None:
+        """Say once for whom one waits, who is no trial of this launch."""
+        for key, stage in stages.items():
+            if stage.made_by and key not in self._named:
+                self._named.add(key)
+                self._display.say(f"{stage.label} is waited for: it is made by {stage.made_by}.")
 
     def _reason_to_stop(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> str | None:
         budget = search.plan.study.budget
@@ -138,8 +154,10 @@ class Steering:
 
     def _gpu_seconds_used(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> float:
         """By the stages that this launch has made, and by those under way since their first report."""
-        for key, stage in search.plan.stages.items():
-            artifact = None if key in self._gpu_seconds else self._record.store.find(stage.name, key)
+        for key, one in stages.items():
+            if one.state != "done" or key in self._gpu_seconds or key not in search.plan.stages:
+                continue
+            artifact = self._record.store.find(search.plan.stages[key].name, key)
             if artifact is not None:
                 cost = artifact.manifest.cost
                 self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began_by_clock else 0.0

@@ -12,6 +12,7 @@ from sweep.logs import log_to
 from sweep.plan import Trial
 from sweep.redaction import without_secrets
 from sweep.store import Store
+from sweep.store.process import Process
 from trainers.detector.checkpoint import FPS, SENSITIVITY
 from trainers.exceptions import StopRequestedError
 
@@ -40,6 +41,7 @@ def run_trial(config: dict[str, Any], store: Store, board: Any, watched: str | N
     from ray import cloudpickle, tune
 
     log_to(store.local / "logs")
+    board.join.remote(str(Process.this()))
     trial: Trial = cloudpickle.loads(ray.get(board.trial.remote(config["trial"])))
     work = _Work(trial, store, board)
     told: set[int] = set()

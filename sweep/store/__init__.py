@@ -1,8 +1,19 @@
 """Content-addressed artifacts, and who may make them."""
 
 from sweep.store.artifact import Artifact, DamagedArtifact
-from sweep.store.lease import Lease
+from sweep.store.lease import Fence, Lease, OnWait
 from sweep.store.manifest import MANIFEST, Cost, Manifest, StoredFile
 from sweep.store.store import Store
 
-__all__ = ["MANIFEST", "Artifact", "Cost", "DamagedArtifact", "Lease", "Manifest", "Store", "StoredFile"]
+__all__ = [
+    "MANIFEST",
+    "Artifact",
+    "Cost",
+    "DamagedArtifact",
+    "Fence",
+    "Lease",
+    "Manifest",
+    "OnWait",
+    "Store",
+    "StoredFile",
+]

@@ -13,13 +13,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from sweep.store.backend import Backend, Unavailable
 from sweep.store.process import Process
 from trainers.config import Config
-from trainers.exceptions import StoreError
+from trainers.exceptions import LostLeaseError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ LOST_AFTER_S = 15.0
 """How long a lease stays unchanged before its holder counts as dead: five beats."""
 POLL_S = 0.5
 """How often a waiter looks."""
+NAMED_AFTER_S = 3.0
+"""How long one waits before it is told for whom: an orderly hand-over takes less."""
+
+OnWait = Callable[[Process, float], None]
+"""Called with the holder that is waited for, and how many seconds ago it was seen to change its lease last."""
 
 
 class LeaseRecord(Config):
@@ -47,6 +53,8 @@ class Watch:
     """What one observer knows of a lease: whether its holder has died."""
 
     def __init__(self, backend: Backend) -> None:
+        self.holder: Process | None = None
+        """Who holds the lease, as far as it can be read."""
         self._backend = backend
         self._seen: bytes | None = None
         self._unchanged_s = 0.0
@@ -59,7 +67,8 @@ class Watch:
             Unavailable: the store cannot be written, so an unchanged lease tells nothing.
         """
         record = read_record(content)
-        if record is not None and record.process.is_gone:
+        self.holder = None if record is None else record.process
+        if self.holder is not None and self.holder.is_gone:
             return True
         now = time.monotonic()
         if content != self._seen:
@@ -73,9 +82,38 @@ class Watch:
             self._backend.probe()
         return self._unchanged_s >= LOST_AFTER_S
 
+    @property
+    def silent_s(self) -> float:
+        """How long the lease has been watched unchanged, seconds."""
+        return self._unchanged_s
+
     def start_again(self) -> None:
         """Forget the time watched so far."""
         self._unchanged_s = 0.0
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Tells whether the lease that work was begun under is held still; picklable, so a worker far away can ask.
+
+    A worker goes on when the process that holds its lease is suspended, and so does that process when it wakes up:
+    before either writes anything that the next holder writes too, it asks the store.
+    """
+
+    backend: Backend
+    name: str
+    """Document of the lease."""
+    owner: str
+    """Of the taking, as in its record."""
+
+    def holds(self) -> bool:
+        """Whether nobody has taken the lease over; True too while the store is away, as nobody can then."""
+        try:
+            content = self.backend.read(self.name)
+        except (Unavailable, StoreError):
+            return True
+        record = None if content is None else read_record(content)
+        return record is not None and record.owner == self.owner
 
 
 class Lease:
@@ -84,8 +122,9 @@ class Lease:
     def __init__(self, backend: Backend, stage: str, key: str) -> None:
         self._backend = backend
         self._name = f"{FOLDER}/{stage}/{key}.json"
-        self._label = f"{stage} {key[:12]}"
+        self._label = f"{stage} {key[:12] if len(key) == 64 else key}"
         self._content = b""
+        self._owner = ""
         self._held = False
         self._changing = threading.Lock()
         self._released = threading.Event()
@@ -95,11 +134,49 @@ class Lease:
         """Whether this lease is held, as far as is known: False once another has taken it over."""
         return self._held
 
-    def acquire(self, give_up: Callable[[], bool] | None = None) -> bool:
+    @property
+    def fence(self) -> Fence:
+        """What others ask who work under this lease."""
+        return Fence(self._backend, self._name, self._owner)
+
+    def check(self) -> bool:
+        """Whether this lease is held, by the store's own word: a process that was suspended learns it before its beat.
+
+        Also False after `release`.
+        """
+        with self._changing:
+            if self._held and not self.fence.holds():
+                self._lose()
+            return self._held
+
+    def refuse_if_lost(self) -> None:
+        """`check` for who must not go on without it.
+
+        Raises:
+            LostLeaseError: it is not held.
+        """
+        if not self.check():
+            by = self.holder() or "which has ended"
+            raise LostLeaseError(
+                f"{self._label.capitalize()} was taken over by another process ({by}) while this one was suspended, or "
+                f"away from the store, for more than {LOST_AFTER_S:.0f} s."
+            )
+
+    def holder(self) -> Process | None:
+        """Who holds it now; None if nobody does, or it cannot be read."""
+        try:
+            content = self._backend.read(self._name)
+        except (Unavailable, StoreError):
+            return None
+        record = None if content is None else read_record(content)
+        return None if record is None else record.process
+
+    def acquire(self, give_up: Callable[[], bool] | None = None, on_wait: OnWait | None = None) -> bool:
         """Wait until the lease is held; a store that is away for a while is waited for too.
 
         Args:
             give_up: asked after each attempt; once it is true the waiting ends.
+            on_wait: told again and again for whom one waits, after the first NAMED_AFTER_S.
 
         Returns:
             False if it was given up.
@@ -111,12 +188,14 @@ class Lease:
             return True
         watch = Watch(self._backend)
         record = LeaseRecord(owner=uuid.uuid4().hex, beat=0, process=Process.this())
-        away = False
+        away, began = False, time.monotonic()
         while True:
             try:
                 if self._take(record, watch):
                     return True
                 away = False
+                if on_wait is not None and watch.holder is not None and time.monotonic() - began >= NAMED_AFTER_S:
+                    on_wait(watch.holder, watch.silent_s)
             except Unavailable as error:
                 watch.start_again()
                 if not away:
@@ -159,7 +238,7 @@ class Lease:
         if there is not None:
             logger.info(f"Took over the lease of {self._label}: its holder has died.")
         with self._changing:
-            self._content, self._held = content, True
+            self._content, self._owner, self._held = content, record.owner, True
             self._released = threading.Event()
         threading.Thread(target=self._beat, args=(record, self._released), daemon=True).start()
         return True
@@ -173,19 +252,24 @@ class Lease:
             with self._changing:
                 if released.is_set():
                     return
+                if not self._held:
+                    return
                 try:
                     kept = self._backend.swap(self._name, content, self._content)
-                except (Unavailable, StoreError) as error:
+                except Exception as error:  # whatever it is: a holder that ends to beat still takes itself for one
                     if not away:
                         logger.warning(f"The lease of {self._label} cannot be renewed, trying again: {error}")
                     away = True
                     continue
                 away = False
                 if not kept:
-                    self._held = False
-                    logger.warning(f"Lost the lease of {self._label}: another process has taken it over.")
+                    self._lose()
                     return
                 record, self._content = following, content
+
+    def _lose(self) -> None:
+        self._held = False
+        logger.warning(f"Lost the lease of {self._label}: another process has taken it over.")
 
 
 def read_record(content: bytes) -> LeaseRecord | None:

@@ -22,6 +22,10 @@ class Process(Config):
     started: int
     """When it began, clock ticks since boot: no clock that is set changes it."""
 
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.host}, process {self.pid}"
+
     @staticmethod
     def this() -> Process:
         """The process that asks."""

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from sweep.redaction import without_secrets
-from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
+from sweep.tracking.mlflow_client import ReplacedDatabaseError, TrackingOutageError, sqlite_folder
 from sweep.tracking.tracker import Status, Tracker
-from trainers.exceptions import TrackingError
+from trainers.exceptions import LostLeaseError, MetsweepError
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ class Delivery:
         self._answered, self._wake, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._status: Status | None = None
         self._away_since: float | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
+        self._complete = False
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def __enter__(self) -> Delivery:
@@ -60,7 +61,7 @@ class Delivery:
         # A file has no server that could keep us waiting.
         self._answered.wait(None if sqlite_folder(self._tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
         self._answered.set()
-        if self._error is not None and not isinstance(self._error, TrackingOutageError):
+        if self._error is not None and self.failed:
             self._ended.set()
             self._wake.set()
             raise self._error
@@ -71,6 +72,11 @@ class Delivery:
             stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
             status: Status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
             self.finish(status, PATIENCE_SECONDS if kind is None else PATIENCE_WHEN_STOPPED_SECONDS)
+
+    @property
+    def failed(self) -> bool:
+        """Whether MLflow refuses, or delivering came to an end by an error; a server that is away has not failed."""
+        return self._error is not None and not isinstance(self._error, TrackingOutageError)
 
     def finish(self, status: Status, patience_seconds: float = PATIENCE_SECONDS) -> bool:
         """Deliver what is left and end the parent run; whether all is delivered.
@@ -83,29 +89,42 @@ class Delivery:
         delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
         while self._thread.is_alive() and time.monotonic() < given_up:
             self._thread.join(LOOK_SECONDS)
-            if self._tracker.delivered > delivered:
+            if self._tracker.delivered != delivered:
                 delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
-        complete = not self._thread.is_alive() and self._error is None
         self._ended.set()
         self._wake.set()
-        if not complete:
-            refused = self._error is not None and not isinstance(self._error, TrackingOutageError)
+        if not self._complete and not isinstance(self._error, LostLeaseError):  # then others deliver
+            why = f"failed ({self._reason(self._error)})" if self._error and self.failed else "could not be reached"
             self._tell(
-                f"MLflow at {self._where} {'failed' if refused else 'could not be reached'}: "
-                f"{self._tracker.undelivered()} runs are not delivered. The store keeps them; the same launch command "
-                "(or `metsweep track STUDY`) delivers them."
+                f"MLflow at {self._where} {why}: {self._tracker.undelivered()} runs are not delivered. The store keeps "
+                f"them; the same launch command (or `metsweep track {self._tracker.plan.study.name}`) delivers them."
             )
-        return complete
+        return self._complete
 
     def _run(self) -> None:
+        try:
+            self._keep_delivering()
+            self._complete = True
+        except BaseException as error:
+            # Only `finish` can tell: what the person was to be shown may be what failed.
+            logger.exception("delivery to MLflow ended")
+            self._error = error
+        finally:
+            self._answered.set()
+
+    def _keep_delivering(self) -> None:
         pause = self._every_seconds
         while not self._ended.is_set():
             self._wake.clear()
             ending = self._status
             try:
                 self._deliver(ending)
+            except LostLeaseError:
+                raise
             except Exception as error:  # whatever it is, it is no reason for the trials to stop
                 self._went_away(error)
+                if ending and isinstance(error, ReplacedDatabaseError):
+                    raise
                 pause = self._every_seconds if ending else min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
                 self._came_back()
@@ -114,6 +133,7 @@ class Delivery:
                     return
             self._answered.set()
             self._wake.wait(pause)
+        raise self._error or TrackingOutageError(f"MLflow at {self._where} did not answer in time.")
 
     def _deliver(self, ending: Status | None) -> None:
         self._tracker.open()
@@ -129,8 +149,7 @@ class Delivery:
             self._away_since = time.monotonic()
             logger.warning("delivery to MLflow failed", exc_info=error)
             if self._answered.is_set() or isinstance(error, TrackingOutageError):
-                said = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
-                reason = without_secrets(said, self._tracker.tracking_uri)
+                reason = self._reason(error)
                 self._tell(f"Work goes on without MLflow, which gets its runs from the store later. {reason}")
         self._error = error
 
@@ -139,3 +158,7 @@ class Delivery:
             away = time.monotonic() - self._away_since
             self._tell(f"MLflow at {self._where} is back after {away:.0f} s: its runs are delivered.")
         self._away_since = self._error = None
+
+    def _reason(self, error: BaseException) -> str:
+        said = str(error) if isinstance(error, MetsweepError) else f"{type(error).__name__}: {error}"
+        return without_secrets(said, self._tracker.tracking_uri)

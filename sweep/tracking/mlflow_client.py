@@ -23,6 +23,10 @@ class TrackingOutageError(TrackingError):
     """Nobody answers where MLflow should be, or not in time: the same call may succeed later."""
 
 
+class ReplacedDatabaseError(TrackingError):
+    """The SQLite file that this process has open is not the one of that name any more; a new process opens that."""
+
+
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -99,10 +103,49 @@ def absolute(tracking_uri: str) -> str:
     return f"{scheme}:///{Path(path).absolute()}" if scheme.startswith("sqlite") and separator else tracking_uri
 
 
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """Database file of an SQLite URI; None for every other URI."""
+    scheme, _, path = absolute(tracking_uri).partition(":///")
+    return Path(path.partition("?")[0]) if scheme.startswith("sqlite") else None
+
+
 def sqlite_folder(tracking_uri: str) -> Path | None:
     """Folder of the database file of an SQLite URI; None for every other URI."""
-    scheme, _, path = absolute(tracking_uri).partition(":///")
-    return Path(path).parent if scheme.startswith("sqlite") else None
+    file = sqlite_file(tracking_uri)
+    return file and file.parent
+
+
+class DatabaseFile:
+    """Notices that the file of an SQLite database was deleted or replaced: connections go on writing into the old one.
+
+    Args:
+        tracking_uri: of MLflow; nothing is noticed of one that is no SQLite file.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._path = sqlite_file(tracking_uri)
+        self._first: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Look whether it is the file that was there when it was first looked at.
+
+        Raises:
+            ReplacedDatabaseError: it is not.
+        """
+        if self._path is None:
+            return
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            now = None
+        else:
+            now = (found.st_dev, found.st_ino)
+        self._first = self._first or now
+        if now != self._first:
+            raise ReplacedDatabaseError(
+                f"MLflow's database {self._path} was {'replaced' if now else 'deleted'} while this command used it. "
+                "Unless the same file is put back, the runs of this study are missing there."
+            )
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:

@@ -84,6 +84,18 @@ class RunWriter:
         self.client.set_terminated(run.id, status, end_time=round(finished * 1000))
         run.status = status
 
+    def delete(self, run: TrackedRun) -> None:
+        """Delete a run and its model, as MLflow's UI does: `mlflow gc` removes them for good, until then they can be
+        restored."""
+        model = self.model_in(run)
+        if model is not None:
+            self.client.delete_logged_model(model.model_id)
+        self.client.delete_run(run.id)
+
+    def is_registered(self, run: TrackedRun) -> bool:
+        """Whether a version in the Model Registry came from a run."""
+        return bool(self.client.search_model_versions(f"run_id = '{run.id}'", max_results=1))
+
     def model_in(self, run: TrackedRun) -> LoggedModel | None:
         """The model that belongs to a run."""
         found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run.id}'")

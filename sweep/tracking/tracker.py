@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweep.plan import Plan
 from sweep.redaction import without_secrets
 from sweep.report.report import build_report
-from sweep.store import Store
+from sweep.stages import Stage
+from sweep.store import Lease, Store
+from sweep.tracking.experiment import find_experiment
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
-from sweep.tracking.mlflow_client import absolute, connect, explained, sqlite_folder
+from sweep.tracking.mlflow_client import DatabaseFile, ReplacedDatabaseError, absolute, connect, explained
 from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
+from sweep.tracking.twins import KIND, PARENT, PARENT_RUN, STAGE_KEY, Twins, look_up
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-KIND, STAGE_KEY = "metsweep.kind", "metsweep.stage_key"
-"""Tags that runs are found again by: the parent is the only one of kind `sweep`, a child has its stage's key."""
-PARENT = "parent"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -37,24 +37,32 @@ class Tracker:
     """Keeps MLflow in step with the store, for one plan.
 
     Call `open`, then `record` as often as you like, then `close`; each raises TrackingError if MLflow cannot be reached
-    or written. After an outage call `forget` and begin with `open` again.
+    or written, and LostLeaseError once another process has taken over the study. After an outage call `forget` and
+    begin with `open` again.
 
     Args:
         tracking_uri: where MLflow is.
         plan: what is to be there; may be replaced by a longer one at any time.
         store: what it is read from.
         cluster: where the runs that this tracker creates were made, e.g. `local`.
+        lease: of the study, which two processes must not deliver at once.
     """
 
-    def __init__(self, tracking_uri: str, plan: Plan, store: Store, cluster: str = "local") -> None:
+    def __init__(
+        self, tracking_uri: str, plan: Plan, store: Store, cluster: str = "local", lease: Lease | None = None
+    ) -> None:
         self.tracking_uri = absolute(tracking_uri)
         self.plan = plan
         self._store = store
         self._cluster = cluster
+        self._lease = lease
+        self._database = DatabaseFile(self.tracking_uri)
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}
+        self._twins: Twins = []
         self._complete: set[str] = set()
+        self._made: set[str] = set()
         self._wrote = False
 
     def follow(self, plan: Plan) -> None:
@@ -66,39 +74,37 @@ class Tracker:
 
         Raises:
             TrackingOutageError: nobody answers.
-            TrackingError: also if the experiment was deleted.
+            TrackingError: also if the experiment was deleted, or its database while this process used it.
         """
+        self._refuse_if_lost()
         if self._parent is not None:
             return
         client = connect(self.tracking_uri)
+        self._refuse_if_replaced()
         with explained(self.tracking_uri):
-            self._writer = writer = RunWriter(client, self._find_experiment(client))
-            self._runs = _without_twins(writer)
-            parent = self._runs.pop(PARENT, None) or self._create_parent(writer)
+            experiment = find_experiment(client, self.tracking_uri, self.plan.study.name, self._store.uri)
+            self._writer = writer = RunWriter(client, experiment)
+            parent = self._look_up(writer)
             if parent.status != "FINISHED" or self._lacks_anything():
                 writer.resume(parent)
             self._wrote |= write_study(writer, parent, self.plan)
         self._parent = parent
+        self._delete_twins()
 
     def forget(self) -> None:
         """Know nothing of MLflow any more: a call that failed may have been carried out, its answer lost."""
         self._writer = self._parent = None
-        self._runs = {}
+        self._runs, self._twins = {}, []
 
     def record(self) -> int:
         """Write what the store holds and MLflow does not; returns how many runs were finished by it.
 
         Looks only for what is not finished yet, so it is cheap when there is nothing new.
         """
+        self._refuse_if_lost()
         self._record_prepare()
-        plan, finished = self.plan, 0
-        after = stages_after_gans(plan)
-        for key, stage in plan.gans.items():
-            if not self._holds_gan(key, after[key]):
-                finished += self._write(gan_content(stage, after[key], plan, self._store))
-        for trial in plan.trials:
-            if not self._is_finished(trial.evaluate.key):
-                finished += self._write(trial_content(trial, plan, self._store))
+        finished = self._record_gans() + self._record_trials()
+        self._delete_twins()
         return finished
 
     @property
@@ -108,10 +114,8 @@ class Tracker:
 
     def undelivered(self) -> int:
         """How many runs the store has something of that MLflow is not known to hold; asks the store alone."""
-        gans = [key for key in self.plan.gans if self._store.find("gan", key)]
-        trials = [trial.evaluate.key for trial in self.plan.trials]
-        evaluated = [key for key in trials if self._store.find("evaluate", key)]
-        return len({*gans, *evaluated} - self._complete)
+        evaluations = [trial.evaluate for trial in self.plan.trials]
+        return len(self._made_of([*self.plan.gans.values(), *evaluations]) - self._complete)
 
     def close(self, status: Status = "FINISHED") -> None:
         """End the parent run, with the study's table in it; changes nothing if it was finished and nothing was added.
@@ -119,15 +123,20 @@ class Tracker:
         Who ended the study by Ctrl-C does not wait for a table: it comes with the next launch. Runs that were begun
         and still lack something get the same status; the next launch completes them.
         """
+        self._refuse_if_lost()
         writer, parent = self._opened
         if parent.status == "FINISHED" and not self._wrote:
             return
+        with explained(self.tracking_uri):
+            # Who had the study before us may have made runs until it noticed that it has lost it.
+            self._parent = parent = self._look_up(writer)
         if status != "KILLED":
             self._log_report(writer, parent)
         with explained(self.tracking_uri):
-            for run in [*self._runs.values(), parent]:
+            for run in [*self._runs.values(), *(twin for _, twin in self._twins), parent]:
                 if run.status == "RUNNING" or run is parent:
                     writer.end(run, status, time.time())
+        self._delete_twins()
         self._wrote = False
 
     def _log_report(self, writer: RunWriter, parent: TrackedRun) -> None:
@@ -161,29 +170,6 @@ class Tracker:
             raise RuntimeError("open() comes first")
         return self._writer, self._parent
 
-    def _find_experiment(self, client: MlflowClient) -> str:
-        name = self.plan.study.name
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            return client.create_experiment(name, artifact_location=self._artifact_location())
-        if found.lifecycle_stage != "active":
-            raise TrackingError(
-                f"The MLflow experiment {name!r} at {without_secrets(self.tracking_uri)} was deleted. Restore it "
-                f"(`mlflow experiments restore -x {found.experiment_id}`), or give the study another name."
-            )
-        return found.experiment_id
-
-    def _artifact_location(self) -> str | None:
-        """A server knows where artifacts go; without one they go beside the store in S3, or beside the SQLite file."""
-        name = self.plan.study.name
-        if self.tracking_uri.startswith("http"):
-            return None
-        if self._store.uri.startswith("s3://"):
-            return f"{self._store.uri}/mlflow/{name}"
-        # MLflow would pin its default to the working directory of whoever creates the experiment.
-        folder = sqlite_folder(self.tracking_uri)
-        return folder and str(folder / "mlruns" / name)
-
     def _create_parent(self, writer: RunWriter) -> TrackedRun:
         study = self.plan.study
         tags = {KIND: "sweep", "metsweep.study": study.name, "metsweep.cluster": self._cluster}
@@ -214,15 +200,46 @@ class Tracker:
                 with explained(self.tracking_uri):
                     self._wrote |= writer.write(parent, [Part("prepare", points=cost_points(artifact))])
 
+    def _record_gans(self) -> int:
+        plan, after = self.plan, stages_after_gans(self.plan)
+        lacking = {key: stage for key, stage in plan.gans.items() if not self._holds_gan(key, after[key])}
+        trained = self._made_of(lacking.values())
+        made = self._made_of(stage for key in trained for stage in after[key].values())
+        finished = 0
+        for key in trained:
+            parts = {"gan", *(name for name, stage in after[key].items() if stage.key in made)}
+            written = set(self._runs[key].written) if key in self._runs else set()
+            if not parts <= written or len(parts) > len(after[key]):
+                finished += self._write(gan_content(lacking[key], after[key], plan, self._store))
+        return finished
+
+    def _record_trials(self) -> int:
+        lacking = {one.evaluate.key: one for one in self.plan.trials if not self._is_finished(one.evaluate.key)}
+        evaluated = self._made_of(trial.evaluate for trial in lacking.values())
+        return sum(
+            self._write(trial_content(lacking[key], self.plan, self._store)) for key in lacking if key in evaluated
+        )
+
+    def _made_of(self, stages: Iterable[Stage]) -> set[str]:
+        """Keys of those stages that are in the store: one listing for each kind of which some were not there yet."""
+        wanted: dict[str, set[str]] = {}
+        for stage in stages:
+            wanted.setdefault(stage.name, set()).add(stage.key)
+        for name, keys in wanted.items():
+            if not keys <= self._made:
+                self._made |= keys & self._store.keys(name)
+        return self._made & set().union(*wanted.values())
+
     def _write(self, content: RunContent | None) -> bool:
         """Write what a run lacks; whether it is finished now."""
         if content is None:
             return False
+        self._refuse_if_lost()
         writer, parent = self._opened
         with explained(self.tracking_uri):
             run = self._runs.get(content.key)
             if run is None:
-                tags = {STAGE_KEY: content.key, "mlflow.parentRunId": parent.id, "metsweep.cluster": self._cluster}
+                tags = {STAGE_KEY: content.key, PARENT_RUN: parent.id, "metsweep.cluster": self._cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
             self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self.plan.study.prices))
@@ -232,20 +249,38 @@ class Tracker:
                 self._wrote = True
         return content.complete
 
+    def _look_up(self, writer: RunWriter) -> TrackedRun:
+        """Learn which runs there are, and which stand beside another one; returns the parent of them all."""
+        self._runs, self._twins = look_up(writer)
+        parent = self._runs.pop(PARENT, None) or self._create_parent(writer)
+        for run in self._runs.values():
+            if run.tags.get(PARENT_RUN) != parent.id:
+                writer.tag(run, {PARENT_RUN: parent.id})
+        return parent
 
-def _without_twins(writer: RunWriter) -> dict[str, TrackedRun]:
-    """Stage key, or `parent` -> run. Of two with the same key the one that holds something, or is older, counts.
+    def _delete_twins(self) -> None:
+        """Delete those beside a run that holds all that it should, or all that they hold."""
+        writer, parent = self._opened
+        left: Twins = []
+        with explained(self.tracking_uri):
+            for key, twin in self._twins:
+                kept = parent if key == PARENT else self._runs[key]
+                if kept.status == "FINISHED" or set(twin.written) <= set(kept.written):
+                    writer.delete(twin)
+                else:
+                    left.append((key, twin))
+        self._twins = left
 
-    An empty one is deleted: it was made by a call whose answer was lost in an outage, and the call that followed.
-    """
-    found: dict[str, TrackedRun] = {}
-    for run in writer.existing():
-        key = PARENT if run.tags.get(KIND) == "sweep" else run.tags.get(STAGE_KEY)
-        if key is None:  # somebody else's
-            continue
-        twin = found.get(key)
-        if twin is None or run.written or not twin.written:
-            found[key], run = run, twin
-        if run is not None and not run.written:
-            writer.client.delete_run(run.id)
-    return found
+    def _refuse_if_lost(self) -> None:
+        """Refuse to write where others do, or into a database that nobody will find again."""
+        if self._lease is not None:
+            self._lease.refuse_if_lost()
+        if self._parent is not None:
+            self._refuse_if_replaced()
+
+    def _refuse_if_replaced(self) -> None:
+        try:
+            self._database.check()
+        except ReplacedDatabaseError:
+            self._complete = set()
+            raise

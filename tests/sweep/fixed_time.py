@@ -240,11 +240,11 @@ def main(folder: Path, arguments: list[str]) -> int:
         launched = launch(study, Settings.from_environment(), console, fail_fast=fail_fast, maker=make_timed_maker)
     except MetsweepError as error:
         console.print(str(error), soft_wrap=True, markup=False)
-        return 2
+        return error.exit_code
     console.print(str(launched), soft_wrap=True, markup=False)
     if launched.stopped == INTERRUPTED:
         return 130
-    return 1 if launched.failed or launched.stopped else 0
+    return 1 if launched.failed or launched.stopped or launched.undelivered else 0
 
 
 if __name__ == "__main__":

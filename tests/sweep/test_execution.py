@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 import ray.cloudpickle
 import torch
@@ -166,8 +169,9 @@ def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(boar
     store, diary = Store(tmp_path / "store"), tmp_path / "diary.txt"
     light = Light(Number(value=5), diary)
     stages = (light, Trained(Number(value=1), light))
-    job = _Job(stages, store, board, "trial", requested=time.time())
-    with ThreadPoolExecutor(2) as pool:
+    with ExitStack() as held, ThreadPoolExecutor(2) as pool:
+        fences = {one.key: held.enter_context(store.lease(one.name, one.key)).fence for one in stages}
+        job = _Job(stages, fences, store, board, "trial", requested=time.time())
         second = pool.submit(job, Placement(1, 2, torch.device("cpu")))
         time.sleep(0.3)
         first = pool.submit(job, Placement(0, 2, torch.device("cpu")))
@@ -177,3 +181,15 @@ def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(boar
     assert lines[0] == "base 5"
     assert lines.count("base 5") == 1
     assert store.find("trained", stages[1].key) is not None
+
+
+@pytest.mark.usefixtures("board")
+def test_ctrl_z_in_the_terminal_leaves_rays_daemons_at_work() -> None:
+    """Stopped with the launch, as they are of its process group, they would be dead to the workers, which go on."""
+    blocked = {}
+    for one in psutil.Process().children():
+        (mask,) = (line for line in Path(f"/proc/{one.pid}/status").read_text().splitlines() if "SigBlk" in line)
+        blocked[one.name()] = bool(int(mask.split()[1], 16) & 1 << (signal.SIGTSTP - 1))
+    assert {"raylet", "gcs_server"} <= set(blocked)
+    assert all(blocked.values())
+    assert signal.SIGTSTP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -73,7 +73,8 @@ class Sweep:
         storage = open_storage(f"sqlite:///{folder / 'optuna.db'}")
         drawn = drawn_cells(find_optuna_study(self.study, storage), self.study)
         plan = plan_with(maker, self.study, [(one.number, one.cell) for one in drawn])
-        self.search = StudySearch(plan, maker, storage, self.store, self.board, self._tell)
+        self.held = True
+        self.search = StudySearch(plan, maker, storage, self.store, self.board, self._tell, lambda: self.held)
         open_cells = {one.number for one in drawn if one.state == "RUNNING"}
         self.search.take_up([trial for trial in plan.trials if trial.number in open_cells])
         self.search.wait_for([trial for trial in plan.unfinished(self.store) if trial.number is None])
@@ -125,6 +126,18 @@ def test_arms_come_first_then_drawn_cells_and_each_is_told_what_it_reached(tmp_p
     for trial in sweep.told:
         assert trial.values == [pytest.approx(quality(by_number[trial.number].evaluate.detector))]
     assert sweep.next() is None
+
+
+def test_a_launch_that_lost_its_study_tells_nobody_how_a_trial_ended_and_draws_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[])
+    given = sweep.next()
+    assert given is not None
+    sweep.held = False
+    sweep.finish(*given)
+    assert sweep.outcomes == {}
+    assert [trial.state.name for trial in sweep.told] == ["RUNNING"]
+    assert sweep.next() is None
+    assert len(sweep.told) == 1
 
 
 def test_a_new_driver_goes_on_with_the_cells_that_a_killed_one_left_running(tmp_path: Path) -> None:

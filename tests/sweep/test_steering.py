@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sweep.engine.board import StageProgress
+from sweep.engine.board import Board, StageProgress
+from sweep.engine.outcome import Outcome
 from sweep.engine.overview import launch_state
 from sweep.engine.records import Request, Status, StudyRecord
 from sweep.engine.steering import Steering
@@ -38,7 +39,7 @@ def test_a_request_that_cannot_be_carried_out_costs_no_other(tmp_path: Path) -> 
 def test_gpus_of_a_stage_that_is_not_done_count_against_the_budget(tmp_path: Path) -> None:
     study = timed_study(tmp_path, resources={"gan": {"workers": 2, "gpus_per_worker": 1}})
     plan = plan_with(make_timed_maker(study), study, ())
-    steering = Steering(StudyRecord(Store(tmp_path / "store"), study.name), None, Any, Any, fail_fast=False)  # pyright: ignore
+    steering = Steering(StudyRecord(Store(tmp_path / "store"), study.name), None, Any, Any, Any, fail_fast=False)  # pyright: ignore
     running = StageProgress("gan", "running", done=2, total=9, first_report=(time.time() - 1800, 1))
     search: Any = SimpleNamespace(plan=plan)
     assert steering._gpu_seconds_used(search, {next(iter(plan.gans)): running}) == pytest.approx(3600, abs=5)
@@ -54,3 +55,42 @@ def test_a_failure_that_says_nothing_is_told_by_its_name(monkeypatch: pytest.Mon
     work.join()
     assert work.outcome is not None
     assert (work.outcome.state, work.outcome.reason) == ("failed", "MemoryError()")
+
+
+def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    record = StudyRecord(store, "timed")
+    record.ask(Request(action="stop", trials=("of the other launch",)))
+    asked: list[str] = []
+    said: list[str] = []
+    board: Any = SimpleNamespace(stop_all=SimpleNamespace(remote=asked.append))
+    display: Any = SimpleNamespace(say=said.append)
+    search: Any = SimpleNamespace(close=lambda: asked.append("closed"))
+    with store.lease("study", "timed") as lease:
+        steering = Steering(record, board, display, Any, lease, fail_fast=False)  # pyright: ignore
+        store.backend.write("leases/study/timed.json", b"{}")
+        for _ in range(3):
+            steering._look(search)
+        trial: Any = SimpleNamespace(name="trial")
+        steering.trial_ended(trial, Outcome(state="failed", reason="its Ray was suspended"))
+    assert asked == ["closed", "another launch has taken the study over"]
+    assert len(said) == 1
+    assert record.status() is None
+    assert record.outcomes() == {}
+    assert [request.trials for request in record.take_requests()] == [("of the other launch",)]
+
+
+def test_who_makes_a_stage_is_told_if_it_is_none_of_this_launch(tmp_path: Path) -> None:
+    board, said = Board(), []
+    board.join("here, process 1")
+    board.set_state("k1", "gan cpggan", "waiting")
+    board.wait_for("k1", "here, process 1", 3)
+    assert board.snapshot()["k1"].made_by == ""
+    board.wait_for("k1", "there, process 2", 4)
+    display: Any = SimpleNamespace(say=said.append)
+    steering = Steering(StudyRecord(Store(tmp_path), "timed"), None, display, Any, Any, fail_fast=False)  # pyright: ignore
+    for _ in range(2):
+        steering._name_makers(board.snapshot())
+    assert said == ["gan cpggan is waited for: it is made by there, process 2, which told last 0:04 ago."]
+    board.set_state("k1", "gan cpggan", "running")
+    assert board.snapshot()["k1"].made_by == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sweep.tracking.run_content import trial_content
 from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.small_study import make
 from tests.sweep.test_tracking import DyingClient, outputs_of, runs_of
+from tests.sweep.timed_store import fill, timed_plan
 from trainers.exceptions import TrackingError
 
 
@@ -187,3 +189,86 @@ def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
     assert (tags["metsweep.gpu_seconds"], tags["metsweep.cpu_seconds"]) == ("6.0", "12.0")
     assert (float(tags["metsweep.cost"]), tags["metsweep.currency"]) == (6 * 2 + 12, "EUR")
     assert data.metrics["cost/detector_gpu_seconds"] == 3
+
+
+def test_a_thread_that_died_has_not_delivered(one: Plan, full_store: Store, tracking_uri: str) -> None:
+    """It dies of what it wants to tell: an error of MLflow's that rich takes for markup."""
+    told: list[str] = []
+
+    def tell_once_it_is_no_markup(line: str) -> None:
+        if "[/b]" in line and not told:
+            told.append("broken")
+            raise ValueError("closing tag '[/b]' doesn't match any open tag")
+        told.append(line)
+
+    class Refusing(Tracker):
+        def record(self) -> int:
+            raise TrackingError("no such run [/b]")
+
+    with Delivery(Refusing(tracking_uri, one, full_store), tell_once_it_is_no_markup, every_seconds=0.01) as delivery:
+        delivery._thread.join(20)
+        assert not delivery.finish("FINISHED", 5)
+        assert delivery.failed
+    assert len(told) == 2
+    assert "failed (ValueError: closing tag" in told[1]
+    assert "1 runs are not delivered" in told[1]
+    assert "`metsweep track small`" in told[1]
+    with Delivery(Tracker(tracking_uri, one, full_store), told.append) as delivery:
+        assert delivery.finish("FINISHED", 60)
+        assert not delivery.failed
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_is_deleted_or_replaced_is_noticed_and_filled_again_by_a_new_process(
+    one: Plan, full_store: Store, tracking_uri: str, empty_database: Path, replaced: bool
+) -> None:
+    told: list[str] = []
+    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    with Delivery(Tracker(tracking_uri, one, full_store), told.append, every_seconds=0.01) as delivery:
+        while delivery._tracker.delivered < 1:
+            time.sleep(0.05)
+        file.unlink()
+        if replaced:
+            shutil.copy(empty_database, file)
+        while not told:
+            time.sleep(0.05)
+        assert f"MLflow's database {file} was {'replaced' if replaced else 'deleted'}" in told[0]
+        assert not delivery.finish("FINISHED", 60)
+        assert delivery.failed
+    assert "1 runs are not delivered" in told[1]
+    assert "`metsweep track small`" in told[1]
+    # To MLflow, whose connections are kept by URI, this is another database, as it is to another process.
+    afresh = f"sqlite:///{file.parent}/../{file.parent.name}/{file.name}"
+    with Delivery(Tracker(afresh, one, full_store), told.append) as delivery:
+        assert delivery.finish("FINISHED", 60)
+    assert {run.info.status for run in runs_of(afresh).values()} == {"FINISHED"}
+
+
+class Counting:
+    """A backend that counts how often each of its methods is called."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self.calls = backend, Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._backend, name)
+        if callable(found):
+            self.calls[name] += 1
+        return found
+
+
+def test_looking_for_news_asks_the_store_as_often_for_many_trials_as_for_few(tracking_uri: str, tmp_path: Path) -> None:
+    asked = []
+    for seeds in (2, 40):
+        folder = tmp_path / str(seeds)
+        folder.mkdir()
+        plan, store = timed_plan(folder, seeds=list(range(seeds))), Store(folder / "store")
+        fill(store, [one for one in plan.stages.values() if one.name in ("prepare", "gan")])
+        tracker = Tracker(tracking_uri, plan, store)
+        tracker.open()
+        tracker.record()
+        store.backend = counting = Counting(store.backend)  # pyright: ignore[reportAttributeAccessIssue]
+        assert tracker.record() == 0
+        asked.append(dict(counting.calls))
+    # One listing for the trials, one for the shards of the GAN that is there.
+    assert asked == [{"keys": 2}] * 2

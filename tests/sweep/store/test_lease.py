@@ -18,6 +18,7 @@ from sweep.store import Lease, Store, lease
 from sweep.store.backend import Unavailable
 from sweep.store.lease import LeaseRecord, read_record
 from sweep.store.process import Process
+from trainers.exceptions import LostLeaseError
 
 SPAWN = multiprocessing.get_context("spawn")
 NAME = "leases/gan/k1.json"
@@ -246,3 +247,70 @@ def test_a_lease_says_who_holds_it(store: Store) -> None:
         record = LeaseRecord.model_validate_json(store.backend.read(NAME) or b"")
         assert record.process == Process.this()
         assert record.process.pid == os.getpid()
+
+
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_who_was_suspended_learns_from_the_store_itself_that_its_lease_is_lost(store: Store) -> None:
+    holder, waiting = store.lease("gan", "k1"), store.lease("gan", "k1")
+    assert holder.acquire(at_once)
+    fence = holder.fence
+    assert holder.check()
+    assert fence.holds()
+    with holder._changing:  # its beats wait, as in a stopped process
+        assert waiting.acquire()
+        assert not fence.holds()
+    assert not holder.check()
+    with pytest.raises(LostLeaseError, match=f"process {os.getpid()}"):
+        holder.refuse_if_lost()
+    assert waiting.check()
+    assert waiting.fence.holds()
+    waiting.release()
+    assert not waiting.check()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_store_that_is_away_has_given_the_lease_to_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = store.lease("gan", "k1")
+    assert holder.acquire(at_once)
+
+    def refuse(*_: object) -> bytes:
+        raise Unavailable("It is away.")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(type(store.backend), "read", refuse)
+        assert holder.check()
+        assert holder.holder() is None
+    assert holder.check()
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_error_ends_the_beats_of_a_holder(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, calls = type(store.backend).swap, 0
+
+    def break_twice(*arguments: object) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise ValueError("nobody thought of this")
+        return whole(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(type(store.backend), "swap", break_twice)
+    one = store.lease("gan", "k1")
+    assert one.acquire()
+    wait_for(lambda: beat(store) > 1)
+    assert one.held
+
+
+@pytest.mark.usefixtures("quick", "no_fast_path")
+def test_whom_one_waits_for_is_told_and_how_long_it_was_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "NAMED_AFTER_S", 0.3)
+    holder, waiting = store.lease("gan", "k1"), store.lease("gan", "k1")
+    assert holder.acquire(at_once)
+    told: list[tuple[Process, float]] = []
+    with holder._changing:
+        assert waiting.acquire(on_wait=lambda process, silent_s: told.append((process, silent_s)))
+    assert told
+    assert all(process == Process.this() for process, _ in told)
+    silent = [silent_s for _, silent_s in told]
+    assert silent == sorted(silent)
+    assert silent[-1] > 2

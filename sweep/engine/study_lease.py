@@ -1,0 +1,52 @@
+"""One process at a time runs a study, delivers it to MLflow and promotes from it: it holds the study's lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sweep.engine.board import clock
+from sweep.store import Lease, Store
+from sweep.store.lease import LOST_AFTER_S
+from sweep.store.process import Process
+from trainers.exceptions import StoreError
+
+LEASE_LAPSES_S = LOST_AFTER_S + 5.0
+"""How long to wait for the lease of a launch that may have died on another machine."""
+
+
+@contextmanager
+def only_process(study: str, store: Store, tell: Callable[[str], None]) -> Iterator[Lease]:
+    """Two launches of one study would run its trials twice; the lease tells who was suspended and lost it.
+
+    Args:
+        study: its name.
+        store: the study's.
+        tell: shows a line to the person who waits.
+
+    Raises:
+        StoreError: another process has it, and is alive.
+    """
+    lease = store.lease("study", study)
+    waited_for: Process | None = None
+
+    def name_it(holder: Process, silent_s: float) -> None:
+        nonlocal waited_for
+        if waited_for is None:
+            tell(
+                f"Waiting for study {study}, which is run on {holder}; it told last {clock(silent_s)} ago, and "
+                f"counts as gone after {LOST_AFTER_S:.0f} s of silence."
+            )
+        waited_for = holder
+
+    given_up = time.monotonic() + LEASE_LAPSES_S
+    if not lease.acquire(lambda: time.monotonic() > given_up, name_it):
+        raise StoreError(
+            f"Another command is launching study {study} with the store {store.uri}: on {waited_for}. Follow it with "
+            f"`metsweep watch {study}`, wait for it, or stop it with Ctrl-C where it runs."
+        )
+    try:
+        yield lease
+    finally:
+        lease.release()

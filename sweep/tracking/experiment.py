@@ -1,0 +1,40 @@
+"""Where the runs of a study are: its experiment in MLflow, and where that keeps its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweep.redaction import without_secrets
+from sweep.tracking.mlflow_client import sqlite_folder
+from trainers.exceptions import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def find_experiment(client: MlflowClient, tracking_uri: str, study: str, store_uri: str) -> str:
+    """Id of a study's experiment, which is created where there is none.
+
+    Raises:
+        TrackingError: it was deleted.
+    """
+    found = client.get_experiment_by_name(study)
+    if found is None:
+        return client.create_experiment(study, artifact_location=_artifact_location(tracking_uri, study, store_uri))
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"The MLflow experiment {study!r} at {without_secrets(tracking_uri)} was deleted. Restore it (`mlflow "
+            f"experiments restore -x {found.experiment_id}`), or give the study another name."
+        )
+    return found.experiment_id
+
+
+def _artifact_location(tracking_uri: str, study: str, store_uri: str) -> str | None:
+    """A server knows where artifacts go; without one they go beside the store in S3, or beside the SQLite file."""
+    if tracking_uri.startswith("http"):
+        return None
+    if store_uri.startswith("s3://"):
+        return f"{store_uri}/mlflow/{study}"
+    # MLflow would pin its default to the working directory of whoever creates the experiment.
+    folder = sqlite_folder(tracking_uri)
+    return folder and str(folder / "mlruns" / study)
