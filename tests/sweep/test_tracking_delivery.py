@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -201,11 +202,16 @@ def test_a_thread_that_died_has_not_delivered(one: Plan, full_store: Store, trac
             raise ValueError("closing tag '[/b]' doesn't match any open tag")
         told.append(line)
 
+    begun = threading.Event()
+
     class Refusing(Tracker):
         def record(self) -> int:
-            raise TrackingError("no such run [/b]")
+            if begun.is_set():
+                raise TrackingError("no such run [/b]")
+            return 0
 
     with Delivery(Refusing(tracking_uri, one, full_store), tell_once_it_is_no_markup, every_seconds=0.01) as delivery:
+        begun.set()
         delivery._thread.join(20)
         assert not delivery.finish("FINISHED", 5)
         assert delivery.failed
