@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sweep.redaction import without_secrets
 from sweep.text import visible
@@ -23,17 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = _run(arguments)
+        with _faults_of_threads(arguments):
+            code = _run(arguments)
         sys.stdout.flush()
     except MetsweepError as error:
-        _say_error(without_secrets(error))
+        _say_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         code = STOPPED
-    except BrokenPipeError:  # `metsweep store ls | head`: who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAULT
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return FAULT
         return _fault(error, arguments)
     if code == STOPPED:
         print("Stopped. The same command continues.", file=sys.stderr)
@@ -57,6 +59,31 @@ def _run(arguments: list[str]) -> int:
         return REFUSED
 
 
+@contextmanager
+def _faults_of_threads(arguments: Sequence[str]) -> Iterator[None]:
+    """A thread that dies tells it as the command itself does."""
+
+    def tell(died: threading.ExceptHookArgs) -> None:
+        if isinstance(died.exc_value, Exception):
+            _fault(died.exc_value, arguments)
+
+    before, threading.excepthook = threading.excepthook, tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout has no reader any more (`metsweep store ls | head`); nothing is written there from then on."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def _fault(error: Exception, arguments: Sequence[str]) -> int:
     from sweep.cli.fault import describe, keep_traceback, traceback_of
     from sweep.cli.talk import wanted
@@ -68,4 +95,4 @@ def _fault(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _say_error(message: str) -> None:
-    print(f"error: {visible(message)}", file=sys.stderr)
+    print(f"error: {visible(without_secrets(message))}", file=sys.stderr)

@@ -35,7 +35,7 @@ def states_table(overview: Overview, most: int | None) -> TextTable:
     objective = overview.study.objectives[0]
     left_out = f"{len(ordered) - len(shown):,} more; --all shows them" if len(shown) < len(ordered) else None
     table = TextTable(caption=left_out, caption_justify="left")
-    table.add_column("trial")
+    table.add_column("trial", no_wrap=True)
     table.add_column("state")
     table.add_column("stage")
     for column in ("progress", "time left", f"validation {objective.metric}"):

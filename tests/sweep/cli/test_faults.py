@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_ctrl_c_is_no_fault(metsweep: Metsweep, cache: Path, monkeypatch: pytest
     monkeypatch.setattr("search_spaces.text.show_study", interrupted)
     assert metsweep("study", "show", "quickstart").code == 130
     assert not cache.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_broken_connection_is_a_fault(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search_spaces.text.show_study", fail(BrokenPipeError("to a server")))
+    ended = metsweep("study", "show", "quickstart")
+    assert ended.code == 1
+    assert "unexpected BrokenPipeError: to a server" in ended.err
+
+
+def test_a_thread_that_dies_tells_it(metsweep: Metsweep, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begins(*_: object) -> str:
+        thread = threading.Thread(target=fail(ValueError("[/b]")))
+        thread.start()
+        thread.join()
+        return "shown\n"
+
+    monkeypatch.setattr("search_spaces.text.show_study", begins)
+    before = threading.excepthook
+    ended = metsweep("study", "show", "quickstart")
+    assert (ended.code, ended.out) == (0, "shown\n")
+    assert ended.err.startswith("error: unexpected ValueError: [/b]. The traceback is in ")
+    assert len(list((cache / "faults").iterdir())) == 1
+    assert threading.excepthook is before
 
 
 def test_a_reader_who_has_enough_is_no_fault() -> None:

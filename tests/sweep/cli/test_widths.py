@@ -1,0 +1,50 @@
+"""Tables at the widths of terminals: nothing is cut, and no line is longer than the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from search_spaces.study import load_study
+from sweep.plan import make_plan
+from sweep.store import Cost, Store
+from tests.sweep.cli.conftest import STUDY, Metsweep
+
+TABLES: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (
+    (("status", STUDY), ("cpggan 4 seed 0", "cpggan 4 seed 1", "none seed 0", "waiting")),
+    (("plan", STUDY), ("cpggan", "evaluate", "synthesize", "realism")),
+    (("store", "ls"), ("prepare", "detector", "variant=cpggan")),
+    (("study", "list"), ("quickstart", "count_curve", "table1")),
+)
+
+
+@pytest.fixture
+def made(study_file: Path) -> Path:
+    """The study with one stage of each name but the last in the store."""
+    store, names = Store(study_file.parent / "metsweep-store"), set[str]()
+    for stage in make_plan(load_study(str(study_file))).stages.values():
+        if stage.name not in (*names, "evaluate"):
+            names.add(stage.name)
+            with store.writing(stage.name, stage.key) as folder:
+                cost = Cost(requested=0, started=0, finished=60, peak_memory_bytes=1, host="here", cpus=1)
+                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+    return study_file
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize(("command", "words"), TABLES, ids=lambda value: " ".join(value[:2]))
+def test_nothing_is_cut(
+    metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch, width: int, command: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    ended = metsweep(*command)
+    assert ended.code == 0, ended.err
+    assert "…" not in ended.out
+    drawn = [line for line in ended.out.splitlines() if re.match(r"[─-╿]", line)]
+    assert all(len(line) <= width for line in drawn)
+    for word in words:
+        assert word in ended.out
