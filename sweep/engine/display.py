@@ -99,7 +99,8 @@ class Display:
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
         now = time.monotonic()
         for key, stage in stages.items():
-            who = f"{stage.label} (for {self._for(key)})"
+            trials = self._for(key)
+            who = stage.label if stage.label.endswith(trials) else f"{stage.label} (for {trials})"
             if self._states.get(key) != stage.state:
                 self._states[key] = stage.state
                 began = self._since.get(key, now)
@@ -134,11 +135,12 @@ class Display:
             return
         there = {name: self._store.keys(name) for name in self._plan.wanted}
         self._evaluated = there.get("evaluate", set())
+        first = self._pace is None  # operations are counted once, which takes its time
         if not self._plan.study.search.left_to_draw(self._plan.drawn):
             if self._pace is None:
                 self._pace = Pace(self._plan, self._store, self._capacity.total("CPU"), self._capacity.total("GPU"))
             self._left = self._pace.seconds_left(there, stages)
-        took = time.monotonic() - began
+        took = 0.0 if first else time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
 
     def _for(self, key: str) -> str:

@@ -106,10 +106,10 @@ def test_lines_where_output_is_no_terminal(plan: Plan, store: Store, monkeypatch
     assert lines[0].startswith("0 of 4 trials evaluated, about ")
     assert lines[0].endswith(f"  running: {prepare} 50%")
     assert lines[1] == f"{prepare} (for 4 trials)  done after 0:04"
-    assert lines[2] == "detector none seed 0 (for none seed 0)  running  50%"
+    assert lines[2] == "detector none seed 0  running  50%"
     assert [line for line in lines[3:-1] if not line.endswith("running: detector none seed 0 50%")] == []
     assert len(lines[3:-1]) == 2, "every two minutes"
-    assert lines[-1] == "detector none seed 0 (for none seed 0)  failed after 5:01"
+    assert lines[-1] == "detector none seed 0  failed after 5:01"
     assert "waiting" not in text.getvalue()
 
 
