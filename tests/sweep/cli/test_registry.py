@@ -13,11 +13,11 @@ import torch
 from mlflow import MlflowClient
 
 from sweep.plan import Plan
-from sweep.registry.lineage import COHORT, EVALUATION, description_of, tags_of
+from sweep.registry.lineage import COHORT, EVALUATION, FORCED, SENSITIVITY, description_of, tags_of
 from sweep.registry.selection import ranking
 from sweep.registry.versions import DETECTOR, Registry
 from sweep.store import Store
-from sweep.tracking.tracker import Tracker
+from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort, read_manifest, write_manifest
 from trainers.data.cohort import open_cohort
@@ -124,6 +124,37 @@ def test_versions_are_listed(metsweep: Metsweep) -> None:
     rows = [line.split() for line in ended.out.splitlines() if "small: " in line]
     assert [row[:2] for row in rows] == [["2", "candidate"], ["1", "champion"]]
     assert "metsweep-generator: none yet" in ended.out
+
+
+def test_versions_are_listed_for_programs(metsweep: Metsweep, registry: Registry) -> None:
+    ended = metsweep("registry", "--json")
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)["models"]
+    assert told["metsweep-generator"] == []
+    second, first = told[DETECTOR]
+    assert (first["version"], first["aliases"], first["study"]) == ("1", ["champion"], "small")
+    assert first["champion_since"] is not None
+    assert second["champion_since"] is None
+    tags = registry.find(DETECTOR, "2").tags
+    assert second["validation_sensitivity"] == float(tags[SENSITIVITY])
+    assert second["stage_key"] == tags[STAGE_KEY]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_nothing_of_a_version_is_cut_and_its_tags_are_text(
+    metsweep: Metsweep, registry: Registry, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    client = MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    client.set_model_version_tag(DETECTOR, "1", FORCED, "[/b] \x1b[2J")
+    client.set_model_version_tag(DETECTOR, "1", SENSITIVITY, "[red]none")
+    monkeypatch.setenv("COLUMNS", str(width))
+    ended = metsweep("registry", "--model", "detector")
+    assert ended.code == 0, ended.err
+    (reign,) = registry.history(DETECTOR)
+    for part in (reign.since[:16], registry.find(DETECTOR, "2").registered.isoformat()[:16], "[/b]", "candidate"):
+        assert part in ended.out
+    assert "\x1b" not in ended.out
+    assert all(len(line) <= width for line in ended.out.splitlines())
 
 
 def test_rollback_tells_from_and_to(metsweep: Metsweep, registry: Registry) -> None:

@@ -50,6 +50,24 @@ def all_keys(store: Store) -> set[str]:
     return {key for stage in store.stages() for key in store.keys(stage)}
 
 
+def test_json_for_programs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared, gan, *_ = chain(store, "a")
+    listed = json.loads(run(capsys, store, "ls", "--stage", "gan", "--json")[1])
+    assert listed["damaged"] == []
+    (one,) = listed["artifacts"]
+    assert (one["stage"], one["key"], one["inputs"]) == ("gan", gan, [prepared])
+    assert "variant=cpggan" in one["made_by"]
+    used = json.loads(run(capsys, store, "du", "--json")[1])
+    assert used["bytes"]["gan"] > 0
+    assert used["bytes_in_all"] == sum(used["bytes"].values())
+    assert json.loads(run(capsys, store, "verify", "--json")[1])["whole"] == 4
+    flip_bit(store, stored_name(store, found(store, gan), "figures/a.txt"))
+    code, said = run(capsys, store, "verify", "--repair", "--json")
+    assert code == 1
+    (damaged,) = json.loads(said)["damaged"]
+    assert (damaged["key"], damaged["set_aside"]) == (gan, True)
+
+
 def test_ls_and_du(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     chain(store, "a", time.time() - 7200)
     store.checkpoints("k9").save(lambda folder: _write(folder, 5_000))
