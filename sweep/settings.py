@@ -46,6 +46,15 @@ class Settings:
         )
 
 
+def cache_folder() -> Path:
+    """What can be made again: METSWEEP_CACHE, else `~/.cache/metsweep`.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    return Path(_variable("METSWEEP_CACHE") or _at_home("~/.cache/metsweep", "METSWEEP_CACHE")).absolute()
+
+
 def _variable(name: str) -> str | None:
     """A variable of the environment without spaces around it and with `~` as the home folder; None if it is empty.
 

@@ -47,7 +47,7 @@ def detect(
     from sweep.cli.result import result_folder
     from sweep.console import TextTable
     from sweep.settings import Settings
-    from trainers.data.volume import load_image
+    from trainers.data.volume_file import load_image
 
     load_image(volume)
     name = model or detection.CHAMPION

@@ -65,24 +65,24 @@ class Outlook:
         return changes(before, self.plan.study.model_dump(mode="json", by_alias=True)) if before else {}
 
 
-def planned(study: Study, settings: Settings) -> tuple[Plan, TrialMaker]:
+def planned(study: Study, settings: Settings, verify: bool = False) -> tuple[Plan, TrialMaker]:
     """A study's plan with the cells that its search has drawn so far, and the maker of those to come.
 
     Raises:
         MetsweepError: the cohort or Optuna's database cannot be used.
     """
-    maker = make_trial_maker(study)
+    maker = make_trial_maker(study, verify)
     drawn = [(one.number, one.cell) for one in read_drawn(study, settings.optuna_storage)]
     return plan_with(maker, study, drawn), maker
 
 
-def look_ahead(study: Study, store: Store, settings: Settings) -> Outlook:
+def look_ahead(study: Study, store: Store, settings: Settings, verify: bool = False) -> Outlook:
     """What is left to do of a study, and what it costs.
 
     Raises:
         MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
-    plan, maker = planned(study, settings)
+    plan, maker = planned(study, settings, verify)
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
     estimator = Estimator(plan, store, there)

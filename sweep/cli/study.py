@@ -18,6 +18,10 @@ def plan(
     store: StoreUri = None,
     as_written: AsWritten = False,
     as_json: AsJson = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read all files of the cohort, also those read before."),
+    ] = False,
 ) -> None:
     """Show what a study would run, and what it would cost.
 
@@ -39,7 +43,7 @@ def plan(
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     resolved = load(study, fidelity, cohort, overrides, opened, as_written=as_written)
-    outlook = look_ahead(resolved, opened, settings)
+    outlook = look_ahead(resolved, opened, settings, verify)
     if as_json:
         from sweep.cli.plan_json import as_dict
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from search_spaces.cell import Cell
 from search_spaces.study import Study
+from sweep.plan.known_files import KnownFiles
 from sweep.plan.trial import Trial, TrialMaker
 from sweep.stages import DetectorStage, GANStage, PrepareStage, Stage, SynthesizeStage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
-from trainers.data.prepare import check_cohort
 from trainers.exceptions import CohortError
 
 GAN_BYTES, DETECTOR_BYTES = 1_000_000_000, 4_000_000_000
@@ -121,18 +121,22 @@ def _plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
 
 
-def make_trial_maker(study: Study) -> TrialMaker:
+def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     """What makes a study's trials, once its cohort is known to be usable.
+
+    Args:
+        verify: read every file of the cohort, also those that have not changed since they were read last.
 
     Raises:
         CohortError: as `make_plan`.
     """
     cohort = open_cohort(Path(study.cohort))
-    check_cohort(cohort, study.prepare)
+    known = KnownFiles(verify)
+    fingerprint = cohort.fingerprint(known.digest)
+    known.check(cohort, fingerprint, study.prepare)
+    known.keep()
     _check_normal_subjects(study, cohort)
-    return TrialMaker(
-        study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
-    )
+    return TrialMaker(study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=fingerprint))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sweep.redaction import without_secrets
+from sweep.settings import cache_folder
 from sweep.store.artifact import refuse_damaged
 from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
@@ -57,11 +57,10 @@ class S3Backend:
             )
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
-        caches = Path(os.environ.get("METSWEEP_CACHE") or "~/.cache/metsweep").expanduser()
         self._endpoint = endpoint()
         self._where = f"bucket {self._bucket} at {without_secrets(self._endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.
-        self.local = caches.absolute() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
+        self.local = cache_folder() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[type[S3Backend], tuple[str]]:
         return S3Backend, (self.uri,)

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from trainers.data.cohort import Cohort, Subject, naming
 from trainers.data.mask import lesion_voxels
-from trainers.data.volume import load_image
+from trainers.data.volume_file import load_image
 from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from trainers.config import Config, Text
 from trainers.data.slice_set import Kind, Split
+from trainers.data.volume_file import file_digest
 from trainers.documents import MIB, read_json, shown
 from trainers.exceptions import CohortError
 
@@ -69,14 +70,44 @@ class Cohort:
         """Where a volume, mask or boxes file of a subject lies."""
         return self.folder / relative
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over the manifest and the content of every file it refers to; independent of the folder."""
-        digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+    def fingerprint(self, digest: Callable[[Path, bool], bytes] = file_digest) -> str:
+        """SHA-256 (hex) over the manifest and the content of every file it refers to; independent of the folder.
+
+        Args:
+            digest: SHA-256 of a file, which may be a volume; a cache may know it.
+
+        Raises:
+            CohortError: a volume or mask is damaged; a volume has the content of another one, or of a mask.
+        """
+        whole = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+        volumes: dict[bytes, Subject] = {}
         for subject in self.subjects:
-            for _, relative in _files(subject):
-                with self.path(relative).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+            for key, relative in _files(subject):
+                with naming(subject):
+                    content = digest(self.path(relative), key != "boxes")
+                if content in volumes and key != "boxes":
+                    self._refuse_same(subject, key, volumes[content])
+                if key == "volume":
+                    volumes[content] = subject
+                whole.update(content)
+        return whole.hexdigest()
+
+    def _refuse_same(self, subject: Subject, key: str, earlier: Subject) -> None:
+        where = f"{self.folder / MANIFEST}: patient {subject.patient_id!r}"
+        if key == "mask":
+            raise CohortError(
+                f"{where}: mask {subject.mask!r} has the very content of volume {earlier.volume!r} of patient "
+                f"{earlier.patient_id!r}; a mask holds the lesions. Correct the path."
+            )
+        if subject.patient_id == earlier.patient_id:
+            raise CohortError(
+                f"{where}: volumes {earlier.volume!r} and {subject.volume!r} have the same content; drop one entry."
+            )
+        raise CohortError(
+            f"{where}: volume {subject.volume!r} has the same content as {earlier.volume!r} of patient "
+            f"{earlier.patient_id!r}; a volume belongs to one patient, or the test would know the training. Drop one "
+            "entry."
+        )
 
     def _manifest(self) -> dict[str, Any]:
         return {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.spatialimages import SpatialImage
+from nibabel.nifti1 import Nifti1Image
 
-from trainers.data.volume import canonical_voxels
+from trainers.data.volume_file import canonical_voxels
 from trainers.exceptions import CohortError
 
 MOST_ML = 500.0
@@ -23,7 +23,7 @@ MOST_TOLD = 10
 """Values that an error tells."""
 
 
-def lesion_voxels(mask: SpatialImage, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:
+def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:
     """The lesion voxels of the mask at `path`, X x Y x Z bool in canonical order.
 
     Args:

