@@ -7,6 +7,7 @@ import json
 import os
 import time
 import uuid
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from trainers.data.volume_file import file_digest
 
 MOST = 100_000
 """Files and cohorts that are kept; the oldest go."""
+CHECKSUM = 65
+"""Bytes of the first line."""
 YOUNG_S = 2.0
 """A file that changed so recently may change once more within the same time stamp."""
 
@@ -67,23 +70,33 @@ class KnownFiles:
             self._changed = True
 
     def keep(self) -> None:
-        """Write down what is new. Of two processes that do so at once, one is forgotten."""
+        """Write down what is new, beside what others wrote. Of two processes at the same instant, one is forgotten."""
         if not self._changed:
             return
+        others = self._read()
         kept = _Content(
-            digests=dict(list(self._known.digests.items())[-MOST:]),
-            checked=dict(list(self._known.checked.items())[-MOST:]),
+            digests=dict(list((others.digests | self._known.digests).items())[-MOST:]),
+            checked=dict(list((others.checked | self._known.checked).items())[-MOST:]),
         )
+        content = kept.model_dump_json().encode()
         fresh = self._file.with_name(f"{self._file.name}.{uuid.uuid4().hex}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(kept.model_dump_json())
+            fresh.write_bytes(_checksum(content) + content)
             os.replace(fresh, self._file)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink()
 
     def _read(self) -> _Content:
         try:
-            return _Content.model_validate_json(self._file.read_bytes())
+            written = self._file.read_bytes()
+            content = written[CHECKSUM:]
+            return _Content.model_validate_json(content) if written[:CHECKSUM] == _checksum(content) else _Content()
         except (OSError, ValidationError):
             return _Content()
+
+
+def _checksum(content: bytes) -> bytes:
+    """A line before the content: a digest of which one bit turned would be another cohort."""
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"

@@ -93,3 +93,27 @@ def test_a_file_of_this_second_is_not_remembered(study: Study, files_read: list[
     key(study)
     key(study)
     assert len(files_read) == 8
+
+
+def test_a_digest_with_a_turned_bit_is_not_believed(study: Study, files_read: list[Path], tmp_path: Path) -> None:
+    first = key(study)
+    cache = tmp_path / "cache" / "cohorts.json"
+    content = bytearray(cache.read_bytes())
+    at = content.index(b'":"') + 3
+    content[at] = ord("0") if content[at] != ord("0") else ord("1")
+    cache.write_bytes(content)
+    assert key(study) == first
+    assert len(files_read) == 14
+
+
+def test_to_verify_forgets_no_other_cohort(study: Study, files_read: list[Path], tmp_path: Path) -> None:
+    other = make_cohort(tmp_path / "other", patients=4)
+    for file in other.rglob("*"):
+        os.utime(file, ns=(0, time.time_ns() - MINUTE_NS))
+    others = study.model_copy(update={"cohort": str(other)})
+    key(study)
+    key(others)
+    key(study, verify=True)
+    read = len(files_read)
+    key(others)
+    assert len(files_read) == read

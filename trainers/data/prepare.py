@@ -80,15 +80,11 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
 
 def check_cohort(cohort: Cohort, config: PrepareConfig) -> Cohort:
     """The cohort with all splits set, refused if it cannot be prepared; looks at annotation, and at volumes only as
-        files.
+    files.
 
-        Raises:
-    <<<<<<< HEAD
-            CohortError: broken annotation, a tumour volume without a lesion, too few patients, or an empty split.
-    =======
-            CohortError: a damaged file, a volume listed twice, broken annotation, too few patients, an empty split, no
-                lesion in one, or volumes whose slices would have the same ids.
-    >>>>>>> e1aee8a (A volume is read to its end before its voxels are believed, and once: damaged gzip files, headers that promise what the file lacks, one volume under two patients and clashing slice ids are refused; what was read is remembered, and memory bounds the preparing processes)
+    Raises:
+        CohortError: a damaged file, a volume listed twice, broken annotation, a tumour volume without a lesion, too few
+            patients, an empty split, or volumes whose slices would have the same ids.
     """
     return _plan(cohort, config)[0]
 

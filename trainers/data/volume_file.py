@@ -19,18 +19,44 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.funcs import as_closest_canonical
 from nibabel.loadsave import load
-from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti1 import Nifti1Extensions, Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
+from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
 from trainers.exceptions import CohortError
 
-MAX_VOXELS = 2**28
-"""Of a volume: 1024 x 1024 x 256. A head at 0.5 mm has 0.1e9, and 4 bytes a voxel must fit into memory."""
+MAX_VOXELS = 2**29
+"""Of a volume: 1024 x 1024 x 512. A head at 0.5 mm has 0.1e9, and 4 bytes a voxel must fit into memory."""
 BEYOND = 2**24
 """Bytes that a file may hold after its voxels."""
 CHUNK = 2**20
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, OverflowError, zlib.error)
 """What nibabel, gzip and numpy raise on damaged files."""
+
+
+class _Unread(Nifti1Extensions):
+    """Extensions hold no voxels; nibabel would read whole what may be gigabytes in a small compressed file."""
+
+    @classmethod
+    def from_fileobj(cls, *_: object) -> _Unread:
+        return cls()
+
+
+class _Header1(Nifti1Header):
+    exts_klass = _Unread
+
+
+class _Header2(Nifti2Header):
+    exts_klass = _Unread
+
+
+class _Image1(Nifti1Image):
+    header_class = _Header1
+
+
+class _Image2(Nifti2Image):
+    header_class = _Header2
 
 
 def load_image(path: Path) -> Nifti1Image:
@@ -41,7 +67,7 @@ def load_image(path: Path) -> Nifti1Image:
             allows, or no usable affine.
     """
     try:
-        image = load(path)
+        image = _opened(path)
         shape = tuple(int(length) for length in image.shape) if isinstance(image, Nifti1Image) else ()
     except (*UNREADABLE, ImageFileError, HeaderDataError, HeaderTypeError) as error:
         raise CohortError(f"{path}: cannot be read as a volume ({error}); allowed: NIfTI (.nii, .nii.gz).") from error
@@ -62,7 +88,11 @@ def load_image(path: Path) -> Nifti1Image:
         )
     affine = np.asarray(image.affine)
     with np.errstate(all="ignore"):
-        if not np.isfinite(affine).all() or not 1e-9 < abs(np.linalg.det(affine[:3, :3])) < np.inf:
+        if (
+            not np.isfinite(affine).all()
+            or not 1e-9 < abs(np.linalg.det(affine[:3, :3])) < np.inf
+            or np.isnan(io_orientation(affine)).any()
+        ):
             raise CohortError(
                 f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown."
             )
@@ -124,6 +154,13 @@ def _refuse_part(path: Path, size: int) -> None:
             f"{path}: goes on for more than {BEYOND:,} bytes after the {promised:,} that its header tells of; is the "
             "header damaged? Write the volume anew."
         )
+
+
+def _opened(path: Path) -> object:
+    for image_class in (_Image1, _Image2):
+        if image_class.path_maybe_image(path)[0]:
+            return image_class.from_filename(path)
+    return load(path)
 
 
 def _proxy(image: Nifti1Image) -> ArrayProxy:

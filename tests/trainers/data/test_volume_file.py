@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from trainers.data import prepare as preparation
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import check_cohort, prepare
 from trainers.data.prepare_volume import PrepareConfig
-from trainers.data.volume_file import BEYOND, MAX_VOXELS, canonical_voxels, file_digest, load_image
+from trainers.data.volume_file import BEYOND, canonical_voxels, file_digest, load_image
 from trainers.exceptions import CohortError
 
 DIM = 40
@@ -57,7 +59,7 @@ def test_a_wrong_checksum_is_refused_though_the_voxels_can_be_read(tmp_path: Pat
     [
         ((60, 70, 0), "its header tells of 60 x 70 x 0 voxels; allowed: at least 1 along each axis"),
         ((60, 70, -64), "its header tells of 60 x 70 x -64 voxels"),
-        ((32767, 32767, 32767), "its header tells of 32767 x 32767 x 32767 voxels.*at most 268,435,456 in all"),
+        ((32767, 32767, 32767), "its header tells of 32767 x 32767 x 32767 voxels.*at most 536,870,912 in all"),
         ((600, 700, 400), "holds 672,352 bytes, but its header tells of 672,000,352; is the file complete"),
         ((60, 70), r"its shape is \(60, 70\); allowed: one 3-D volume"),
         ((60, 70, 40, 1, 1), r"its shape is \(60, 70, 40, 1, 1\); allowed: one 3-D volume"),
@@ -87,6 +89,7 @@ def test_a_file_that_expands_without_end_is_read_no_further_than_its_header_tell
         (1.0, np.diag([1.0, 1.0, 0.0, 1.0]), "cannot be inverted"),
         (1.0, np.diag([np.inf, 1.0, 1.0, 1.0]), "cannot be inverted"),
         (1.0, np.diag([1e200, 1e200, 1.0, 1.0]), "cannot be inverted"),
+        (1.0, np.eye(4) + 1e38 * np.eye(4, k=1), "cannot be inverted"),
     ],
 )
 def test_numbers_that_are_none_are_refused(tmp_path: Path, slope: float, affine: np.ndarray, message: str) -> None:
@@ -115,8 +118,27 @@ def test_a_volume_in_two_files_is_refused(tmp_path: Path) -> None:
         load_image(tmp_path / "v.img")
 
 
-def test_the_largest_volume_passes() -> None:
-    assert MAX_VOXELS == 1024 * 1024 * 256
+@pytest.mark.parametrize("dims", [(512, 512, 400), (1024, 1024, 300)])
+def test_the_largest_sensible_volumes_pass(plain: Path, dims: tuple[int, ...]) -> None:
+    path = with_dims(plain, *dims)
+    os.truncate(path, 352 + 4 * math.prod(dims))
+    assert load_image(path).shape == dims
+
+
+def test_an_extension_of_gigabytes_is_not_read(tmp_path: Path, plain: Path) -> None:
+    """nibabel reads extensions whole when it opens a file, and 16 MB of zeros are 16 kB compressed."""
+    size = 2**31 - 16
+    content = bytearray(plain.read_bytes()[:348]) + b"\1\0\0\0" + struct.pack("<2i", size, 4)
+    content[108:112] = struct.pack("<f", 352 + size)
+    path = tmp_path / "v.nii.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(content)
+        file.write(bytes(BEYOND))
+    tracemalloc.start()
+    with pytest.raises(CohortError, match="its header tells of 2,148,155,904; is the file complete"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
 
 
 def test_a_single_fourth_axis_is_dropped_without_reading_voxels(plain: Path) -> None:
