@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import logging
 import shlex
 import socket
 import subprocess
@@ -87,6 +88,18 @@ def test_quiet_leaves_out_what_is_no_result(metsweep: Metsweep, before: bool) ->
     ended = metsweep("--quiet", *command) if before else metsweep(*command, "-q")
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     assert "Written" in metsweep("study", "new", "other").out, "no command before it is remembered"
+
+
+def test_verbose_tells_what_is_logged(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def logging_show(*_: object) -> str:
+        logging.getLogger("sweep.somewhere").info("read [/b] \x1b[2J")
+        return "shown\n"
+
+    monkeypatch.setattr("search_spaces.text.show_study", logging_show)
+    loud = metsweep("-v", "study", "show", "quickstart")
+    assert loud.out == "shown\n"
+    assert loud.err.endswith("INFO sweep.somewhere: read [/b] \\x1b[2J\n")
+    assert metsweep("study", "show", "quickstart").err == ""
 
 
 def test_installed_command_refuses_without_traceback(tmp_path: Path) -> None:
