@@ -24,6 +24,7 @@ def as_dict(outlook: Outlook) -> dict[str, Any]:
         "cells": len(plan.cells),
         "trials": len(plan.trials),
         "cells_to_draw": outlook.bound.cells,
+        "stages_of_cells_to_draw": dict(outlook.bound.stages),
         "arms": [arm._asdict() for arm in plan_tables.arms(plan, outlook.missing)],
         "stages": [
             one._asdict() | {"seconds_each": [_estimate(*told) for told in one.seconds_each]}

@@ -18,7 +18,7 @@ from sweep.store import Store
 
 PLAIN_EVERY_SECONDS = 120.0
 """How often the whole is told where output is no terminal."""
-TOLD_AFTER_SECONDS = 20.0
+TOLD_AFTER_SECONDS = 30.0
 """There, that a stage has begun is told of those that take longer; that it ended is told of each."""
 LEFT_EVERY_SECONDS = 10.0
 """How often the time left of the whole is estimated; less often where that takes long itself."""

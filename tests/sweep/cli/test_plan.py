@@ -124,6 +124,7 @@ def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict,
     assert "5 cells are yet to be drawn, 2 seeds each: at most " in ended.out
     assert f"at most {gans}" in ended.out
     assert "10 detector, 10 evaluate" in ended.out
+    assert json.loads(metsweep("plan", STUDY, "--json").out)["stages_of_cells_to_draw"]["detector"] == 10
     assert why in ended.out
 
 
