@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from sweep.engine.local_ray import private_folders
 from sweep.logs import log_file
 from sweep.redaction import without_secrets
+from sweep.text import visible
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
@@ -128,7 +129,7 @@ def _errors_in_one_line(alone: bool) -> Iterator[None]:
             printed.add(kind)
             if alone and "Raylet is terminated" in line:
                 line += " This launch ends with it; the same command continues."
-            print(f"Ray: {line} More in {log_file() or 'the logs of Ray'}", flush=True)
+            print(visible(f"Ray: {line} More in {log_file() or 'the logs of Ray'}"), flush=True)
 
     worker.print_to_stdstream = print_line
     try:
