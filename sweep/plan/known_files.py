@@ -50,7 +50,10 @@ class KnownFiles:
 
     def digest(self, path: Path, volume: bool) -> bytes:
         """As `file_digest`, of a file that is as it was when it was read last."""
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError:
+            return file_digest(path, volume)  # which tells why
         key = f"{volume} {path.absolute()} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
         if key not in self._known.digests:
             digest = file_digest(path, volume)

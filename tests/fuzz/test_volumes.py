@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +28,14 @@ FIELDS = {
     "pixdim": (76, "f", 8),
     "offset": (108, "f", 3),
     "form": (252, "h", 2),
+    "affine": (256, "f", 18),
+    "extension": (348, "b", 4),
 }
 """Of a NIfTI-1 header: where a field begins, its type and how many there are."""
 NUMBERS = {
+    "b": (0, 1, -1),
     "h": (0, -1, -64, 1, 2, 5, 255, 512, 1024, 32767, -32768),
-    "f": (0.0, -1.0, 1e-30, 1e30, 348.0, 352.0, 1e9, float("nan"), float("inf"), -float("inf")),
+    "f": (0.0, -1.0, 1e-30, 1e30, 1e38, 348.0, 352.0, 1e9, float("nan"), float("inf"), -float("inf")),
 }
 
 
@@ -42,6 +46,11 @@ def field(content: bytes, random: Random) -> bytes:
     made = bytearray(content)
     struct.pack_into(f"<{kind}", made, at, random.choice(NUMBERS[kind]))
     return bytes(made)
+
+
+def field_within(content: bytes, random: Random) -> bytes:
+    """The same in a compressed file, whose checksum is right."""
+    return gzip.compress(field(gzip.decompress(content), random), 1)
 
 
 def volume_of(folder: Path, name: str) -> tuple[Callable[[bytes], Any], bytes]:
@@ -83,6 +92,16 @@ def test_no_damage_of_a_compressed_file_is_silent(tmp_path: Path, made: Callable
     tally = fuzz(run, content, BYTES, count=700, illegal=BYTES)
     assert not tally.faults, tally
     assert tally.counts["refused"] > 600
+
+
+@pytest.mark.parametrize("made", [volume_of, mask_of])
+def test_no_header_of_a_compressed_file_ends_in_anything_but_a_refusal_or_voxels(
+    tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    run, content = made(tmp_path, "v.nii.gz")
+    tally = fuzz(run, content, {"field": field_within}, count=300)
+    assert not tally.faults, tally
+    assert tally.counts["refused"] > 40
 
 
 @pytest.mark.parametrize("made", [volume_of, mask_of])

@@ -66,6 +66,11 @@ def test_what_has_changed_is_read_again(study: Study, files_read: list[Path]) ->
     assert len(files_read) == 8
 
 
+def test_a_file_that_went_meanwhile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"gone\.nii: cannot be read \(No such file"):
+        known_files.KnownFiles().digest(tmp_path / "gone.nii", volume=True)
+
+
 def test_verify_believes_no_time_stamp(study: Study) -> None:
     first = key(study)
     damage(study, keep_time=True)
