@@ -92,6 +92,11 @@ for _name, _pattern, _first in _CORE:
 _Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
+def to_document(value: Any) -> str:
+    """A value as a YAML document of many lines."""
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=False)
+
+
 def to_yaml(value: Any) -> str:
     """A value in one line of YAML."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10**6)

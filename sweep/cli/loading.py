@@ -12,11 +12,15 @@ from sweep.cli import talk
 if TYPE_CHECKING:
     from search_spaces.layers import Layer
     from search_spaces.study import Study
-    from sweep.engine.records import LaunchOptions
+    from sweep.engine.records import LaunchOptions, StudyRecord
     from sweep.plan import Plan
     from sweep.settings import Settings
     from sweep.store import Store
     from trainers.exceptions import ConfigError
+
+
+PLACES = ("cohort", "fidelity", "synthesis.review")
+"""Keys of a study that are paths."""
 
 
 def load(
@@ -109,21 +113,27 @@ def options_for(
     )
 
 
-def remember(study: str, options: LaunchOptions, name: str, store: Store) -> None:
-    """Keep the options of a launch for the commands that follow.
+def remember(study: str, options: LaunchOptions, resolved: Study, store: Store) -> None:
+    """Keep the options of a launch for the commands that follow, with places that hold in any working directory.
 
     Args:
         study: as it was given; one that only the store knows keeps what it was launched with before, too.
         options: as they were given.
-        name: what the study calls itself.
+        resolved: what is launched.
         store: where they are kept.
     """
-    from search_spaces.study import is_study_file
+    from search_spaces.study import is_study_file, read_study
     from sweep.engine.records import StudyRecord
 
-    record = StudyRecord(store, name)
+    record = StudyRecord(store, resolved.name)
     given = _for_everywhere(options)
-    record.keep_options(given if is_study_file(study) else _on_top(record.options(), given))
+    if not is_study_file(study):
+        record.keep_options(_on_top(record.options(), given))
+        return
+    written = read_study(study).values.get("cohort")
+    if isinstance(written, str) and not os.path.isabs(written) and not _sets_cohort(options):
+        given = given.model_copy(update={"places": {written: os.path.abspath(resolved.cohort)}})
+    record.keep_options(given)
 
 
 def _source(study: str, store: Store) -> str | Layer:
@@ -160,18 +170,44 @@ def _on_top(kept: LaunchOptions, given: LaunchOptions) -> LaunchOptions:
     )
 
 
+def _sets_cohort(options: LaunchOptions) -> bool:
+    return options.cohort is not None or any(one.startswith("cohort=") for one in options.overrides)
+
+
 def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
     """Options whose paths also hold in other working directories."""
     return options.model_copy(
         update={
-            name: os.path.abspath(path) if path is not None and Path(path).exists() else path
-            for name, path in (("fidelity", options.fidelity), ("cohort", options.cohort))
+            "fidelity": options.fidelity and _absolute(options.fidelity),
+            "cohort": options.cohort and _absolute(options.cohort),
+            "overrides": tuple(map(_override_for_everywhere, options.overrides)),
         }
     )
 
 
+def _override_for_everywhere(override: str) -> str:
+    from search_spaces.yaml_text import parse_yaml, to_yaml
+
+    key, _, text = override.partition("=")
+    if key not in PLACES:
+        return override
+    value, _ = parse_yaml(text, lambda _: f"--set {override}")
+    return f"{key}={to_yaml(_absolute(value))}" if isinstance(value, str) else override
+
+
+def _absolute(path: str) -> str:
+    """A path that is there; what is none, e.g. a shipped fidelity's name, stays."""
+    return os.path.abspath(path) if Path(path).exists() else path
+
+
 def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[str, Any] | None = None) -> Study:
-    """A study under these options, with what was added to it; `added` instead of what the store keeps."""
+    """A study under these options, with what was added to it; `added` instead of what the store keeps.
+
+    A relative cohort of its own is the folder that it was at the last launch, whatever is called so here.
+
+    Raises:
+        ConfigError: an older version kept a relative cohort, and the folder of that name here is another.
+    """
     from search_spaces.layers import Layer
     from search_spaces.study import resolve_study
     from sweep.engine.records import StudyRecord
@@ -179,11 +215,36 @@ def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[st
     chosen = {"fidelity": options.fidelity, "cohort": options.cohort, "overrides": options.overrides}
     source = _source(study, store)
     base = resolve_study(source, **chosen).study
-    added = StudyRecord(store, base.name).extension() if added is None else added
-    if not added:
+    record = StudyRecord(store, base.name)
+    added = record.extension() if added is None else added
+    if added:
+        base = resolve_study(source, **chosen, extension=Layer("metsweep extend", _over(base, added))).study
+    if _sets_cohort(options) or os.path.isabs(base.cohort):
         return base
-    extension = Layer("metsweep extend", _over(base, added))
-    return resolve_study(source, **chosen, extension=extension).study
+    if isinstance(source, Layer):
+        _refuse_another_cohort(base, record)
+    place = record.options().places.get(base.cohort)
+    if place is None or place == os.path.abspath(base.cohort):
+        return base
+    typer.echo(f"As at the last launch: cohort {place}", err=True)
+    return base.model_copy(update={"cohort": place})
+
+
+def _refuse_another_cohort(launched: Study, record: StudyRecord) -> None:
+    """Raise ConfigError unless the folder here is the cohort of a study that was kept with a relative path."""
+    from sweep.plan.plan import make_trial_maker
+    from trainers.exceptions import CohortError, ConfigError
+
+    try:
+        same = make_trial_maker(launched).slices.key in record.needs().get("prepare", set())
+    except CohortError:
+        same = False
+    if not same:
+        raise ConfigError(
+            f"Study {launched.name} was launched by an older version, which noted its cohort as {launched.cohort!r} "
+            f"without saying where; {os.path.abspath(launched.cohort)} is not it. Give --cohort, or go to the folder "
+            "that it was launched from."
+        )
 
 
 def _over(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:

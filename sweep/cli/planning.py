@@ -11,7 +11,7 @@ from sweep.console import TextConsole
 from sweep.engine.board import clock
 from sweep.engine.cluster import Capacity, look_at
 from sweep.engine.optuna_study import read_drawn
-from sweep.engine.records import StudyRecord, changes
+from sweep.engine.records import StudyRecord, changes, lasting
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, make_trial_maker, plan_with
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
@@ -62,7 +62,7 @@ class Outlook:
     def changed(self) -> Mapping[str, tuple]:
         """Key of the study -> its value at the last launch, and now."""
         before = StudyRecord(self.store, self.plan.study.name).study()
-        return changes(before, self.plan.study.model_dump(mode="json", by_alias=True)) if before else {}
+        return changes(before, lasting(self.plan.study)) if before else {}
 
 
 def planned(study: Study, settings: Settings, verify: bool = False) -> tuple[Plan, TrialMaker]:

@@ -89,7 +89,7 @@ def launch(
         settings,
         output(quiet=True),
         fail_fast=fail_fast,
-        accepted=lambda: remember(study, options, resolved.name, opened),
+        accepted=lambda: remember(study, options, resolved, opened),
     )
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)

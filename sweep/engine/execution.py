@@ -25,7 +25,7 @@ from sweep.engine.misses import why_missed
 from sweep.logs import log_to
 from sweep.repeating import repeating
 from sweep.stages import Stage
-from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, OnWait, Store
+from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, OnWait, Store
 from trainers.distributed import Context, Placement, train_on_ray
 from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError
 
@@ -108,7 +108,7 @@ def produce(
             cpus=workers * stage.resources.cpus_per_worker,
             gpus=workers * stage.resources.gpus_per_worker,
         )
-        store.publish(folder, stage.name, stage.key, stage.identity, cost)
+        store.publish(folder, stage.name, stage.key, stage.identity, cost, Machine.this(cost.gpus))
     fenced.clear()
     board.set_state.remote(stage.key, stage.label, "done")
     logger.info(

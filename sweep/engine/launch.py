@@ -17,7 +17,7 @@ from sweep.engine.display import Display
 from sweep.engine.local_ray import copy_logs
 from sweep.engine.optuna_study import check_optuna_study, open_storage, read_drawn
 from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
-from sweep.engine.records import StudyRecord, changes
+from sweep.engine.records import StudyRecord, changes, lasting
 from sweep.engine.steering import Steering
 from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
@@ -205,7 +205,7 @@ def _run(
 def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextConsole) -> None:
     """What differs from the study as it was launched last; what that means for its stages, the plan tells."""
     before = record.study()
-    changed = changes(before, study.model_dump(mode="json", by_alias=True)) if before else {}
+    changed = changes(before, lasting(study)) if before else {}
     for key, (old, new) in changed.items():
         console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     if changed:

@@ -7,22 +7,28 @@ writes them, but for requests, which any command may leave for it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import uuid
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from search_spaces.study import Study
+from search_spaces.yaml_text import parse_yaml, to_document
 from sweep.engine.board import StageProgress
 from sweep.engine.outcome import Outcome
 from sweep.plan import Plan
 from sweep.store import Store
+from sweep.store.collect import Needs
+from sweep.store.document import DamagedDocument, damaged, why
 from trainers.config import Config
+from trainers.exceptions import ConfigError
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 _OUTCOMES = TypeAdapter(dict[str, Outcome])
 REVIEW = "review"
 """Key of `synthesis` that a dump leaves out, as its file's content decides the slices, not its name."""
@@ -60,10 +66,22 @@ class LaunchOptions(Config):
     cohort: str | None = None
     overrides: tuple[str, ...] = ()
     """Of `--set`."""
+    places: dict[str, str] = Field(default_factory=dict)
+    """Relative path of a cohort, as the study's own file writes it -> the folder that it meant."""
 
     def __str__(self) -> str:
         named = (("--fidelity", self.fidelity), ("--cohort", self.cohort), *(("--set", one) for one in self.overrides))
         return " ".join(f"{name} {value}" for name, value in named if value is not None)
+
+
+class Extension(Config):
+    """What `metsweep extend` adds."""
+
+    seeds: list[int] = Field(default_factory=list)
+    trials: int = 0
+    """Cells to draw in all."""
+    arms: list[tuple[str, list[int]]] = Field(default_factory=list)
+    """Variant and counts."""
 
 
 class StudyRecord:
@@ -73,17 +91,29 @@ class StudyRecord:
         self.store = store
         self._folder = f"studies/{name}"
 
+    @property
+    def is_launched(self) -> bool:
+        """Whether the study was launched with this store."""
+        return self.store.read_text(f"{self._folder}/study.yaml") is not None
+
     def study(self) -> dict[str, Any] | None:
-        """The study as it was launched last, to compare with another's dump; None before the first launch."""
+        """The study as it was launched last, to compare with `lasting` of another; None before the first launch."""
         values = self.launched()
         if values is not None:
-            values.get("synthesis", {}).pop(REVIEW, None)
+            _without_review(values)
         return values
 
     def launched(self) -> dict[str, Any] | None:
-        """All values of the study as it was launched last, which resolve to it again; None before the first launch."""
-        text = self.store.read_text(f"{self._folder}/study.yaml")
-        return None if text is None else yaml.safe_load(text)
+        """All values of the study as it was launched last, which resolve to it again; None before the first launch.
+
+        Raises:
+            DamagedDocument: it cannot be read.
+        """
+        return self._yaml(
+            "study.yaml",
+            TypeAdapter(dict[str, Any]),
+            "Remove it and launch the study by its file again; what is done is not done again.",
+        )
 
     def keep_study(self, study: Study) -> None:
         """Keep the study that is launched now."""
@@ -97,32 +127,48 @@ class StudyRecord:
         self.store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
 
     def needs(self) -> dict[str, set[str]]:
-        """Stage name -> keys of what the study needed when it was launched last."""
-        text = self.store.read_text(f"{self._folder}/needs.json")
-        return {} if text is None else {name: set(keys) for name, keys in json.loads(text)["keys"].items()}
+        """Stage name -> keys of what the study needed when it was launched last.
+
+        Raises:
+            DamagedDocument: it cannot be read.
+        """
+        found = self._json("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
+        return {} if found is None else {name: set(keys) for name, keys in found.keys.items()}
 
     def options(self) -> LaunchOptions:
-        """Options of the last launch; other commands need not be given them again."""
-        text = self.store.read_text(f"{self._folder}/options.json")
-        return LaunchOptions() if text is None else LaunchOptions.model_validate_json(text)
+        """Options of the last launch; other commands need not be given them again.
+
+        Raises:
+            DamagedDocument: they cannot be read.
+        """
+        remedy = "Remove it, and give --fidelity, --cohort and --set as at the last launch to the next one."
+        return self._json("options.json", TypeAdapter(LaunchOptions), remedy) or LaunchOptions()
 
     def keep_options(self, options: LaunchOptions) -> None:
         """Keep the options of the launch that begins now."""
         self.store.write_text(f"{self._folder}/options.json", options.model_dump_json())
 
     def extension(self) -> dict[str, Any]:
-        """Values that `metsweep extend` put over the study file."""
-        text = self.store.read_text(f"{self._folder}/extension.yaml")
-        return {} if text is None else yaml.safe_load(text)
+        """Values that `metsweep extend` put over the study file.
+
+        Raises:
+            DamagedDocument: they cannot be read.
+        """
+        found = self._yaml("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
+        return {} if found is None else found.model_dump(exclude_unset=True)
 
     def keep_extension(self, values: Mapping[str, Any]) -> None:
         """Put values over the study file from now on."""
-        self.store.write_text(f"{self._folder}/extension.yaml", yaml.safe_dump(dict(values), sort_keys=False))
+        self.store.write_text(f"{self._folder}/extension.yaml", to_document(dict(values)))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Trial name -> how it ended last, of those that did not end well."""
-        text = self.store.read_text(f"{self._folder}/outcomes.json")
-        return {} if text is None else _OUTCOMES.validate_json(text)
+        """Trial name -> how it ended last, of those that did not end well.
+
+        Raises:
+            DamagedDocument: they cannot be read.
+        """
+        remedy = "Remove it: trials that failed or were stopped are then run again by the next launch."
+        return self._json("outcomes.json", _OUTCOMES, remedy) or {}
 
     def keep_outcome(self, trial: str, outcome: Outcome) -> None:
         """Keep how a trial ended; one that ended well is no longer told of."""
@@ -140,9 +186,12 @@ class StudyRecord:
         self.keep_outcomes(dict.fromkeys(trials, Outcome(state="done")))
 
     def status(self) -> Status | None:
-        """What the newest launch told last."""
-        text = self.store.read_text(f"{self._folder}/status.json")
-        return None if text is None else Status.model_validate_json(text)
+        """What the newest launch told last; None where it cannot be read, for the launch tells it again."""
+        try:
+            return self._json("status.json", TypeAdapter(Status), "A launch that is at work writes it anew.")
+        except DamagedDocument as error:
+            logger.warning(str(error))
+            return None
 
     def keep_status(self, status: Status) -> None:
         """Tell how this launch is getting on."""
@@ -156,12 +205,30 @@ class StudyRecord:
     def take_requests(self) -> Generator[Request, None, None]:
         """Requests that nobody took yet, oldest first; each is gone once the next one is asked for."""
         for path in self.store.list(f"{self._folder}/requests"):
-            text = self.store.read_text(path)
             try:
-                if text is not None:
-                    yield Request.model_validate_json(text)
+                request = self.store.document(path, TypeAdapter(Request), "It is removed; ask again.")
+                if request is not None:
+                    yield request
+            except DamagedDocument as error:
+                logger.warning(str(error))
             finally:
                 self.store.remove(path)
+
+    def _json(self, name: str, model: TypeAdapter[T], remedy: str) -> T | None:
+        return self.store.document(f"{self._folder}/{name}", model, remedy)
+
+    def _yaml(self, name: str, model: TypeAdapter[T], remedy: str) -> T | None:
+        text = self.store.read_text(f"{self._folder}/{name}")
+        if text is None:
+            return None
+        where = f"{self.store.uri}/{self._folder}/{name}"
+        try:
+            values, _ = parse_yaml(text, lambda line: f"line {line}")
+            return model.validate_python(values)
+        except ConfigError as error:
+            raise damaged(where, str(error).rstrip("."), remedy) from None
+        except ValidationError as error:
+            raise damaged(where, why(error) if text.strip() else "it is empty", remedy) from None
 
 
 def launched_studies(store: Store) -> list[str]:
@@ -169,12 +236,24 @@ def launched_studies(store: Store) -> list[str]:
     return [parts[1] for parts in (path.split("/") for path in store.list("studies")) if parts[2:] == ["study.yaml"]]
 
 
+def lasting(study: Study) -> dict[str, Any]:
+    """All values of a resolved study but its review, with places that hold in any working directory."""
+    values = study.model_dump(mode="json", by_alias=True) | {"cohort": os.path.abspath(study.cohort)}
+    return _without_review(values)
+
+
 def as_yaml(study: Study) -> str:
     """A resolved study as YAML that loads again, in any working directory."""
-    values = study.model_dump(mode="json", by_alias=True)
+    values = lasting(study)
     if study.synthesis.review is not None:
         values["synthesis"][REVIEW] = os.path.abspath(study.synthesis.review)
-    return yaml.safe_dump(values, sort_keys=False)
+    return to_document(values)
+
+
+def _without_review(values: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(synthesis := values.get("synthesis"), dict):
+        synthesis.pop(REVIEW, None)
+    return values
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic_core import to_json
-
 from sweep.stages.once import Steady, once
+from sweep.store.manifest import inputs_text, stage_key
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
@@ -22,7 +20,7 @@ class Inputs(Steady, dict[str, "Stage"]):
     @once
     def digest(self) -> str:
         """Names and keys as text."""
-        return " ".join([f"{name}={stage.key}" for name, stage in self.items()])
+        return inputs_text({name: stage.key for name, stage in self.items()})
 
     @once
     def ancestry(self) -> Mapping[str, Stage]:
@@ -89,10 +87,7 @@ class Stage(Steady, ABC):
     @once
     def key(self) -> str:
         """SHA-256 over what `identity` holds, hexadecimal."""
-        extra = self.extra_identity()
-        told = f" {to_json(extra).decode()}" if extra else ""
-        text = f"{self.name} {self.version} {canonical(self.config)} {self.inputs.digest}{told}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return stage_key(self.name, self.version, canonical(self.config), self.inputs.digest, self.extra_identity())
 
     @property
     def label(self) -> str:

@@ -2,6 +2,7 @@
 
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.lease import Fence, Lease, OnWait
+from sweep.store.machine import Machine
 from sweep.store.manifest import MANIFEST, Cost, Manifest, StoredFile
 from sweep.store.store import Store
 
@@ -12,6 +13,7 @@ __all__ = [
     "DamagedArtifact",
     "Fence",
     "Lease",
+    "Machine",
     "Manifest",
     "OnWait",
     "Store",

@@ -78,6 +78,10 @@ class Backend(Protocol):
         """Folder of this machine for logs, reports and copies."""
         ...
 
+    def is_there(self) -> bool:
+        """Whether anything was ever stored here."""
+        ...
+
     def check_writable(self, needed_bytes: int) -> None:
         """Refuse a place that cannot be written, or is known to have less space left than needed."""
         ...

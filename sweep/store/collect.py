@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from sweep.store import lease
 from sweep.store.backend import Unavailable
@@ -29,6 +28,9 @@ class Needs(Config):
     """Name of the study."""
     keys: dict[str, list[str]]
     """Stage -> its keys."""
+
+
+_NEEDS = TypeAdapter(Needs)
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,14 @@ def _needed_by_studies(store: Store) -> set[str]:
     for name in store.list("studies"):
         if not name.endswith("/needs.json"):
             continue
-        try:
-            needs = Needs.model_validate(json.loads(store.read_text(name) or ""))
-        except (ValueError, ValidationError) as error:
-            raise StoreError(
-                f"{store.uri}/{name} cannot be read ({error}), so what its study needs is unknown and nothing is "
-                "removed. Launch the study again, which writes it, or remove the file if the study may go."
-            ) from None
+        needs = store.document(
+            name,
+            _NEEDS,
+            "What its study needs is unknown, so nothing is removed. Launch the study again, which writes it, or "
+            "remove the file if the study may go.",
+        )
+        if needs is None:  # removed since it was listed
+            continue
         keys |= {key for stage in needs.keys.values() for key in stage}
     return keys
 

@@ -45,6 +45,10 @@ class FolderBackend:
     def local(self) -> Path:
         return self.root
 
+    def is_there(self) -> bool:
+        with self._explained():
+            return self.root.is_dir()
+
     def check_writable(self, needed_bytes: int) -> None:
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         try:

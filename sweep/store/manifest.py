@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import field_validator
+from pydantic_core import to_json
+
+from sweep.store.machine import Machine
 from trainers.config import Config
 
 MANIFEST = "manifest.json"
+OF_EVERY_STAGE = ("stage", "version", "config", "inputs")
+"""Parts of an identity; what else it holds, a stage adds itself."""
 
 
 class StoredFile(Config):
@@ -84,6 +91,40 @@ class Manifest(Config):
     """Time and memory of the making."""
     files: dict[str, StoredFile]
     """Relative path -> size and checksum."""
+    machine: Machine | None = None
+    """What it was made on; None where a store is older than this field."""
+    checksum: str = ""
+    """SHA-256 of all the rest; empty where a store is older than this field."""
+
+    @field_validator("files")
+    @classmethod
+    def _stay_below(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
+                raise ValueError(f"the file {name!r} lies outside the artifact")
+        return files
+
+    @staticmethod
+    def read(content: bytes, stage: str, key: str) -> Manifest:
+        """The manifest that lies at the place of a stage key.
+
+        Raises:
+            ValueError: it is damaged, or another artifact's; says how.
+        """
+        manifest = Manifest.model_validate_json(content)
+        if (manifest.stage, manifest.key) != (stage, key):
+            raise ValueError(f"it is of {manifest.stage} {manifest.key[:12]}")
+        if not manifest.checksum and manifest.machine is not None:
+            raise ValueError("it has lost its checksum")
+        # Of what is written, not of the fields of today: later ones must not change it.
+        if manifest.checksum and manifest.checksum != _checksum(json.loads(content)):
+            raise ValueError("it is not what its checksum says")
+        return manifest
+
+    def sealed(self) -> Manifest:
+        """The same with its checksum."""
+        return self.model_copy(update={"checksum": _checksum(self.model_dump(mode="json"))})
 
     @property
     def size(self) -> int:
@@ -94,6 +135,54 @@ class Manifest(Config):
     def inputs(self) -> set[str]:
         """Stage keys that the artifact was made from."""
         return set(self.identity.get("inputs", {}).values())
+
+    @property
+    def problem(self) -> str | None:
+        """What a manifest that is read says that cannot be true; None if nothing."""
+        if not self.files:
+            return "it names no files"
+        try:
+            made_from = key_of(self.identity)
+        except (KeyError, AttributeError):
+            return "its identity lacks what keys are made from"
+        if made_from != self.key:
+            return f"its identity makes the key {made_from[:12]}"
+        return None
+
+
+def stage_key(name: str, version: int, config: str, inputs: str, extra: Mapping[str, Any]) -> str:
+    """SHA-256 that decides a stage, hexadecimal.
+
+    Args:
+        name: of the stage.
+        version: of the stage.
+        config: as JSON, in the order of its fields.
+        inputs: names and keys of what it reads, as `inputs_text` writes them.
+        extra: what else decides it.
+    """
+    told = f" {to_json(extra).decode()}" if extra else ""
+    return hashlib.sha256(f"{name} {version} {config} {inputs}{told}".encode()).hexdigest()
+
+
+def inputs_text(keys: Mapping[str, str]) -> str:
+    """Names and keys of what a stage reads."""
+    return " ".join([f"{name}={key}" for name, key in keys.items()])
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """The stage key that an identity makes.
+
+    Raises:
+        KeyError: a part of it is missing.
+    """
+    name, version, config, inputs = (identity[part] for part in OF_EVERY_STAGE)
+    extra = {part: value for part, value in identity.items() if part not in OF_EVERY_STAGE}
+    return stage_key(name, version, to_json(config, inf_nan_mode="null").decode(), inputs_text(inputs), extra)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    told = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def files_in(folder: Path) -> dict[str, StoredFile]:

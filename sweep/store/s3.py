@@ -65,6 +65,9 @@ class S3Backend:
     def __reduce__(self) -> tuple[type[S3Backend], tuple[str]]:
         return S3Backend, (self.uri,)
 
+    def is_there(self) -> bool:
+        return next(self.entries(), None) is not None
+
     def check_writable(self, needed_bytes: int) -> None:
         try:
             self.local.mkdir(parents=True, exist_ok=True)

@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from sweep.redaction import without_secrets
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.backend import Backend
+from sweep.store.document import parse, why
 from sweep.store.files import place
 from sweep.store.folder import FolderBackend
 from sweep.store.lease import Lease
+from sweep.store.machine import Machine
 from sweep.store.manifest import Cost, Manifest, files_in
 from sweep.store.patience import PATIENCE_S, patiently
 from sweep.store.scratch import scratch
@@ -62,6 +64,18 @@ class Store:
         """Folder of this machine for logs, reports and Ray's own state: the store's own, or for S3 a cache."""
         return self.backend.local
 
+    def check_there(self) -> None:
+        """Refuse a place that nothing was ever stored at.
+
+        Raises:
+            StoreError: there is nothing, or no bucket; names the place and the variable to change.
+        """
+        if not self.patiently("look for the store", self.backend.is_there):
+            raise StoreError(
+                f"There is no store {self.uri}. Set METSWEEP_STORE (--store) to the one that the study was launched "
+                "with; `metsweep launch` makes a new one."
+            )
+
     def check_writable(self, needed_bytes: int = 0) -> None:
         """Refuse a place that cannot be written now, or whose disk has too little space left.
 
@@ -80,11 +94,12 @@ class Store:
         if content is None:
             return None
         try:
-            return Artifact(Manifest.model_validate_json(content), self.backend, self._patience_s)
-        except ValidationError:
+            return Artifact(Manifest.read(content, stage, key), self.backend, self._patience_s)
+        except ValueError as error:
             raise DamagedArtifact(
-                f"The manifest of artifact {stage} {key} at {self.backend.where(stage, key)} is damaged. "
-                f"Run `metsweep store verify {key[:12]} --repair`: it is set aside and made again by the next launch."
+                f"The manifest of artifact {stage} {key} at {self.backend.where(stage, key)} is damaged "
+                f"({why(error)}). Run "
+                f"`metsweep store verify {key[:12]} --repair`: it is set aside and made again by the next launch."
             ) from None
 
     def stages(self) -> list[str]:
@@ -109,7 +124,15 @@ class Store:
         """A temporary folder of this machine to write an artifact's files into; removed when the block ends."""
         return scratch(stage, key)
 
-    def publish(self, folder: Path, stage: str, key: str, identity: dict[str, Any], cost: Cost) -> Artifact:
+    def publish(
+        self,
+        folder: Path,
+        stage: str,
+        key: str,
+        identity: dict[str, Any],
+        cost: Cost,
+        machine: Machine | None = None,
+    ) -> Artifact:
         """Make the written files the artifact of `key`, at once and whole.
 
         Where two publish the same key, the first stays: the same key means the same content.
@@ -124,7 +147,8 @@ class Store:
             identity=identity,
             cost=cost,
             files=files_in(folder),
-        )
+            machine=machine,
+        ).sealed()
         if self.patiently(f"publish {stage} {key[:12]}", lambda: self.backend.publish(folder, manifest)):
             return Artifact(manifest, self.backend, self._patience_s)
         first = self.find(stage, key)
@@ -164,7 +188,21 @@ class Store:
     def read_text(self, path: str) -> str | None:
         """Content of a document, or None."""
         content = self.patiently(f"read {path}", lambda: self.backend.read(path))
-        return None if content is None else content.decode()
+        return None if content is None else content.decode(errors="replace")
+
+    def document(self, path: str, model: TypeAdapter[T], remedy: str) -> T | None:
+        """A document of JSON, or None if it is not there.
+
+        Args:
+            path: its name.
+            model: what it must hold.
+            remedy: a sentence: what to do if it is damaged.
+
+        Raises:
+            DamagedDocument: it does not hold that.
+        """
+        content = self.patiently(f"read {path}", lambda: self.backend.read(path))
+        return None if content is None else parse(content, model, f"{self.uri}/{path}", remedy)
 
     def list(self, prefix: str) -> list[str]:
         """Names of all documents below a folder, sorted."""

@@ -58,9 +58,11 @@ def survey(store: Store, stages: list[str] | None = None) -> Survey:
 
     def read(place: tuple[str, str]) -> Artifact | Damage | None:
         try:
-            return store.find(*place)
+            found = store.find(*place)
         except DamagedArtifact as error:
             return Damage(*place, str(error))
+        # A checksum that is right has been checked already.
+        return found if found is None or found.manifest.checksum else _credible(found)
 
     places = [(stage, key) for stage in (store.stages() if stages is None else stages) for key in store.keys(stage)]
     with ThreadPoolExecutor(READERS) as pool:
@@ -99,6 +101,8 @@ def verify(store: Store, keys: list[str]) -> Iterator[Artifact | Damage]:
 
 
 def _verified(store: Store, artifact: Artifact) -> Artifact | Damage:
+    if isinstance(credible := _credible(artifact), Damage):
+        return credible
     made = artifact.manifest
     for name in made.files:
         what = f"read {name} of {artifact.name}"
@@ -108,6 +112,19 @@ def _verified(store: Store, artifact: Artifact) -> Artifact | Damage:
         except DamagedArtifact as error:
             return Damage(made.stage, made.key, str(error))
     return artifact
+
+
+def _credible(artifact: Artifact) -> Artifact | Damage:
+    """The artifact, if its manifest can be true."""
+    made = artifact.manifest
+    if (problem := made.problem) is None:
+        return artifact
+    return Damage(
+        made.stage,
+        made.key,
+        f"The manifest of artifact {made.stage} {made.key} at {artifact.where} is damaged ({problem}). Run `metsweep "
+        f"store verify {made.key[:12]} --repair`: it is set aside, and the next launch makes it again.",
+    )
 
 
 def _is_wanted(key: str, prefixes: list[str]) -> bool:

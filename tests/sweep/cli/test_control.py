@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.cli.loading import remember
+from sweep.cli.loading import load, remember
 from sweep.engine.board import StageProgress
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
@@ -326,7 +326,8 @@ def test_settings_lie_over_what_a_study_was_launched_with(
 ) -> None:
     ended = metsweep("status", "small", "--json", "--set", "arms=[{variant: none}]")
     assert set(states(ended)) == {"none seed 5"}
-    remember("small", LaunchOptions(overrides=("seeds=[6]",)), "small", store)
+    launched = load("small", None, None, None, store)
+    remember("small", LaunchOptions(overrides=("seeds=[6]",)), launched, store)
     assert record.options().overrides == ("seeds=[5]", "synthesis.review=review.csv", "seeds=[6]")
     for option in (("--fidelity", "gpu"), ("--as-written",)):
         ended = metsweep("plan", "small", *option)
