@@ -199,6 +199,7 @@ def extend(
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
+    opened.check_there()
     options = options_for(study, fidelity, cohort, overrides, opened)
     for line in add(study, options, opened, settings, seeds=seeds, trials=trials, arms=arms or []):
         talk.say(line)
@@ -207,14 +208,14 @@ def extend(
 def _opened(
     study: str, fidelity: str | None, cohort: object, overrides: list[str] | None, store: str | None
 ) -> tuple[Study, Store, Settings]:
-    from sweep.cli.loading import load
+    from sweep.cli.loading import load_launched
     from sweep.settings import Settings
     from sweep.store import Store
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     folder = None if cohort is None else str(cohort)
-    return load(study, fidelity, folder, overrides, opened), opened, settings
+    return load_launched(study, fidelity, folder, overrides, opened), opened, settings
 
 
 def _say_trials(what: str, names: tuple[str, ...], most: int = 10) -> None:

@@ -47,6 +47,28 @@ def load(
     return extended(study, options_for(study, fidelity, cohort, overrides, store, as_written=as_written), store)
 
 
+def load_launched(
+    study: str, fidelity: str | None, cohort: str | Path | None, overrides: Sequence[str] | None, store: Store
+) -> Study:
+    """`load` of a study that must have been launched with the store.
+
+    Raises:
+        StoreError: there is no such store.
+        ConfigError: as `load`, or it was not launched with this store.
+    """
+    from sweep.engine.records import StudyRecord
+    from trainers.exceptions import ConfigError
+
+    resolved = load(study, fidelity, cohort, overrides, store)
+    store.check_there()
+    if not StudyRecord(store, resolved.name).is_launched:
+        raise ConfigError(
+            f"Study {resolved.name} was not launched with the store {store.uri} yet. Next: metsweep launch {study}, or "
+            "set METSWEEP_STORE (--store) to the store that it was launched with."
+        )
+    return resolved
+
+
 def load_plan(
     study: str,
     fidelity: str | None,
@@ -63,7 +85,7 @@ def load_plan(
     from sweep.engine.optuna_study import read_drawn
     from sweep.plan import make_plan
 
-    resolved = load(study, fidelity, cohort, overrides, store)
+    resolved = load_launched(study, fidelity, cohort, overrides, store)
     return make_plan(resolved, [(one.number, one.cell) for one in read_drawn(resolved, settings.optuna_storage)])
 
 

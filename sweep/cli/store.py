@@ -40,6 +40,7 @@ def ls(
     from sweep.store.survey import survey
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    opened.check_there()
     seen = survey(opened)
     made = [one for one in seen.artifacts.values() if stage in (None, one.manifest.stage)]
     made.sort(key=lambda one: one.manifest.cost.finished)
@@ -77,6 +78,7 @@ def du(as_json: AsJson = False, store: StoreUri = None) -> None:
     from sweep.store.survey import usage
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    opened.check_there()
     used = usage(opened)
     if as_json:
         talk.say_json({"store": without_secrets(opened.uri), "bytes": used, "bytes_in_all": sum(used.values())})
@@ -99,7 +101,7 @@ def verify(
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
-    """Check every file of the artifacts against its size and SHA-256.
+    """Check every artifact: its manifest against its checksum and its key, its files against size and SHA-256.
 
     Exit code 1 if anything is damaged, repaired or not.
 
@@ -116,6 +118,7 @@ def verify(
     from sweep.store.survey import verify as verified
 
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    opened.check_there()
     whole: list[Artifact] = []
     damaged: list[Damage] = []
     for one in verified(opened, keys or []):
@@ -129,6 +132,7 @@ def verify(
             talk.say(f"damaged: {one.reason}")
         if repair and not as_json:
             talk.say(f"set aside: {one.stage} {one.key[:12]}; the next launch makes it again.")
+    unsealed = sum(not one.manifest.checksum for one in whole)
     files, size = sum(len(one.manifest.files) for one in whole), sum(one.manifest.size for one in whole)
     if as_json:
         broken = [asdict(one) | {"set_aside": repair} for one in damaged]
@@ -138,11 +142,17 @@ def verify(
                 "whole": len(whole),
                 "files": files,
                 "bytes": size,
+                "without_checksum": unsealed,
                 "damaged": broken,
             }
         )
     else:
         talk.say(f"{len(whole)} artifacts are whole ({files} files, {_bytes(size)}), {len(damaged)} damaged.")
+        if unsealed:
+            talk.say(
+                f"{unsealed} manifests were made before manifests had checksums: their identity and files were "
+                "checked, their costs could not be."
+            )
     if damaged:
         raise typer.Exit(1)
 
@@ -173,6 +183,7 @@ def gc(
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store, PATIENCE_S)
+    opened.check_there()
     age = parse_age(older_than)
     registered = set() if ignore_registry else _registered_keys(settings.tracking_uri)
     size = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
+from sweep.report.machines import machines_told
 from sweep.report.results import REAL_ONLY, Results, Row, read_results
 from sweep.report.section import Section
 from sweep.report.sections.best import best_section, importance_section
@@ -182,6 +183,7 @@ def _header(results: Results) -> Iterable[str]:
             f"Fidelity {study.fidelity}: slices of {study.prepare.size} pixels, smaller networks, shorter training. "
             "Compare arms with each other, not with the paper."
         )
+    yield from machines_told(results.machines)
     yield from _what_lacks(results)
 
 

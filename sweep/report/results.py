@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sweep.objectives import Metrics, read_metrics
 from sweep.plan import Plan, Trial
+from sweep.report.machines import Made, machines_of, read_machines
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
@@ -83,6 +84,8 @@ class Results:
     plan: Plan
     rows: tuple[Row, ...]
     """In the study's order; those that a search drew come as they were first drawn."""
+    machines: Mapping[str, set[Made]]
+    """Arm -> what made the artifacts of its complete trials."""
 
     @cached_property
     def arms(self) -> tuple[Row, ...]:
@@ -112,4 +115,10 @@ def read_results(plan: Plan, store: Store) -> Results:
         found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
         row = Row(trials, {seed: artifact for seed, artifact in found.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
-    return Results(plan, tuple(rows.values()))
+    made = read_machines(plan, store)
+    machines = {
+        row.arm: {one for trial in row.trials if trial.seed in row.artifacts for one in machines_of(trial, made)}
+        for row in rows.values()
+        if row.number is None
+    }
+    return Results(plan, tuple(rows.values()), machines)

@@ -138,6 +138,8 @@ class Table1:
         first = row.trials[0]
         values: dict[str, Value] = {"variant": first.variant, "count": first.count}
         values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
+        machines = {str(machine) for _, machine in self.results.machines[row.arm] if machine}
+        values["machines"] = "; ".join(sorted(machines)) or None
         for split in SPLITS:
             for iou in self.ious:
                 for figure in FIGURES:

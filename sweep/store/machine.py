@@ -48,6 +48,11 @@ class Machine(Config):
             cuda=f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if on_gpu else "",
         )
 
+    @property
+    def without_gpu(self) -> Machine:
+        """What is beside its GPU."""
+        return self.model_copy(update={"gpu": "", "cuda": ""})
+
     def __str__(self) -> str:
         torch = f"torch {self.torch} {self.kernels}" if self.torch else ""
         return ", ".join(filter(None, (self.gpu, self.cuda, self.cpu, torch, self.blas)))

@@ -24,6 +24,8 @@ from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
 @pytest.fixture
 def study(study_file: Path) -> Path:
+    """A study that was launched, as far as the store knows, and has not told anything yet."""
+    StudyRecord(Store(study_file.parent / "metsweep-store"), "small").keep_study(load_study(str(study_file)))
     return study_file
 
 
@@ -75,13 +77,19 @@ def states(ended: Ended) -> dict[str, str]:
     return {one["trial"]: one["state"] for one in json.loads(ended.out)["each"]}
 
 
-@pytest.mark.usefixtures("study")
-def test_status_before_a_launch(metsweep: Metsweep) -> None:
-    ended = metsweep("status", STUDY)
-    assert ended.code == 0, ended.err
-    assert "Study small: 0 of 4 trials done, 4 waiting." in ended.out
-    assert "Not launched with this store yet. Next: metsweep launch study.yaml" in ended.out
-    assert metsweep("watch", STUDY).code == 2
+@pytest.mark.parametrize("command", ["status", "watch", "stop", "retry", "track", "report", "promote"])
+def test_what_was_not_launched_is_refused(metsweep: Metsweep, study_file: Path, command: str) -> None:
+    ended = metsweep(command, STUDY)
+    assert ended.code == 2
+    assert "There is no store " in ended.err
+    Store("metsweep-store").write_text("studies/other/options.json", "{}")
+    before = sorted(Path.cwd().rglob("*"))
+    ended = metsweep(command, STUDY)
+    assert ended.code == 2
+    assert "Study small was not launched with the store " in ended.err
+    assert "Next: metsweep launch study.yaml" in ended.err
+    assert sorted(Path.cwd().rglob("*")) == before
+    assert metsweep("plan", study_file).code == 0
 
 
 def test_status_tells_the_state_of_every_trial(

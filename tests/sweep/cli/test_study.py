@@ -8,7 +8,9 @@ from pathlib import Path
 
 import optuna
 
-from search_spaces.study import resolve_study
+from search_spaces.study import load_study, resolve_study
+from sweep.engine.records import StudyRecord
+from sweep.store import Store
 from tests.sweep.cli.conftest import Metsweep
 
 
@@ -48,7 +50,13 @@ def test_plan_shows_the_detector_that_a_gan_learns_from(metsweep: Metsweep, coho
     assert "The generator of gan cpggan+detector learns from one more detector: none seed 1000000." in ended.out
 
 
+def launched(name: str, cohort: Path) -> None:
+    """As far as the store in the working directory knows."""
+    StudyRecord(Store("metsweep-store"), name).keep_study(load_study(name, cohort=str(cohort)))
+
+
 def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) -> None:
+    launched("quickstart", cohort)
     ended = metsweep("report", "quickstart", "--cohort", cohort, "--out", "report")
     assert ended.code == 0, ended.err
     assert "No trial is complete yet." in ended.out
@@ -65,10 +73,11 @@ def test_a_report_for_programs(metsweep: Metsweep, cohort: Path) -> None:
 
 
 def test_study_that_has_not_run_is_not_promoted(metsweep: Metsweep, cohort: Path) -> None:
+    launched("quickstart", cohort)
     ended = metsweep("promote", "quickstart", "--cohort", cohort)
     assert ended.code == 2
     assert "5 of 5 trials are not in the store" in ended.err
-    assert not list(Path.cwd().iterdir())
+    assert [path.name for path in Path.cwd().iterdir()] == ["metsweep-store"]
 
 
 def test_promotion_does_not_wait_for_cells_that_were_pruned(metsweep: Metsweep, cohort: Path) -> None:
@@ -78,6 +87,7 @@ def test_promotion_does_not_wait_for_cells_that_were_pruned(metsweep: Metsweep, 
     for one in (pruned, running):
         study.draw(one)
     search.tell(pruned, state=optuna.trial.TrialState.PRUNED)
+    launched("gan_hyperparameters", cohort)
     ended = metsweep("promote", "gan_hyperparameters", "--fidelity", "laptop", "--cohort", cohort)
     assert ended.code == 2
     assert "3 of 4 trials are not in the store" in ended.err

@@ -1,0 +1,126 @@
+"""A study is found from any working directory, and its name never opens another cohort."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search_spaces.study import load_study
+from sweep.cli.loading import extended, options_for, remember
+from sweep.engine.records import StudyRecord, as_yaml
+from sweep.plan import make_plan
+from sweep.store import Store
+from tests.sweep.cli.conftest import Metsweep
+from tests.trainers.data.phantom import make_cohort
+from trainers.exceptions import ConfigError
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    request.getfixturevalue("metsweep")
+    monkeypatch.setenv("METSWEEP_STORE", str(tmp_path / "store"))
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Another working directory, in which a folder called `cohort` is another cohort."""
+    make_cohort(tmp_path / "elsewhere" / "cohort", patients=4)
+    return tmp_path / "elsewhere"
+
+
+def launch(study: str, store: Store, *overrides: str, cohort: str | None = None) -> None:
+    """What a launch leaves in the store before its work."""
+    options = options_for(study, None, cohort, overrides, store)
+    resolved = extended(study, options, store)
+    record = StudyRecord(store, resolved.name)
+    record.keep_study(resolved)
+    record.keep_needs(make_plan(resolved))
+    remember(study, options, resolved, store)
+
+
+@pytest.mark.parametrize("relative", ["of the study", "--cohort", "--set"])
+def test_a_relative_cohort_is_found_from_elsewhere(
+    metsweep: Metsweep,
+    store: Store,
+    cohort: Path,
+    fidelity: Path,
+    elsewhere: Path,
+    relative: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(cohort, "cohort")
+    own = str(Path.cwd() / "cohort")
+    values = {"name": "mine", "cohort": "cohort", "fidelity": str(fidelity), "arms": [{"variant": "none"}]}
+    if relative != "of the study":
+        values["cohort"] = "nowhere"
+    Path("mine.yaml").write_text(yaml.safe_dump(values))
+    file = str(Path("mine.yaml").absolute())
+    launch(
+        "mine.yaml",
+        store,
+        *(["cohort=cohort"] if relative == "--set" else []),
+        cohort="cohort" if relative == "--cohort" else None,
+    )
+    for study, folder in (("mine", elsewhere), (file, elsewhere), ("mine", elsewhere.parent)):
+        monkeypatch.chdir(folder)
+        ended = metsweep("plan", study)
+        assert ended.code == 0, ended.err
+        assert f"cohort {own}, " in ended.out
+        assert "Changed since" not in ended.out
+    assert metsweep("status", "mine").code == 0
+    # An option that is given counts from here.
+    monkeypatch.chdir(elsewhere)
+    given = ("--set", "cohort=cohort") if relative == "--set" else ("--cohort", "cohort")
+    assert "cohort cohort, " in metsweep("plan", file, *given).out
+
+
+def test_a_shipped_study_is_found_from_elsewhere(
+    metsweep: Metsweep, store: Store, cohort: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cohort, "demo-cohort")
+    own = Path.cwd() / "demo-cohort"
+    launch("quickstart", store)
+    (elsewhere / "cohort").rename(elsewhere / "demo-cohort")
+    monkeypatch.chdir(elsewhere)
+    ended = metsweep("status", "quickstart", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.err == f"As at the last launch: cohort {own}\n"
+
+
+def test_a_study_file_that_names_another_cohort_now_has_that(
+    metsweep: Metsweep, store: Store, cohort: Path, fidelity: Path
+) -> None:
+    shutil.copytree(cohort, "cohort")
+    values = {"name": "mine", "cohort": "cohort", "fidelity": str(fidelity), "arms": [{"variant": "none"}]}
+    Path("mine.yaml").write_text(yaml.safe_dump(values))
+    launch("mine.yaml", store)
+    Path("cohort").rename("other")
+    Path("mine.yaml").write_text(yaml.safe_dump(values | {"cohort": "other"}))
+    assert "cohort other, " in metsweep("plan", "mine.yaml").out
+
+
+def test_a_relative_cohort_of_an_older_version_is_read_where_it_is_the_same(
+    metsweep: Metsweep, store: Store, cohort: Path, fidelity: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cohort, "cohort")
+    here = Path.cwd()
+    values = {"name": "mine", "cohort": "cohort", "fidelity": str(fidelity), "arms": [{"variant": "none"}]}
+    Path("mine.yaml").write_text(yaml.safe_dump(values))
+    study = load_study("mine.yaml")
+    record = StudyRecord(store, "mine")
+    record.keep_needs(make_plan(study))
+    store.write_text("studies/mine/study.yaml", as_yaml(study).replace(str(here / "cohort"), "cohort"))
+    assert metsweep("status", "mine").code == 0
+    for folder in (elsewhere, elsewhere.parent):
+        monkeypatch.chdir(folder)
+        ended = metsweep("status", "mine")
+        assert ended.code == 2
+        assert "noted its cohort as 'cohort' without saying where" in ended.err
+        assert "Give --cohort" in ended.err
+        assert metsweep("status", "mine", "--cohort", here / "cohort").code == 0
+    with pytest.raises(ConfigError):
+        extended("mine", options_for("mine", None, None, None, store), store)
