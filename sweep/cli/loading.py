@@ -248,7 +248,7 @@ def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[st
     place = record.options().places.get(base.cohort)
     if place is None or place == os.path.abspath(base.cohort):
         return base
-    typer.echo(f"As at the last launch: cohort {place}", err=True)
+    talk.note(f"As at the last launch: cohort {place}", err=True)
     return base.model_copy(update={"cohort": place})
 
 
