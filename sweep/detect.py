@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
 from sweep.redaction import without_secrets
@@ -31,10 +31,22 @@ COLUMNS = (
     "confidence",
 )  # fmt: skip
 """z: canonical slice; x, y: pixels of the prepared slice; i, j, k: voxel edges of the file; mm: world (RAS+)."""
+SPACE = "RAS+"
+"""What `boxes.csv` says of its millimetres in each line (column `mm_space`)."""
+COORDINATES = {
+    "slice": "axial slices from inferior to superior, from 0",
+    "pixels": "edges on the prepared slice: x from the patient's right to the left, y from anterior to posterior",
+    "voxels": "edges along the axes of the file: voxel i covers i to i + 1",
+    "mm": f"{SPACE}, the world of the file's affine (NIfTI, nibabel): x to the right, y to anterior, z to superior; "
+    "for LPS+ (DICOM, ITK) turn the signs of x and y and swap their lower and upper",
+}
+"""What `boxes.json` says of its numbers."""
 MODEL_COLUMNS = ("slice", *COLUMNS[1:])
 """What the detector's MLflow model calls them; `slice` is z, or of slices without a volume their position."""
 OVERLAY_SIDE = 512
 COLOUR = "#ffd600"
+LETTERS = "#ffffff"
+LETTER_SIZE = 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ def detect(
     *,
     confidence: float,
     model: str,
+    quality: Mapping[str, Any] | None = None,
     stripped: bool | None = None,
 ) -> Found:
     """Find lesions in a volume and write `boxes.json`, `boxes.csv` and `overlays/` into the existing folder `out`.
@@ -65,6 +78,7 @@ def detect(
         config: how the detector's training slices were made; the volume's are made the same way.
         confidence: detections below it are left out.
         model: what `boxes.json` calls the detector.
+        quality: what `boxes.json` says of it on validation; None if that is not known.
         stripped: whether the volume shows only the brain; None finds out.
 
     Raises:
@@ -72,11 +86,18 @@ def detect(
         TrainingError: `detector_dir` holds no detector.
     """
     found = find(load_detector(detector_dir, Placement.alone().device), volume, config, confidence, stripped)
-    found.boxes.to_csv(out / "boxes.csv", index=False)
-    about = {"volume": str(volume), "model": model, "confidence": confidence, "slices": len(found.slices.images)}
+    found.boxes.assign(mm_space=SPACE).to_csv(out / "boxes.csv", index=False)
+    about = {
+        "volume": str(volume),
+        "model": model,
+        "detector_on_validation": quality,
+        "confidence": confidence,
+        "slices": len(found.slices.images),
+        "coordinates": COORDINATES,
+    }
     boxes = [_nested(row) for row in _rows(found.boxes)]
     (out / "boxes.json").write_text(json.dumps({**about, "boxes": boxes}, indent=2))
-    _draw_overlays(found.slices, found.boxes, out / "overlays")
+    draw_overlays(found.slices, found.boxes, out / "overlays")
     return found
 
 
@@ -190,8 +211,8 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> None:
-    """One PNG for each slice with a detection: the slice enlarged, the boxes with their confidence."""
+def draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> None:
+    """One PNG for each slice with a detection: the slice enlarged, boxes with confidence, its number, R and L."""
     folder.mkdir()
     size = slices.images.shape[1]
     factor = max(1, OVERLAY_SIDE // size)
@@ -203,4 +224,13 @@ def _draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> N
         for x0, y0, x1, y1, confidence in found[["x0", "y0", "x1", "y1", "confidence"]].to_numpy():
             pen.rectangle((x0 * factor, y0 * factor, x1 * factor, y1 * factor), outline=COLOUR, width=2)
             pen.text((x0 * factor, max(0, y0 * factor - 12)), f"{confidence:.2f}", fill=COLOUR)
+        _label(pen, int(str(z)), size * factor)
         image.save(folder / f"z{int(str(z)):03d}.png")
+
+
+def _label(pen: ImageDraw.ImageDraw, z: int, side: int) -> None:
+    """The slice's number, and the patient's sides: prepared slices show the right on the left (radiological)."""
+    font = ImageFont.load_default(LETTER_SIZE)
+    pen.text((4, side / 2), "R", fill=LETTERS, font=font, anchor="lm")
+    pen.text((side - 4, side / 2), "L", fill=LETTERS, font=font, anchor="rm")
+    pen.text((4, side - 4), f"slice {z}", fill=LETTERS, font=font, anchor="ls")

@@ -34,35 +34,49 @@ def detect(
     """Find lesions in a volume.
 
     The volume is prepared as the detector's training slices were. Writes boxes.csv and boxes.json (the slice, the box
-    in pixels of the prepared slice, in voxels of the file and in millimetres, and the confidence) and a picture of each
-    slice with a box. The detector is the champion of the MLflow registry unless another is named. For research, not for
-    diagnosis.
+    in pixels of the prepared slice, in voxels of the file and in millimetres, RAS+, and the confidence) and a picture
+    of each slice with a box, the patient's right on the left. One line says how good the detector is on validation. It
+    is the champion of the MLflow registry unless another is named. For research, not for diagnosis.
 
     \b
     Example:
       metsweep detect demo-cohort/P003/t1c.nii.gz --out found
     """
+    from dataclasses import asdict
+
     from sweep import detect as detection
     from sweep.cli.console import output
     from sweep.cli.result import result_folder
     from sweep.console import TextTable
+    from sweep.registry.quality import quality_in_tags, quality_of_folder
+    from sweep.registry.versions import tags_of_model
     from sweep.settings import Settings
     from trainers.data.volume_file import load_image
 
     load_image(volume)
     name = model or detection.CHAMPION
     if name.startswith("models:/"):
-        folder = detection.champion_folder(name, Settings.from_environment().tracking_uri)
+        tracking_uri = Settings.from_environment().tracking_uri
+        folder = detection.champion_folder(name, tracking_uri)
+        quality = quality_in_tags(tags_of_model(name, tracking_uri))
     else:
         folder = Path(name)
+        quality = quality_of_folder(folder)
     config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(slices)
     with result_folder(out) as unfinished:
         found = detection.detect(
-            volume, folder, config, unfinished.result, confidence=confidence, model=name, stripped=stripped
+            volume,
+            folder,
+            config,
+            unfinished.result,
+            confidence=confidence,
+            model=name,
+            quality=quality and asdict(quality),
+            stripped=stripped,
         )
     most = found.boxes.sort_values("confidence", ascending=False).head(10)
     table = TextTable(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
-    for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm)"):
+    for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm, RAS+)"):
         table.add_column(column, justify="right")
     for row in most.to_dict("records"):
         voxel = [(row[f"{axis}0"] + row[f"{axis}1"]) / 2 for axis in "ijk"]
@@ -74,5 +88,7 @@ def detect(
             ", ".join(f"{value:.1f}" for value in world),
         )
     console = output()
+    unknown = "How good this detector is on validation is not known: no evaluation of it is at hand."
+    console.say(unknown if quality is None else quality.sentence())
     console.print(table)
     console.say(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}")

@@ -18,7 +18,7 @@ def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivi
     first = next(iter(metrics.values()))
     console.say(
         f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
-        f"{first['intervals']['level']:.0%} intervals, over patients unless said otherwise."
+        f"{first['intervals']['level']:.0%} bootstrap intervals, over patients unless said otherwise."
     )
     if warning := few_patients(first["patients_with_lesions"]):
         console.say(warning)

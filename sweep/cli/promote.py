@@ -95,7 +95,7 @@ def promote(
     console = output()
     for one in judged:
         _show(one, dry_run, alias, console)
-    if alias == CHAMPION and not all(one.passed for one in judged):
+    if alias == CHAMPION and not all(one.passed or one.champion for one in judged):
         raise typer.Exit(1)
     if not dry_run:
         talk.note("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
@@ -125,7 +125,9 @@ def _outcome(one: Judgement, dry_run: bool, alias: str) -> str:
     number = f"version {one.version}" if one.version else "not registered yet"
     forced = f" Forced past: {', '.join(blocking)}. Reason: {one.forced}" if one.forced and one.passed else ""
     if one.champion and not one.newly:
-        return f"{one.name}: {number} is the champion already." + (forced or _held_up(blocking))
+        judged = f", as it was judged {one.at or 'before records had a date'}" if one.at is not None else ""
+        told = f"{one.name}: {number} is the champion already{judged}. Nothing was changed."
+        return told + (forced or _held_up(blocking))
     if dry_run:
         would = "would become" if one.passed else "would not become"
         return f"{one.name}: {number}, {would} the champion. Nothing was changed." + (forced or _held_up(blocking))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
     """List the registered models.
 
-    Of every version: its aliases, study and trial, sensitivity and false positives (FPs) per slice on the validation
-    split at IoU 0.5 of that trial, since when it is champion or else when it was registered, and whether its gates
-    were passed over.
+    Of every version: its aliases, study and trial, sensitivity (with its 95% interval over patients) and false
+    positives (FPs) per slice of that trial's detector on the validation split at IoU 0.5, since when it is champion or
+    else when it was registered, and whether its gates were passed over.
 
     \b
     Example:
@@ -54,7 +54,7 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
     from rich import box
 
     from sweep.console import TextTable
-    from sweep.registry.lineage import FORCED, FPS, SENSITIVITY, STUDY, TRIAL
+    from sweep.registry.lineage import FPS, STUDY, TRIAL
 
     table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("version", "alias", "trial", "sensitivity", "FPs", "since", "forced"):
@@ -66,17 +66,20 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
             one.number,
             ", ".join(one.aliases),
             f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
-            *("-" if (figure := _figure(one, key)) is None else f"{figure:.3f}" for key in (SENSITIVITY, FPS)),
+            _sensitivity(one),
+            "-" if (fps := _figure(one, FPS)) is None else f"{fps:.2f}",
             f"registered {one.registered.isoformat()[:16]}" if champion is None else f"champion {champion[:16]}",
-            tags.get(FORCED, ""),
+            _forced(one) or "",
         )
     return table
 
 
 def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
-    from sweep.registry.lineage import FORCED, FPS, SENSITIVITY, STUDY, TRIAL
+    from sweep.registry.lineage import FPS, SENSITIVITY, STUDY, TRIAL
+    from sweep.registry.quality import quality_in_tags
     from sweep.tracking.tracker import STAGE_KEY
 
+    quality = quality_in_tags(one.tags)
     return {
         "version": one.number,
         "aliases": list(one.aliases),
@@ -84,10 +87,11 @@ def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
         "trial": one.tags.get(TRIAL),
         "stage_key": one.tags.get(STAGE_KEY),
         "validation_sensitivity": _figure(one, SENSITIVITY),
+        "validation_sensitivity_interval": quality and [quality.low, quality.high],
         "validation_fps_per_slice": _figure(one, FPS),
         "registered": one.registered.isoformat(),
         "champion_since": since.get(one.number) if "champion" in one.aliases else None,
-        "forced": one.tags.get(FORCED),
+        "forced": _forced(one),
     }
 
 
@@ -97,6 +101,26 @@ def _figure(one: Version, tag: str) -> float | None:
         return float(one.tags[tag])
     except (KeyError, ValueError):
         return None
+
+
+def _forced(one: Version) -> str | None:
+    """Why gates were passed over, when it was judged last."""
+    from sweep.registry.records import records
+
+    judged = records(one.tags)
+    return judged[-1].forced if judged else None
+
+
+def _sensitivity(one: Version) -> str:
+    """With its interval; alone of versions that were registered before they said it."""
+    from sweep.registry.lineage import SENSITIVITY
+    from sweep.registry.quality import quality_in_tags
+    from trainers.evaluation.outcome import with_interval
+
+    told, figure = quality_in_tags(one.tags), _figure(one, SENSITIVITY)
+    if told is not None and told.low is not None and told.high is not None:
+        return with_interval(told.sensitivity, (told.low, told.high), 3)
+    return "-" if figure is None else f"{figure:.3f}"
 
 
 def rollback(

@@ -26,6 +26,7 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", help="What to make, with commas between: console, md, csv, tex, html.")
     ] = "console,md,csv,tex,html",
+    full: Annotated[bool, typer.Option("--full", help="Print every table, not Table 1 alone.")] = False,
     gain: Annotated[
         float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
     ] = 0.1,
@@ -35,13 +36,14 @@ def report(
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
-    """Show Table 1 of a study and the evidence behind it.
+    """Show what a study found: a verdict, Table 1, and where the rest is written.
 
-    Of every complete arm, on the test split: sensitivity and false positives (FPs) per slice, mean, standard deviation
-    over seeds and 95% interval over seeds and patients; its gain over the real-only arm with adjusted p, also at equal
-    FPs, and whether more seeds are needed; the Pareto front; gain by synthetic count; the best of what a search drew
-    and the importance of hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, by
-    chance; cost; and the stage key, artifact and MLflow run behind every number.
+    The files, and the console with --full, hold the whole report. Of every complete arm, on the test split: sensitivity
+    and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over seeds and patients;
+    its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds are needed; the Pareto
+    front; gain by synthetic count; the best of what a search drew and the importance of hyperparameters; sensitivity at
+    given FPs, over whole lesions, by diameter and scanner, by chance; cost; and the stage key, artifact and MLflow run
+    behind every number.
 
     \b
     Example:
@@ -62,14 +64,20 @@ def report(
         return
     console = output()
     if "console" in wanted:
+        console.say(made.verdict)
         console.say("\n".join(made.header))
         console.print(made.table())
-        for section in made.sections:
+        for section in made.sections if full else ():
             console.print(section.table())
     target = out or opened.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
-        names = ", ".join(str(path.relative_to(target)) for path in written)
-        console.say(f"Written to {target}: {names}")
+        first = [str(path.relative_to(target)) for path in written if path.parent == target]
+        more = f" and {len(written) - len(first)} more" if len(written) > len(first) else ""
+        console.say(f"Written to {target}: {', '.join(first)}{more}")
+        if "console" in wanted and not full:
+            html = target / "report.html"
+            opened_in = f", or open {html}" if html in written else ""
+            console.say(f"{len(made.sections)} more tables: `metsweep report {study} --full`{opened_in}")
 
 
 def _as_dict(made: Report) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+KEPT = "kept_"
+"""`trainers.detector.checkpoint.KEPT`, which is not imported for torch's sake."""
+
 if TYPE_CHECKING:  # the board's process would import torch for nothing
     from sweep.stages import Stage
     from trainers.distributed import OnProgress
@@ -36,8 +39,16 @@ class StageProgress:
         return f"{clock((time.time() - began) * (self.total - self.done) / progressed)} left" if progressed else ""
 
     def newest_figures(self) -> str:
-        """The first three metrics, e.g. `loss=0.31`."""
-        return " ".join(f"{name.rsplit('/', 1)[-1]}={value:.3g}" for name, value in list(self.metrics.items())[:3])
+        """The first three metrics, e.g. `loss=0.31`; where weights are kept, a detector's figures are theirs."""
+        kept = {name.removeprefix(KEPT): value for name, value in self.metrics.items() if name.startswith(KEPT)}
+        now = [(name, value) for name, value in self.metrics.items() if not name.startswith(KEPT) and name not in kept]
+        figures = " ".join(f"{_short(name)}={value:.3g}" for name, value in now[: 1 if kept else 3])
+        told = ", ".join(f"{_short(name)}={value:.3g}" for name, value in kept.items())
+        return "  ".join(filter(None, (figures, told and f"kept weights: {told}")))
+
+
+def _short(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
 
 
 class Board:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.study import Study
-from sweep.engine.board import StageProgress
+from sweep.engine.board import KEPT, StageProgress
 from sweep.engine.optuna_study import Drawn
 from sweep.engine.outcome import PRUNED, Outcome
 from sweep.engine.pace import seconds_left
@@ -44,7 +44,7 @@ class TrialState:
     reason: str | None = None
     """Why it failed, or was stopped."""
     value: float | None = None
-    """The study's first objective: of the done trial, or as the running detector was validated last."""
+    """The study's first objective: of the done trial, or of the weights that the running detector keeps so far."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Observer:
                 made_by = f", which is made by {at.made_by}" if at and at.made_by else ""
                 return TrialState(trial, "waiting", stage=f"{at.label if at else stage.label}{made_by}")
             share = at.done / at.total if at.total else None
-            validated = at.metrics.get(watched_figure(self._study.objectives[0].direction))
+            validated = at.metrics.get(KEPT + watched_figure(self._study.objectives[0].direction))
             return TrialState(trial, "running", at.label, share, at.time_left(), value=validated)
         return TrialState(trial, "running")
 

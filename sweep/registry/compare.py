@@ -16,7 +16,7 @@ import numpy as np
 from sweep.detect import champion_folder
 from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
 from sweep.registry.versions import Version
-from sweep.report.section import Line, Section
+from sweep.report.section import Line, Section, estimate_text
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from trainers.data.cohort import Cohort, open_cohort
@@ -30,8 +30,8 @@ from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.metrics import counts_by, figures
-from trainers.evaluation.outcome import Outcome, match_outcomes, name_of, with_interval
-from trainers.evaluation.summary import few_patients, summarise
+from trainers.evaluation.outcome import Outcome, match_outcomes, name_of
+from trainers.evaluation.summary import summarise
 from trainers.exceptions import ConfigError, TrackingError
 
 SPLITS: dict[str, tuple[Split, ...]] = {
@@ -68,15 +68,11 @@ class Compared:
 
     def sections(self) -> Iterator[Section]:
         """One table an IoU threshold."""
-        metrics = [summarise(side.outcomes, side.config) for side in (self.first, self.second)]
         for iou in IOUS:
             lines = []
-            for side, told in zip((self.first, self.second), metrics, strict=True):
-                one = told[name_of(iou)]
-                bounds = one["intervals"]
-                sensitivity = with_interval(one["sensitivity"], bounds["sensitivity"], 3)
-                fps = with_interval(one["fps_per_slice"], bounds["fps_per_slice"], 2)
-                lines.append(Line([side.label, sensitivity, fps]))
+            for side in (self.first, self.second):
+                arm = Arm({0: side.outcomes[iou]}, side.config)
+                lines.append(Line([side.label, estimate_text(arm.sensitivity), estimate_text(arm.fps_per_slice, 2)]))
             lines += [Line([name, *_gain(one)]) for name, one in self.gains(iou).items()]
             title = f"{self.cohort}, IoU {iou:g}"
             yield Section(name_of(iou), title, ("detector", "sensitivity", "FPs per slice"), lines)
@@ -157,8 +153,8 @@ def compare_versions(
     lesions = int((truths[0]["lesions"] > 0).sum())
     notes = [
         f"{len(truths[0])} patients, {int(truths[0]['lesions'].sum())} lesions. Gains: version {second.number} over "
-        f"version {first.number}, these two trained detectors alone; 95 % intervals over patients.",
-        few_patients(lesions),
+        f"version {first.number}. In brackets: 95 % intervals over {lesions} patients with lesions (jackknife), for "
+        "these two trained detectors alone.",
         "Both were chosen on the validation split of a study: expect less elsewhere."
         if split == "validation"
         else None,

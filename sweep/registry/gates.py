@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trainers.evaluation.arms import Arm
+from trainers.evaluation.arms import Arm, Estimate
+from trainers.evaluation.bootstrap import LEVEL
 from trainers.evaluation.outcome import iou_text
 from trainers.evaluation.realism.memorisation import ALPHA, COPIES, LEAK, MANY_COPIES, NO_SIGN
 
@@ -65,6 +66,34 @@ def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
     return Gate(name, value, bound, "pass" if kept else "fail", why)
 
 
+def chance_gate(sensitivity: Estimate, patients: int, by_chance: float | None, iou: float) -> Gate:
+    """Does the detector find lesions at all: more than the same boxes would hit if lesions lay anywhere?
+
+    The lower end of the interval over patients is held against the mean of `chance`, as box fidelity is: few patients
+    make it wide, so what looks good on two of them does not pass. Where all patients are alike, the jackknife knows no
+    interval; the exact bound of P patients of P (0.025 ** (1 / P), Clopper and Pearson) then takes its place.
+
+    Args:
+        sensitivity: of the very detector that is judged, on the validation split; its interval over patients.
+        patients: those with lesions.
+        by_chance: mean sensitivity on shuffled boxes; None if it is not known.
+        iou: threshold of both.
+    """
+    mean, low = sensitivity.mean, sensitivity.interval.low
+    over = f"{patients} validation patient{_s(patients)} with lesions"
+    measured = f"Sensitivity {mean:.3f} at IoU {iou:g}"
+    if not mean:
+        return Gate("above chance", 0.0, by_chance, "fail", f"It finds none of the lesions at IoU {iou:g}.")
+    if by_chance is None:
+        return Gate("above chance", None, None, "cannot tell", f"{measured}, but chance is not known: a single slice.")
+    if math.isnan(low) and patients > 1:
+        low = mean * ((1 - LEVEL) / 2) ** (1 / patients)
+    if math.isnan(low):
+        return Gate("above chance", None, by_chance, "cannot tell", f"{measured}, but {over} do not tell how sure.")
+    why = f"{measured}, 95 % interval over {over} from {low:.3f}; by chance, on boxes of other slices, {by_chance:.3f}"
+    return Gate("above chance", low, by_chance, "pass" if low > by_chance else "fail", f"{why}.")
+
+
 def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -> Gate:
     """Is the candidate's cell more sensitive than another, beyond chance of seeds and of patients?
 
@@ -93,18 +122,21 @@ def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -
     return Gate("paired gain", low, margin, "pass", f"{why}.")
 
 
-def nothing_to_compare(margin: float, why: str) -> Gate:
-    """The gain of a real-only arm where there is no champion to beat."""
-    return Gate("paired gain", None, margin, "pass", f"Nothing to compare with: {why}")
-
-
 def unknown_gain(margin: float, why: str) -> Gate:
-    """A gain that cannot be told."""
+    """A gain that cannot be told, or of which there is none to tell: nothing to compare with is no evidence."""
     return Gate("paired gain", None, margin, "cannot tell", why)
 
 
-def fps_gate(fps_per_slice: float, cap: float, iou: float) -> Gate:
-    """Does the candidate stay under the cap of false positives per slice?"""
+def fps_gate(fps_per_slice: float, detections: int, cap: float, iou: float) -> Gate:
+    """Does the candidate stay under the cap of false positives per slice?
+
+    Args:
+        detections: how many it makes, right and wrong ones.
+    """
+    if math.isnan(fps_per_slice):
+        return Gate("FPs per slice", None, cap, "cannot tell", "The figure is not defined on validation.")
+    if not detections:
+        return Gate("FPs per slice", 0.0, cap, "cannot tell", "It detects nothing, so there is nothing to judge.")
     verdict: Verdict = "pass" if fps_per_slice <= cap else "fail"
     side = "at most" if verdict == "pass" else "more than"
     why = f"{fps_per_slice:.2f} false positives per validation slice at IoU {iou:g}, {side} {cap:g}."
@@ -140,10 +172,11 @@ def box_gate(told: Mapping[str, Any] | None) -> Gate:
     recall, low = found["conditioned"]["recall"], found["conditioned"]["interval"][0]
     chance, real = found["random"]["recall"], found["real"]["recall"]
     why = (
-        f"At IoU {iou_text(iou)} a detector of real slices finds {recall:.3f} of the boxes (at least {low:.3f}), "
+        f"At IoU {iou_text(iou)} a detector of real slices finds {recall:.3f} of the boxes (95 % interval over slices "
+        f"from {low:.3f}), "
         f"{chance:.3f} of boxes at random places, {real:.3f} of real lesions"
     )
-    if not real:
+    if real <= chance:
         return Gate("box fidelity", low, chance, "cannot tell", f"{why}: it is no judge.")
     return Gate("box fidelity", low, chance, "pass" if low > chance else "fail", f"{why}.")
 

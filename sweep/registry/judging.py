@@ -13,11 +13,11 @@ from sweep.registry.gates import (
     FPS_CAP,
     Gate,
     box_gate,
+    chance_gate,
     constraint_gate,
     fps_gate,
     gain_gate,
     memorisation_gate,
-    nothing_to_compare,
     picked_gate,
     unknown_gain,
 )
@@ -55,7 +55,8 @@ def detector_gates(
     return (
         _picked(ranked, among, len(plan.trials)),
         _gain(ranked.trial, plan, store, champion, limits.margin),
-        fps_gate(ranked.fps_per_slice, cap, IOU),
+        chance_gate(ranked.measured.sensitivity, ranked.measured.patients_with_lesions, ranked.by_chance, IOU),
+        fps_gate(ranked.fps_per_slice, ranked.detections, cap, IOU),
         *(_kept(ranked, one) for one in others),
     )
 
@@ -104,13 +105,14 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
             return unknown_gain(margin, f"The study has no arm {REAL_ONLY}, over which a gain would be.")
         return gain_gate(own, base, f"the arm {REAL_ONLY}", len(keys) - 1, margin)
     if champion is None:
-        return nothing_to_compare(margin, "this is the real-only arm, and there is no champion.")
+        return unknown_gain(margin, "Nothing to compare with: this is the real-only arm, and there is no champion.")
     name = f"the champion, version {champion.number} ({champion.tags.get(TRIAL, 'of an unknown trial')})"
     if champion.tags.get(PREPARE_KEY) != trial.evaluate.detector.slices.key:
-        return nothing_to_compare(margin, f"this is the real-only arm, and {name} was judged on other slices.")
+        why = f"Nothing to compare with: this is the real-only arm, and {name} was judged on other slices."
+        return unknown_gain(margin, why)
     held = cell_keys(champion.tags[CELL_KEYS])
     if trial.evaluate.key in held.values():
-        return nothing_to_compare(margin, f"this is the arm of {name}.")
+        return unknown_gain(margin, f"Nothing to compare with: this is the arm of {name}.")
     base = _arm(held, store, config)
     if base is None:
         return unknown_gain(margin, f"The store {store.local} does not hold the evaluations of {name}.")

@@ -1,18 +1,16 @@
-"""Where a version comes from and how it was judged: as tags for programs, as a description for people."""
+"""Where a version comes from: as tags for programs, as a description for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sweep.models.packaging import LICENCE
 from sweep.plan import Plan, Trial
-from sweep.registry.gates import Gate
+from sweep.registry.quality import QUALITY, Quality
 from sweep.registry.selection import Ranked
 from sweep.tracking.tracker import STAGE_KEY
 
-GATE = "metsweep.gate."
-"""Prefix of the tags that hold the gates, as JSON."""
-CELL_KEYS, FORCED = "metsweep.arm_keys", "metsweep.forced"
+CELL_KEYS = "metsweep.arm_keys"
 COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
 PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
 TRIAL, STUDY = "metsweep.trial", "metsweep.study"
@@ -37,6 +35,7 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
         CELL_KEYS: ",".join(f"{seed}:{one}" for seed, one in cell.items()),
         SENSITIVITY: f"{ranked.sensitivity:.6f}",
         FPS: f"{ranked.fps_per_slice:.6f}",
+        QUALITY: Quality.measured(ranked.measured, trial.evaluate.config.confidence).json(),
         PREPARE_KEY: prepared.key,
         PREPARE: prepared.config.model_dump_json(),
         EVALUATION: trial.evaluate.config.model_dump_json(),
@@ -51,28 +50,22 @@ def cell_keys(tag: str) -> dict[int, str]:
     return {int(seed): key for seed, _, key in (part.partition(":") for part in tag.split(","))}
 
 
-def description_of(
-    plan: Plan, ranked: Ranked, commit: str, gates: Sequence[Gate] = (), forced: str | None = None
-) -> str:
-    """What a person reads of a version, Markdown."""
+def description_of(plan: Plan, ranked: Ranked, commit: str) -> str:
+    """What a person reads of a version, Markdown; how it was judged follows, see `records`."""
     trial, stage = ranked.trial, ranked.trial.evaluate.detector
-    return "\n".join(
-        [
-            f"Study {plan.study.name} at fidelity {plan.study.fidelity}, trial {trial.name}.",
-            f"Validation at IoU 0.5 (95 % intervals over patients): {ranked.text()}.",
-            *([f"Forced past its gates: {forced}"] if forced else []),
-            *(["Gates:", *_gate_lines(gates)] if gates else ["Gates: not judged to the end."]),
-            "Stage keys:",
-            f"- evaluate {trial.evaluate.key}",
-            f"- detector {stage.key}",
-            *(f"- synthesize {shard.key}" for shard in stage.shards),
-            *([f"- gan {trial.gan.key}"] if trial.gan else []),
-            f"- prepare {stage.slices.key}",
-            f"Cohort {stage.slices.fingerprint}; metsweep at commit {commit}.",
-            f"Licence: {LICENCE}. For research; not a medical device.",
-        ]
+    keys = [
+        f"- evaluate {trial.evaluate.key}",
+        f"- detector {stage.key}",
+        *(f"- synthesize {shard.key}" for shard in stage.shards),
+        *([f"- gan {trial.gan.key}"] if trial.gan else []),
+        f"- prepare {stage.slices.key}",
+    ]
+    paragraphs = (
+        f"Study {plan.study.name} at fidelity {plan.study.fidelity}, trial {trial.name}.",
+        f"Validation at IoU 0.5: {ranked.text()}.",
+        "Stage keys:",
+        "\n".join(keys),
+        f"Cohort {stage.slices.fingerprint}; metsweep at commit {commit}.",
+        f"Licence: {LICENCE}. For research; not a medical device.",
     )
-
-
-def _gate_lines(gates: Sequence[Gate]) -> Iterable[str]:
-    return (f"- {gate.name}: {gate.verdict}. {gate.why}" for gate in gates)
+    return "\n\n".join(paragraphs)

@@ -9,7 +9,8 @@ from sweep.plan import Plan
 from sweep.registry.clean_process import loads_gate, not_written_yet
 from sweep.registry.gates import Gate
 from sweep.registry.judging import Limits, detector_gates, generator_gates
-from sweep.registry.lineage import FORCED, GATE, description_of, tags_of
+from sweep.registry.lineage import description_of, tags_of
+from sweep.registry.records import Record, records
 from sweep.registry.selection import Ranked, pick, ranking
 from sweep.registry.versions import CHAMPION, DETECTOR, GENERATOR, Alias, Registry, Version
 from sweep.store import Store
@@ -67,6 +68,8 @@ class Judgement:
     """Whether it is the champion now."""
     newly: bool = False
     """Whether it has become so by this promotion."""
+    at: str | None = None
+    """When it was judged, if that was not now."""
 
     @property
     def passed(self) -> bool:
@@ -80,8 +83,9 @@ def promote(
     """Register the best trial's detector, and the GAN behind it, as candidates; champions are those whose gates pass.
 
     The best trial is the first of `selection.ranking`. If it is the real-only arm, the generator is that of the best
-    trial which has one. Either model is judged by its own gates. Promoting the same trial again judges it again and
-    registers nothing.
+    trial which has one. Either model is judged by its own gates. Promoting the same trial again registers nothing: what
+    is champion already is left as it is, with what was said when it was judged; another version is judged again, and
+    gets another dated record if that says anything new.
 
     Args:
         given_up: as in `selection.ranking`.
@@ -101,16 +105,21 @@ def promote(
     for name, ranked, key in chosen:
         model = tracker.model_of(key)
         commit = registry.commit_of(model)
-        gates = _gates(name, ranked, among, plan, store, registry, request.limits)
         tags = tags_of(plan, ranked, key, commit)
         version = registry.register(name, model, tags, description_of(plan, ranked, commit))
+        before = records(version.tags)
+        if CHAMPION in version.aliases and before:
+            done.append(_as_it_was_judged(name, ranked, key, version, before[-1]))
+            continue
+        gates = _gates(name, ranked, among, plan, store, registry, request.limits)
         if CHAMPION not in version.aliases:
             registry.set_candidate(version)
         gates = (*gates, loads_gate(version.uri, tracker.tracking_uri))
         judged = _judgement(name, ranked, key, gates, version, request)
-        verdicts = {f"{GATE}{gate.name.replace(' ', '_')}": gate.json() for gate in gates}
-        forced = {FORCED: judged.forced} if judged.forced else {}
-        registry.annotate(version, verdicts | forced, description_of(plan, ranked, commit, gates, judged.forced))
+        record = Record.now(gates, judged.forced)
+        if record.says_more_than(before[-1] if before else None):
+            text = record.markdown(plan.study.name, ranked.trial.name)
+            registry.add_record(version, record.tags(len(before) + 1), text)
         if judged.passed and not judged.champion and request.alias == "champion":
             registry.crown(version, f"forced: {judged.forced}" if judged.forced else "promoted")
             judged = replace(judged, champion=True, newly=True)
@@ -156,6 +165,11 @@ def _judgement(
     forced = None if all(gate.passed for gate in gates) else request.force
     number = None if version is None else version.number
     return Judgement(name, ranked, key, gates, forced, number, version is not None and CHAMPION in version.aliases)
+
+
+def _as_it_was_judged(name: str, ranked: Ranked, key: str, version: Version, record: Record) -> Judgement:
+    """The present champion: it would be compared with itself."""
+    return Judgement(name, ranked, key, record.gates, record.forced, version.number, champion=True, at=record.at)
 
 
 def _gates(

@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
 from sweep.engine.outcome import STOPPED_BY_HAND
 from sweep.engine.records import StudyRecord
-from sweep.objectives import evaluated, figure
+from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
-from sweep.store import Store
-from trainers.evaluation.outcome import with_interval
+from sweep.report.section import estimate_text
+from sweep.store import Artifact, Store
+from trainers.evaluation.arms import Arm
+from trainers.evaluation.evaluate import read_outcomes
 from trainers.exceptions import ConfigError, StoreError
 
 IOU, IOU_NAME = 0.5, "iou50"
@@ -33,6 +36,14 @@ class Ranked:
     study: Study
     metrics: Mapping[str, dict[str, Any]]
     """IoU name -> figures (`summary.summarise`)."""
+    evaluation: Artifact
+    """Where they are from."""
+
+    @cached_property
+    def measured(self) -> Arm:
+        """What its detector alone found, at IoU 0.5: the intervals are over patients."""
+        outcome = read_outcomes(self.evaluation.path, "validation", (IOU,))[IOU]
+        return Arm({self.trial.seed: outcome}, self.trial.evaluate.config)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -48,6 +59,17 @@ class Ranked:
     def fps_per_slice(self) -> float:
         """Over all slices, at IoU 0.5."""
         return self.figures["fps_per_slice"]
+
+    @property
+    def detections(self) -> int:
+        """Right and wrong ones, at IoU 0.5."""
+        return self.figures["true_positives"] + self.figures["false_positives"]
+
+    @property
+    def by_chance(self) -> float | None:
+        """Sensitivity of the same detections on shuffled boxes; None of a single slice."""
+        told = self.figures["chance"]
+        return told and told["sensitivity"]
 
     def value(self, of: Objective | Constraint) -> float:
         """The figure that an objective or a constraint of the study is about; NaN where it is not defined."""
@@ -69,11 +91,12 @@ class Ranked:
         return beyond, *signed, self.fps_per_slice
 
     def text(self) -> str:
-        """Both figures with their intervals over patients."""
-        bounds = self.figures["intervals"]
-        sensitivity = with_interval(self.sensitivity, bounds["sensitivity"], 3)
+        """Both figures with their intervals, the same that the report shows of a single seed."""
+        own = self.measured
+        patients = f"{own.patients_with_lesions} patient{'' if own.patients_with_lesions == 1 else 's'} with lesions"
         return (
-            f"sensitivity {sensitivity}, {with_interval(self.fps_per_slice, bounds['fps_per_slice'], 2)} FPs per slice"
+            f"sensitivity {estimate_text(own.sensitivity)}, {estimate_text(own.fps_per_slice, 2)} FPs per slice "
+            f"(95 % intervals over {patients}, for this trained detector alone)"
         )
 
 
@@ -155,4 +178,6 @@ def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) 
 
 
 def _ranked(trial: Trial, plan: Plan, store: Store) -> Ranked:
-    return Ranked(trial, plan.study, evaluated(trial, store)["validation"])
+    artifact = store.find("evaluate", trial.evaluate.key)
+    assert artifact is not None, "incomplete studies are refused"
+    return Ranked(trial, plan.study, read_metrics(artifact)["validation"], artifact)

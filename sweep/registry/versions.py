@@ -26,6 +26,8 @@ DETECTOR, GENERATOR = "metsweep-detector", "metsweep-generator"
 MODELS: dict[str, str] = {"detector": DETECTOR, "generator": GENERATOR}
 Alias = Literal["candidate", "champion"]
 CANDIDATE, CHAMPION = "candidate", "champion"
+LONGEST_DESCRIPTION = 5000
+"""Characters that MLflow's databases hold of a description; records beyond it are in the tags alone."""
 REIGN = "metsweep.champion."
 """Prefix of the tags that keep the champions' history."""
 
@@ -135,7 +137,10 @@ class Registry:
         return tags.get("mlflow.source.git.commit", "unknown")
 
     def register(self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str) -> Version:
-        """The version of a stage key (in the tags): registered now, or with these tags and description from now on."""
+        """The version of a stage key (in the tags), registered now if it is not there.
+
+        Of one that is there nothing is changed; tags that it lacks, because it was made before they were, are added.
+        """
         with explained(self.tracking_uri):
             if self._client.search_registered_models(f"name = '{name}'") == []:
                 self._client.create_registered_model(name, tags={"license": LICENCE})
@@ -150,19 +155,18 @@ class Registry:
                     model_id=model.model_id,
                 ).version
                 return self.find(name, str(number))
-            self._client.update_model_version(name, there.number, description)
-            for key, value in tags.items():
-                self._client.set_model_version_tag(name, there.number, key, value)
-            for key in there.tags.keys() - tags.keys():
-                self._client.delete_model_version_tag(name, there.number, key)
+            for key in tags.keys() - there.tags.keys():
+                self._client.set_model_version_tag(name, there.number, key, tags[key])
         return self.find(name, there.number)
 
-    def annotate(self, version: Version, tags: Mapping[str, str], description: str) -> None:
-        """Add tags to a version and replace its description."""
+    def add_record(self, version: Version, tags: Mapping[str, str], text: str) -> None:
+        """Add tags to a version, and a text to its description as long as it has room."""
+        longer = f"{version.description}\n\n{text}"
         with explained(self.tracking_uri):
+            if len(longer) <= LONGEST_DESCRIPTION:
+                self._client.update_model_version(version.name, version.number, longer)
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.name, version.number, key, value)
-            self._client.update_model_version(version.name, version.number, description)
 
     def set_candidate(self, version: Version) -> None:
         """Give a version the alias candidate."""
@@ -202,3 +206,9 @@ class Registry:
             # The search leaves aliases out.
             aliases = self._client.get_registered_model(name).aliases if found else {}
         return {alias: str(number) for alias, number in aliases.items()}
+
+
+def tags_of_model(uri: str, tracking_uri: str) -> Mapping[str, str]:
+    """Tags of the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means; none of another kind of URI."""
+    name, _, which = uri.removeprefix("models:/").replace("@", "/").partition("/")
+    return Registry(tracking_uri).find(name, which).tags if which else {}

@@ -56,6 +56,11 @@ class Evidence:
         return tuple(next(iter(self.by_iou.values())))
 
     @property
+    def seeds(self) -> int:
+        """Seeds of an arm; all have the same."""
+        return len(next(iter(next(iter(self.by_iou.values())).values())).outcomes)
+
+    @property
     def baseline(self) -> dict[float, Arm] | None:
         """The real-only arm by IoU threshold, if it is complete."""
         return {iou: arms[REAL_ONLY] for iou, arms in self.by_iou.items()} if REAL_ONLY in self.arms else None

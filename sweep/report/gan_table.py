@@ -40,9 +40,10 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         "GANs",
         [*columns, "sliced Wasserstein", "MS-SSIM of pairs"],
         [Line(yardstick, {"gan": "real", "sliced_wasserstein": real["sliced_wasserstein"]}), *lines],
-        "Boxes found: by the detector of real slices, with 95 % intervals; at random places: boxes of the same sizes "
-        "in the same slices. Sliced Wasserstein distance to training slices: lower is closer. MS-SSIM: higher than "
-        "real means that slices are too alike. Leaks: "
+        "Boxes found: by the detector of real slices; at random places: boxes of the same sizes in the same slices. In "
+        "brackets: 95% bootstrap intervals, over the synthetic slices of this one GAN; of real slices over patients. "
+        "Sliced Wasserstein distance to training slices: lower is closer. MS-SSIM: higher than real means that slices "
+        "are too alike. Leaks: "
         + "; ".join(f"{name}: {one['memorisation']['verdict']}" for name, one in told.items())
         + ".",
     )

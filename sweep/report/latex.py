@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sweep.report.section import MISSING
+from sweep.report.section import MISSING, covers
 from sweep.report.table1 import Table1
 
 SPECIAL = {
@@ -27,7 +27,7 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
     columns = " & ".join("Sensitivity & FPs/slice & Gain & $p$" for _ in ious)
     caption = (
         f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + " "
-        "In brackets: 95% intervals over seeds and patients. Gain: sensitivity over none, paired over patients and "
+        f"{covers(len(table.results.plan.study.seeds))} Gain: sensitivity over none, paired over patients and "
         "seeds; p adjusted by Holm."
     )
     lines = [

@@ -22,6 +22,7 @@ from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import RunOf, trace_section
 from sweep.report.table1 import Table1
+from sweep.report.verdict import verdict
 from sweep.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Report:
     """A study's table and what must be known to read it."""
 
     table1: Table1
+    verdict: str
+    """What the study shows, first of all."""
     header: tuple[str, ...]
     """Sentences: which slices, which rule, which fidelity, what is not complete."""
     sections: tuple[Section, ...]
@@ -71,9 +74,9 @@ class Report:
         return self.table1.table()
 
     def markdown(self) -> str:
-        """Header and Table 1."""
+        """Verdict, header and Table 1."""
         _, _, table = self.table1.section().markdown().partition("\n")
-        return "\n".join([f"# Table 1 of {self.study}", "", *self.header]) + "\n" + table
+        return "\n".join([f"# Table 1 of {self.study}", "", f"**{self.verdict}**", "", *self.header]) + "\n" + table
 
     @cached_property
     def pictures(self) -> Mapping[str, Figure]:
@@ -136,6 +139,7 @@ def build_report(
     evidence = build_evidence(results, store)
     return Report(
         Table1(plan.study.name, results, evidence),
+        verdict(evidence, sought, study or plan.study.name),
         tuple(_header(results)),
         tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
         trace_section(results, run_of),

@@ -122,6 +122,12 @@ def signed(comparison: Comparison, digits: int = 3) -> str:
     return f"{comparison.difference:+.{digits}f}{bounds}"
 
 
+def covers(seeds: int) -> str:
+    """What the intervals of a table with so many seeds an arm hold for."""
+    over = "seeds and patients" if seeds > 1 else "patients alone (one seed does not tell how seeds differ)"
+    return f"In brackets: 95% intervals over {over}."
+
+
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:
     """`0.670 [0.550, 0.710]`, or the mean alone where its interval is not known."""
     if math.isnan(estimate.interval.low):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import Results, Row
-from sweep.report.section import MISSING, Line, Section, Value, p_text
+from sweep.report.section import MISSING, Line, Section, Value, covers, p_text, signed
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.outcome import name_of
 
@@ -33,10 +33,12 @@ class Cell:
     """Of 95%, over seeds and patients, where it is known."""
 
     def lines(self, digits: int) -> list[str]:
-        """`0.670`, `± 0.020`, `[0.55, 0.71]`, as far as they are known."""
+        """`0.670`, `± 0.020`, `[0.552, 0.711]`, as far as they are known."""
         texts = [f"{self.mean:.{digits}f}"]
         texts += [] if self.sd is None else [f"± {self.sd:.{digits}f}"]
-        return texts + ([] if self.interval is None else ["[{:.2f}, {:.2f}]".format(*self.interval)])
+        return texts + (
+            [] if self.interval is None else [f"[{self.interval.low:.{digits}f}, {self.interval.high:.{digits}f}]"]
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Table1:
         if self.evidence is None:
             return Cell(statistics.fmean(values), sd)
         arm = self.evidence.by_iou[iou][row.arm]
-        bounds = (arm.mean_sensitivity if figure == "sensitivity" else arm.mean_fps_per_slice).interval
+        bounds = (arm.sensitivity if figure == "sensitivity" else arm.fps_per_slice).interval
         return Cell(statistics.fmean(values), sd, None if math.isnan(bounds.low) else bounds)
 
     def gain(self, row: Row, iou: float) -> Gain | None:
@@ -100,9 +102,7 @@ class Table1:
             return MISSING, MISSING
         if gain is None:
             return f"{difference:+.3f}", MISSING
-        low, high = gain.plain.interval
-        bounds = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
-        return f"{difference:+.3f}{bounds}", p_text(gain.p)
+        return signed(gain.plain), p_text(gain.p)
 
     def table(self) -> TextTable:
         """For the console: figures above their deviations and intervals, within 120 columns."""
@@ -112,9 +112,11 @@ class Table1:
 
         table = TextTable(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.title_justify = "left"
+        seeds = len(self.results.plan.study.seeds)
+        deviation = "±: standard deviation over seeds. " if seeds > 1 else ""
         table.caption = (
             "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "
-            "@: IoU. ±: standard deviation over seeds. [ ]: 95% interval over seeds and patients."
+            f"@: IoU. {deviation}{covers(seeds)}"
         )
         table.caption_justify = "left"
         table.add_column("arm")
@@ -131,7 +133,8 @@ class Table1:
                 cell = self.cell(row, iou, figure)
                 yield MISSING if cell is None else "\n".join(_narrow(cell.lines(digits)))
             gain, p = self.gain_texts(row, iou)
-            yield gain.split()[0] + ("" if p == MISSING else f"\np {p}")
+            difference, _, bounds = gain.partition(" ")
+            yield "\n".join(filter(None, (difference, *_narrow([bounds]), "" if p == MISSING else f"p {p}")))
 
     def _values(self, row: Row) -> dict[str, Value]:
         """Test and validation, unrounded; None where the arm is not complete."""

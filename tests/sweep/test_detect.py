@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from sweep.detect import CHAMPION, champion_folder, detect, slice_config, slice_config_of_set
+from sweep.detect import (
+    CHAMPION,
+    COLUMNS,
+    champion_folder,
+    detect,
+    draw_overlays,
+    slice_config,
+    slice_config_of_set,
+)
 from sweep.plan import Plan
+from sweep.registry.quality import QUALITY, Quality, quality_in_tags, quality_of_folder
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import Tracker
@@ -21,7 +31,7 @@ from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet
-from trainers.data.volume import SliceConfig
+from trainers.data.volume import SliceConfig, volume_slices
 from trainers.detector.prediction import load_detector
 from trainers.detector.training import train_detector
 from trainers.distributed import InProcessContext
@@ -110,6 +120,83 @@ def test_json_says_the_same_as_the_table(detector: Path, tmp_path: Path) -> None
     assert Image.open(overlays[0]).size == (512, 512)
     pixels = np.asarray(Image.open(overlays[0]))
     assert ((pixels[..., 0] > 200) & (pixels[..., 2] < 60)).any()  # a yellow box
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PSR"])
+def test_the_right_of_the_patient_is_marked_on_the_left_of_the_picture(tmp_path: Path, axes: str) -> None:
+    """The phantom with a lesion in its right hemisphere alone: canonical x runs to the right."""
+    brain = stripped_brain(lesion=False)
+    lesion = (slice(44, 48), slice(30, 35), slice(18, 21))
+    brain[lesion] = 250
+    save(tmp_path / "t1c.nii.gz", brain, axes)
+    slices = volume_slices(tmp_path / "t1c.nii.gz", SliceConfig(size=64), stripped=True)
+    edges = np.array([[lesion[0].start, lesion[1].start, lesion[0].stop, lesion[1].stop]])
+    box = slices.geometry.to_pixels(edges)
+    world = slices.geometry.to_world(box, np.array([19]))[0]
+    affine = nibabel.load(tmp_path / "t1c.nii.gz").affine  # type: ignore[attr-defined]
+    middle = affine[:3, :3] @ ((np.array(slices.geometry.shape) - 1) / 2) + affine[:3, 3]
+    assert (world[:, 0] > middle[0]).all(), "RAS+: the lesion is on the right"
+    row = dict.fromkeys(COLUMNS, 0.0) | dict(zip(("x0", "y0", "x1", "y1"), box[0], strict=True))
+    draw_overlays(slices, pd.DataFrame([{**row, "z": 19, "confidence": 0.9}]), tmp_path / "overlays")
+
+    picture = np.asarray(Image.open(tmp_path / "overlays" / "z019.png").convert("RGB")).astype(int)
+    brightest = np.argwhere((picture.min(axis=2) > 225) & (np.ptp(picture, axis=2) < 5))
+    inside = brightest[(np.abs(brightest[:, 1] - 256) < 240)]
+    assert inside[:, 1].mean() < 256, "the lesion is in the left half of the picture"
+    yellow = np.argwhere((picture[..., 0] > 200) & (picture[..., 2] < 60))
+    assert yellow[:, 1].mean() < 256
+    assert has_text(picture, "R", (4, 256), "lm")
+    assert has_text(picture, "L", (508, 256), "rm")
+    assert not has_text(picture, "L", (4, 256), "lm")
+    assert has_text(picture, "slice 19", (4, 508), "ls")
+
+
+def has_text(picture: np.ndarray, text: str, at: tuple[int, int], anchor: str) -> bool:
+    """Whether a white text stands there, and nothing else is white around it."""
+    alone = Image.new("L", (512, 512))
+    ImageDraw.Draw(alone).text(at, text, fill=255, font=ImageFont.load_default(20), anchor=anchor)
+    drawn = np.asarray(alone) > 250
+    rows, columns = np.nonzero(drawn)
+    around = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return bool(np.array_equal(picture[around].min(axis=2) > 250, drawn[around]))
+
+
+def test_files_say_which_coordinates_they_hold(detector: Path, tmp_path: Path) -> None:
+    boxes = find(detector, tmp_path / "ras", "RAS")
+    assert set(boxes["mm_space"]) == {"RAS+"}
+    told = json.loads((tmp_path / "ras" / "out" / "boxes.json").read_text())
+    assert told["coordinates"]["mm"].startswith("RAS+")
+    assert "LPS+" in told["coordinates"]["mm"]
+    assert told["detector_on_validation"] is None, "nobody evaluated it"
+
+
+def test_a_detector_in_a_store_says_how_good_it_is(full_store: Store, plan: Plan) -> None:
+    trial = plan.trials[0]
+    quality = quality_of_folder(full_store.local / "detector" / trial.evaluate.detector.key)
+    assert quality is not None
+    told = json.loads((full_store.local / "evaluate" / trial.evaluate.key / "metrics.json").read_text())
+    figures = told["validation"]["iou50"]
+    assert quality.sensitivity == pytest.approx(figures["sensitivity"])
+    assert quality.fps_per_slice == pytest.approx(figures["fps_per_slice"])
+    assert quality.patients == figures["patients_with_lesions"]
+    assert quality.confidence == plan.study.evaluation.confidence
+    assert quality_in_tags({QUALITY: quality.json()}) == quality
+    assert quality_in_tags({}) is None
+
+
+def test_a_poor_detector_is_called_poor() -> None:
+    demo = Quality(
+        sensitivity=0.355, low=0.029, high=0.681, fps_per_slice=1.98, hitting=0.12, patients=2, confidence=0.5
+    )
+    assert demo.sentence() == (
+        "On validation, IoU 0.5, confidence 0.5: sensitivity 0.355 [0.029, 0.681] (95% interval over 2 patients with "
+        "lesions), 1.98 false positives per slice, 12% of its boxes hit a lesion. A poor detector: misses most lesions "
+        "and most of its boxes hit none."
+    )
+    good = replace(demo, sensitivity=0.9, low=None, high=None, hitting=0.8)
+    assert "poor" not in good.sentence()
+    assert "sensitivity 0.900 (interval not known)" in good.sentence()
+    assert "no box" in replace(demo, hitting=None).sentence()
 
 
 def test_nothing_found_is_an_empty_table(detector: Path, tmp_path: Path) -> None:

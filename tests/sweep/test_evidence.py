@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sweep.report.evidence import Evidence
 from sweep.report.report import Report, build_report
 from sweep.report.section import Section
 from sweep.report.sections.gains import gain_sections, seeds_section
+from sweep.report.verdict import verdict
 from sweep.store import Store
 from tests.sweep.evaluated import evaluate, prepared_slices
 from tests.sweep.small_study import small_plan
@@ -112,13 +114,15 @@ def test_undecided_comparisons_name_the_command_that_adds_seeds(report: Report) 
     needed = undecided.lines[0].values["seeds_needed"]
     assert isinstance(needed, int)
     assert needed > 3
-    assert undecided.rows[0][-1] == f"metsweep extend my.yaml --seeds {needed}"
+    assert undecided.rows[0][-1] == str(needed)
+    assert f"`metsweep extend my.yaml --seeds {needed}`" in undecided.note
     many = seeds_section(with_gain(report.evidence, seed_variance=0.01, patient_variance=0.1), 0.1, "small")
     assert many is not None
-    assert "more test patients" in many.rows[0][-1]
+    assert many.rows[0][-1] == "-"
+    assert "more test patients" in many.note
     enough = seeds_section(with_gain(report.evidence, seed_variance=1e-6, patient_variance=0.0), 0.1, "small")
     assert enough is not None
-    assert enough.rows[0][-1].startswith("no more seeds")
+    assert "would most likely have shown" in enough.note
     decided = with_gain(report.evidence, difference=0.5, seed_variance=0.01, patient_variance=0.0)
     assert seeds_section(decided, 0.1, "small") is None
 
@@ -148,4 +152,47 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"
     undecided = seeds_section(alone, 0.1, "small")
     assert undecided is not None
-    assert undecided.rows[0][-1].startswith("metsweep extend small --seeds 3")
+    assert len(undecided.rows) > 1
+    assert {row[-1] for row in undecided.rows} == {"unknown"}
+    assert undecided.note.count("metsweep extend small --seeds 3") == 1, "one command is said once"
+
+
+def test_verdict_names_the_arm_that_helps_or_what_would_settle_it(report: Report) -> None:
+    assert report.evidence is not None
+    assert re.match(
+        r"Test sensitivity over none at IoU 0\.5: cpggan 4 helps, \+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\] "
+        r"\(95% interval\), p (<|= )0\.0\d\d by Holm \(over 3 seeds and \d+ patients with lesions\)\.",
+        report.verdict,
+    ), report.verdict
+    assert report.markdown().splitlines()[2] == f"**{report.verdict}**"
+
+    unclear = with_gain(report.evidence, seed_variance=0.01, patient_variance=0.0)
+    gain = unclear.gains[0.5]["cpggan 4"]
+    unclear.__dict__["gains"] = {0.5: {"cpggan 4": gain._replace(p=0.5)}}
+    told = verdict(unclear, 0.1, "my.yaml")
+    assert told.startswith("No arm is shown to help or to harm: of test sensitivity at IoU 0.5 cpggan 4 gains most")
+    assert "+0.010 [-0.090, +0.110] (95% interval), p = 0.500 by Holm" in told
+    assert "`metsweep extend my.yaml --seeds" in told
+    assert verdict(None, 0.1, "small") == "No verdict yet: no arm is complete."
+
+
+def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
+    """A figure of an arm on the test split at IoU 0.5, in each table that shows it."""
+    table1 = next(line for line in report.table1.section().lines if line.cells[0] == "none").cells
+    sensitivity = " ".join(table1[1].split()[:1] + table1[1].split()[3:])  # without its deviation
+    fps = " ".join(table1[2].split()[:1] + table1[2].split()[3:])
+    whole = section(report, "Slices, whole lesions and chance, IoU 0.5").rows[0]
+    assert whole[:3] == ["none", sensitivity, fps]
+    pareto = {
+        row[0]: row for row in section(report, "Pareto front of sensitivity against false positives, IoU 0.5").rows
+    }
+    assert pareto["none"][3:5] == [sensitivity, fps]
+    gains = section(report, "Gain in sensitivity over none, IoU 0.5").rows[0]
+    arm = next(line for line in report.table1.section().lines if line.cells[0] == gains[0]).cells
+    assert (arm[3], arm[4]) == (gains[1], gains[3])
+    for one in report.sections:
+        brackets = any("[" in cell for row in one.rows for cell in row)
+        last = [other for other in report.sections if other.name.partition("_iou")[0] == one.name.partition("_iou")[0]][
+            -1
+        ]
+        assert not brackets or "95%" in last.note, f"{one.title} shows intervals and does not say of what"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 
 from search_spaces.search import Constraint
@@ -21,8 +22,9 @@ from sweep.engine.outcome import STOPPED_BY_HAND, Outcome
 from sweep.engine.records import StudyRecord
 from sweep.plan import Plan
 from sweep.registry.judging import Limits
-from sweep.registry.lineage import COHORT, FORCED, TRIAL
+from sweep.registry.lineage import COHORT, TRIAL
 from sweep.registry.promotion import Judgement, Request, judge, promote
+from sweep.registry.records import FORCED, JUDGED, records
 from sweep.registry.rollback import planned, roll_back
 from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
@@ -88,7 +90,7 @@ def own_database(uri: str, folder: Path) -> str:
 
 
 def request(force: str | None = None, **changes: object) -> Request:
-    return Request(limits=LIMITS, force=force, **changes)  # type: ignore[arg-type]
+    return Request(**{"limits": LIMITS, "force": force, **changes})  # type: ignore[arg-type]
 
 
 def promoting(store: Store, uri: str, asked: Request) -> list[Judgement]:
@@ -194,7 +196,7 @@ def test_models_that_pass_every_gate_become_champions_and_say_where_they_come_fr
     assert FORCED not in detector.tags
     gates = {key: json.loads(value) for key, value in detector.tags.items() if key.startswith("metsweep.gate.")}
     assert {gate["name"] for gate in gates.values()} == {
-        "picked by validation", "paired gain", "FPs per slice", "loads and predicts",
+        "picked by validation", "paired gain", "above chance", "FPs per slice", "loads and predicts",
     }  # fmt: skip
     assert all(gate["verdict"] == "pass" for gate in gates.values())
     assert gates["metsweep.gate.paired_gain"]["figure"] > 0
@@ -206,6 +208,54 @@ def test_models_that_pass_every_gate_become_champions_and_say_where_they_come_fr
         assert part in detector.description
     assert "- memorisation: pass. No sign of leak." in generator.description
     assert [reign.why for reign in registry.history(DETECTOR)] == ["promoted"]
+
+
+def test_promoting_the_champion_again_changes_nothing(judged_store: Store, promoted: str) -> None:
+    before = content(promoted)
+    judged = promoting(judged_store, promoted, request("again"))
+    assert [(one.champion, one.newly, one.forced) for one in judged] == [(True, False, None)] * 2
+    assert [gate.verdict for gate in judged[0].gates] == ["pass"] * 5, "as it was judged, not against itself"
+    assert judged[0].gates[-1].name == "loads and predicts"
+    assert content(promoted) == before
+
+
+def test_what_a_version_was_told_before_is_never_changed(judged_store: Store, promoted: str, tmp_path: Path) -> None:
+    """Made as versions were before their records had dates; then judged again, with the champion gone."""
+    uri = own_database(promoted, tmp_path)
+    registry, client = Registry(uri), MlflowClient(uri, uri)
+    old = registry.find(DETECTOR, "champion")
+    client.delete_registered_model_alias(DETECTOR, "champion")
+    client.delete_model_version_tag(DETECTOR, old.number, JUDGED)
+    client.update_model_version(DETECTOR, old.number, "As it was written then.")
+    client.set_model_version_tag(DETECTOR, old.number, "metsweep.validation.sensitivity_iou50", "0.125")
+    promoting(judged_store, uri, request(models=(DETECTOR,), limits=Limits(fps_cap=0.5), alias="candidate"))
+    now = registry.find(DETECTOR, old.number)
+    assert now.description.startswith("As it was written then.\n\nJudged 20")
+    assert now.tags["metsweep.validation.sensitivity_iou50"] == "0.125"
+    kept = {key: value for key, value in old.tags.items() if key.startswith("metsweep.gate.")}
+    assert kept.items() <= now.tags.items()
+    first, second = records(now.tags)
+    assert [one.verdict for one in first.gates] == ["pass"] * 5
+    assert first.gates[-1].name == "loads and predicts"
+    assert {one.name for one in second.gates if one.verdict == "fail"} == {"FPs per slice"}
+    promoting(judged_store, uri, request(models=(DETECTOR,), limits=Limits(fps_cap=0.5), alias="candidate"))
+    assert registry.find(DETECTOR, old.number).description == now.description, "nothing new was said"
+
+
+def test_description_is_lists_and_paragraphs(promoted: str) -> None:
+    parser = MarkdownIt()
+    for name in (DETECTOR, GENERATOR):
+        tokens = parser.parse(Registry(promoted).find(name, "champion").description)
+        level, items, paragraphs = 0, [], []
+        for token in tokens:
+            level += token.nesting * token.type.startswith("list_item")
+            if token.type == "inline":
+                (items if level else paragraphs).append(token.content)
+        assert [text for text in items if text.startswith("prepare ")]
+        assert [text for text in items if text.startswith("loads and predicts: pass.")]
+        assert not [text for text in items if "\n" in text], "no line runs into the item before it"
+        for begin in ("Study small", "Validation at", "Stage keys:", "Cohort ", "Licence: ", "Judged 20"):
+            assert [text for text in paragraphs if text.startswith(begin) and "\n" not in text], begin
 
 
 def test_champions_load_anywhere(judged_store: Store, promoted: str, tmp_path: Path) -> None:
@@ -243,7 +293,7 @@ def test_dry_run_shows_every_gate_and_changes_nothing(
     folders = Path(recorded_uri.removeprefix("sqlite:///")).parent, judged_store.local
     before, there = content(promoted), [files(folder) for folder in folders]
     judged = judge(plan, judged_store, promoted, request())
-    assert [len(one.gates) for one in judged] == [4, 4]
+    assert [len(one.gates) for one in judged] == [5, 4]
     assert all(gate.passed for one in judged for gate in one.gates)
     assert [(one.version, one.champion) for one in judged] == [("1", True), ("1", True)]
 
@@ -283,8 +333,8 @@ def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Stor
     assert registry.history(DETECTOR)[-1].why == "forced: demo: one seed"
     assert registry.champion(GENERATOR) is None, "it was not asked for"
 
-    again = promoting(store, tracking_uri, request(models=(DETECTOR,)))[0]
-    assert (again.champion, again.newly, again.passed) == (True, False, False), "it stays, and is told again what fails"
+    first, second = records(champion.tags)
+    assert (first.gates, first.forced, second.forced) == (detector.gates, None, "demo: one seed"), "one after the other"
     assert len(registry.versions(DETECTOR)) == 1
 
 

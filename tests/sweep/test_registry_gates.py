@@ -12,12 +12,14 @@ import pytest
 
 from search_spaces.search import Constraint, Objective
 from sweep.plan import Plan
-from sweep.registry.gates import Gate, constraint_gate
+from sweep.registry.gates import Gate, chance_gate, constraint_gate, fps_gate
 from sweep.registry.judging import Limits, detector_gates, generator_gates
 from sweep.registry.lineage import CELL_KEYS, cell_keys, tags_of
 from sweep.registry.selection import pick, ranking
 from sweep.store import Store
 from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism, with_drawn
+from trainers.evaluation.arms import Estimate
+from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.realism.memorisation import COPIES, FEW_PATIENTS, LEAK, UNLIKE_SPLITS
 from trainers.exceptions import ConfigError
 
@@ -131,8 +133,41 @@ def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> Non
     plan = judged_plan((0, 1, 2))
     set_cells(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
     gate = detector(store, plan)["paired gain"]
-    assert gate.passed
+    assert gate.verdict == "cannot tell", "nothing to compare with is no evidence"
     assert gate.why == "Nothing to compare with: this is the real-only arm, and there is no champion."
+
+
+def test_detector_that_finds_nothing_is_let_through_by_no_champion(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_cells(store, plan, dict.fromkeys(GOOD, (0, 0, 0)), fps=0)
+    gates = detector(store, plan)
+    assert gates["above chance"].verdict == "fail"
+    assert gates["above chance"].figure == 0.0
+    assert gates["FPs per slice"].verdict == "cannot tell", "where nothing is detected there is nothing to judge"
+    assert "detects nothing" in gates["FPs per slice"].why
+
+
+def test_sensitivity_must_be_above_chance_beyond_what_patients_explain(store: Store) -> None:
+    plan = judged_plan((0, 1, 2))
+    set_cells(store, plan, GOOD)
+    gate = detector(store, plan)["above chance"]
+    assert gate.verdict == "pass", gate.why
+    assert gate.figure == pytest.approx(0.025 ** (1 / 4)), "every patient alike: the exact bound of 4 of 4"
+    set_cells(store, plan, {**GOOD, "cpggan 4": (2, 2, 2), "cpggan 8": (1, 1, 1)})
+    gate = detector(store, plan)["above chance"]
+    assert gate.verdict == "fail", "2 of 4 patients: the interval reaches down to 0"
+    assert "4 validation patients" in gate.why
+
+
+def test_interval_of_one_patient_cannot_tell_of_chance() -> None:
+    alone = Estimate(0.5, Interval(math.nan, math.nan))
+    assert chance_gate(alone, 1, 0.1, 0.5).verdict == "cannot tell"
+    assert chance_gate(Estimate(0.0, Interval(math.nan, math.nan)), 1, 0.1, 0.5).verdict == "fail"
+    assert chance_gate(Estimate(0.5, Interval(math.nan, math.nan)), 4, None, 0.5).verdict == "cannot tell"
+
+
+def test_false_positives_that_are_not_defined_cannot_be_told() -> None:
+    assert fps_gate(math.nan, 5, 12.0, 0.5).verdict == "cannot tell"
 
 
 def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
@@ -172,7 +207,12 @@ def test_memorisation(store: Store, verdict: str, expected: str, figure: float, 
 
 @pytest.mark.parametrize(
     ("boxes", "expected"),
-    [((0.8, 0.1, 0.9), "pass"), ((0.12, 0.1, 0.9), "fail"), ((0.8, 0.1, 0.0), "cannot tell")],
+    [
+        ((0.8, 0.1, 0.9), "pass"),
+        ((0.12, 0.1, 0.9), "fail"),
+        ((0.8, 0.1, 0.0), "cannot tell"),
+        ((0.8, 0.1, 0.05), "cannot tell"),
+    ],
 )
 def test_box_fidelity(store: Store, boxes: tuple[float, float, float], expected: str) -> None:
     plan = judged_plan((0, 1, 2))
@@ -211,6 +251,7 @@ def test_trial_named_by_hand_must_be_the_best_by_validation(store: Store) -> Non
 
 def test_gate_is_kept_as_json(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
+    set_cells(store, plan, GOOD, fps=0)
     gate = detector(store, plan)["FPs per slice"]
     assert json.loads(gate.json()) == {
         "name": "FPs per slice", "figure": 0.0, "limit": 12.0, "verdict": "pass", "why": gate.why,

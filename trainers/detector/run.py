@@ -16,7 +16,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainers.detector.augmentation import SliceDataset, StepBatches
-from trainers.detector.checkpoint import FPS, SENSITIVITY, RunState, Selection, save_state
+from trainers.detector.checkpoint import FPS, KEPT, SENSITIVITY, RunState, Selection, save_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices
 from trainers.detector.model import build_model, set_rank
@@ -199,7 +199,9 @@ class YoloRun(DetectionTrainer):
     def _record(self, metrics: dict[str, float]) -> None:
         if self.context.rank == 0:
             self.state.history.append({"step": self.state.step, "time": time.time(), **metrics})
-        self.context.progress(self.state.step, self.config.steps, metrics)
+        best = self.state.best
+        kept = {KEPT + SENSITIVITY: best.sensitivity, KEPT + FPS: best.fps_per_slice} if best else {}
+        self.context.progress(self.state.step, self.config.steps, metrics | kept)
 
     def _write_checkpoint(self, folder: Path) -> None:
         state = self.state

@@ -9,19 +9,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from trainers.evaluation.bootstrap import (
-    Interval,
-    PatientCurve,
-    bootstrap_weights,
-    froc_band,
-    interval,
-    leave_one_out_weights,
-    patient_curve,
-    ratios,
-)
+from trainers.evaluation.bootstrap import Interval, PatientCurve, leave_one_out_weights, patient_curve, ratios
 from trainers.evaluation.comparison import Comparison, compare, mean_interval
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
 from trainers.evaluation.metrics import counts_by
 from trainers.evaluation.outcome import Outcome
 
@@ -31,7 +22,10 @@ COMPARED_POINTS = 4096
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its interval: over patients, or over seeds and patients where it says so."""
+    """A mean over seeds with its interval for other seeds and other patients (`comparison.mean_interval`).
+
+    Of a single seed, that is for other patients alone; its bounds are NaN where it is not known.
+    """
 
     mean: float
     interval: Interval
@@ -43,7 +37,6 @@ class Arm:
     def __init__(self, outcomes: Mapping[int, Outcome], config: EvaluationConfig) -> None:
         self.outcomes = dict(outcomes)
         self.shown = {seed: outcome.at(config.confidence) for seed, outcome in outcomes.items()}
-        self._config = config
 
     @cached_property
     def counts(self) -> dict[int, pd.DataFrame]:
@@ -55,31 +48,21 @@ class Arm:
         """Seed -> FROC curve of COMPARED_POINTS."""
         return {seed: patient_curve(outcome, COMPARED_POINTS) for seed, outcome in self.outcomes.items()}
 
-    @cached_property
-    def patients(self) -> int:
-        """Patients of the split."""
-        return len(next(iter(self.counts.values())))
-
     @property
+    def patients_with_lesions(self) -> int:
+        """Those of the split that tell of sensitivity."""
+        return int((self._lesions > 0).sum())
+
+    @cached_property
     def sensitivity(self) -> Estimate:
         """Over all lesions."""
-        return self._estimate("true_positives", "lesions")
-
-    @property
-    def fps_per_slice(self) -> Estimate:
-        """Over all slices."""
-        return self._estimate("false_positives", "slices")
-
-    @cached_property
-    def mean_sensitivity(self) -> Estimate:
-        """Over all lesions; the interval holds for other seeds and other patients (`comparison.mean_interval`)."""
         weights = leave_one_out_weights(self._lesions)
         values = np.array([self._sensitivity(seed, weights) for seed in self.outcomes])
         return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, 1.0))
 
     @cached_property
-    def mean_fps_per_slice(self) -> Estimate:
-        """Over all slices; the interval holds for other seeds and other patients."""
+    def fps_per_slice(self) -> Estimate:
+        """Over all slices."""
         slices = next(iter(self.counts.values()))["slices"].to_numpy()
         weights = leave_one_out_weights(slices)
         values = np.array([ratios(weights, one["false_positives"].to_numpy(), slices) for one in self.counts.values()])
@@ -88,10 +71,15 @@ class Arm:
     @cached_property
     def at_fps_per_slice(self) -> dict[float, Estimate]:
         """Sensitivity at the false positives per slice of FPS_PER_SLICE; the FROC curve's last point beyond its end."""
-        band = froc_band(list(self.outcomes.values()), np.array(FPS_PER_SLICE), self._weights)
+        asked, weights = np.array(FPS_PER_SLICE), leave_one_out_weights(self._lesions)
+        values = np.array([curve.sensitivity_at(asked, weights) for curve in self.curves.values()])
+        curves = [froc(outcome) for outcome in self.outcomes.values()]
         return {
-            row["fps_per_slice"]: Estimate(row["sensitivity"], Interval(row["low"], row["high"]))
-            for row in band.to_dict("records")
+            fps: Estimate(
+                float(np.mean([operating_point(curve, fps).sensitivity for curve in curves])),
+                mean_interval(values[..., i], 0.0, 1.0),
+            )
+            for i, fps in enumerate(FPS_PER_SLICE)
         }
 
     @property
@@ -141,20 +129,6 @@ class Arm:
     def _sensitivity(self, seed: int, weights: np.ndarray) -> np.ndarray:
         counts = self.counts[seed]
         return ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())
-
-    def _estimate(self, above: str, below: str) -> Estimate:
-        everyone = np.ones((1, self.patients))
-        values = {
-            name: np.mean(
-                [ratios(rows, one[above].to_numpy(), one[below].to_numpy()) for one in self.counts.values()], 0
-            )
-            for name, rows in (("mean", everyone), ("resampled", self._weights))
-        }
-        return Estimate(float(values["mean"][0]), interval(values["resampled"]))
-
-    @cached_property
-    def _weights(self) -> np.ndarray:
-        return bootstrap_weights(self.patients, self._config.bootstraps, self._config.seed)
 
 
 def _compared(rows: Sequence[np.ndarray]) -> Comparison | None:

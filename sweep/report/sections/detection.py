@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sweep.report.evidence import Evidence
-from sweep.report.section import Line, Section, Value, decimal, estimate_text, interval_values
+from sweep.report.section import Line, Section, Value, covers, decimal, estimate_text, interval_values
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.outcome import name_of
 
@@ -34,12 +34,13 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
             lines.append(Line(cells, values, evidence.keys[name]))
             if arm.most_fps_per_slice < FPS_PER_SLICE[-1]:
                 short.append(f"{name} at {arm.most_fps_per_slice:.2f}")
+        ended = f"Curves that end before: {', '.join(short)}; their last point stands." if short else ""
         yield Section(
             f"froc_{name_of(iou)}",
             f"Sensitivity at given false positives per slice, IoU {iou:g}",
             ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
             lines,
-            f"Curves that end before: {', '.join(short)}; their last point stands." if short else "",
+            f"{covers(evidence.seeds)} {ended}".strip(),
             partial(evidence.froc, iou),
         )
 
@@ -81,9 +82,8 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
 def _whole_note(evidence: Evidence) -> str:
     """How the table was made, and which detectors detect nothing."""
     text = (
-        "Intervals over patients, for these trained detectors: seeds vary besides. Whole lesions: found on any of "
-        "their slices; FPs/volume: linked from slice to slice. By chance: the same detections on boxes shuffled "
-        "between slices."
+        f"{covers(evidence.seeds)} Whole lesions: found on any of their slices; FPs/volume: linked from slice to "
+        "slice. By chance: the same detections on boxes shuffled between slices."
     )
     arms = next(iter(evidence.by_iou.values()))
     silent = [f"{name} seed {seed}" for name, arm in arms.items() for seed in arm.silent]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import REAL_ONLY
-from sweep.report.section import MISSING, Line, Section, Value, decimal, interval_values, p_text, signed
+from sweep.report.section import MISSING, Line, Section, Value, covers, decimal, interval_values, p_text, signed
 from trainers.evaluation.comparison import Comparison, seeds_needed
 from trainers.evaluation.outcome import name_of
 from trainers.evaluation.summary import few_patients
@@ -37,30 +37,39 @@ def gain_sections(evidence: Evidence, sought: float) -> Iterator[Section]:
 
 def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | None:
     """One line for each comparison that is undecided: its interval holds 0, or is not known."""
-    lines = []
+    lines: list[Line] = []
+    undecided: list[Comparison] = []
     for iou, gains in evidence.gains.items():
         for arm, gain in gains.items():
-            if not decided(gain.plain):
-                needed = seeds_needed(gain.plain, sought)
-                cells = [
-                    arm,
-                    f"{iou:g}",
-                    signed(gain.plain),
-                    str(gain.plain.seeds),
-                    *_advice(gain.plain, needed, study),
-                ]
-                values: dict[str, Value] = {"arm": arm, "iou": iou, "seeds": gain.plain.seeds, "seeds_needed": needed}
-                lines.append(Line(cells, values, evidence.keys[arm] + evidence.keys[REAL_ONLY]))
+            if decided(gain.plain):
+                continue
+            needed = seeds_needed(gain.plain, sought)
+            cells = [arm, f"{iou:g}", signed(gain.plain), str(gain.plain.seeds), _needed(gain.plain, needed)]
+            values: dict[str, Value] = {"arm": arm, "iou": iou, "seeds": gain.plain.seeds, "seeds_needed": needed}
+            lines.append(Line(cells, values, evidence.keys[arm] + evidence.keys[REAL_ONLY]))
+            undecided.append(gain.plain)
     if not lines:
         return None
     return Section(
         "more_seeds",
         "More seeds needed?",
-        ("arm", "IoU", "gain", "seeds", "needed", "what to do"),
+        ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
         f"Comparisons whose interval holds 0. Needed: seeds that show a true gain of {sought:g} (p < 0.05) four times "
-        "in five, if seeds and patients vary as they did here.",
+        f"in five, if seeds and patients vary as they did here. {_advice_once(undecided, sought, study)}",
     )
+
+
+def advice(comparison: Comparison, sought: float, study: str) -> str:
+    """What would settle an undecided comparison: the command that adds seeds, or why none would help."""
+    needed = seeds_needed(comparison, sought)
+    if comparison.seeds == 1:
+        return f"One seed cannot tell how seeds differ: `metsweep extend {study} --seeds {FIRST_SEEDS}`."
+    if needed is None:
+        return "Where none is named more seeds do not help; more test patients would."
+    if needed <= comparison.seeds:
+        return "Where there are as many as needed, a true gain that large would most likely have shown."
+    return f"To add them: `metsweep extend {study} --seeds {needed}`."
 
 
 def decided(comparison: Comparison) -> bool:
@@ -68,15 +77,18 @@ def decided(comparison: Comparison) -> bool:
     return comparison.interval.low > 0 or comparison.interval.high < 0
 
 
-def _advice(comparison: Comparison, needed: int | None, study: str) -> tuple[str, str]:
-    """How many seeds, and the command that adds them or why none would help."""
-    if comparison.seeds == 1:
-        return "unknown", f"metsweep extend {study} --seeds {FIRST_SEEDS} (one seed cannot tell how seeds differ)"
-    if needed is None:
-        return MISSING, "more seeds do not help; more test patients would"
-    if needed <= comparison.seeds:
-        return str(needed), "no more seeds: a true gain that large would most likely have shown"
-    return str(needed), f"metsweep extend {study} --seeds {needed}"
+def _advice_once(undecided: Sequence[Comparison], sought: float, study: str) -> str:
+    """What would settle them all; of several commands that add seeds, the one that adds most."""
+    most = sorted(undecided, key=lambda one: -(seeds_needed(one, sought) or 0))
+    told: dict[str, str] = {}
+    for comparison in most:
+        text = advice(comparison, sought, study)
+        told.setdefault(text.partition(":")[0], text)
+    return " ".join(told.values())
+
+
+def _needed(comparison: Comparison, needed: int | None) -> str:
+    return "unknown" if comparison.seeds == 1 else MISSING if needed is None else str(needed)
 
 
 def _cells(arm: str, gain: Gain, sought: float) -> list[str]:
@@ -115,8 +127,8 @@ def _note(example: Comparison, sought: float) -> str:
     """How the table was made."""
     seeds = f"{example.seeds} seed{'s' * (example.seeds > 1)}"
     texts = [
-        f"Paired over {example.patients} patients with lesions and {seeds}, both taken as drawn at random "
-        "(Obuchowski-Rockette); in brackets 95% intervals. p Holm: adjusted for all arms of a column.",
+        f"Paired over {example.patients} patients with lesions and {seeds}, taken as drawn at random "
+        f"(Obuchowski-Rockette). {covers(example.seeds)} p Holm: adjusted for all arms of a column.",
         f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
         f"{REAL_ONLY} at Table 1's confidence, or at the end of the arm's curve if it ends before.",
         "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "

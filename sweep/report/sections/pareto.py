@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, Value, estimate_text, interval_values
+from sweep.report.section import Line, Section, Value, covers, estimate_text, interval_values
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.outcome import name_of
@@ -52,7 +52,7 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         lines,
         f"Of {len(results.complete)} complete arms and drawn cells, those that no other one beats in both means on the "
         "validation split; the test split chooses nothing and is shown to see whether the choice holds. One row beats "
-        "another on means alone: where the 95% intervals (over seeds and patients) overlap, the order may be chance.",
+        f"another on means alone: where intervals overlap, the order may be chance. {covers(evidence.seeds)}",
         partial(draw, results.complete, places, name_of(iou)),
     )
 
@@ -81,7 +81,7 @@ def place(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
     """Means and intervals of one row."""
     known = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
     arm = known or row.outcomes(split, evidence.config)[iou]
-    return Place(row, arm.mean_sensitivity, arm.mean_fps_per_slice)
+    return Place(row, arm.sensitivity, arm.fps_per_slice)
 
 
 def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:

@@ -59,7 +59,14 @@ def finish(trial: Trial, store: Store, sensitivity: float) -> None:
 def launch_is_at_work(record: StudyRecord, running: tuple[Trial, ...] = (), ago: float = 0.0, **told: object) -> None:
     """What a launch told so long ago: the detectors of `running` are half way."""
     now = time.time() - ago
-    half = StageProgress("detector", "running", 5, 10, {"validation/sensitivity": 0.25}, (now - 60, 0))
+    half = StageProgress(
+        "detector",
+        "running",
+        5,
+        10,
+        {"validation/sensitivity": 0.125, "kept_validation/sensitivity": 0.25},
+        (now - 60, 0),
+    )
     stages = {trial.evaluate.detector.key: half for trial in running}
     status = Status(
         updated=now,

@@ -22,8 +22,10 @@ from sweep.cli.app import app
 from sweep.cli.commands import PANELS
 from sweep.cli.console import progress
 from sweep.console import TextConsole
-from sweep.engine.board import clock
+from sweep.engine import board
+from sweep.engine.board import StageProgress, clock
 from tests.sweep.cli.conftest import Metsweep
+from trainers.detector.checkpoint import FPS, KEPT, SENSITIVITY
 
 HEAVY = ("torch", "ray", "mlflow", "pandas", "rich")
 COMMAND = Path(sys.executable).with_name("metsweep")
@@ -168,6 +170,17 @@ def test_progress_on_a_terminal_is_a_bar_with_time_left() -> None:
     assert "1 of 100" in shown
     assert "left" in shown
     assert "sensitivity_iou50=0.5" in shown
+
+
+def test_progress_of_a_detector_shows_the_weights_that_are_kept() -> None:
+    """0.226 was best, 0.161 came last: what is kept is the detector."""
+    last = {SENSITIVITY: 0.161, FPS: 2.5, KEPT + SENSITIVITY: 0.226, KEPT + FPS: 2.25}
+    shown = StageProgress("detector", "running", 5, 10, last).newest_figures()
+    assert shown == "kept weights: sensitivity=0.226, fps_per_slice=2.25"
+    loss = {"detector/loss": 3.5, "detector/box_loss": 1.5, **{k: v for k, v in last.items() if k.startswith(KEPT)}}
+    told = StageProgress("detector", "running", 6, 10, loss).newest_figures()
+    assert told == "loss=3.5  kept weights: sensitivity=0.226, fps_per_slice=2.25"
+    assert board.KEPT == KEPT
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.9, "1:01"), (3723, "1:02:03")])

@@ -56,6 +56,9 @@ def test_it_learns_to_find_discs(discs: SliceSet, tmp_path: Path) -> None:
     assert [line["step"] for line in history if "validation/sensitivity" in line] == [75, 150]
     assert {(done, total) for done, total, _ in context.reports} >= {(1, 150), (75, 150), (150, 150)}
     assert (out / "figures" / "loss_curves.png").stat().st_size > 1000
+    told = {done: metrics for done, _, metrics in context.reports}
+    assert "kept_validation/sensitivity" not in told[75], "nothing is kept before `select_from`"
+    assert told[150]["kept_validation/sensitivity"] == selection["sensitivity"]
 
     found = predict(load_detector(out), discs.images[discs.indices("test")], 0.05)
     assert len(found)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.trainers.evaluation.cases import make_outcome, make_truth, random_case
-from trainers.evaluation.arms import Arm
+from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import froc, operating_point
 from trainers.evaluation.metrics import counts_by, figures
@@ -130,16 +130,33 @@ def test_an_arm_never_gains_over_itself(case: tuple[Truth, pd.DataFrame]) -> Non
     assert (gain.difference, gain.p) == (0, 1)
 
 
-def test_interval_over_seeds_too_is_of_the_same_mean_and_wider(case: tuple[Truth, pd.DataFrame]) -> None:
+def test_interval_of_several_seeds_is_wider_than_that_of_any_alone(case: tuple[Truth, pd.DataFrame]) -> None:
     """These seeds overlook very different shares, so patients alone tell too little."""
-    arm = Arm({seed: detector(*case, seed, keep) for seed, keep in enumerate((0.4, 0.7, 0.95))}, CONFIG)
-    for both, patients in ((arm.mean_sensitivity, arm.sensitivity), (arm.mean_fps_per_slice, arm.fps_per_slice)):
-        assert both.mean == pytest.approx(patients.mean)
+    outcomes = {seed: detector(*case, seed, keep) for seed, keep in enumerate((0.4, 0.7, 0.95))}
+    arm = Arm(outcomes, CONFIG)
+    for name in ("sensitivity", "fps_per_slice"):
+        both: Estimate = getattr(arm, name)
+        alone: list[Estimate] = [getattr(Arm({0: outcome}, CONFIG), name) for outcome in outcomes.values()]
+        assert both.mean == pytest.approx(np.mean([one.mean for one in alone]))
         low, high = both.interval
         assert low < both.mean < high
-        assert high - low > patients.interval.high - patients.interval.low
-    assert arm.mean_sensitivity.interval.high <= 1
-    assert arm.mean_fps_per_slice.interval.low >= 0
+        assert high - low > max(one.interval.high - one.interval.low for one in alone)
+    assert arm.sensitivity.interval.high <= 1
+    assert arm.fps_per_slice.interval.low >= 0
+    at_two = arm.at_fps_per_slice[2.0]
+    assert at_two.interval.low < at_two.mean < at_two.interval.high
+
+
+def test_two_patients_tell_little_and_the_interval_says_so() -> None:
+    """Resampling two patients gives only what lies between their own figures; t of one degree of freedom does not."""
+    box = (0, 0, 9, 9)
+    slices = [(name, "s", name, z) for name in "ab" for z in range(4)]
+    truth = make_truth(slices, [(i, *box, i, 9.0) for i in range(8)])
+    arm = Arm({0: make_outcome(truth, [(i, *box, 0.9) for i in (0, 1, 4)])}, CONFIG)  # 2 of 4, and 1 of 4
+    low, high = arm.sensitivity.interval
+    assert low == 0
+    assert high == 1
+    assert arm.patients_with_lesions == 2
 
 
 def test_patients_without_lesions_count_for_false_positives_only(case: tuple[Truth, pd.DataFrame]) -> None:
@@ -147,5 +164,5 @@ def test_patients_without_lesions_count_for_false_positives_only(case: tuple[Tru
     healthy = truth.slices.assign(patient_id="healthy-" + truth.slices["patient_id"])
     larger = Truth(pd.concat([truth.slices, healthy], ignore_index=True), truth.lesions)
     small, large = (Arm({0: detector(one, detections, 1)}, CONFIG) for one in (truth, larger))
-    assert large.mean_sensitivity.interval == pytest.approx(small.mean_sensitivity.interval)
-    assert large.mean_fps_per_slice.mean == pytest.approx(small.mean_fps_per_slice.mean / 2)
+    assert large.sensitivity.interval == pytest.approx(small.sensitivity.interval)
+    assert large.fps_per_slice.mean == pytest.approx(small.fps_per_slice.mean / 2)

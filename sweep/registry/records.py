@@ -1,0 +1,78 @@
+"""How a version was judged and when: dated records that are added to its tags and description, and never changed.
+
+What a gate said is about the champion, the slices and the rules of its day. Judged again, a version gets another record
+beside the first: its tags carry a number (`metsweep.gate.0002.paired_gain`), those of the first none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sweep.registry.clean_process import NAME as LOADS
+from sweep.registry.gates import Gate
+
+GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
+"""Tags: a gate as JSON, the reason to pass over gates, and when that was with the names of the gates in order."""
+_GATE_TAG = re.compile(rf"{re.escape(GATE)}\.(?:(\d{{4}})\.)?(.+)")
+_NOT_IN_A_TAG = re.compile(r"[^\w.\- :/]")
+"""What MLflow allows in no tag's name."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One judgement of a version."""
+
+    gates: tuple[Gate, ...]
+    forced: str | None = None
+    """Why gates were passed over; None if none were."""
+    at: str = ""
+    """ISO 8601, UTC; empty of a version that was judged before records had a date."""
+
+    @staticmethod
+    def now(gates: tuple[Gate, ...], forced: str | None) -> Record:
+        """A judgement of this second."""
+        return Record(gates, forced, datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def says_more_than(self, before: Record | None) -> bool:
+        """Whether it tells anything that the record before it does not; how long loading took is nothing."""
+        return before is None or self._said != before._said
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        gates = [(one.name, one.verdict, *(() if one.name == LOADS else (one.figure, one.limit))) for one in self.gates]
+        return (sorted(gates, key=lambda gate: gate[0]), self.forced)
+
+    def tags(self, number: int) -> dict[str, str]:
+        """For programs; `number` counts a version's records from 1."""
+        infix = "" if number == 1 else f".{number:04d}"
+        told = {f"{GATE}{infix}.{_NOT_IN_A_TAG.sub('_', one.name).replace(' ', '_')}": one.json() for one in self.gates}
+        told[f"{JUDGED}{infix}"] = json.dumps({"at": self.at, "gates": [one.name for one in self.gates]})
+        return told | ({f"{FORCED}{infix}": self.forced} if self.forced else {})
+
+    def markdown(self, study: str, trial: str) -> str:
+        """For people: a paragraph and a list."""
+        forced = f" Forced past its gates: {' '.join(self.forced.split())}" if self.forced else ""
+        gates = "\n".join(f"- {gate.name}: {gate.verdict}. {gate.why}" for gate in self.gates)
+        return f"Judged {self.at} as {trial} of study {study}.{forced}\n\n{gates}"
+
+
+def records(tags: Mapping[str, str]) -> list[Record]:
+    """A version's records, oldest first."""
+    gates: dict[int, list[Gate]] = {}
+    for key, value in sorted(tags.items()):
+        if found := _GATE_TAG.fullmatch(key):
+            gates.setdefault(int(found[1] or 1), []).append(Gate(**json.loads(value)))
+    return [_record(tags, number, gates[number]) for number in sorted(gates)]
+
+
+def _record(tags: Mapping[str, str], number: int, gates: list[Gate]) -> Record:
+    infix = "" if number == 1 else f".{number:04d}"
+    judged = json.loads(tags.get(f"{JUDGED}{infix}", "{}"))
+    order = {name: i for i, name in enumerate(judged.get("gates", ()))}
+    # Of versions without an order, what loads is judged last.
+    gates.sort(key=lambda gate: order.get(gate.name, gate.name == LOADS))
+    return Record(tuple(gates), tags.get(f"{FORCED}{infix}"), judged.get("at", ""))

@@ -1,0 +1,71 @@
+"""What a study shows, in a sentence or two: which arms help, by how much, how sure that is, what would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from sweep.report.evidence import Evidence, Gain
+from sweep.report.results import REAL_ONLY
+from sweep.report.section import p_text, signed
+from sweep.report.sections.gains import advice
+
+ALPHA = 0.05
+"""Holm-adjusted p below which a gain counts as shown."""
+
+
+def verdict(evidence: Evidence | None, sought: float, study: str) -> str:
+    """The verdict of a study on its test split.
+
+    Args:
+        evidence: of the complete arms.
+        sought: true gain that needed seeds are counted for.
+        study: how commands name the study.
+    """
+    if evidence is None:
+        return "No verdict yet: no arm is complete."
+    if not any(evidence.gains.values()):
+        return f"No verdict: it takes the arm {REAL_ONLY} and another one, both complete with a seed in common."
+    return " ".join(_sentences(evidence.gains, sought, study))
+
+
+def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: str) -> Iterator[str]:
+    first, *others = gains
+    shown = _shown(gains[first])
+    if shown:
+        yield f"Test sensitivity over {REAL_ONLY} at IoU {first:g}: {'; '.join(shown)}{_how_sure(gains[first])}."
+    else:
+        best = max(gains[first], key=lambda arm: gains[first][arm].plain.difference)
+        gain = gains[first][best]
+        yield (
+            f"No arm is shown to help or to harm: of test sensitivity at IoU {first:g} {best} gains most over "
+            f"{REAL_ONLY}, {_figures(gain)}{_how_sure(gains[first])}."
+        )
+        yield advice(gain.plain, sought, study)
+    for iou in others:
+        if _shown(gains[iou]) != shown:
+            told = "; ".join(_shown(gains[iou])) or "no arm is shown to help or to harm"
+            yield f"At IoU {iou:g}: {told}."
+
+
+def _shown(gains: Mapping[str, Gain]) -> list[str]:
+    """Arms whose gain is not chance, the largest first."""
+    found = {arm: gain for arm, gain in gains.items() if gain.p < ALPHA}
+    by_gain = sorted(found, key=lambda arm: -found[arm].plain.difference)
+    return [
+        f"{arm} {'helps' if found[arm].plain.difference > 0 else 'harms'}, {_figures(found[arm])}" for arm in by_gain
+    ]
+
+
+def _figures(gain: Gain) -> str:
+    if math.isnan(gain.p):
+        return f"{signed(gain.plain)}, of which these figures do not tell how much is chance"
+    p = p_text(gain.p)
+    return f"{signed(gain.plain)} (95% interval), p {p if p.startswith('<') else f'= {p}'} by Holm"
+
+
+def _how_sure(gains: Mapping[str, Gain]) -> str:
+    """What the intervals stand on."""
+    one = next(iter(gains.values())).plain
+    seeds = f"{one.seeds} seeds and" if one.seeds > 1 else "one seed, so for these trained detectors alone, and"
+    return f" (over {seeds} {one.patients} patient{'' if one.patients == 1 else 's'} with lesions)"
