@@ -52,13 +52,13 @@ def promote(
     sensitivity at IoU 0.5; the test split has no say. Cells that a search pruned, that failed or were stopped are left
     out; while any waits or runs, nothing is promoted. Its detector becomes the version of metsweep-detector with the
     alias candidate, the GAN behind it that of metsweep-generator. Each becomes the champion if all its gates pass.
-    Detector: the interval of its cell's gain in validation sensitivity over the real-only arm (seeds and patients at
-    random, adjusted for the best of all cells) lies above the margin; false positives (FPs) stay under the cap.
-    Generator: its slices do not give away patients; tumours are where they were asked for. Both: picked by validation;
-    loads and predicts in a fresh process on the CPU.
+    Detector: the interval of its own validation sensitivity lies above chance; that of its cell's gain over the
+    real-only arm (seeds and patients at random, adjusted for the best of all cells) lies above the margin; false
+    positives (FPs) stay under the cap. Generator: its slices do not give away patients; tumours are where they were
+    asked for. Both: picked by validation; loads and predicts in a fresh process on the CPU.
 
     A gate that cannot tell blocks like one that fails: the exit code is 1 and the champion stays. --force passes over
-    all gates but the last.
+    all gates but the last. Promoting the champion again changes nothing.
 
     \b
     Example:

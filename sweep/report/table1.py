@@ -134,7 +134,9 @@ class Table1:
                 yield MISSING if cell is None else "\n".join(_narrow(cell.lines(digits)))
             gain, p = self.gain_texts(row, iou)
             difference, _, bounds = gain.partition(" ")
-            yield "\n".join(filter(None, (difference, *_narrow([bounds]), "" if p == MISSING else f"p {p}")))
+            yield "\n".join(
+                [difference if p == MISSING else f"{difference} p {p}", *_narrow([bounds] if bounds else [])]
+            )
 
     def _values(self, row: Row) -> dict[str, Value]:
         """Test and validation, unrounded; None where the arm is not complete."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sweep.console import TextConsole
 from sweep.report.evidence import Evidence
 from sweep.report.report import Report, build_report
 from sweep.report.section import Section
@@ -174,6 +176,24 @@ def test_verdict_names_the_arm_that_helps_or_what_would_settle_it(report: Report
     assert "+0.010 [-0.090, +0.110] (95% interval), p = 0.500 by Holm" in told
     assert "`metsweep extend my.yaml --seeds" in told
     assert verdict(None, 0.1, "small") == "No verdict yet: no arm is complete."
+
+
+def test_console_shows_no_p_without_its_interval_and_is_short(report: Report) -> None:
+    lines = report_lines(report)
+    assert max(map(len, lines)) <= 120
+    at = next(i for i, line in enumerate(lines) if line.startswith(" cpggan 4"))
+    gain = report.table1.gain_texts(report.rows[1], 0.5)
+    difference, _, bounds = gain[0].partition(" ")
+    assert f"{difference} p {gain[1]}" in lines[at]
+    assert bounds.replace(", ", ",") in lines[at + 1]
+    assert len(lines) <= 30
+
+
+def report_lines(report: Report) -> list[str]:
+    """Table 1 as it goes into a file."""
+    text = io.StringIO()
+    TextConsole(text, width=120).print(report.table())
+    return text.getvalue().splitlines()
 
 
 def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
