@@ -66,9 +66,9 @@ def advice(comparison: Comparison, sought: float, study: str) -> str:
     if comparison.seeds == 1:
         return f"One seed cannot tell how seeds differ: `metsweep extend {study} --seeds {FIRST_SEEDS}`."
     if needed is None:
-        return "Where none is named more seeds do not help; more test patients would."
+        return "More seeds do not settle it; more test patients would."
     if needed <= comparison.seeds:
-        return "Where there are as many as needed, a true gain that large would most likely have shown."
+        return f"A true gain of {sought:g} would most likely have shown with these seeds."
     return f"To add them: `metsweep extend {study} --seeds {needed}`."
 
 
