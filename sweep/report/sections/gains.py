@@ -55,8 +55,8 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         "More seeds needed?",
         ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
-        f"Comparisons whose interval holds 0. {covers(evidence.seeds)} Needed: seeds that show a true gain of {sought:g} "
-        "(p < 0.05) four times in five, if seeds and patients vary as they did here. "
+        f"Comparisons whose interval holds 0. {covers(evidence.seeds)} Needed: seeds that show a true gain of "
+        f"{sought:g} (p < 0.05) four times in five, if seeds and patients vary as they did here. "
         f"{_advice_once(undecided, sought, study)}",
     )
 
