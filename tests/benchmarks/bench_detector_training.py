@@ -1,11 +1,12 @@
-"""Training speed of the detector against plain Ultralytics, and of two workers against one: images a second.
+"""Speed of the detector in images a second: training against plain Ultralytics, two workers against one, prediction.
 
     python -m tests.benchmarks.bench_detector_training
 
 Ours runs in Ray Train and reads the memory-mapped slice set; the peer is `YOLO("....yaml").train` on the same slices as
 PNG files, with the same network, batch, resolution, augmentation, optimiser and threads. Every run is a process of its
 own, the runs take turns, and a run's speed is that of its steps after the first WARM: starting, compiling of kernels
-and the final validation do not count.
+and the final validation do not count. `predict`, at a confidence that every box of the untrained network reaches, is
+set beside the network alone on the same batches, already enlarged, by CPU time on one thread.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from tests.benchmarks.machine import machine
 ROOT = Path(__file__).parents[2]
 ROUNDS, STEPS, WARM = 3, 10, 2
 BATCH, SIZE, THREADS = 16, 256, 1
+PREDICTED = 32
+"""Slices of one forward pass in prediction."""
 NETWORK = {"width": 0.25, "depth": 0.34, "train_size": 256}
-NEEDED = {"one worker / peer": 1.0, "two workers / one worker": 1.6}
+CONFIDENCE = 1e-5
+NEEDED = {"one worker / peer": 1.0, "two workers / one worker": 1.6, "predict / network alone": 0.85}
 
 
 def write_slices(folder: Path) -> None:
@@ -126,6 +130,35 @@ def run_peer(folder: Path) -> None:
     (folder / "speed").write_text(str(speed(ends)))
 
 
+def run_prediction(folder: Path, whole: bool) -> None:
+    """Predict on every slice, or run the network alone; the speed goes to the file `speed`."""
+    import torch
+
+    from trainers.data.slice_set import open_slice_set
+    from trainers.detector.config import DetectorConfig
+    from trainers.detector.model import build_model
+    from trainers.detector.prediction import Detector, predict
+
+    config = DetectorConfig(validation_size=NETWORK["train_size"], **NETWORK)
+    detector = Detector(build_model(config).eval(), config, torch.device("cpu"))
+    images = np.array(open_slice_set(folder / "set").images)
+    pixels = torch.from_numpy(images)[:, None].float().div(255)
+    batches = [one.contiguous(memory_format=torch.channels_last) for one in pixels.split(PREDICTED)]
+
+    def once() -> None:
+        if whole:
+            predict(detector, images, CONFIDENCE, PREDICTED)
+        else:
+            for one in batches:
+                detector.model(one)
+
+    with torch.no_grad():
+        once()
+        began = time.process_time()
+        once()
+    (folder / "speed").write_text(str(len(images) / (time.process_time() - began)))
+
+
 def measure(folder: Path, name: str) -> float:
     """Speed of one run in a process of its own."""
     (folder / "speed").unlink(missing_ok=True)
@@ -141,7 +174,8 @@ def measure(folder: Path, name: str) -> float:
 
 def compare() -> dict[str, Any]:
     """Run everything ROUNDS times in turns, print the table and return its figures."""
-    runs: dict[str, list[float]] = {"one worker": [], "peer": [], "two workers": []}
+    names = ("one worker", "peer", "two workers", "predict", "network alone")
+    runs: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="metsweep-bench-") as scratch:
         write_slices(Path(scratch))
         for _ in range(ROUNDS):
@@ -170,5 +204,7 @@ if __name__ == "__main__":
             run_ours(Path(folder), 2)
         case ["peer", folder]:
             run_peer(Path(folder))
+        case ["predict" | "network alone" as name, folder]:
+            run_prediction(Path(folder), whole=name == "predict")
         case _:
             print(json.dumps(compare()))

@@ -59,8 +59,9 @@ class GANConfig(Config):
     """Steps from one penalty to the next, which counts as often (lazy regularisation); 1 applies it at every step."""
     drift: float = Field(default=0.001, ge=0.0)
     """WGAN-GP: weight of the squared scores of real images, which keeps scores near 0."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the convolutions; weights, scores, penalties and losses are fp32 in both."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Number format of the convolutions; weights, scores, penalties and losses are fp32 in all. `tf32` rounds what a
+    GPU's convolutions multiply to 10 bits, torch's own default; on a CPU it is fp32."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
     total_kimg: float = Field(default=12_000.0, gt=0.0, le=1e9)

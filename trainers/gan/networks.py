@@ -23,7 +23,7 @@ from trainers.gan.layers import (
 )
 from trainers.gan.schedule import Phase
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Generator(nn.Module, ABC):

@@ -79,7 +79,7 @@ def test_a_fade_starts_where_the_resolution_before_ended(resolution: int) -> Non
 
 
 @pytest.mark.parametrize("channels", ["1", "match"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_at_every_resolution_and_fade_both_networks_use_the_condition(
     alpha: float, precision: str, channels: str

@@ -27,6 +27,22 @@ def weights(out: Path) -> dict[str, Tensor]:
     return torch.load(out / "generator.pt", weights_only=True)
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
+def test_a_gpu_rounds_to_tf32_only_where_that_is_asked_for(
+    precision: str, allowed: bool, slices: SliceSet, tmp_path: Path
+) -> None:
+    found = []
+
+    def look(*_: object) -> None:
+        found.append(torch.backends.cudnn.allow_tf32)
+        raise KilledError
+
+    context = Context(Placement.alone(), FolderCheckpoints(tmp_path / "checkpoints"), look)
+    with pytest.raises(KilledError):
+        train_gan(tiny(precision=precision), slices, tmp_path, context)
+    assert found == [allowed]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
