@@ -14,7 +14,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trainers.exceptions import MetsweepError
 
@@ -42,6 +42,15 @@ def shown(value: Any) -> str:
     return _shown.repr(value)
 
 
+def _read_up_to(file: BinaryIO, most: int) -> bytes:
+    """In pieces: asked for at once, so much memory would be taken whether the file holds it or not."""
+    pieces: list[bytes] = []
+    while most > 0 and (piece := file.read(min(most, MIB))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
+
+
 def read_text(path: Path, error: Error, most: int) -> str:
     """The content of a UTF-8 text file, without its byte order mark.
 
@@ -57,7 +66,7 @@ def read_text(path: Path, error: Error, most: int) -> str:
         if path.is_char_device() or path.is_block_device():
             raise error(f"{path} cannot be read: it is a device; needed: a file.")
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = _read_up_to(file, most + 1)
     except OSError as reason:
         raise error(f"{path} cannot be read ({reason.strerror}).") from None
     except ValueError as reason:  # a name with NUL or half of a surrogate pair

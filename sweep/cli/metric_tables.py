@@ -34,7 +34,7 @@ def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivi
 
 def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> TextTable:
     table = TextTable(title=title, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in metrics:
         table.add_column(f"IoU {iou_text(name)}", justify="right")
     for label, cells in rows:

@@ -94,7 +94,7 @@ def _table(report: Mapping[str, Any]) -> TextTable:
 
     table = TextTable(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
     for column in ("", "held-out real", *report["synthetic"]):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for label, *cells in _rows(report["real"], list(report["synthetic"].values())):
         table.add_row(label, *cells)
     return table

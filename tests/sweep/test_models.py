@@ -72,7 +72,9 @@ def test_detector_finds_in_a_volume_what_metsweep_detect_finds(
 ) -> None:
     volume, folder = tmp_path / "t1c.nii.gz", full_store.local / "detector" / plan.trials[0].evaluate.detector.key
     save(volume, stripped_brain(), "PSR")
-    expected = detect(volume, folder, slice_config(folder), tmp_path, **ALL, model="tiny", stripped=True).boxes
+    expected = detect(
+        volume, folder, slice_config(folder), tmp_path, confidence=ALL["confidence"], model="tiny", stripped=True
+    ).boxes
     assert len(expected) > 0
     found = detector.predict(as_what(volume), params={**ALL, "stripped": True})
     pd.testing.assert_frame_equal(found, expected.rename(columns={"z": "slice"}))

@@ -184,10 +184,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(tmp_path: Path, disc
 def test_too_little_memory_ends_the_run_with_advice(tmp_path: Path, discs: SliceSet) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    config = tiny_config(train_size=8192, batch=8)
+    config = tiny_config(train_size=4096, batch=32)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**30, limits[1]))
-        with pytest.raises(TrainingError, match="does not fit into memory with batch=8"):
+        with pytest.raises(TrainingError, match="does not fit into memory with batch=32"):
             train(config, discs, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
