@@ -40,9 +40,9 @@ class Owner(Config):
 def private_folders() -> Iterator[Path]:
     """Folder for the session of a local Ray, which only this user may enter; nothing is left of it after the block.
 
-    Within the block TMPDIR, which every process that Ray starts inherits, is a private folder that goes with it, so
-    that workers may be killed at any time; and Ray's token is a fresh one, in a file that only this user may read.
-    Folders that killed commands left in TMPDIR are removed first.
+    Within the block temporary files of this process and, by TMPDIR, of every process that Ray starts lie in a private
+    folder that goes with it, so that each may be killed at any time; and Ray's token is a fresh one, in a file that
+    only this user may read. Folders that killed commands left in TMPDIR are removed first.
     """
     _remove_leftovers()
     root = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -54,7 +54,7 @@ def private_folders() -> Iterator[Path]:
         # Made with this mode: between open and chmod others could have read it.
         with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-        with _environment({"TMPDIR": str(temporary), "RAY_AUTH_TOKEN_PATH": str(token)}):
+        with _environment({"TMPDIR": str(temporary), "RAY_AUTH_TOKEN_PATH": str(token)}), _temporary_files(temporary):
             yield ray
     finally:
         _remove(root, ray)
@@ -97,6 +97,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
         ray_memory.Config.initialize("")
         ray_memory.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _temporary_files(folder: Path) -> Iterator[None]:
+    """Those of this process, which has read TMPDIR already, lie in a folder within the block."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _remove_leftovers() -> None:

@@ -5,6 +5,7 @@ An Optuna trial is a cell; its value is the mean over the cell's seeds. One proc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,7 @@ def open_storage(uri: str) -> BaseStorage:
         sqlite = {"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.RDBStorage(uri, engine_kwargs=sqlite)
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = without_secrets(error, uri).splitlines()[0]
-        raise TrackingError(
-            f"Optuna's database {without_secrets(uri)} cannot be opened: {reason}. Correct "
-            "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
-        ) from None
+        raise _not_opened(uri, without_secrets(error, uri).splitlines()[0]) from None
 
 
 def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None:
@@ -110,11 +107,16 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
         uri: of the database.
 
     Raises:
-        TrackingError: the database cannot be opened.
+        TrackingError: the database cannot be opened, or made.
         ConfigError: as `find_optuna_study`; or cells were drawn while something was otherwise that all cells have in
             common, so that Optuna would compare what cannot be compared.
     """
-    if not _exists(uri) or (found := find_optuna_study(study, open_storage(uri))) is None:
+    if not _exists(uri):
+        folder = _sqlite_file(uri).absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise _not_opened(uri, f"no file can be made in {folder}")
+        return
+    if (found := find_optuna_study(study, open_storage(uri))) is None:
         return
     before, now = found.user_attrs.get(CONFIG), common_config(study, slices)
     if before is None or not drawn_cells(found, study):
@@ -208,8 +210,18 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
 
 def _exists(uri: str) -> bool:
     """Whether a database is there, as far as that shows without making one."""
-    file = uri.partition("?")[0].removeprefix("sqlite:///")
-    return not uri.startswith("sqlite:///") or Path(file).exists()
+    return not uri.startswith("sqlite:///") or _sqlite_file(uri).exists()
+
+
+def _sqlite_file(uri: str) -> Path:
+    return Path(uri.partition("?")[0].removeprefix("sqlite:///"))
+
+
+def _not_opened(uri: str, why: str) -> TrackingError:
+    return TrackingError(
+        f"Optuna's database {without_secrets(uri)} cannot be opened: {why}. Correct "
+        "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
+    )
 
 
 def _belongs(trial: FrozenTrial, study: Study) -> bool:

@@ -7,7 +7,6 @@ moment and launch again.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from typing import Any
 
@@ -50,11 +49,7 @@ def run_trials(study: Study, search: StudySearch, store: Store, board: Any) -> N
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     watched = watched_figure(study.objectives[0].direction) if study.search.pruning != "none" else None
     # Nothing is read from there again; a store that is away for a while must not end the launch.
-    # In the folder that goes with a Ray of this machine, even if this process is killed.
-    temporary = os.environ.get("TMPDIR", "")
-    with tempfile.TemporaryDirectory(
-        prefix="metsweep-tune-", dir=temporary if os.path.isdir(temporary) else None
-    ) as state:
+    with tempfile.TemporaryDirectory(prefix="metsweep-tune-") as state:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(run_trial, store=store, board=board, watched=watched),

@@ -69,7 +69,7 @@ def content(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in files)
 
 
-def test_no_secret_in_arguments_logs_store_tracking_and_report(home: Home, seaweedfs: SeaweedFS) -> None:
+def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home: Home, seaweedfs: SeaweedFS) -> None:
     cache = home.folder / "cache"
     storage = f"sqlite:///{home.folder / 'optuna.db'}?password={IN_OPTUNA_STORAGE}"
     home.environment |= seaweedfs.environment | PLANTED
@@ -78,7 +78,8 @@ def test_no_secret_in_arguments_logs_store_tracking_and_report(home: Home, seawe
         "METSWEEP_CACHE": str(cache),
         "OPTUNA_STORAGE": storage,
     }
-    home.pace(gan=2.0, detector=2.0)
+    home.counts = (400, 800)
+    home.pace(gan=2.0, detector=2.0, failing=(800,))
     watch = Watch(home.launch())
     logs = b""
     token = ""
@@ -92,7 +93,11 @@ def test_no_secret_in_arguments_logs_store_tracking_and_report(home: Home, seawe
                 token = token or (root / "token").read_text()
                 logs = content(root / "ray")
         time.sleep(0.2)
-    output = home.finish(watch.driver)
+    output = home.finish(watch.driver, status=1)
+    kept = Path(output.partition("Ray's own logs of this launch are kept in ")[2].splitlines()[0].rstrip("."))
+    assert kept.is_relative_to(cache)
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert (kept / "raylet.out").is_file()
     assert b"raylet" in logs
     assert any(text.startswith("ray::") for text in watch.arguments)
 
@@ -110,24 +115,19 @@ def test_no_secret_in_arguments_logs_store_tracking_and_report(home: Home, seawe
 
 
 def test_the_folder_of_a_launch_is_gone_after_ctrl_c_and_that_of_a_killed_one_with_the_next(home: Home) -> None:
-    home.pace(gan=60.0)
+    home.pace(gan=20.0)
     first = Watch(home.launch())
     home.until(lambda: first.look() and home.steps("gan"), first.driver)
     kill(first.driver)
-    assert temporary_files(home) != []
+    left = temporary_files(home)
+    assert [path.name.startswith("metsweep-launch-") for path in left] == [True]
     psutil.wait_procs(first.seen, timeout=60)
+    begun = len(home.diary)
     second = home.launch()
-    home.until(lambda: len(home.steps("gan")) > 1, second)
-    assert len([path for path in temporary_files(home) if path.name.startswith("metsweep-launch-")]) == 1
+    home.until(lambda: len(home.diary) > begun, second)
+    there = temporary_files(home)
+    assert [path.name.startswith("metsweep-launch-") for path in there] == [True]
+    assert there != left
     second.send_signal(signal.SIGINT)
     home.finish(second, status=130)
-    assert temporary_files(home) == []
-
-
-def test_logs_of_ray_are_kept_for_this_user_where_a_trial_failed(home: Home) -> None:
-    home.pace(gan=0.1, detector=0.1, failing=(400,))
-    output = home.finish(home.launch(), status=1)
-    kept = Path(output.partition("Ray's own logs of this launch are kept in ")[2].splitlines()[0].rstrip("."))
-    assert kept.stat().st_mode & 0o777 == 0o700
-    assert (kept / "raylet.out").is_file()
     assert temporary_files(home) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from sweep.console import TextConsole
 from sweep.engine.arms import record_arms
 from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
-from sweep.engine.launch import _look
+from sweep.engine.launch import _look, launch
 from sweep.engine.optuna_study import (
     ERROR,
     TWIN_OF,
@@ -36,7 +37,7 @@ from sweep.plan.plan import plan_with
 from sweep.store import Cost, Store
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
 from tests.sweep.task_stages import settings_in
-from trainers.exceptions import ConfigError
+from trainers.exceptions import ConfigError, TrackingError
 
 SEARCH = {
     "arms": [{"variant": "none"}],
@@ -211,6 +212,15 @@ def test_other_settings_that_all_cells_share_are_refused(tmp_path: Path) -> None
         check(detector={**SEARCH["detector"], "box_gain": 5})
     with pytest.raises(ConfigError, match=r"objectives was .* compare what cannot be compared"):
         check(objectives=[{"metric": "sensitivity", "iou": 0.25, "direction": "maximize"}])
+
+
+def test_a_database_that_cannot_be_used_is_refused_before_ray_is_looked_for(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_text("not a database, but long enough to be looked at " * 10)
+    for file, why in ((damaged, "not a database"), (tmp_path / "missing" / "optuna.db", "no file can be made in")):
+        settings = replace(settings_in(tmp_path), optuna_storage=f"sqlite:///{file}", ray_address="nowhere")
+        with pytest.raises(TrackingError, match=why):
+            launch(timed_study(tmp_path), settings, TextConsole(), maker=make_timed_maker)
 
 
 def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tmp_path: Path) -> None:
