@@ -177,7 +177,7 @@ def test_a_search_trial_tells_its_draw_and_a_run_its_cost(
             update={"cpus": 2.0, "gpus": 1.0, "finished": found.manifest.cost.started + 3}
         )
         (store.local / stage.name / stage.key / "manifest.json").write_text(
-            found.manifest.model_copy(update={"cost": cost}).model_dump_json()
+            found.manifest.model_copy(update={"cost": cost}).sealed().model_dump_json()
         )
     drawn = replace(trial, params={"detector.learning_rate": 0.002, "count": 4}, number=17)
     tracker = Tracker(tracking_uri, Plan(priced, (drawn,)), store, cluster="ray://head:10001 (2 nodes)")

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from search_spaces.study import load_study
+from sweep.engine.records import StudyRecord
+from sweep.store import Store
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
 SECRETS = ("hunter2", "t0ken-of-mine", "pa/ss-phrase")
@@ -37,6 +40,8 @@ ASKS_OPTUNA = (("plan", STUDY), ("status", STUDY), ("report", STUDY), ("promote"
 @pytest.fixture
 def tells_none(metsweep: Metsweep, study_file: Path):
     """Runs a command; neither what it says nor what it leaves in the working directory holds a secret."""
+    study = load_study(str(study_file))
+    StudyRecord(Store(study_file.parent / "metsweep-store"), study.name).keep_study(study)
 
     def run(*arguments: str) -> Ended:
         ended = metsweep(*arguments)

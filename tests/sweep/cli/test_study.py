@@ -65,6 +65,7 @@ def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) ->
 
 
 def test_a_report_for_programs(metsweep: Metsweep, cohort: Path) -> None:
+    launched("quickstart", cohort)
     ended = metsweep("report", "quickstart", "--cohort", cohort, "--json")
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)

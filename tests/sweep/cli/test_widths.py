@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import load_study
+from sweep.engine.records import StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Cost, Store
 from tests.sweep.cli.conftest import STUDY, Metsweep
@@ -25,7 +26,9 @@ TABLES: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (
 def made(study_file: Path) -> Path:
     """The study with one stage of each name but the last in the store."""
     store, names = Store(study_file.parent / "metsweep-store"), set[str]()
-    for stage in make_plan(load_study(str(study_file))).stages.values():
+    study = load_study(str(study_file))
+    StudyRecord(store, study.name).keep_study(study)
+    for stage in make_plan(study).stages.values():
         if stage.name not in (*names, "evaluate"):
             names.add(stage.name)
             with store.writing(stage.name, stage.key) as folder:
