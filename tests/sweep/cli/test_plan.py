@@ -36,7 +36,8 @@ def study(study_file: Path) -> Path:
 
 
 @pytest.mark.usefixtures("study")
-def test_hours_money_and_budget(metsweep: Metsweep) -> None:
+def test_hours_money_and_budget(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     ended = metsweep("plan", STUDY, "--set", "prices.cpu_hour=0.5", "--set", "budget.wall_hours=1")
     assert ended.code == 0, ended.err
     # Of four trials one is done; the other three need a detector and an evaluation of an hour each;

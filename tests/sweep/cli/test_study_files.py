@@ -43,7 +43,8 @@ def test_a_new_study_does_not_take_the_name_of_a_shipped_one(metsweep: Metsweep,
     assert not list(Path.cwd().iterdir())
 
 
-def test_shipped_studies_are_listed(metsweep: Metsweep) -> None:
+def test_shipped_studies_are_listed(metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     ended = metsweep("study", "list")
     assert ended.code == 0, ended.err
     for name in shipped("studies"):
