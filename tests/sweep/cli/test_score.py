@@ -66,7 +66,10 @@ def test_what_the_files_do_not_tell_is_left_out_and_said(metsweep: Metsweep) -> 
     assert "2 patients" in metsweep("score", "truth.json", "found.json", "--patients", "patients.csv").out
 
 
-def test_another_detector_is_compared_on_the_same_patients(metsweep: Metsweep, files: tuple[Path, Path]) -> None:
+def test_another_detector_is_compared_on_the_same_patients(
+    metsweep: Metsweep, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     found = json.loads(files[1].read_text())
     Path("worse.json").write_text(json.dumps(found[::2]))
     ended = metsweep("score", *files, "--against", "worse.json", "--json")
