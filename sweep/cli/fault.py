@@ -8,9 +8,10 @@ import re
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from sweep.redaction import MASK, without_secrets
+from sweep.settings import cache_folder
+from trainers.exceptions import ConfigError
 
 _SECRET_VARIABLE = re.compile("SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
 _URI_VARIABLES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")
@@ -39,13 +40,14 @@ def keep_traceback(error: Exception, arguments: Sequence[str]) -> str:
         ]
     )
     try:
-        folder = Path(os.environ.get("METSWEEP_CACHE") or Path.home() / ".cache" / "metsweep").expanduser() / "faults"
+        folder = cache_folder() / "faults"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns()}.log"
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", errors="backslashreplace") as file:
             file.write(_masked(text))
-    except (OSError, RuntimeError) as refused:  # RuntimeError: there is no home folder
-        return f"The traceback could not be kept: {refused}. Set METSWEEP_CACHE to a folder that can be written."
+    except (OSError, ConfigError) as refused:  # ConfigError: METSWEEP_CACHE names no folder
+        why = str(refused).rstrip(".")
+        return f"The traceback could not be kept: {why}. Set METSWEEP_CACHE to a folder that can be written."
     return f"The traceback is in {path}; please send it with a report of this fault of metsweep."
 
 
