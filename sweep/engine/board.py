@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,10 @@ class StageProgress:
         began, done_then = self.first_report
         progressed = self.done - done_then
         return f"{clock((time.time() - began) * (self.total - self.done) / progressed)} left" if progressed else ""
+
+    def with_finite_metrics(self) -> StageProgress:
+        """The same without figures that are no number, which JSON cannot hold."""
+        return replace(self, metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)})
 
     def newest_figures(self) -> str:
         """The first three metrics, e.g. `loss=0.31`; where weights are kept, a detector's figures are theirs."""

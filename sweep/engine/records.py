@@ -6,7 +6,6 @@ writes them, but for requests, which any command may leave for it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -14,18 +13,16 @@ import uuid
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from search_spaces.study import Study
-from search_spaces.yaml_text import parse_yaml, to_document
 from sweep.engine.board import StageProgress
 from sweep.engine.outcome import Outcome
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.store.collect import Needs
-from sweep.store.document import DamagedDocument, damaged, why
+from sweep.store.document import DamagedDocument
 from trainers.config import Config
-from trainers.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -109,7 +106,7 @@ class StudyRecord:
         Raises:
             DamagedDocument: it cannot be read.
         """
-        return self._yaml(
+        return self._read(
             "study.yaml",
             TypeAdapter(dict[str, Any]),
             "Remove it and launch the study by its file again; what is done is not done again.",
@@ -117,14 +114,14 @@ class StudyRecord:
 
     def keep_study(self, study: Study) -> None:
         """Keep the study that is launched now."""
-        self.store.write_text(f"{self._folder}/study.yaml", as_yaml(study))
+        self._write("study.yaml", relaunchable(study))
 
     def keep_needs(self, plan: Plan) -> None:
         """Keep which artifacts the study needs: `metsweep store gc` spares them."""
         keys: dict[str, list[str]] = {}
         for key, stage in plan.stages.items():
             keys.setdefault(stage.name, []).append(key)
-        self.store.write_text(f"{self._folder}/needs.json", json.dumps({"study": plan.study.name, "keys": keys}))
+        self._write("needs.json", Needs(study=plan.study.name, keys=keys).model_dump())
 
     def needs(self) -> dict[str, set[str]]:
         """Stage name -> keys of what the study needed when it was launched last.
@@ -132,7 +129,7 @@ class StudyRecord:
         Raises:
             DamagedDocument: it cannot be read.
         """
-        found = self._json("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
+        found = self._read("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
         return {} if found is None else {name: set(keys) for name, keys in found.keys.items()}
 
     def options(self) -> LaunchOptions:
@@ -142,11 +139,11 @@ class StudyRecord:
             DamagedDocument: they cannot be read.
         """
         remedy = "Remove it, and give --fidelity, --cohort and --set as at the last launch to the next one."
-        return self._json("options.json", TypeAdapter(LaunchOptions), remedy) or LaunchOptions()
+        return self._read("options.json", TypeAdapter(LaunchOptions), remedy) or LaunchOptions()
 
     def keep_options(self, options: LaunchOptions) -> None:
         """Keep the options of the launch that begins now."""
-        self.store.write_text(f"{self._folder}/options.json", options.model_dump_json())
+        self._write("options.json", options.model_dump())
 
     def extension(self) -> dict[str, Any]:
         """Values that `metsweep extend` put over the study file.
@@ -154,12 +151,12 @@ class StudyRecord:
         Raises:
             DamagedDocument: they cannot be read.
         """
-        found = self._yaml("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
+        found = self._read("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
         return {} if found is None else found.model_dump(exclude_unset=True)
 
     def keep_extension(self, values: Mapping[str, Any]) -> None:
         """Put values over the study file from now on."""
-        self.store.write_text(f"{self._folder}/extension.yaml", to_document(dict(values)))
+        self._write("extension.yaml", values)
 
     def outcomes(self) -> dict[str, Outcome]:
         """Trial name -> how it ended last, of those that did not end well.
@@ -168,7 +165,7 @@ class StudyRecord:
             DamagedDocument: they cannot be read.
         """
         remedy = "Remove it: trials that failed or were stopped are then run again by the next launch."
-        return self._json("outcomes.json", _OUTCOMES, remedy) or {}
+        return self._read("outcomes.json", _OUTCOMES, remedy) or {}
 
     def keep_outcome(self, trial: str, outcome: Outcome) -> None:
         """Keep how a trial ended; one that ended well is no longer told of."""
@@ -179,7 +176,7 @@ class StudyRecord:
         before = self.outcomes()
         kept = {name: one for name, one in (before | dict(ended)).items() if one.state != "done"}
         if kept != before:
-            self.store.write_text(f"{self._folder}/outcomes.json", _OUTCOMES.dump_json(kept, indent=2).decode())
+            self._write("outcomes.json", _OUTCOMES.dump_python(kept))
 
     def forget_outcomes(self, trials: Iterable[str]) -> None:
         """Let trials run again at the next launch."""
@@ -188,25 +185,25 @@ class StudyRecord:
     def status(self) -> Status | None:
         """What the newest launch told last; None where it cannot be read, for the launch tells it again."""
         try:
-            return self._json("status.json", TypeAdapter(Status), "A launch that is at work writes it anew.")
+            return self._read("status.json", TypeAdapter(Status), "A launch that is at work writes it anew.")
         except DamagedDocument as error:
             logger.warning(str(error))
             return None
 
     def keep_status(self, status: Status) -> None:
         """Tell how this launch is getting on."""
-        self.store.write_text(f"{self._folder}/status.json", status.model_dump_json())
+        stages = {key: one.with_finite_metrics() for key, one in status.stages.items()}
+        self._write("status.json", status.model_copy(update={"stages": stages}).model_dump())
 
     def ask(self, request: Request) -> None:
         """Leave a request for the running launch."""
-        name = f"{self._folder}/requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
-        self.store.write_text(name, request.model_dump_json())
+        self._write(f"requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", request.model_dump())
 
     def take_requests(self) -> Generator[Request, None, None]:
         """Requests that nobody took yet, oldest first; each is gone once the next one is asked for."""
         for path in self.store.list(f"{self._folder}/requests"):
             try:
-                request = self.store.document(path, TypeAdapter(Request), "It is removed; ask again.")
+                request = self.store.read_document(path, TypeAdapter(Request), "It is removed; ask again.")
                 if request is not None:
                     yield request
             except DamagedDocument as error:
@@ -214,21 +211,11 @@ class StudyRecord:
             finally:
                 self.store.remove(path)
 
-    def _json(self, name: str, model: TypeAdapter[T], remedy: str) -> T | None:
-        return self.store.document(f"{self._folder}/{name}", model, remedy)
+    def _read(self, name: str, model: TypeAdapter[T], remedy: str) -> T | None:
+        return self.store.read_document(f"{self._folder}/{name}", model, remedy)
 
-    def _yaml(self, name: str, model: TypeAdapter[T], remedy: str) -> T | None:
-        text = self.store.read_text(f"{self._folder}/{name}")
-        if text is None:
-            return None
-        where = f"{self.store.uri}/{self._folder}/{name}"
-        try:
-            values, _ = parse_yaml(text, lambda line: f"line {line}")
-            return model.validate_python(values)
-        except ConfigError as error:
-            raise damaged(where, str(error).rstrip("."), remedy) from None
-        except ValidationError as error:
-            raise damaged(where, why(error) if text.strip() else "it is empty", remedy) from None
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        self.store.write_document(f"{self._folder}/{name}", values)
 
 
 def launched_studies(store: Store) -> list[str]:
@@ -242,12 +229,12 @@ def lasting(study: Study) -> dict[str, Any]:
     return _without_review(values)
 
 
-def as_yaml(study: Study) -> str:
-    """A resolved study as YAML that loads again, in any working directory."""
+def relaunchable(study: Study) -> dict[str, Any]:
+    """All values of a resolved study, which load again in any working directory."""
     values = lasting(study)
     if study.synthesis.review is not None:
         values["synthesis"][REVIEW] = os.path.abspath(study.synthesis.review)
-    return to_document(values)
+    return values
 
 
 def _without_review(values: dict[str, Any]) -> dict[str, Any]:

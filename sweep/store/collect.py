@@ -104,7 +104,7 @@ def _needed_by_studies(store: Store) -> set[str]:
     for name in store.list("studies"):
         if not name.endswith("/needs.json"):
             continue
-        needs = store.document(
+        needs = store.read_document(
             name,
             _NEEDS,
             "What its study needs is unknown, so nothing is removed. Launch the study again, which writes it, or "

@@ -1,48 +1,94 @@
-"""Small documents of a store as they are read: checked whole, and refused in one line that says what to do."""
+"""Small documents of a store: written with a checksum, checked whole as they are read, refused in one line.
+
+Nobody notices one flipped bit in them: it makes other needs, which `store gc` goes by, or other options, which the next
+launch runs with. JSON holds its checksum under a key, YAML in its first line; documents of stores that are older than
+that are read without.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
+from search_spaces.yaml_text import parse_yaml, to_document
 from trainers.documents import shown
-from trainers.exceptions import StoreError
+from trainers.exceptions import ConfigError, StoreError
 
 T = TypeVar("T")
+
+CHECKSUM = "checksum"
+LOST = "it is not what its checksum says"
+_FIRST_LINE = re.compile(rf"# {CHECKSUM}: ([0-9a-f]{{64}})\n")
 
 
 class DamagedDocument(StoreError):  # noqa: N818
     """A document of the store is not what was written there."""
 
 
-def parse(content: bytes, model: TypeAdapter[T], where: str, remedy: str) -> T:
-    """A document of JSON.
+def written(name: str, values: Mapping[str, Any]) -> str:
+    """A document of a name that ends in .json or .yaml, with its checksum."""
+    if name.endswith(".json"):
+        return json.dumps({CHECKSUM: checksum_of(values), **values}, allow_nan=False)
+    text = to_document(dict(values))
+    return f"# {CHECKSUM}: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def parse(name: str, content: bytes, model: TypeAdapter[T], where: str, remedy: str) -> T:
+    """What a document holds.
 
     Args:
+        name: ends in .json or .yaml.
         content: as the store holds it.
         model: what it must hold.
         where: what messages call it.
         remedy: a sentence: what to do if it is damaged.
 
     Raises:
-        DamagedDocument: it is empty, no JSON, or does not hold that.
+        DamagedDocument: it is empty, no JSON or YAML, does not hold that, or is not what its checksum says.
     """
     try:
-        return model.validate_json(content)
-    except ValidationError as error:
-        raise damaged(where, why(error) if content.strip() else "it is empty", remedy) from None
+        if not content.strip():
+            raise ValueError("it is empty")
+        values = _of_json(content) if name.endswith(".json") else _of_yaml(content.decode())
+        return model.validate_python(values)
+    except (ValueError, ConfigError) as error:
+        raise DamagedDocument(f"{where} is damaged: {why(error).rstrip('.')}. {remedy}") from None
 
 
-def damaged(where: str, reason: str, remedy: str) -> DamagedDocument:
-    """That a document cannot be used."""
-    return DamagedDocument(f"{where} is damaged: {reason}. {remedy}")
+def checksum_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 of all values but the checksum itself, hexadecimal."""
+    told = {name: value for name, value in values.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def why(error: ValueError) -> str:
+def why(error: Exception) -> str:
     """In a line what is wrong; of pydantic's many complaints the first."""
     if not isinstance(error, ValidationError):
         return str(error).splitlines()[0]
     first = error.errors(include_url=False)[0]
     key = ".".join(map(str, first["loc"]))
     return " ".join(f"{f'{shown(key)}: ' if key else ''}{first['msg']}".split())
+
+
+def _of_json(content: bytes) -> Any:
+    values = from_json(content)
+    if isinstance(values, dict) and CHECKSUM in values:
+        if values[CHECKSUM] != checksum_of(values):
+            raise ValueError(LOST)
+        del values[CHECKSUM]
+    return values
+
+
+def _of_yaml(text: str) -> Any:
+    if found := _FIRST_LINE.match(text):
+        text = text[found.end() :]
+        if found[1] != hashlib.sha256(text.encode()).hexdigest():
+            raise ValueError(LOST)
+    values, _ = parse_yaml(text, lambda line: f"line {line}")
+    return values

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import field_validator
 from pydantic_core import to_json
 
+from sweep.store.document import LOST, checksum_of
 from sweep.store.machine import Machine
 from trainers.config import Config
 
@@ -118,13 +119,13 @@ class Manifest(Config):
         if not manifest.checksum and manifest.machine is not None:
             raise ValueError("it has lost its checksum")
         # Of what is written, not of the fields of today: later ones must not change it.
-        if manifest.checksum and manifest.checksum != _checksum(json.loads(content)):
-            raise ValueError("it is not what its checksum says")
+        if manifest.checksum and manifest.checksum != checksum_of(json.loads(content)):
+            raise ValueError(LOST)
         return manifest
 
     def sealed(self) -> Manifest:
         """The same with its checksum."""
-        return self.model_copy(update={"checksum": _checksum(self.model_dump(mode="json"))})
+        return self.model_copy(update={"checksum": checksum_of(self.model_dump(mode="json"))})
 
     @property
     def size(self) -> int:
@@ -178,11 +179,6 @@ def key_of(identity: Mapping[str, Any]) -> str:
     name, version, config, inputs = (identity[part] for part in OF_EVERY_STAGE)
     extra = {part: value for part, value in identity.items() if part not in OF_EVERY_STAGE}
     return stage_key(name, version, to_json(config, inf_nan_mode="null").decode(), inputs_text(inputs), extra)
-
-
-def _checksum(values: dict[str, Any]) -> str:
-    told = {name: value for name, value in values.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def files_in(folder: Path) -> dict[str, StoredFile]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from sweep.redaction import without_secrets
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.backend import Backend
-from sweep.store.document import parse, why
+from sweep.store.document import parse, why, written
 from sweep.store.files import place
 from sweep.store.folder import FolderBackend
 from sweep.store.lease import Lease
@@ -182,27 +182,31 @@ class Store:
         return _PatientCheckpoints(self.backend.checkpoints(key), key, self._patience_s)
 
     def write_text(self, path: str, text: str) -> None:
-        """Make or replace a small document of a study, at once and whole."""
+        """Make or replace a small text, at once and whole."""
         self.patiently(f"write {path}", lambda: self.backend.write(path, text.encode()))
 
     def read_text(self, path: str) -> str | None:
-        """Content of a document, or None."""
+        """Content of a text, or None."""
         content = self.patiently(f"read {path}", lambda: self.backend.read(path))
         return None if content is None else content.decode(errors="replace")
 
-    def document(self, path: str, model: TypeAdapter[T], remedy: str) -> T | None:
-        """A document of JSON, or None if it is not there.
+    def write_document(self, path: str, values: Mapping[str, Any]) -> None:
+        """Make or replace a small document of a study, at once and whole: `read_document` reads it."""
+        self.write_text(path, written(path, values))
+
+    def read_document(self, path: str, model: TypeAdapter[T], remedy: str) -> T | None:
+        """What a document of JSON or YAML holds, or None if it is not there.
 
         Args:
-            path: its name.
+            path: its name, which ends in .json or .yaml.
             model: what it must hold.
             remedy: a sentence: what to do if it is damaged.
 
         Raises:
-            DamagedDocument: it does not hold that.
+            DamagedDocument: it does not hold that, or not what was written.
         """
         content = self.patiently(f"read {path}", lambda: self.backend.read(path))
-        return None if content is None else parse(content, model, f"{self.uri}/{path}", remedy)
+        return None if content is None else parse(path, content, model, f"{self.uri}/{path}", remedy)
 
     def list(self, prefix: str) -> list[str]:
         """Names of all documents below a folder, sorted."""

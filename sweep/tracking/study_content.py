@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-import yaml
-
+from search_spaces.yaml_text import to_document
 from sweep.plan import Plan
 from sweep.report.report import Report
 from sweep.tracking.mlflow_client import connect, explained
@@ -26,7 +25,7 @@ def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
         Whether it changed.
     """
     study = plan.study
-    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
+    text = to_document(study.model_dump(mode="json"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     tags = {
         "metsweep.study": study.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +79,15 @@ def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_
     assert record.status() is None
     assert record.outcomes() == {}
     assert [request.trials for request in record.take_requests()] == [("of the other launch",)]
+
+
+def test_a_metric_that_is_no_number_leaves_the_status_whole(tmp_path: Path) -> None:
+    record = StudyRecord(Store(tmp_path), "timed")
+    at = StageProgress("gan cpggan", "running", 5, 10, {"loss": math.nan, "penalty": math.inf, "drift": 0.5})
+    record.keep_status(Status(updated=1.0, began=0.0, host="here", pid=1, stages={"k": at}))
+    told = record.status()
+    assert told is not None
+    assert told.stages["k"].metrics == {"drift": 0.5}
 
 
 def test_who_makes_a_stage_is_told_if_it_is_none_of_this_launch(tmp_path: Path) -> None:

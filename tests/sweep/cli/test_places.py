@@ -10,7 +10,7 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli.loading import extended, options_for, remember
-from sweep.engine.records import StudyRecord, as_yaml
+from sweep.engine.records import StudyRecord, relaunchable
 from sweep.plan import make_plan
 from sweep.store import Store
 from tests.sweep.cli.conftest import Metsweep
@@ -113,7 +113,8 @@ def test_a_relative_cohort_of_an_older_version_is_read_where_it_is_the_same(
     study = load_study("mine.yaml")
     record = StudyRecord(store, "mine")
     record.keep_needs(make_plan(study))
-    store.write_text("studies/mine/study.yaml", as_yaml(study).replace(str(here / "cohort"), "cohort"))
+    values = relaunchable(study) | {"cohort": "cohort"}
+    store.write_document("studies/mine/study.yaml", values)
     assert metsweep("status", "mine").code == 0
     for folder in (elsewhere, elsewhere.parent):
         monkeypatch.chdir(folder)
