@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
 import tempfile
 import urllib.request
-from contextlib import closing
-from pathlib import Path
 
+from sweep.tracking.database import damage_of, sqlite_file, will_be_made
 from sweep.tracking.mlflow_client import place_of
 from trainers.exceptions import TrackingError
 
@@ -21,19 +19,18 @@ def reach(uri: str) -> None:
     Raises:
         OSError: nobody answers, or the folder cannot be written.
         ValueError: the URI cannot be read.
-        sqlite3.Error: the file is no database.
-        TrackingError: the URI is that of no server.
+        TrackingError: the URI is that of no server, or the file is no database or damaged.
     """
     if uri.startswith("http"):
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
         return
-    if (file := _sqlite_file(uri)) is None:
+    if (file := sqlite_file(uri)) is None:
         host, port = place_of(uri)
         if host and port:
             socket.create_connection((host, port), timeout=SECONDS_TO_ANSWER).close()
     elif file.is_file():
-        with closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA schema_version")
+        if found := damage_of(file):
+            raise TrackingError(f"it is damaged: {found}")
     else:
         with tempfile.TemporaryFile(dir=next(path for path in file.absolute().parents if path.exists())):
             pass
@@ -51,7 +48,7 @@ def optuna_tables(uri: str) -> str:
 
     from sweep.engine.optuna_study import open_storage
 
-    if (file := _sqlite_file(uri)) is not None and not file.is_file():
+    if will_be_made(uri):
         return "will be made"
     with sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect() as connection:
         tables = set(sqlalchemy.inspect(connection).get_table_names())
@@ -62,8 +59,3 @@ def optuna_tables(uri: str) -> str:
         schema = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
     open_storage(uri)
     return f"schema {schema}"
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    file = uri.partition("?")[0].partition(":///")[2]
-    return Path(file) if uri.startswith("sqlite") and file else None

@@ -14,11 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
 from sweep.redaction import without_secrets
-from sweep.store import MANIFEST, Store
+from sweep.store import Manifest, Store
+from sweep.store.document import why
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import Placement
+from trainers.documents import MIB, read_json
 from trainers.exceptions import TrackingError, TrainingError
 
 CHAMPION = "models:/metsweep-detector@champion"
@@ -123,10 +125,10 @@ def slice_config(detector_dir: Path) -> SliceConfig:
     """
     beside = detector_dir / SLICES_FILE
     if beside.is_file():
-        return _slice_config(json.loads(beside.read_text()), beside)
-    manifest = detector_dir / MANIFEST
-    if manifest.is_file():
-        key = json.loads(manifest.read_text())["identity"]["inputs"]["slices"]
+        return _slice_config(read_json(beside, TrainingError, MIB), beside)
+    made = Manifest.beside(detector_dir)
+    if made is not None and made.stage == "detector":
+        key = made.identity["inputs"]["slices"]
         prepared = Store(detector_dir.absolute().parent.parent).find("prepare", key)
         if prepared is not None:
             return _slice_config(prepared.manifest.identity["config"], prepared.path)
@@ -152,10 +154,10 @@ def champion_folder(model: str, tracking_uri: str) -> Path:
     Raises:
         TrackingError: the registry cannot be reached, or does not hold the model.
     """
+    from sweep.tracking.database import will_be_made
     from sweep.tracking.mlflow_client import connect
 
-    kind, _, database = tracking_uri.partition(":///")
-    if kind == "sqlite" and not Path(database).is_file():
+    if will_be_made(tracking_uri):
         raise TrackingError(_not_registered(model, tracking_uri))
     connect(tracking_uri)
     from mlflow.artifacts import download_artifacts
@@ -181,8 +183,9 @@ def _not_registered(model: str, tracking_uri: str) -> str:
 def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:
     try:
         return SliceConfig.model_validate({name: fields[name] for name in SliceConfig.model_fields})
-    except (KeyError, ValidationError) as error:
-        raise TrainingError(f"{where} does not say how slices are made ({error}). Prepare and train again.") from None
+    except (KeyError, TypeError, ValidationError) as error:
+        told = why(error) if isinstance(error, ValidationError) else f"it lacks {error}"
+        raise TrainingError(f"{where} does not say how slices are made: {told}. Prepare and train again.") from None
 
 
 def _located(detections: pd.DataFrame, slices: VolumeSlices) -> pd.DataFrame:

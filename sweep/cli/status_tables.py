@@ -100,7 +100,7 @@ def _row(one: TrialState) -> tuple[str, ...]:
 def _launch(overview: Overview, study: str) -> str:
     status = overview.status
     if status is None:
-        return f"Not launched with this store yet. Next: metsweep launch {study}"
+        return f"What the last launch is doing is not known: it has not told it. Next: metsweep launch {study}"
     since = f"{clock(time.time() - status.updated)} ago"
     who = f"on {status.host}, process {status.pid}"
     if overview.launch == "alive":

@@ -203,14 +203,14 @@ def _registered_keys(tracking_uri: str) -> set[str]:
         TrackingError: MLflow cannot be asked.
     """
     from sweep.redaction import without_secrets
-    from sweep.tracking.mlflow_client import connect, explained, sqlite_folder
+    from sweep.tracking.database import will_be_made
+    from sweep.tracking.mlflow_client import connect, explained
     from sweep.tracking.tracker import STAGE_KEY
     from trainers.exceptions import TrackingError
 
     otherwise = "Set MLFLOW_TRACKING_URI, or give --ignore-registry if no registered model needs this store."
-    folder = sqlite_folder(tracking_uri)
     # `connect` would make an empty database, and its empty registry would let every champion go.
-    if folder is not None and not (folder / tracking_uri.rpartition("/")[2]).is_file():
+    if will_be_made(tracking_uri):
         raise TrackingError(f"There is no MLflow database at {without_secrets(tracking_uri)}. {otherwise}")
     try:
         client = connect(tracking_uri)

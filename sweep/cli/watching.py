@@ -43,11 +43,14 @@ def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -
     """Show the study until its launch ends; whether it ended by itself, not silently.
 
     Raises:
-        ConfigError: it was never launched with this store.
+        ConfigError: no launch has told how it is getting on, or what it told cannot be read.
     """
     overview = look.now()
     if overview.launch == "never":
-        raise ConfigError(f"Study {overview.study.name} was not launched with this store yet: metsweep launch {study}")
+        raise ConfigError(
+            f"Study {overview.study.name}: what its last launch is doing is not known, as status.json in the store is "
+            f"missing or damaged. A launch that is at work writes it within seconds. Next: metsweep launch {study}"
+        )
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:

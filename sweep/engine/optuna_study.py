@@ -6,9 +6,9 @@ An Optuna trial is a cell; its value is the mean over the cell's seeds. One proc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.cell import Cell
@@ -16,7 +16,9 @@ from search_spaces.search import SearchConfig
 from search_spaces.study import Study
 from sweep.engine.records import changes
 from sweep.redaction import without_secrets
-from trainers.exceptions import ConfigError, TrackingError
+from sweep.tracking.database import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
+from trainers.documents import shown
+from trainers.exceptions import ConfigError, MetsweepError, TrackingError
 
 if TYPE_CHECKING:
     import optuna
@@ -30,6 +32,9 @@ ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retr
 is drawn once more, and that of the trial whose cell came out again by chance."""
 CONFIG = "metsweep.config"
 """Attribute of Optuna's study: what all drawn cells have in common."""
+LIBRARIES = frozenset({"optuna", "sqlalchemy", "alembic"})
+TABLES = frozenset({"studies", "study_directions", "study_user_attributes", "trials", "trial_params", "trial_values"})
+RESTORE = "Restore it from a copy, or move it away: a search then draws its cells anew, artifacts are found again."
 COMMON = {
     "count_scale", "prepare", "gan", "variants", "synthesis", "detector", "evaluation", "objectives", "constraints",
 }  # fmt: skip
@@ -56,15 +61,13 @@ def open_storage(uri: str) -> BaseStorage:
         TrackingError: it cannot be opened.
     """
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    refuse_damaged("Optuna", uri, TABLES, RESTORE)
+    with _explained(uri):
         # SQLite: a dashboard that reads must not make a writer fail.
         sqlite = {"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.RDBStorage(uri, engine_kwargs=sqlite)
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        raise _not_opened(uri, without_secrets(error, uri).splitlines()[0]) from None
 
 
 def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None:
@@ -111,16 +114,18 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
         ConfigError: as `find_optuna_study`; or cells were drawn while something was otherwise that all cells have in
             common, so that Optuna would compare what cannot be compared.
     """
-    if not _exists(uri):
-        folder = _sqlite_file(uri).absolute().parent
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise _not_opened(uri, f"no file can be made in {folder}")
+    if (file := sqlite_file(uri)) is not None and not file.exists():
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise _not_opened(uri, f"no file can be made in {file.parent}")
         return
-    if (found := find_optuna_study(study, open_storage(uri))) is None:
-        return
-    before, now = found.user_attrs.get(CONFIG), common_config(study, slices)
-    if before is None or not drawn_cells(found, study):
-        return
+    with _explained(uri):
+        if (found := find_optuna_study(study, open_storage(uri))) is None:
+            return
+        before, now = found.user_attrs.get(CONFIG), common_config(study, slices)
+        if before is None or not drawn_cells(found, study):
+            return
+    if not isinstance(before, dict):
+        raise _damaged(uri, f"{CONFIG} is {shown(before)}")
     if changed := changes(before, now):
         key, (old, new) = next(iter(changed.items()))
         raise ConfigError(
@@ -169,9 +174,10 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
         TrackingError: the database cannot be opened.
         ConfigError: as `find_optuna_study`.
     """
-    if not study.search.draws or not _exists(uri):
+    if not study.search.draws or will_be_made(uri):
         return []
-    return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
+    with _explained(uri):
+        return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
 
 
 def given_up(study: Study, uri: str) -> frozenset[int]:
@@ -208,13 +214,25 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _exists(uri: str) -> bool:
-    """Whether a database is there, as far as that shows without making one."""
-    return not uri.startswith("sqlite:///") or _sqlite_file(uri).exists()
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turns errors of Optuna and of the database within the block into a TrackingError."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MetsweepError:
+        raise
+    except Exception as error:
+        if not isinstance(error, ImportError) and not came_from(error, LIBRARIES):
+            raise
+        told = in_a_line(error, uri, LIBRARIES)
+        refused = isinstance(error, SQLAlchemyError | ImportError | RuntimeError)
+        raise _not_opened(uri, told) if refused else _damaged(uri, told) from None
 
 
-def _sqlite_file(uri: str) -> Path:
-    return Path(uri.partition("?")[0].removeprefix("sqlite:///"))
+def _damaged(uri: str, why: str) -> TrackingError:
+    return TrackingError(f"Optuna's database {without_secrets(uri)} is damaged: {why}. {RESTORE}")
 
 
 def _not_opened(uri: str, why: str) -> TrackingError:

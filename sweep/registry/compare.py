@@ -15,6 +15,7 @@ import numpy as np
 
 from sweep.detect import champion_folder
 from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
+from sweep.registry.tags import read_tag
 from sweep.registry.versions import Version
 from sweep.report.section import Line, Section, estimate_text
 from sweep.stages import PrepareStage
@@ -169,7 +170,7 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
             f"{version.name} version {version.number} does not say how its slices are made (tag {PREPARE}); "
             "`metsweep promote` of its study adds that."
         )
-    config = PrepareConfig.model_validate_json(version.tags[PREPARE])
+    config = read_tag(version.tags, PREPARE, PrepareConfig)
     divided = check_cohort(cohort, config)
     if split == "all" and divided.fingerprint() == version.tags[COHORT]:
         raise ConfigError(
@@ -189,7 +190,7 @@ def _prepared(cohort: Cohort, config: PrepareConfig, store: Store, folder: Path,
 
 
 def _side(version: Version, slices: SliceSet, splits: Sequence[Split], tracking_uri: str) -> Side:
-    config = EvaluationConfig.model_validate_json(version.tags[EVALUATION]).model_copy(update={"ious": IOUS})
+    config = read_tag(version.tags, EVALUATION, EvaluationConfig).model_copy(update={"ious": IOUS})
     detector = load_detector(champion_folder(version.uri, tracking_uri), Placement.alone().device)
     rows = np.sort(np.concatenate([detector_rows(slices, split) for split in splits]))
     truth = truth_of(slices, splits[-1], rows)

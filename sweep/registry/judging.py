@@ -21,7 +21,7 @@ from sweep.registry.gates import (
     picked_gate,
     unknown_gain,
 )
-from sweep.registry.lineage import CELL_KEYS, PREPARE_KEY, TRIAL, cell_keys, evaluations
+from sweep.registry.lineage import PREPARE_KEY, TRIAL, cell_keys, evaluations
 from sweep.registry.selection import IOU, Ranked
 from sweep.registry.versions import Version
 from sweep.report.evidence import REAL_ONLY
@@ -110,7 +110,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
     if champion.tags.get(PREPARE_KEY) != trial.evaluate.detector.slices.key:
         why = f"Nothing to compare with: this is the real-only arm, and {name} was judged on other slices."
         return unknown_gain(margin, why)
-    held = cell_keys(champion.tags[CELL_KEYS])
+    held = cell_keys(champion.tags)
     if trial.evaluate.key in held.values():
         return unknown_gain(margin, f"Nothing to compare with: this is the arm of {name}.")
     base = _arm(held, store, config)

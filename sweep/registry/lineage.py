@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sweep.models.packaging import LICENCE
 from sweep.plan import Plan, Trial
 from sweep.registry.quality import QUALITY, Quality
 from sweep.registry.selection import Ranked
 from sweep.tracking.tracker import STAGE_KEY
+from trainers.documents import shown
+from trainers.exceptions import TrackingError
 
 CELL_KEYS = "metsweep.arm_keys"
 COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
@@ -45,9 +47,19 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
     }
 
 
-def cell_keys(tag: str) -> dict[int, str]:
-    """Seed -> evaluate stage key, from the tag CELL_KEYS."""
-    return {int(seed): key for seed, _, key in (part.partition(":") for part in tag.split(","))}
+def cell_keys(tags: Mapping[str, str]) -> dict[int, str]:
+    """Seed -> evaluate stage key, of a version's cell.
+
+    Raises:
+        TrackingError: the tag CELL_KEYS does not say it.
+    """
+    told = tags.get(CELL_KEYS, "")
+    try:
+        return {int(seed): key for seed, _, key in (part.partition(":") for part in told.split(","))}
+    except ValueError:
+        raise TrackingError(
+            f"The registry's tag {CELL_KEYS} is {shown(told)}; needed: SEED:KEY, with commas. Restore it in MLflow."
+        ) from None
 
 
 def description_of(plan: Plan, ranked: Ranked, commit: str) -> str:

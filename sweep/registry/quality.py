@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sweep.registry.tags import read_tag
 from sweep.report.section import estimate_text
-from sweep.store import MANIFEST, Store
+from sweep.store import Manifest, Store
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
+from trainers.exceptions import TrackingError
 
 IOU = 0.5
 QUALITY = "metsweep.validation.quality_iou50"
@@ -74,22 +76,18 @@ class Quality:
 def quality_in_tags(tags: Mapping[str, str]) -> Quality | None:
     """What a version's tags say; None of one that was registered before they said it, or whose tag is not ours."""
     try:
-        return Quality(**json.loads(tags[QUALITY]))
-    except (KeyError, TypeError, ValueError):
+        return read_tag(tags, QUALITY, Quality)
+    except (KeyError, TrackingError):
         return None
 
 
 def quality_of_folder(detector_dir: Path) -> Quality | None:
     """Of a detector in a store, from the newest evaluation of it there; None elsewhere, and of one that has none."""
-    manifest = detector_dir / MANIFEST
-    if not manifest.is_file():
+    made = Manifest.beside(detector_dir)
+    if made is None:
         return None
-    key = json.loads(manifest.read_text())["key"]
-    found = [
-        one
-        for one in Store(detector_dir.absolute().parent.parent).artifacts("evaluate")
-        if one.manifest.identity["inputs"].get("detector") == key
-    ]
+    evaluations = Store(detector_dir.absolute().parent.parent).artifacts("evaluate")
+    found = [one for one in evaluations if made.key in one.manifest.inputs]
     for artifact in reversed(found):
         config = EvaluationConfig.model_validate(artifact.manifest.identity["config"])
         if IOU in config.ious:

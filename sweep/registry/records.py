@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from sweep.registry.clean_process import NAME as LOADS
 from sweep.registry.gates import Gate
+from sweep.registry.tags import read_tag
 
 GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
 """Tags: a gate as JSON, the reason to pass over gates, and when that was with the names of the gates in order."""
@@ -60,19 +61,28 @@ class Record:
         return f"Judged {self.at} as {trial} of study {study}.{forced}\n\n{gates}"
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """Content of the tag JUDGED."""
+
+    at: str = ""
+    gates: tuple[str, ...] = ()
+
+
 def records(tags: Mapping[str, str]) -> list[Record]:
     """A version's records, oldest first."""
     gates: dict[int, list[Gate]] = {}
-    for key, value in sorted(tags.items()):
+    for key in sorted(tags):
         if found := _GATE_TAG.fullmatch(key):
-            gates.setdefault(int(found[1] or 1), []).append(Gate(**json.loads(value)))
+            gates.setdefault(int(found[1] or 1), []).append(read_tag(tags, key, Gate))
     return [_record(tags, number, gates[number]) for number in sorted(gates)]
 
 
 def _record(tags: Mapping[str, str], number: int, gates: list[Gate]) -> Record:
     infix = "" if number == 1 else f".{number:04d}"
-    judged = json.loads(tags.get(f"{JUDGED}{infix}", "{}"))
-    order = {name: i for i, name in enumerate(judged.get("gates", ()))}
+    name = f"{JUDGED}{infix}"
+    judged = read_tag(tags, name, _Judged) if name in tags else _Judged()
+    order = {name: i for i, name in enumerate(judged.gates)}
     # Of versions without an order, what loads is judged last.
     gates.sort(key=lambda gate: order.get(gate.name, gate.name == LOADS))
-    return Record(tuple(gates), tags.get(f"{FORCED}{infix}"), judged.get("at", ""))
+    return Record(tuple(gates), tags.get(f"{FORCED}{infix}"), judged.at)

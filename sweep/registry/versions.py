@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweep.models.packaging import LICENCE
 from sweep.redaction import without_secrets
+from sweep.registry.tags import read_tag
+from sweep.tracking.database import will_be_made
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.tracker import STAGE_KEY
 from trainers.exceptions import TrackingError
@@ -72,10 +73,7 @@ class Registry:
     @staticmethod
     def existing(tracking_uri: str) -> Registry | None:
         """The registry, or None where it would be made by asking: an SQLite file that is not there."""
-        kind, _, database = tracking_uri.partition(":///")
-        if kind == "sqlite" and not Path(database).is_file():
-            return None
-        return Registry(tracking_uri)
+        return None if will_be_made(tracking_uri) else Registry(tracking_uri)
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a model, newest first; none if it is not registered."""
@@ -193,7 +191,7 @@ class Registry:
         with explained(self.tracking_uri):
             found = self._client.search_registered_models(f"name = '{name}'")
         tags = found[0].tags if found else {}
-        return [Reign(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(REIGN)]
+        return [read_tag(tags, key, Reign) for key in sorted(tags) if key.startswith(REIGN)]
 
     def _note(self, name: str, position: int, reign: Reign) -> None:
         text = json.dumps(reign.__dict__)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from sweep.tracking.mlflow_client import absolute, connect, explained
+from sweep.tracking.database import will_be_made
+from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.tracker import STAGE_KEY
 
 
@@ -17,8 +16,7 @@ def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    scheme, _, path = absolute(tracking_uri).partition(":///")
-    if scheme.startswith("sqlite") and not Path(path).exists():
+    if will_be_made(tracking_uri):
         return None
     client = connect(tracking_uri)
     found: dict[str, str] = {}

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import field_validator
 from pydantic_core import to_json
 
-from sweep.store.document import LOST, checksum_of
+from sweep.store.document import LOST, checksum_of, why
 from sweep.store.machine import Machine
 from trainers.config import Config
+from trainers.exceptions import StoreError
 
 MANIFEST = "manifest.json"
 OF_EVERY_STAGE = ("stage", "version", "config", "inputs")
@@ -122,6 +123,25 @@ class Manifest(Config):
         if manifest.checksum and manifest.checksum != checksum_of(json.loads(content)):
             raise ValueError(LOST)
         return manifest
+
+    @staticmethod
+    def beside(folder: Path) -> Manifest | None:
+        """The manifest among an artifact's files, wherever their folder is; None if there is none.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            content = path.read_bytes()
+            told = Manifest.model_validate_json(content)
+            if problem := Manifest.read(content, told.stage, told.key).problem:
+                raise ValueError(problem)
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged: {why(error)}. Bring the whole folder here again.") from None
+        return told
 
     def sealed(self) -> Manifest:
         """The same with its checksum."""

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from sweep.redaction import without_secrets
-from sweep.tracking.mlflow_client import ReplacedDatabaseError, TrackingOutageError, sqlite_folder
+from sweep.tracking.database import ReplacedDatabaseError
+from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
 from sweep.tracking.tracker import Status, Tracker
 from trainers.exceptions import LostLeaseError, MetsweepError
 

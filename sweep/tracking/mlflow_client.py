@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sweep.redaction import without_secrets
 from sweep.store.s3_client import endpoint
+from sweep.tracking.database import came_from, in_a_line, refuse_damaged, sqlite_file
 from trainers.exceptions import MetsweepError, TrackingError
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 class TrackingOutageError(TrackingError):
     """Nobody answers where MLflow should be, or not in time: the same call may succeed later."""
-
-
-class ReplacedDatabaseError(TrackingError):
-    """The SQLite file that this process has open is not the one of that name any more; a new process opens that."""
 
 
 ENVIRONMENT = {
@@ -46,6 +43,16 @@ SECONDS_TO_ANSWER = 5.0
 
 WRONG_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "not in a valid JSON format", "Invalid url")
 """Found in MLflow's errors that it gives the code of a server in trouble, though waiting mends nothing."""
+LIBRARIES = frozenset({"mlflow", "requests", "urllib3", "sqlalchemy", "alembic", "botocore", "boto3"})
+"""What talks to MLflow, its database and its files."""
+TABLES = frozenset(
+    {"experiments", "runs", "tags", "params", "metrics", "latest_metrics", "registered_models", "model_versions"}
+)
+"""Of those that MLflow makes in a database."""
+RESTORE = (
+    "Restore it from a copy, or move it away: `metsweep track STUDY` writes a study's runs anew, and `metsweep promote "
+    "STUDY` a version; the champions' history is lost with it."
+)
 REFUSED_LOGIN = ("authentication failed", "does not exist", "Access denied", "Login failed")
 """Found in a database's refusals of a name, a password or a database."""
 
@@ -64,6 +71,7 @@ def connect(tracking_uri: str) -> MlflowClient:
         os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", s3)
     with explained(tracking_uri):
         _refuse_unreachable(tracking_uri)
+        refuse_damaged("MLflow", tracking_uri, TABLES, RESTORE)
         folder = sqlite_folder(tracking_uri)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,63 +97,16 @@ def explained(tracking_uri: str) -> Iterator[None]:
     except MetsweepError:
         raise
     except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        known = {"mlflow", "requests", "urllib3", "sqlalchemy", "botocore", "boto3"}
-        if not isinstance(error, OSError | ImportError) and library not in known:
+        if not isinstance(error, OSError | ImportError) and not came_from(error, LIBRARIES):
             raise
         outage = sqlite_folder(tracking_uri) is None and _is_outage(error)
         raise (TrackingOutageError if outage else TrackingError)(_message(tracking_uri, error)) from None
-
-
-def absolute(tracking_uri: str) -> str:
-    """The same URI, good in any working directory: the path of an SQLite file made absolute."""
-    scheme, separator, path = tracking_uri.partition(":///")
-    return f"{scheme}:///{Path(path).absolute()}" if scheme.startswith("sqlite") and separator else tracking_uri
-
-
-def sqlite_file(tracking_uri: str) -> Path | None:
-    """Database file of an SQLite URI; None for every other URI."""
-    scheme, _, path = absolute(tracking_uri).partition(":///")
-    return Path(path.partition("?")[0]) if scheme.startswith("sqlite") else None
 
 
 def sqlite_folder(tracking_uri: str) -> Path | None:
     """Folder of the database file of an SQLite URI; None for every other URI."""
     file = sqlite_file(tracking_uri)
     return file and file.parent
-
-
-class DatabaseFile:
-    """Notices that the file of an SQLite database was deleted or replaced: connections go on writing into the old one.
-
-    Args:
-        tracking_uri: of MLflow; nothing is noticed of one that is no SQLite file.
-    """
-
-    def __init__(self, tracking_uri: str) -> None:
-        self._path = sqlite_file(tracking_uri)
-        self._first: tuple[int, int] | None = None
-
-    def check(self) -> None:
-        """Look whether it is the file that was there when it was first looked at.
-
-        Raises:
-            ReplacedDatabaseError: it is not.
-        """
-        if self._path is None:
-            return
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            now = None
-        else:
-            now = (found.st_dev, found.st_ino)
-        self._first = self._first or now
-        if now != self._first:
-            raise ReplacedDatabaseError(
-                f"MLflow's database {self._path} was {'replaced' if now else 'deleted'} while this command used it. "
-                "Unless the same file is put back, the runs of this study are missing there."
-            )
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:
@@ -212,6 +173,7 @@ def _is_outage(error: Exception) -> bool:
 
 def _message(tracking_uri: str, error: Exception) -> str:
     return (
-        f"MLflow at {without_secrets(tracking_uri)} did not do what was asked: {without_secrets(error, tracking_uri)}. "
+        f"MLflow at {without_secrets(tracking_uri)} did not do what was asked: "
+        f"{in_a_line(error, tracking_uri, LIBRARIES)}. "
         "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
     )

@@ -18,9 +18,10 @@ from sweep.redaction import without_secrets
 from sweep.report.report import build_report
 from sweep.stages import Stage
 from sweep.store import Lease, Store
+from sweep.tracking.database import DatabaseFile, ReplacedDatabaseError, absolute
 from sweep.tracking.experiment import find_experiment
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
-from sweep.tracking.mlflow_client import DatabaseFile, ReplacedDatabaseError, absolute, connect, explained
+from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
@@ -56,7 +57,7 @@ class Tracker:
         self._store = store
         self._cluster = cluster
         self._lease = lease
-        self._database = DatabaseFile(self.tracking_uri)
+        self._database = DatabaseFile("MLflow", self.tracking_uri, "the runs of this study are missing there")
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}

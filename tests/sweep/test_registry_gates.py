@@ -14,7 +14,7 @@ from search_spaces.search import Constraint, Objective
 from sweep.plan import Plan
 from sweep.registry.gates import Gate, chance_gate, constraint_gate, fps_gate
 from sweep.registry.judging import Limits, detector_gates, generator_gates
-from sweep.registry.lineage import CELL_KEYS, cell_keys, tags_of
+from sweep.registry.lineage import cell_keys, tags_of
 from sweep.registry.selection import pick, ranking
 from sweep.store import Store
 from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism, with_drawn
@@ -83,7 +83,7 @@ def test_drawn_cells_that_differ_in_hyperparameters_alone_are_judged_apart(store
     assert "+0.917" in gate.why
     assert "best of 5 cells (Bonferroni)" in gate.why
     best = ranking(plan, store)[0]
-    held = cell_keys(tags_of(plan, best, "key", "commit")[CELL_KEYS])
+    held = cell_keys(tags_of(plan, best, "key", "commit"))
     assert held == {one.seed: one.evaluate.key for one in plan.trials if one.cell == "t0 cpggan 4"}
 
 

@@ -1,0 +1,216 @@
+"""Damaged databases of Optuna and MLflow: refused in one line, or read as what they hold; SQLite has no checksums."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from search_spaces.study import Study
+from sweep.engine.optuna_study import (
+    CONFIG,
+    check_optuna_study,
+    common_config,
+    create_optuna_study,
+    open_storage,
+    read_drawn,
+)
+from sweep.registry.gates import Gate
+from sweep.registry.lineage import CELL_KEYS, cell_keys
+from sweep.registry.quality import QUALITY, Quality, quality_in_tags
+from sweep.registry.records import Record, records
+from sweep.registry.versions import DETECTOR, Registry
+from sweep.report.runs import runs_by_stage_key
+from sweep.tracking.tracker import STAGE_KEY
+from tests.fuzz.damage import BYTES, TEXT
+from tests.fuzz.harness import Damage, fuzz
+from tests.sweep.evaluated import SEARCH
+from tests.sweep.small_study import small_plan
+
+PAGE = 4096
+STRANGE = [None, "", "x", "[/b]", "{", '{"a": 1}', "[1]", "1e999", b"\xff\xfe", -1, 0, 2**62, 1e300, "nan"]
+"""What a cell of a table may hold, as SQLite asks for no type."""
+
+
+def garbage_page(content: bytes, random: Random) -> bytes:
+    """A whole page of random bytes."""
+    at = PAGE * random.randrange(len(content) // PAGE)
+    return content[:at] + random.randbytes(PAGE) + content[at + PAGE :]
+
+
+def zero_page(content: bytes, random: Random) -> bytes:
+    """A whole page of zeros, as after a crash."""
+    at = PAGE * random.randrange(len(content) // PAGE)
+    return content[:at] + bytes(PAGE) + content[at + PAGE :]
+
+
+def page_twice(content: bytes, random: Random) -> bytes:
+    """A page over another one."""
+    begin, at = (PAGE * random.randrange(len(content) // PAGE) for _ in range(2))
+    return content[:at] + content[begin : begin + PAGE] + content[at + PAGE :]
+
+
+def many_flips(content: bytes, random: Random) -> bytes:
+    """A hundred bits turned."""
+    for _ in range(100):
+        content = BYTES["flip"](content, random)
+    return content
+
+
+def text_there(_: bytes, random: Random) -> bytes:
+    """No database at all."""
+    return b"name: study\n" * random.randint(1, 1000)
+
+
+def with_sql(change: Callable[[sqlite3.Connection, Random], Any]) -> Damage:
+    """A whole database that holds something else."""
+
+    def damage(content: bytes, random: Random) -> bytes:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(content)
+            with suppress(sqlite3.IntegrityError):  # a rowid that is text
+                change(connection, random)
+            connection.commit()
+            return connection.serialize()
+
+    return damage
+
+
+def _table(connection: sqlite3.Connection, random: Random) -> str:
+    """A table with rows."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return random.choice([n for n in names if connection.execute(f'SELECT count(*) FROM "{n}"').fetchone()[0]])
+
+
+def table_gone(connection: sqlite3.Connection, random: Random) -> None:
+    connection.execute(f'DROP TABLE "{_table(connection, random)}"')
+
+
+def rows_gone(connection: sqlite3.Connection, random: Random) -> None:
+    connection.execute(f'DELETE FROM "{_table(connection, random)}"')
+
+
+def strange_cell(connection: sqlite3.Connection, random: Random) -> None:
+    table = _table(connection, random)
+    column = random.choice([row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')])
+    row = random.choice(connection.execute(f'SELECT rowid FROM "{table}"').fetchall())
+    connection.execute("PRAGMA ignore_check_constraints = 1")
+    connection.execute(
+        f'UPDATE OR IGNORE "{table}" SET "{column}" = ? WHERE rowid = ?', (random.choice(STRANGE), row[0])
+    )
+
+
+DAMAGES: dict[str, Damage] = BYTES | {
+    "garbage page": garbage_page,
+    "zero page": zero_page,
+    "page twice": page_twice,
+    "many flips": many_flips,
+    "text": text_there,
+    "empty": lambda _, __: b"",
+    "table gone": with_sql(table_gone),
+    "rows gone": with_sql(rows_gone),
+    "strange cell": with_sql(strange_cell),
+    "strange cell again": with_sql(strange_cell),
+}
+
+
+SEEN = {"garbage page", "zero page", "truncate", "text", "table gone"}
+"""Damage that shows whatever it hits; what lies in a page that fits, SQLite cannot tell from what was written."""
+
+
+@pytest.fixture
+def study() -> Study:
+    return small_plan(**{**SEARCH, "search": {"method": "tpe", "trials": 6}}).study
+
+
+def optuna_database(study: Study, path: Path) -> None:
+    """What a search left that drew four cells."""
+    import optuna
+
+    made = create_optuna_study(study, open_storage(f"sqlite:///{path}"))
+    made.set_user_attr(CONFIG, common_config(study, "slices"))
+    space = {name: one.distribution() for name, one in study.space.items()}
+    params = {"variant": "cpggan", "count": 8, "detector.learning_rate": 1e-3}
+    for value in (0.25, 0.5, 0.75):
+        made.add_trial(
+            optuna.trial.create_trial(params=params, distributions=space, value=value, user_attrs={"metsweep.x": [1]})
+        )
+    made.ask(space)
+
+
+def test_optuna(study: Study, tmp_path: Path) -> None:
+    optuna_database(study, tmp_path / "whole.db")
+    number = itertools.count()
+
+    def run(made: bytes) -> Any:
+        path = tmp_path / f"{next(number)}.db"
+        path.write_bytes(made)
+        uri = f"sqlite:///{path}"
+        try:
+            check_optuna_study(study, "slices", uri)
+            return read_drawn(study, uri)
+        finally:
+            path.unlink()
+
+    tally = fuzz(run, (tmp_path / "whole.db").read_bytes(), DAMAGES, count=90, illegal=SEEN)
+    assert not tally.faults, str(tally)
+    assert tally.counts["refused"] > 40, str(tally)
+
+
+@pytest.fixture(scope="module")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Of a study's run, and a version that is champion and was judged."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "whole.db"
+    uri = f"sqlite:///{path}"
+    registry = Registry(uri)
+    client = MlflowClient(uri, uri)
+    run = client.create_run(client.create_experiment("small"), tags={STAGE_KEY: "k" * 64})
+    client.create_registered_model(DETECTOR)
+    tags = Record((Gate("paired gain", 0.25, 0.0, "pass", "Gains."),), None, "2026-01-01").tags(1)
+    client.create_model_version(DETECTOR, "file:///nowhere/model", run.info.run_id, tags=tags, description="Made.")
+    registry.crown(registry.find(DETECTOR, "1"), "promoted")
+    return path.read_bytes()
+
+
+def test_mlflow(mlflow_database: bytes, tmp_path: Path) -> None:
+    number = itertools.count()
+
+    def run(made: bytes) -> Any:
+        path = tmp_path / f"{next(number)}.db"
+        path.write_bytes(made)
+        uri = f"sqlite:///{path}"
+        try:
+            registry = Registry(uri)
+            versions = registry.versions(DETECTOR)
+            return versions, [records(one.tags) for one in versions], registry.history(DETECTOR), runs_by_stage_key(uri)
+        finally:
+            path.unlink()
+
+    tally = fuzz(run, mlflow_database, DAMAGES, count=90, illegal=SEEN)
+    assert not tally.faults, str(tally)
+    assert tally.counts["refused"] > 40, str(tally)
+
+
+def test_tags_of_the_registry() -> None:
+    tags = Record((Gate("paired gain", 0.25, 0.0, "pass", "Gains."),), "a reason", "2026-01-01").tags(1)
+    quality = Quality(
+        sensitivity=0.5, low=0.25, high=0.75, fps_per_slice=1.5, hitting=0.5, patients=3, confidence=0.001
+    ).json()
+
+    for name, content in (tags | {QUALITY: quality, CELL_KEYS: "0:abc,1:def"}).items():
+
+        def read(made: bytes, name: str = name) -> Any:
+            changed = tags | {name: made.decode(errors="surrogateescape")}
+            told = quality_in_tags(changed)
+            return records(changed), told and told.sentence(), CELL_KEYS in changed and cell_keys(changed)
+
+        tally = fuzz(read, content.encode(), TEXT, count=50)
+        assert not tally.faults, str(tally)
