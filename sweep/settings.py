@@ -6,12 +6,16 @@ A variable that is empty counts as unset, and `~` is the home folder.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sweep.redaction import without_secrets
 from trainers.exceptions import ConfigError, StoreError
+
+_SCHEME = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""Begins what is meant as a URI, not as a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +34,15 @@ class Settings:
     @staticmethod
     def from_environment(store: str | None = None) -> Settings:
         """Settings of this process; an explicit `store` goes before METSWEEP_STORE."""
-        uri = store or _variable("METSWEEP_STORE") or "metsweep-store"
-        if store and store.startswith("~"):
-            uri = _at_home(store, "--store")
-        if "://" in uri and not uri.startswith("s3://"):
+        uri = _checked(store or "", "--store") or _variable("METSWEEP_STORE") or "metsweep-store"
+        in_s3 = uri.startswith("s3://")
+        if _SCHEME.match(uri) and not in_s3:
             raise StoreError(
                 f"METSWEEP_STORE (--store): {without_secrets(uri)} is no place for a store; allowed: a folder, or "
                 "s3://bucket/prefix."
             )
         return Settings(
-            store=uri if "://" in uri else str(Path(uri).absolute()),
+            store=uri if in_s3 else str(Path(uri).absolute()),
             tracking_uri=_variable("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}",
             optuna_storage=_variable("OPTUNA_STORAGE") or f"sqlite:///{Path.cwd() / 'optuna.db'}",
             ray_address=_variable("RAY_ADDRESS"),
@@ -56,12 +59,17 @@ def cache_folder() -> Path:
 
 
 def _variable(name: str) -> str | None:
-    """A variable of the environment without spaces around it and with `~` as the home folder; None if it is empty.
+    """A variable of the environment as `_checked` gives it."""
+    return _checked(os.environ.get(name, ""), name)
+
+
+def _checked(text: str, name: str) -> str | None:
+    """A URI, folder or address without spaces around it and with `~` as the home folder; None if it is empty.
 
     Raises:
-        ConfigError: it is no URI, folder or address.
+        ConfigError: it is none.
     """
-    value = os.environ.get(name, "").strip()
+    value = text.strip()
     try:
         value.encode()
         urlsplit(value)

@@ -209,13 +209,15 @@ def _opened(
     study: str, fidelity: str | None, cohort: object, overrides: list[str] | None, store: str | None
 ) -> tuple[Study, Store, Settings]:
     from sweep.cli.loading import load_launched
+    from sweep.cli.places import with_database
     from sweep.settings import Settings
     from sweep.store import Store
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     folder = None if cohort is None else str(cohort)
-    return load_launched(study, fidelity, folder, overrides, opened), opened, settings
+    resolved = load_launched(study, fidelity, folder, overrides, opened)
+    return resolved, opened, with_database(settings, resolved, opened)
 
 
 def _say_trials(what: str, names: tuple[str, ...], most: int = 10) -> None:

@@ -9,6 +9,7 @@ from search_spaces.cell import VARIANTS
 from search_spaces.problems import did_you_mean
 from search_spaces.study import Study
 from sweep.cli.loading import extended
+from sweep.cli.places import with_database
 from sweep.cli.planning import costs_of, planned
 from sweep.engine.records import LaunchOptions, StudyRecord
 from sweep.settings import Settings
@@ -41,6 +42,7 @@ def add(
     if arms:
         added["arms"] = [*added.get("arms", []), *map(_arm, arms)]
     after = extended(study, options, store, added)
+    settings = with_database(settings, before, store)
     old, new = planned(before, settings)[0], planned(after, settings)[0]
     more_to_draw = after.search.trials - before.search.trials
     if len(new.trials) <= len(old.trials) and not more_to_draw:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.cli import talk
+from sweep.cli.places import for_everywhere, from_here, with_database
 
 if TYPE_CHECKING:
     from search_spaces.layers import Layer
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from sweep.settings import Settings
     from sweep.store import Store
     from trainers.exceptions import ConfigError
-
-
-PLACES = ("cohort", "fidelity", "synthesis.review")
-"""Keys of a study that are paths."""
 
 
 def load(
@@ -76,8 +73,8 @@ def load_plan(
     overrides: Sequence[str] | None,
     store: Store,
     settings: Settings,
-) -> Plan:
-    """The plan of such a study, with the cells that its search has drawn so far.
+) -> tuple[Plan, Settings]:
+    """The plan of such a study, with the cells that its search has drawn so far, and the settings that name them.
 
     Raises:
         MetsweepError: as `load`, `make_plan` and `read_drawn`.
@@ -86,7 +83,9 @@ def load_plan(
     from sweep.plan import make_plan
 
     resolved = load_launched(study, fidelity, cohort, overrides, store)
-    return make_plan(resolved, [(one.number, one.cell) for one in read_drawn(resolved, settings.optuna_storage)])
+    settings = with_database(settings, resolved, store)
+    drawn = [(one.number, one.cell) for one in read_drawn(resolved, settings.optuna_storage)]
+    return make_plan(resolved, drawn), settings
 
 
 def options_for(
@@ -122,8 +121,8 @@ def options_for(
         return given
     kept = StudyRecord(store, name).options()
     remembered = LaunchOptions(
-        fidelity=_from_here(kept.fidelity) if given.fidelity is None else None,
-        cohort=_from_here(kept.cohort) if given.cohort is None else None,
+        fidelity=from_here(kept.fidelity) if given.fidelity is None else None,
+        cohort=from_here(kept.cohort) if given.cohort is None else None,
         overrides=() if given.overrides else kept.overrides,
     )
     if str(remembered):
@@ -135,7 +134,7 @@ def options_for(
     )
 
 
-def remember(study: str, options: LaunchOptions, resolved: Study, store: Store) -> None:
+def remember(study: str, options: LaunchOptions, resolved: Study, store: Store, settings: Settings) -> None:
     """Keep the options of a launch for the commands that follow, with places that hold in any working directory.
 
     Args:
@@ -143,12 +142,16 @@ def remember(study: str, options: LaunchOptions, resolved: Study, store: Store) 
         options: as they were given.
         resolved: what is launched.
         store: where they are kept.
+        settings: that it is launched with; of them Optuna's database is kept, if it is a file.
     """
     from search_spaces.study import is_study_file, read_study
     from sweep.engine.records import StudyRecord
+    from sweep.tracking.database import absolute, sqlite_file
 
     record = StudyRecord(store, resolved.name)
-    given = _for_everywhere(options)
+    given = for_everywhere(options)
+    if sqlite_file(settings.optuna_storage) is not None:  # other URIs may hold a password
+        given = given.model_copy(update={"optuna": absolute(settings.optuna_storage)})
     if not is_study_file(study):
         record.keep_options(_on_top(record.options(), given))
         return
@@ -167,13 +170,20 @@ def _source(study: str, store: Store) -> str | Layer:
     from search_spaces.layers import Layer
     from search_spaces.study import is_study_file, unknown_study
     from sweep.engine.records import StudyRecord, launched_studies
+    from trainers.exceptions import ConfigError
 
     if is_study_file(study):
         return study
     launched = launched_studies(store)
     values = StudyRecord(store, study).launched() if study in launched else None
     if values is None:
-        raise unknown_study(study, {f"launched with the store {store.uri}: ": launched})
+        unknown = unknown_study(study, {f"launched with the store {store.uri}: ": launched})
+        if store.is_there():
+            raise unknown
+        raise ConfigError(
+            f"{unknown} And there is no store {store.uri}: METSWEEP_STORE (--store) names the one that a study was "
+            "launched with."
+        )
     return Layer(f"{study} as launched with the store {store.uri}", values)
 
 
@@ -188,38 +198,16 @@ def _needs_the_file(launched: Layer, option: str) -> ConfigError:
 
 def _on_top(kept: LaunchOptions, given: LaunchOptions) -> LaunchOptions:
     return kept.model_copy(
-        update={"cohort": given.cohort or kept.cohort, "overrides": (*kept.overrides, *given.overrides)}
+        update={
+            "cohort": given.cohort or kept.cohort,
+            "overrides": (*kept.overrides, *given.overrides),
+            "optuna": given.optuna,
+        }
     )
 
 
 def _sets_cohort(options: LaunchOptions) -> bool:
     return options.cohort is not None or any(one.startswith("cohort=") for one in options.overrides)
-
-
-def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
-    """Options whose paths also hold in other working directories."""
-    return options.model_copy(
-        update={
-            "fidelity": options.fidelity and _absolute(options.fidelity),
-            "cohort": options.cohort and _absolute(options.cohort),
-            "overrides": tuple(map(_override_for_everywhere, options.overrides)),
-        }
-    )
-
-
-def _override_for_everywhere(override: str) -> str:
-    from search_spaces.yaml_text import parse_yaml, to_yaml
-
-    key, _, text = override.partition("=")
-    if key not in PLACES:
-        return override
-    value, _ = parse_yaml(text, lambda _: f"--set {override}")
-    return f"{key}={to_yaml(_absolute(value))}" if isinstance(value, str) else override
-
-
-def _absolute(path: str) -> str:
-    """A path that is there; what is none, e.g. a shipped fidelity's name, stays."""
-    return os.path.abspath(path) if Path(path).exists() else path
 
 
 def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[str, Any] | None = None) -> Study:
@@ -288,10 +276,3 @@ def _over(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:
                 arms.append([variant, new])
         values["arms"] = [{"variant": variant, "counts": counts} for variant, counts in arms]
     return values
-
-
-def _from_here(path: str | None) -> str | None:
-    """A remembered path as one would write it in this working directory."""
-    if path is not None and os.path.isabs(path) and Path(path).is_relative_to(Path.cwd()):
-        return os.path.relpath(path)
-    return path

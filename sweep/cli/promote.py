@@ -84,7 +84,7 @@ def promote(
     )
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
+    plan, settings = load_plan(study, fidelity, cohort, overrides, opened, settings)
     ended = given_up(plan.study, settings.optuna_storage)
     if dry_run:
         judged = promotion.judge(plan, opened, settings.tracking_uri, request, ended)

@@ -57,7 +57,7 @@ def report(
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
+    plan, settings = load_plan(study, fidelity, cohort, overrides, opened, settings)
     made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
     if as_json:
         talk.say_json(_as_dict(made))
@@ -85,6 +85,7 @@ def _as_dict(made: Report) -> dict[str, Any]:
     tables = [made.table1.section(), *made.sections, made.trace]
     return {
         "study": made.study,
+        "verdict": made.verdict,
         "header": list(made.header),
         "tables": {
             one.name: {

@@ -36,6 +36,7 @@ def plan(
     """
     from sweep.cli.console import output
     from sweep.cli.loading import load
+    from sweep.cli.places import with_database
     from sweep.cli.planning import look_ahead, show_plan
     from sweep.settings import Settings
     from sweep.store import Store
@@ -43,7 +44,7 @@ def plan(
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
     resolved = load(study, fidelity, cohort, overrides, opened, as_written=as_written)
-    outlook = look_ahead(resolved, opened, settings, verify)
+    outlook = look_ahead(resolved, opened, with_database(settings, resolved, opened), verify)
     if as_json:
         from sweep.cli.plan_json import as_dict
 
@@ -75,6 +76,7 @@ def launch(
     from sweep.cli import STOPPED
     from sweep.cli.console import output
     from sweep.cli.loading import extended, options_for, remember
+    from sweep.cli.places import with_database
     from sweep.engine import launch as launching
     from sweep.engine.outcome import INTERRUPTED
     from sweep.settings import Settings
@@ -84,12 +86,13 @@ def launch(
     opened = Store(settings.store)
     options = options_for(study, fidelity, cohort, overrides, opened, as_written=as_written)
     resolved = extended(study, options, opened)
+    settings = with_database(settings, resolved, opened)
     launched = launching.launch(
         resolved,
         settings,
         output(quiet=True),
         fail_fast=fail_fast,
-        accepted=lambda: remember(study, options, resolved, opened),
+        accepted=lambda: remember(study, options, resolved, opened, settings),
     )
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)

@@ -31,7 +31,7 @@ def track(
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)
-    plan = load_plan(study, fidelity, cohort, overrides, opened, settings)
+    plan, settings = load_plan(study, fidelity, cohort, overrides, opened, settings)
     missing = plan.missing(opened)
     with only_process(plan.study.name, opened, talk.say) as lease:
         cluster = "not noted: delivered by metsweep track"

@@ -26,6 +26,7 @@ from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
+from sweep.tracking.database import DatabaseFile
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
 from trainers.distributed import WorkerResources
@@ -185,8 +186,10 @@ def _run(
 
     store, study = record.store, todo.plan.study
     board = start_board()
-    steering = Steering(record, board, Display(todo.plan, console, store, connected()), tracker, lease, fail_fast)
     storage = open_storage(settings.optuna_storage)
+    database = DatabaseFile("Optuna", settings.optuna_storage, "cells that its search has drawn are not known there")
+    display = Display(todo.plan, console, store, connected())
+    steering = Steering(record, board, display, tracker, database, lease, fail_fast)
     search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended, lease.check)
     search.take_up(todo.running)
     for number in todo.again:
@@ -195,6 +198,9 @@ def _run(
     try:
         with steering.of(search):
             run_trials(study, search, store, board)
+    except Exception:
+        database.check()  # whose loss may be the cause
+        raise
     finally:
         lease.refuse_if_lost()
         if settings.ray_address is None and (steering.failed or isinstance(sys.exception(), Exception)):

@@ -6,13 +6,14 @@ from typing import Literal
 
 from trainers.config import Config
 
-PRUNED, STOPPED_BY_HAND, INTERRUPTED, OVER_BUDGET, FAILED_FAST, TAKEN_OVER = (
+PRUNED, STOPPED_BY_HAND, INTERRUPTED, OVER_BUDGET, FAILED_FAST, TAKEN_OVER, DATABASE_LOST = (
     "pruned",
     "stopped by hand",
     "interrupted",
     "over budget",
     "another trial failed",
     "another launch has taken the study over",
+    "Optuna's database was deleted or replaced",
 )
 """Reasons for which a trial is asked to stop."""
 

@@ -65,6 +65,8 @@ class LaunchOptions(Config):
     """Of `--set`."""
     places: dict[str, str] = Field(default_factory=dict)
     """Relative path of a cohort, as the study's own file writes it -> the folder that it meant."""
+    optuna: str | None = None
+    """URI of Optuna's database, if it was an SQLite file."""
 
     def __str__(self) -> str:
         named = (("--fidelity", self.fidelity), ("--cohort", self.cohort), *(("--set", one) for one in self.overrides))

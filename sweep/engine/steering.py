@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.engine.board import StageProgress
 from sweep.engine.display import Display
-from sweep.engine.outcome import FAILED_FAST, INTERRUPTED, OVER_BUDGET, PRUNED, STOPPED_BY_HAND, TAKEN_OVER, Outcome
+from sweep.engine.outcome import (
+    DATABASE_LOST,
+    FAILED_FAST,
+    INTERRUPTED,
+    OVER_BUDGET,
+    PRUNED,
+    STOPPED_BY_HAND,
+    TAKEN_OVER,
+    Outcome,
+)
 from sweep.engine.records import Status, StudyRecord
 from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
 from sweep.store import Lease
+from sweep.tracking.database import DatabaseFile, ReplacedDatabaseError
 from sweep.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -39,6 +49,7 @@ class Steering:
         board: the sweep's board.
         display: draws the progress.
         tracker: learns of cells as they are drawn.
+        database: Optuna's; a search whose database is lost ends, as it could draw no cell that the next launch finds.
         lease: of the study; once it is lost all ends, and nothing is told to the store, where another launch writes.
         fail_fast: whether a failed trial ends all.
     """
@@ -49,6 +60,7 @@ class Steering:
         board: Any,
         display: Display,
         tracker: Tracker,
+        database: DatabaseFile,
         lease: Lease,
         fail_fast: bool,
         every_seconds: float = 1.0,
@@ -58,7 +70,7 @@ class Steering:
         self.stopped: str | None = None
         """Why all was asked to end."""
         self._record, self._board, self._display, self._tracker = record, board, display, tracker
-        self._lease = lease
+        self._database, self._lease = database, lease
         self._fail_fast = fail_fast
         self._every_seconds = every_seconds
         self._plan: Plan | None = None
@@ -107,6 +119,7 @@ class Steering:
                 self._display.say("This launch has lost its study to another one: training ends.")
                 self._stop(search, TAKEN_OVER)
             return
+        self._end_without_database(search)
         plan = search.plan
         self._tracker.follow(plan)
         self._display.follow(plan)
@@ -127,6 +140,15 @@ class Steering:
             if reason == INTERRUPTED:
                 self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
             self._stop(search, reason)
+
+    def _end_without_database(self, search: StudySearch) -> None:
+        if not search.plan.study.search.draws or self.stopped == DATABASE_LOST:
+            return
+        try:
+            self._database.check()
+        except ReplacedDatabaseError as error:
+            self._display.say(f"{error} Training ends; the store keeps what is done.")
+            self._stop(search, DATABASE_LOST)
 
     def _stop(self, search: StudySearch, reason: str) -> None:
         self.stopped = reason

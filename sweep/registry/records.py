@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from sweep.registry.clean_process import NAME as LOADS
 from sweep.registry.gates import Gate
 from sweep.registry.tags import read_tag
+from sweep.report.section import in_markdown
 
 GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
 """Tags: a gate as JSON, the reason to pass over gates, and when that was with the names of the gates in order."""
@@ -56,7 +57,7 @@ class Record:
 
     def markdown(self, study: str, trial: str) -> str:
         """For people: a paragraph and a list."""
-        forced = f" Forced past its gates: {' '.join(self.forced.split())}" if self.forced else ""
+        forced = f" Forced past its gates: {in_markdown(self.forced)}" if self.forced else ""
         gates = "\n".join(f"- {gate.name}: {gate.verdict}. {gate.why}" for gate in self.gates)
         return f"Judged {self.at} as {trial} of study {study}.{forced}\n\n{gates}"
 

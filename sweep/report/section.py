@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ KEY_DIGITS = 8
 """Digits of a stage key that name it in a table; `trace.csv` has all of them."""
 MOST_KEYS = 12
 """Stage keys that one row of a table names; its CSV file holds them all."""
+_MARKUP = re.compile(r"[\\|*$]|~(?=~)|(?<=\])[(\[:]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<!\w)_|_(?!\w)")
 Value = float | int | str | None
 """What a cell of a CSV file holds; None and NaN are left empty."""
 
@@ -104,10 +106,14 @@ class Section:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in
-             (columns, ["---"] * len(columns), *rows))  # fmt: skip
-    return "\n".join(lines) + "\n"
+    """A Markdown table, whose cells are text."""
+    told = [[in_markdown(cell) for cell in cells] for cells in (columns, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (told[0], ["---"] * len(columns), *told[1:])) + "\n"
+
+
+def in_markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no cell, link, picture, HTML, formula or emphasis begins or ends in it."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def blank_if_unknown(value: Value) -> Value:

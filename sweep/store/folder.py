@@ -50,8 +50,8 @@ class FolderBackend:
             return self.root.is_dir()
 
     def check_writable(self, needed_bytes: int) -> None:
-        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         try:
+            folder = next(path for path in (self.root, *self.root.parents) if path.exists())
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"metsweep")
                 probe.flush()
@@ -161,7 +161,7 @@ class FolderBackend:
         return self.read(f"{manifest.stage}/{manifest.key}/{name}")
 
     def describe_file(self, manifest: Manifest, name: str) -> StoredFile | None:
-        with self._explained(), suppress(FileNotFoundError):
+        with self._explained(), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return StoredFile.at(self.root / manifest.stage / manifest.key / name)
         return None
 
@@ -236,9 +236,10 @@ class FolderBackend:
         except (PermissionError, NotADirectoryError) as error:
             raise StoreError(self._refusal(error)) from None
         except OSError as error:
-            if error.errno not in PASSING:
-                raise
-            raise Unavailable(f"The store {self.root} cannot be used: {error.strerror}.") from None
+            told = f"The store {self.root} cannot be used: {error.strerror or error}."
+            if error.errno in PASSING:
+                raise Unavailable(told) from None
+            raise StoreError(f"{told} Look at METSWEEP_STORE (--store).") from None
 
     def _refusal(self, error: OSError) -> str:
         return (

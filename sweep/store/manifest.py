@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import AfterValidator
 from pydantic_core import to_json
 
 from sweep.store.document import LOST, checksum_of, why
@@ -42,6 +42,18 @@ class StoredFile(Config):
 
     def __str__(self) -> str:
         return f"{self.size:,} bytes with SHA-256 {self.sha256[:12]}…"
+
+
+def _stay_below(files: dict[str, StoredFile]) -> dict[str, StoredFile]:
+    for name in files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
+            raise ValueError(f"the file {name!r} lies outside its folder")
+    return files
+
+
+Files = Annotated[dict[str, StoredFile], AfterValidator(_stay_below)]
+"""Relative path -> size and checksum, of files in one folder."""
 
 
 class Cost(Config):
@@ -91,21 +103,12 @@ class Manifest(Config):
     """What the key was made from: stage, version, config, inputs' keys."""
     cost: Cost
     """Time and memory of the making."""
-    files: dict[str, StoredFile]
+    files: Files
     """Relative path -> size and checksum."""
     machine: Machine | None = None
     """What it was made on; None where a store is older than this field."""
     checksum: str = ""
     """SHA-256 of all the rest; empty where a store is older than this field."""
-
-    @field_validator("files")
-    @classmethod
-    def _stay_below(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
-        for name in files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
-                raise ValueError(f"the file {name!r} lies outside the artifact")
-        return files
 
     @staticmethod
     def read(content: bytes, stage: str, key: str) -> Manifest:
@@ -216,7 +219,7 @@ def first_difference(folder: Path, files: Mapping[str, StoredFile]) -> tuple[str
             size = path.stat().st_size
             # A wrong size needs no reading of what may be gigabytes.
             got = StoredFile.at(path) if size == expected.size else StoredFile(size=size, sha256="not computed")
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             got = None
         if got != expected:
             return name, got

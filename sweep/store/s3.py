@@ -20,7 +20,7 @@ from sweep.store.backend import Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import MANIFEST, Manifest, StoredFile
 from sweep.store.s3_checkpoints import S3Checkpoints
-from sweep.store.s3_client import CONDITION, CREDENTIALS, ENDPOINT, MISSING, code_of, connect, endpoint, explained
+from sweep.store.s3_client import CONDITION, MISSING, bucket_and_prefix, code_of, connect, endpoint, explained
 from trainers.exceptions import StoreError
 
 MANIFESTS, FILES = "manifests", "files"
@@ -41,20 +41,11 @@ class S3Backend:
         uri: `s3://bucket/prefix`; the prefix may be empty.
 
     Raises:
-        StoreError: the URI names no bucket.
+        StoreError: as `bucket_and_prefix`.
     """
 
     def __init__(self, uri: str) -> None:
-        self._bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
-        if not self._bucket:
-            raise StoreError(
-                f"The store {uri} names no bucket; allowed: s3://bucket/prefix. Set METSWEEP_STORE (--store)."
-            )
-        if "@" in self._bucket or "?" in uri:
-            raise StoreError(
-                f"The store {without_secrets(uri)} holds more than s3://bucket/prefix. Endpoint and credentials come "
-                f"from the environment ({ENDPOINT}, {CREDENTIALS}). Set METSWEEP_STORE (--store)."
-            )
+        self._bucket, prefix = bucket_and_prefix(uri)
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
         self._endpoint = endpoint()

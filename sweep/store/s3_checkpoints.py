@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sweep.store.artifact import DamagedArtifact
 from sweep.store.local_copy import local_copy
-from sweep.store.manifest import StoredFile, files_in, first_difference
+from sweep.store.manifest import Files, StoredFile, files_in, first_difference
 from trainers.config import Config
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class _Checkpoint(Config):
     """A whole checkpoint."""
 
-    files: dict[str, StoredFile]
+    files: Files
     """Relative path -> size and checksum."""
 
     @property

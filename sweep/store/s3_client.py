@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from sweep.redaction import without_secrets
 from sweep.store.backend import Unavailable
+from trainers.documents import shown
 from trainers.exceptions import StoreError
 
 CONNECT_S, ANSWER_S = 5, 20
@@ -33,8 +35,38 @@ OVERLOADED = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException",
 CONDITION = {"PreconditionFailed", "ConditionalRequestConflict"}
 MISSING = {"NoSuchKey", "404", "NotFound"}
 DENIED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "ExpiredToken"}
+LONGEST_PREFIX = 600
+"""Bytes of a store's prefix; stage, key, publication and the name of a file follow it."""
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 AWAY = (NoConnection, HTTPClientError, IncompleteReadError)
+
+
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """What `s3://bucket/prefix` names; the prefix may be empty.
+
+    Raises:
+        StoreError: no bucket, one that cannot be, a prefix that is too long, or more than these.
+    """
+    bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
+    if not bucket:
+        raise StoreError(f"The store {uri} names no bucket; allowed: s3://bucket/prefix. Set METSWEEP_STORE (--store).")
+    if "@" in bucket or "?" in uri:
+        raise StoreError(
+            f"The store {without_secrets(uri)} holds more than s3://bucket/prefix. Endpoint and credentials come from "
+            f"the environment ({ENDPOINT}, {CREDENTIALS}). Set METSWEEP_STORE (--store)."
+        )
+    if not _BUCKET.fullmatch(bucket):
+        raise StoreError(
+            f"The bucket of the store is {shown(bucket)}; allowed: 3 to 63 letters, digits, dots, hyphens and "
+            "underscores, with a letter or digit at either end. Set METSWEEP_STORE (--store)."
+        )
+    if (size := len(prefix.encode())) > LONGEST_PREFIX:
+        raise StoreError(
+            f"The prefix of the store s3://{bucket}/{shown(prefix)[1:-1]} has {size} bytes; allowed: up to "
+            f"{LONGEST_PREFIX}, as a name in S3 has up to 1,024. Set METSWEEP_STORE (--store)."
+        )
+    return bucket, prefix
 
 
 def endpoint() -> str | None:
@@ -43,21 +75,26 @@ def endpoint() -> str | None:
 
 
 def connect(url: str | None) -> Any:
-    """A client of the endpoint with the environment's credentials; threads may share it."""
+    """A client of the endpoint with the environment's credentials; threads may share it.
+
+    Raises:
+        StoreError: the endpoint is no URL.
+    """
     session = boto3.session.Session()
-    return session.client(
-        "s3",
-        endpoint_url=url,
-        region_name=session.region_name or "us-east-1",
-        config=ClientConfig(
-            connect_timeout=CONNECT_S,
-            read_timeout=ANSWER_S,
-            retries={"total_max_attempts": 2, "mode": "standard"},
-            max_pool_connections=32,
-            # Servers of one's own seldom have a name for each bucket.
-            s3={"addressing_style": "path"} if url else {},
-        ),
+    config = ClientConfig(
+        connect_timeout=CONNECT_S,
+        read_timeout=ANSWER_S,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+        max_pool_connections=32,
+        # Servers of one's own seldom have a name for each bucket.
+        s3={"addressing_style": "path"} if url else {},
     )
+    try:
+        return session.client("s3", endpoint_url=url, region_name=session.region_name or "us-east-1", config=config)
+    except ValueError:
+        raise StoreError(
+            f"{ENDPOINT} is {without_secrets(url)}, which is no URL. Correct it, or unset it to use AWS."
+        ) from None
 
 
 def code_of(error: ClientError) -> str:

@@ -64,13 +64,17 @@ class Store:
         """Folder of this machine for logs, reports and Ray's own state: the store's own, or for S3 a cache."""
         return self.backend.local
 
+    def is_there(self) -> bool:
+        """Whether anything was ever stored here."""
+        return self.patiently("look for the store", self.backend.is_there)
+
     def check_there(self) -> None:
         """Refuse a place that nothing was ever stored at.
 
         Raises:
             StoreError: there is nothing, or no bucket; names the place and the variable to change.
         """
-        if not self.patiently("look for the store", self.backend.is_there):
+        if not self.is_there():
             raise StoreError(
                 f"There is no store {self.uri}. Set METSWEEP_STORE (--store) to the one that the study was launched "
                 "with; `metsweep launch` makes a new one."

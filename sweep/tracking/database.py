@@ -16,6 +16,8 @@ from trainers.exceptions import TrackingError
 class ReplacedDatabaseError(TrackingError):
     """The SQLite file that this process has open is not the one of that name any more; a new process opens that."""
 
+    exit_code = 1
+
 
 class DatabaseFile:
     """Notices that the file of an SQLite database was deleted or replaced: connections go on writing into the old one.

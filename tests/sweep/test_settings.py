@@ -47,6 +47,8 @@ def test_the_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "value", "told"),
     [
         ("METSWEEP_STORE", "ftp://me:secret@host/x", "no place for a store; allowed: a folder, or s3://bucket/prefix"),
+        ("METSWEEP_STORE", "s3:/bucket/x", "s3:/bucket/x is no place for a store; allowed: a folder, or s3://bucket"),
+        ("METSWEEP_STORE", "S3://bucket/x", "is no place for a store; allowed: a folder, or s3://bucket/prefix"),
         ("METSWEEP_STORE", "~nobody-of-that-name/x", "METSWEEP_STORE is '~nobody-of-that-name/x': .*whole path"),
         ("MLFLOW_TRACKING_URI", "http://[::1", "MLFLOW_TRACKING_URI is no folder, URI or address"),
         ("OPTUNA_STORAGE", "postgresql://me:secret\u2100@host/x", "OPTUNA_STORAGE is no folder, URI or address"),
@@ -59,3 +61,15 @@ def test_a_bad_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name
     with pytest.raises(MetsweepError, match=told) as raised:
         Settings.from_environment()
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "store", ["a\0b", "a\nb", "\udcff", "http://[::1", "s3:bucket", "file:///x", "~nobody-of-that-name/x"]
+)
+def test_a_bad_store_of_the_command_line_is_refused(store: str) -> None:
+    with pytest.raises(MetsweepError, match=r"^(METSWEEP_STORE \()?--store"):
+        Settings.from_environment(store)
+
+
+def test_an_empty_store_of_the_command_line_counts_as_none() -> None:
+    assert Settings.from_environment(" ") == Settings.from_environment()

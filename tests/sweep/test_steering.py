@@ -18,6 +18,7 @@ from sweep.engine.steering import Steering
 from sweep.engine.trial_driver import _Work
 from sweep.plan.plan import plan_with
 from sweep.store import Store
+from sweep.tracking.database import DatabaseFile
 from tests.sweep.fixed_time import make_timed_maker, timed_study
 
 
@@ -40,7 +41,7 @@ def test_a_request_that_cannot_be_carried_out_costs_no_other(tmp_path: Path) -> 
 def test_gpus_of_a_stage_that_is_not_done_count_against_the_budget(tmp_path: Path) -> None:
     study = timed_study(tmp_path, resources={"gan": {"workers": 2, "gpus_per_worker": 1}})
     plan = plan_with(make_timed_maker(study), study, ())
-    steering = Steering(StudyRecord(Store(tmp_path / "store"), study.name), None, Any, Any, Any, fail_fast=False)  # pyright: ignore
+    steering = Steering(StudyRecord(Store(tmp_path / "store"), study.name), None, Any, Any, Any, Any, fail_fast=False)  # pyright: ignore
     running = StageProgress("gan", "running", done=2, total=9, first_report=(time.time() - 1800, 1))
     search: Any = SimpleNamespace(plan=plan)
     assert steering._gpu_seconds_used(search, {next(iter(plan.gans)): running}) == pytest.approx(3600, abs=5)
@@ -68,7 +69,7 @@ def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_
     display: Any = SimpleNamespace(say=said.append)
     search: Any = SimpleNamespace(close=lambda: asked.append("closed"))
     with store.lease("study", "timed") as lease:
-        steering = Steering(record, board, display, Any, lease, fail_fast=False)  # pyright: ignore
+        steering = Steering(record, board, display, Any, Any, lease, fail_fast=False)  # pyright: ignore
         store.backend.write("leases/study/timed.json", b"{}")
         for _ in range(3):
             steering._look(search)
@@ -79,6 +80,35 @@ def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_
     assert record.status() is None
     assert record.outcomes() == {}
     assert [request.trials for request in record.take_requests()] == [("of the other launch",)]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_search_whose_database_is_lost_says_so_once_and_ends(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "optuna.db"
+    path.touch()
+    database = DatabaseFile("Optuna", f"sqlite:///{path}", "cells are not known there")
+    asked: list[str] = []
+    said: list[str] = []
+    board: Any = SimpleNamespace(stop_all=SimpleNamespace(remote=asked.append))
+    display: Any = SimpleNamespace(say=said.append)
+    steering = Steering(Any, board, display, Any, database, Any, fail_fast=False)  # pyright: ignore
+
+    def look(draws: bool) -> None:
+        study = SimpleNamespace(search=SimpleNamespace(draws=draws))
+        search: Any = SimpleNamespace(plan=SimpleNamespace(study=study), close=lambda: asked.append("closed"))
+        steering._end_without_database(search)
+
+    look(draws=True)
+    path.rename(tmp_path / "kept")
+    if replaced:
+        path.touch()
+    look(draws=False)
+    assert said == []
+    look(draws=True)
+    look(draws=True)
+    assert len(said) == 1
+    assert asked == ["closed", steering.stopped]
+    assert said[0].startswith(f"Optuna's database {path} was {'replaced' if replaced else 'deleted'} while")
 
 
 def test_a_metric_that_is_no_number_leaves_the_status_whole(tmp_path: Path) -> None:
@@ -98,7 +128,7 @@ def test_who_makes_a_stage_is_told_if_it_is_none_of_this_launch(tmp_path: Path) 
     assert board.snapshot()["k1"].made_by == ""
     board.wait_for("k1", "there, process 2", 4)
     display: Any = SimpleNamespace(say=said.append)
-    steering = Steering(StudyRecord(Store(tmp_path), "timed"), None, display, Any, Any, fail_fast=False)  # pyright: ignore
+    steering = Steering(StudyRecord(Store(tmp_path), "timed"), None, display, Any, Any, Any, fail_fast=False)  # pyright: ignore
     for _ in range(2):
         steering._name_makers(board.snapshot())
     assert said == ["gan cpggan is waited for: it is made by there, process 2, which told last 0:04 ago."]

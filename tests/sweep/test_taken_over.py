@@ -214,7 +214,7 @@ def test_a_command_that_delivers_waits_for_the_launch(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", recorded_uri)
     module: Any = {"track": track, "promote": promote}[command]
-    monkeypatch.setattr(module, "load_plan", lambda *_: plan)
+    monkeypatch.setattr(module, "load_plan", lambda *given: (plan, given[-1]))
     before = [run.to_dictionary() for run in all_runs(recorded_uri, "small")]
     with only_process("small", full_store, print), pytest.raises((StoreError, Exit), match="Another command"):
         getattr(module, command)("small", store=str(full_store.uri))

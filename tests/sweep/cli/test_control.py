@@ -18,6 +18,7 @@ from sweep.engine.board import StageProgress
 from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
 from sweep.plan import Plan, Trial, make_plan
+from sweep.settings import Settings
 from sweep.store import Cost, Store
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
@@ -342,7 +343,7 @@ def test_settings_lie_over_what_a_study_was_launched_with(
     ended = metsweep("status", "small", "--json", "--set", "arms=[{variant: none}]")
     assert set(states(ended)) == {"none seed 5"}
     launched = load("small", None, None, None, store)
-    remember("small", LaunchOptions(overrides=("seeds=[6]",)), launched, store)
+    remember("small", LaunchOptions(overrides=("seeds=[6]",)), launched, store, Settings.from_environment())
     assert record.options().overrides == ("seeds=[5]", "synthesis.review=review.csv", "seeds=[6]")
     for option in (("--fidelity", "gpu"), ("--as-written",)):
         ended = metsweep("plan", "small", *option)

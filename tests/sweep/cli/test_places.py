@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli.loading import extended, options_for, remember
+from sweep.engine.optuna_study import create_optuna_study, open_storage
 from sweep.engine.records import StudyRecord, relaunchable
 from sweep.plan import make_plan
+from sweep.settings import Settings
 from sweep.store import Store
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort
@@ -39,7 +42,7 @@ def launch(study: str, store: Store, *overrides: str, cohort: str | None = None)
     record = StudyRecord(store, resolved.name)
     record.keep_study(resolved)
     record.keep_needs(make_plan(resolved))
-    remember(study, options, resolved, store)
+    remember(study, options, resolved, store, Settings.from_environment())
 
 
 @pytest.mark.parametrize("relative", ["of the study", "--cohort", "--set"])
@@ -125,3 +128,47 @@ def test_a_relative_cohort_of_an_older_version_is_read_where_it_is_the_same(
         assert metsweep("status", "mine", "--cohort", here / "cohort").code == 0
     with pytest.raises(ConfigError):
         extended("mine", options_for("mine", None, None, None, store), store)
+
+
+def test_the_database_of_a_search_is_found_from_elsewhere(
+    metsweep: Metsweep, store: Store, cohort: Path, fidelity: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "name": "mine", "cohort": str(cohort), "fidelity": str(fidelity),
+        "arms": [{"variant": "none"}, {"variant": "cpggan", "counts": [4]}],
+        "search": {"method": "random", "trials": 5}, "space": {"detector.learning_rate": {"float": [1e-4, 1e-3]}},
+    }  # fmt: skip
+    Path("mine.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setenv("OPTUNA_STORAGE", "sqlite:///own.db")
+    launch("mine.yaml", store)
+    study, file = load_study("mine.yaml"), Path.cwd() / "own.db"
+    made = create_optuna_study(study, open_storage(f"sqlite:///{file}"))
+    made.ask({name: one.distribution() for name, one in study.space.items()})
+    monkeypatch.delenv("OPTUNA_STORAGE")
+    monkeypatch.chdir(elsewhere)
+    told = f"As at the last launch: OPTUNA_STORAGE=sqlite:///{file}"
+    for command in (
+        ("status", "mine", "--json"),
+        ("plan", "mine", "--json"),
+        ("report", "mine", "--format", "console"),
+    ):
+        ended = metsweep(*command)
+        assert ended.code == 0, ended.err
+        assert told in ended.err.splitlines()
+    assert json.loads(metsweep("status", "mine", "--json").out)["cells_to_draw"] == 4
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{file}")
+    assert "OPTUNA_STORAGE" not in metsweep("status", "mine").err
+    monkeypatch.delenv("OPTUNA_STORAGE")
+    file.unlink()
+    ended = metsweep("status", "mine", "--json")
+    assert f"Optuna's database of the last launch is gone: sqlite:///{file}. Cells" in ended.err
+    assert json.loads(ended.out)["cells_to_draw"] == 5
+
+
+def test_a_uri_that_may_hold_a_password_is_not_kept(
+    store: Store, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://me:pa55word@host/db")
+    launch(str(study_file), store)
+    assert StudyRecord(store, "small").options().optuna is None
+    assert not [path for path in Path(store.uri).rglob("*") if path.is_file() and b"pa55word" in path.read_bytes()]

@@ -215,6 +215,26 @@ def test_stores_that_cannot_be_used(refused, cohort: Path) -> None:
     refused("launch", greedy, "--store", "store", parts=("MB free", "are needed", "METSWEEP_STORE"))
 
 
+@pytest.mark.parametrize("command", ["status", "watch", "stop", "retry", "report", "track", "promote", "plan"])
+def test_a_name_is_looked_for_where_there_is_no_store(refused, command: str) -> None:
+    refused(
+        command, "small", "--store", "/nowhere", parts=("Unknown study 'small'", "there is no store /nowhere: METSWEEP")
+    )
+
+
+def test_names_of_stores_that_cannot_be(refused, cohort: Path) -> None:
+    study = own_study(cohort=str(cohort))
+    for store, told in {
+        "a" * 300: "File name too long",
+        "a\0b": "control character",
+        "s3:/bucket": "no place for a store",
+        "s3://a": "The bucket of the store is 'a'",
+        f"s3://bucket/{'p' * 2000}": "has 2000 bytes",
+    }.items():
+        for command in (("store", "ls"), ("status", study), ("plan", study), ("launch", study)):
+            refused(*command, "--store", store, parts=(told, "--store"))
+
+
 def test_ray_that_cannot_be_reached(refused, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = own_study(cohort=str(cohort))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")

@@ -70,6 +70,7 @@ def test_a_report_for_programs(metsweep: Metsweep, cohort: Path) -> None:
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert told["study"] == "quickstart"
+    assert told["verdict"] == "No verdict yet: no arm is complete."
     assert [row["variant"] for row in told["tables"]["table1"]["rows"]][:2] == ["none", "cpggan"]
 
 

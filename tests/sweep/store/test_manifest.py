@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from search_spaces.study import shipped
 from sweep.cli import main
 from sweep.store import DamagedArtifact, Machine, Store
-from sweep.store.manifest import Manifest, key_of
+from sweep.store.manifest import Manifest, StoredFile, key_of
+from sweep.store.s3_checkpoints import _Checkpoint
 from sweep.store.survey import Damage, verify
 from tests.sweep.small_study import small_plan
 from tests.sweep.store.making import COST
@@ -118,6 +120,20 @@ def test_an_older_manifest_is_read_and_its_identity_checked(store: Store, capsys
     ):
         as_older(path, **({"identity": identity} | changes))
         assert checked(store) == [False], changes
+
+
+def test_a_file_that_is_a_folder_now_is_damage(store: Store) -> None:
+    path = publish(store)
+    (path.parent / "weights").unlink()
+    (path.parent / "weights").mkdir()
+    assert checked(store) == [False]
+    with pytest.raises(DamagedArtifact, match="weights should be 3 bytes"):
+        _ = next(store.artifacts("detector")).path
+
+
+def test_files_of_a_checkpoint_in_s3_lie_in_its_folder() -> None:
+    with pytest.raises(ValidationError, match="lies outside its folder"):
+        _Checkpoint(files={"../weights": StoredFile.of(b"abc")})
 
 
 def test_files_lie_in_their_artifact(store: Store) -> None:

@@ -200,6 +200,25 @@ class TestRefusedAtOnce:
                 Store(uri)
         with pytest.raises(StoreError, match="names no bucket"):
             Store("s3://")
+        for bucket in ("ab", "b" * 64, "-bucket", "bu cket", "bücket"):
+            with pytest.raises(StoreError, match=r"The bucket of the store is '.*'; allowed: 3 to 63 letters"):
+                Store(f"s3://{bucket}/prefix")
+        with pytest.raises(
+            StoreError, match=r"The prefix of the store s3://bucket/ppp.* has 601 bytes; allowed: up to 600"
+        ):
+            Store(f"s3://bucket/{'p' * 601}")
+
+    def test_an_endpoint_that_is_no_url(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "nonsense")
+        with pytest.raises(StoreError, match="AWS_ENDPOINT_URL_S3 is nonsense, which is no URL"):
+            Store("s3://bucket").check_there()
+
+    @pytest.mark.parametrize("name", ["a" * 300, "/".join(["b" * 200] * 25)])
+    def test_a_folder_whose_name_is_too_long(self, tmp_path: Path, name: str) -> None:
+        store = Store(tmp_path / name)
+        for use in (store.check_there, store.check_writable, lambda: store.read_text("x"), lambda: publish(store, "k")):
+            with pytest.raises(StoreError, match=r"File name too long.*METSWEEP_STORE"):
+                use()
 
     @pytest.mark.usefixtures("s3")
     def test_a_writable_bucket_is_accepted_and_left_as_it_was(self) -> None:
