@@ -1,7 +1,8 @@
 """Makes artifacts exist on a Ray cluster: finds them in the store, waits for whoever is making them, or makes them.
 
-Starting a Ray Train job costs seconds (five processes that import Ray and torch), so consecutive stages of a trial that
-occupy the same resources share one job: its workers train the GAN, draw from it, train the detector and score it.
+Several workers are a Ray Train job, one worker is a Ray task: a job's five processes import Ray and torch for half a CPU
+minute, and a task runs in a process that is there already. Consecutive stages of a trial that occupy the same resources
+share one job or task: its workers train the GAN, draw from it, train the detector and score it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sweep.logs import log_to
 from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, OnWait, Store
-from trainers.distributed import Context, Placement, train_on_ray
+from trainers.distributed import FAILURES, Context, Placement, train_on_ray
 from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def _whole(store: Store, stage: Stage, board: Any) -> Path:
 
 
 def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]) -> None:
-    """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task if none trains."""
+    """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task for one worker."""
 
     def missing() -> list[Stage]:
         return [stage for stage in stages if store.find(stage.name, stage.key) is None]
@@ -180,7 +181,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         job = _Job(tuple(wanted), fences, store, board, trial, time.time())
         try:
             _stop_if_asked(board, trial, wanted[0])
-            if any(stage.trains for stage in wanted):
+            if any(stage.trains for stage in wanted) and wanted[0].resources.workers > 1:
                 free_what_the_dead_held()
                 # Nothing is read from there again; a store that is away for a while must not fail the job.
                 storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="metsweep-train-"))
@@ -249,9 +250,11 @@ def _run_as_task(job: _Job) -> None:
     resources = job.stages[0].resources
 
     @ray.remote(
+        name=job.stages[0].label,
         num_cpus=resources.cpus_per_worker,
         num_gpus=resources.gpus_per_worker,
-        max_retries=2,
+        max_retries=FAILURES,
+        retry_exceptions=[RuntimeError, OSError],  # as Ray Train does; a MetsweepError would only come again
         # Outside the empty placement group of the trial's driver.
         scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # pyright: ignore[reportArgumentType]
     )

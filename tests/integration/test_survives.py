@@ -78,7 +78,7 @@ def test_undisturbed(reference: Home) -> None:
 
 def test_owner_of_a_shared_gan_is_killed_while_others_wait(make_home: MakeHome, reference: Home) -> None:
     """There is room for one Ray Train run alone: work goes on only if what the dead one held is free again."""
-    whole = {"cpus_per_worker": CPUS}
+    whole = {"workers": 2, "cpus_per_worker": CPUS // 2}
     home = make_home(more={"resources": {"gan": whole, "detector": whole}})
     home.pace(gan=5, detector=1)
     driver = home.launch()
@@ -92,12 +92,12 @@ def test_owner_of_a_shared_gan_is_killed_while_others_wait(make_home: MakeHome, 
 
 
 def test_train_worker_is_killed(make_home: MakeHome, reference: Home, ray_head: RayHead) -> None:
-    """Ray Train begins again with a new worker, which continues from the checkpoint."""
+    """Ray begins the task again in a new worker, which continues from the checkpoint."""
     home = make_home(counts=COUNTS[:1])
     home.pace(gan=5, detector=1)
     driver = home.launch()
     home.until(lambda: len(home.steps("gan")) >= 3, driver)
-    (worker,) = ray_head.family("ray::RayTrainWorker")
+    (worker,) = ray_head.family("ray::gan")
     kill(worker)
     home.finish(driver)
     assert home.repeated() <= 1

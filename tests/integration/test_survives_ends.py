@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-import psutil
 import pytest
 
 from sweep.engine.optuna_study import ERROR
@@ -51,19 +50,23 @@ def told(home: Home) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="timed", storage=f"sqlite:///{home.folder / 'optuna.db'}").trials
 
 
-def seconds_until_pruned_workers_are_gone(home: Home, ray_head: RayHead, driver: subprocess.Popen[bytes]) -> float:
+def seconds_until_pruned_work_ends(home: Home, ray_head: RayHead, driver: subprocess.Popen[bytes]) -> float:
     """From the report that the first pruned trial was pruned for, which is its last."""
     reports: dict[int, int] = {}
-    reported: dict[int, tuple[float, set[psutil.Process]]] = {}
+    reported: dict[int, tuple[float, set[str]]] = {}
+
+    def tasks() -> set[str]:
+        """Titles of the running tasks that train a detector: the processes stay for the next one."""
+        return {" ".join(one.cmdline()) for one in ray_head.family("ray::detector")}
 
     def gone() -> bool:
         trials = told(home)
         for one in trials:
             if one.state.name == "RUNNING" and len(one.intermediate_values) > reports.get(one.number, 0):
                 reports[one.number] = len(one.intermediate_values)
-                reported[one.number] = (time.monotonic(), set(ray_head.family("ray::RayTrainWorker")))
+                reported[one.number] = (time.monotonic(), tasks())
         pruned = [one.number for one in trials if one.state.name == "PRUNED" and one.number in reported]
-        return any(not any(worker.is_running() for worker in reported[number][1]) for number in pruned)
+        return any(not reported[number][1] & tasks() for number in pruned)
 
     home.until(gone, driver)
     first = next(one.number for one in told(home) if one.state.name == "PRUNED" and one.number in reported)
@@ -85,9 +88,9 @@ def test_search_prunes_tells_and_goes_on(home: Home, ray_head: RayHead) -> None:
     assert all(path.parent.name in needed[path.parents[1].name] for path in home.store.glob("*/*/manifest.json"))
     home.pace(gan=0.5, detector=8)
     driver = home.launch(**SEARCH)
-    freed_after = seconds_until_pruned_workers_are_gone(home, ray_head, driver)
+    freed_after = seconds_until_pruned_work_ends(home, ray_head, driver)
     home.finish(driver)
-    print(f"pruned: the worker was gone {freed_after:.1f} s after the last report")
+    print(f"pruned: the task was gone {freed_after:.1f} s after the last report")
     assert freed_after < 15
     states = {one.number: one.state.name for one in told(home)}
     assert len(states) == SEARCH["search"]["trials"]

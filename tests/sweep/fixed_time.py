@@ -77,7 +77,8 @@ def train(seconds: float, context: Context, diary: Path, name: str, figures: Cal
     while done < STEPS:
         time.sleep(seconds / STEPS)
         done += 1
-        _note(diary, f"{name} {done}")
+        if context.rank == 0:
+            _note(diary, f"{name} {done}")
         context.progress(done, STEPS, figures(done))
         context.save_checkpoint(lambda fresh, done=done: _write(fresh / "done", str(done)))
         if done < STEPS:
