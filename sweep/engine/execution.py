@@ -1,8 +1,8 @@
 """Makes artifacts exist on a Ray cluster: finds them in the store, waits for whoever is making them, or makes them.
 
-Several workers are a Ray Train job, one worker is a Ray task: a job's five processes import Ray and torch for half a CPU
-minute, and a task runs in a process that is there already. Consecutive stages of a trial that occupy the same resources
-share one job or task: its workers train the GAN, draw from it, train the detector and score it.
+Several workers are a Ray Train job, one worker is a Ray task: the five processes of a job import Ray and torch for half
+a CPU minute, and a task runs in a process that is there already. Consecutive stages of a trial that occupy the same
+resources share one job or task: its workers train the GAN, draw from it, train the detector and score it.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         job = _Job(tuple(wanted), fences, store, board, trial, time.time())
         try:
             _stop_if_asked(board, trial, wanted[0])
-            if any(stage.trains for stage in wanted) and wanted[0].resources.workers > 1:
+            if any(stage.on_ray_train for stage in wanted):
                 free_what_the_dead_held()
                 # Nothing is read from there again; a store that is away for a while must not fail the job.
                 storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="metsweep-train-"))
@@ -250,11 +250,11 @@ def _run_as_task(job: _Job) -> None:
     resources = job.stages[0].resources
 
     @ray.remote(
-        name=job.stages[0].label,
         num_cpus=resources.cpus_per_worker,
         num_gpus=resources.gpus_per_worker,
         max_retries=FAILURES,
-        retry_exceptions=[RuntimeError, OSError],  # as Ray Train does; a MetsweepError would only come again
+        # As Ray Train does; a MetsweepError would only come again.
+        retry_exceptions=[RuntimeError, OSError],  # pyright: ignore[reportArgumentType]
         # Outside the empty placement group of the trial's driver.
         scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # pyright: ignore[reportArgumentType]
     )
@@ -265,7 +265,7 @@ def _run_as_task(job: _Job) -> None:
         with suppress(StopRequestedError):
             job(Placement.alone())
 
-    ray.get(task.remote())
+    ray.get(task.options(name=job.stages[0].label).remote())
 
 
 def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> AbstractContextManager[None]:

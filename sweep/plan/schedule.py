@@ -76,7 +76,7 @@ class Jobs:
 
     def add(self, stages: Sequence[Stage], after: list[int] | None = None) -> int:
         """Add a job of these stages, after those that make what the first of them reads; returns its position."""
-        starts = stages[0].trains and not self._progress.get(stages[0].key)
+        starts = stages[0].on_ray_train and not self._progress.get(stages[0].key)
         seconds = sum(map(self._seconds, stages)) + (START_UP_S if starts else 0.0)
         for stage in stages:
             self._job_of[stage.key] = len(self.all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from sweep.plan import Plan
@@ -101,22 +102,30 @@ def promote(
     tracker.record()
     tracker.close()
     registry = Registry(tracker.tracking_uri)
-    done = []
+    registered = []
     for name, ranked, key in chosen:
         model = tracker.model_of(key)
         commit = registry.commit_of(model)
         tags = tags_of(plan, ranked, key, commit)
         version = registry.register(name, model, tags, description_of(plan, ranked, commit))
+        registered.append((name, ranked, key, version))
+    done = []
+    with ThreadPoolExecutor() as pool:  # a fresh process spends seconds on imports: one for each model, side by side
+        loads = {
+            name: pool.submit(loads_gate, version.uri, tracker.tracking_uri)
+            for name, _, _, version in registered
+            if not _judged_as_champion(version)
+        }
+    for name, ranked, key, version in registered:
         before = records(version.tags)
-        if CHAMPION in version.aliases and before:
+        if name not in loads:
             done.append(_as_it_was_judged(name, ranked, key, version, before[-1]))
             continue
         gates = _gates(name, ranked, among, plan, store, registry, request.limits)
         if CHAMPION not in version.aliases:
             registry.set_candidate(version)
-        gates = (*gates, loads_gate(version.uri, tracker.tracking_uri))
-        judged = _judgement(name, ranked, key, gates, version, request)
-        record = Record.now(gates, judged.forced)
+        judged = _judgement(name, ranked, key, (*gates, loads[name].result()), version, request)
+        record = Record.now(judged.gates, judged.forced)
         if record.says_more_than(before[-1] if before else None):
             text = record.markdown(plan.study.name, ranked.trial.name)
             registry.add_record(version, record.tags(len(before) + 1), text)
@@ -165,6 +174,11 @@ def _judgement(
     forced = None if all(gate.passed for gate in gates) else request.force
     number = None if version is None else version.number
     return Judgement(name, ranked, key, gates, forced, number, version is not None and CHAMPION in version.aliases)
+
+
+def _judged_as_champion(version: Version) -> bool:
+    """Whether it is the champion with a record of its gates, which nothing new is said about."""
+    return CHAMPION in version.aliases and bool(records(version.tags))
 
 
 def _as_it_was_judged(name: str, ranked: Ranked, key: str, version: Version, record: Record) -> Judgement:

@@ -44,7 +44,7 @@ class Stage(Steady, ABC):
     version: ClassVar[int]
     """Raised whenever the stage's code changes what it makes."""
     trains: ClassVar[bool] = False
-    """Whether it is a training loop, run as a Ray Train job, or a short task."""
+    """Whether it is a training loop, which every worker runs, or work for one."""
 
     config: Config
 
@@ -64,6 +64,11 @@ class Stage(Steady, ABC):
     def resources(self) -> WorkerResources:
         """What the stage occupies while it runs."""
         return WorkerResources()
+
+    @property
+    def on_ray_train(self) -> bool:
+        """Whether it needs a Ray Train job; what one worker does is a Ray task."""
+        return self.trains and self.resources.workers > 1
 
     def inputs_first(self) -> list[Stage]:
         """Its inputs, their inputs and itself, each once, every stage after what it reads."""

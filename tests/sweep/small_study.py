@@ -47,11 +47,11 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
     for variant, count in ARMS:
         shards: tuple[SynthesizeStage, ...] = ()
         if variant == "cpggan" or variant == "image2image":
-            gan = GANStage(study.gan_for(variant), prepared)
+            gan = GANStage(study.gan_for(variant), prepared, study.resources.gan)
             shards = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(count // SHARD))
         for seed in seeds:
             config = study.detector.model_copy(update={"seed": seed})
-            detector = DetectorStage(config, prepared, shards, count)
+            detector = DetectorStage(config, prepared, shards, count, study.resources.detector)
             trials.append(Trial(variant, count, seed, EvaluateStage(study.evaluation, detector)))
     return Plan(study, tuple(trials))
 

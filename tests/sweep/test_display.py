@@ -17,7 +17,7 @@ from sweep.engine.cluster import Capacity
 from sweep.engine.costs import costs_table
 from sweep.engine.pace import Pace
 from sweep.plan import Plan
-from sweep.plan.estimate import START_UP_S, Estimator
+from sweep.plan.estimate import Estimator
 from sweep.stages import Stage
 from sweep.store import Cost, Store
 from tests.sweep.small_study import small_plan
@@ -44,7 +44,6 @@ def one_after_the_other(plan: Plan, store: Store, slower: float) -> Iterator[Loo
     for key, stage in plan.stages.items():
         estimate = estimator.of(stage)
         assert estimate is not None
-        now += START_UP_S * slower if stage.trains else 0.0
         for step in range(1, STEPS + 1):
             now += slower * estimate.seconds / STEPS
             progress[key] = StageProgress(stage.label, "running", step, STEPS)

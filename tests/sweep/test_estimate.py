@@ -136,20 +136,21 @@ def test_sharing_saves_what_trials_would_make_again(tmp_path: Path) -> None:
     assert estimator.total(plan.stages.values()).cpu_seconds == pytest.approx(7 + 8 * 21 + 2 * 100 + 3 * 3)
 
 
-def test_jobs_wait_for_what_they_read(tmp_path: Path) -> None:
-    plan, store = small_plan(), Store(tmp_path)
+@pytest.mark.parametrize(("workers", "start_up"), [(1, 0.0), (2, START_UP_S)])
+def test_jobs_wait_for_what_they_read(tmp_path: Path, workers: int, start_up: float) -> None:
+    plan, store = small_plan(resources={"gan": {"workers": workers}, "detector": {"workers": workers}}), Store(tmp_path)
     took = {"gan": 100.0, "prepare": 8.0, "synthesize": 3.0, "detector": 20.0, "evaluate": 1.0}
     for stage in plan.stages.values():
-        publish(store, stage, took[stage.name], cpus=stage.resources.cpus_per_worker)
+        publish(store, stage, took[stage.name], cpus=stage.resources.workers * stage.resources.cpus_per_worker)
     estimator = Estimator(plan, store)
     many = schedule(Jobs(plan, plan.stages, estimator).all, cpus=100, gpus=0)
     # Slices, then a GAN with its two shards, then a detector and its evaluation.
-    chain = 8 + (START_UP_S + 100 + 2 * 3) + (START_UP_S + 20 + 1)
+    chain = 8 + (start_up + 100 + 2 * 3) + (start_up + 20 + 1)
     assert many.seconds == many.longest_chain == pytest.approx(chain)
     assert many.peak == 3  # two GANs and the real-only detector
     done = {key: 0.5 for key, stage in plan.stages.items() if stage.name == "gan"}
     half = schedule(Jobs(plan, plan.stages, estimator, done).all, cpus=100, gpus=0)
-    assert half.seconds == pytest.approx(chain - START_UP_S - 50), "a job that trains has started"
+    assert half.seconds == pytest.approx(chain - start_up - 50), "a job that trains has started"
 
 
 def test_the_longest_chain_starts_first() -> None:
