@@ -265,7 +265,8 @@ def _run_as_task(job: _Job) -> None:
         with suppress(StopRequestedError):
             job(Placement.alone())
 
-    ray.get(task.options(name=job.stages[0].label).remote())
+    name = f"{job.trial}: {', '.join(stage.name for stage in job.stages)}"  # what `ps` and Ray's dashboard show
+    ray.get(task.options(name=name).remote())
 
 
 def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> AbstractContextManager[None]:

@@ -80,7 +80,7 @@ class RayHead:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def family(self, title: str = "") -> list[psutil.Process]:
-        """Its processes whose command line holds `title`, e.g. `ray::detector`."""
+        """Its processes whose command line holds `title`, e.g. `ray::`."""
         if self._process is None or self._process.poll() is not None:
             return []
         parent = psutil.Process(self._process.pid)

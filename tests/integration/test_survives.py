@@ -97,7 +97,7 @@ def test_train_worker_is_killed(make_home: MakeHome, reference: Home, ray_head: 
     home.pace(gan=5, detector=1)
     driver = home.launch()
     home.until(lambda: len(home.steps("gan")) >= 3, driver)
-    (worker,) = ray_head.family("ray::gan")
+    (worker,) = ray_head.family(": gan")
     kill(worker)
     home.finish(driver)
     assert home.repeated() <= 1

@@ -57,7 +57,8 @@ def seconds_until_pruned_work_ends(home: Home, ray_head: RayHead, driver: subpro
 
     def tasks() -> set[str]:
         """Titles of the running tasks that train a detector: the processes stay for the next one."""
-        return {" ".join(one.cmdline()) for one in ray_head.family("ray::detector")}
+        titles = {" ".join(one.cmdline()) for one in ray_head.family("ray::")}
+        return {title for title in titles if "detector" in title}
 
     def gone() -> bool:
         trials = told(home)
