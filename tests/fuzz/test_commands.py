@@ -18,7 +18,8 @@ from sweep.engine.outcome import Outcome
 from sweep.engine.records import LaunchOptions, Status, StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Cost, Store
-from tests.fuzz.damage import BYTES, TEXT
+from tests.fuzz.damage import TEXT
+from tests.fuzz.damaged_database import DATABASE
 from tests.fuzz.harness import Damage, fuzz
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import StoreError
@@ -101,10 +102,10 @@ def check(path: Path, arguments: tuple[str, ...], damages: dict[str, Damage], co
 
 @pytest.mark.parametrize("name", READ_BY)
 def test_documents_and_the_database_of_a_search(here: Path, name: str) -> None:
-    check(here / name, READ_BY[name], BYTES if name.endswith(".db") else TEXT, 15)
+    check(here / name, READ_BY[name], DATABASE if name.endswith(".db") else TEXT, 8)
 
 
 def test_manifests(here: Path) -> None:
     (path,) = here.glob("metsweep-store/evaluate/*/manifest.json")
     for arguments in MANIFEST_READ_BY:
-        check(path, arguments, TEXT, 10)
+        check(path, arguments, TEXT, 5)
