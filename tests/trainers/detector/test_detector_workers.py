@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import pytest
 import torch
 from torch import distributed, nn
-from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from tests.trainers.disc_slices import FolderContext, tiny_config
+from tests.trainers.ranks import RANKS, run_ranks
 from trainers.data.slice_set import SliceSet, open_slice_set
 
-RANKS = 2
 GRADIENT_TOLERANCE = 5e-4
 """Of the first step, relative to the length of all gradients."""
 LOSS_TOLERANCE = 5e-3
@@ -34,13 +34,15 @@ def join_group(rank: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
 
 
-def rank_trains(rank: int, slices: Path, folder: Path, dies_at: int | None = None) -> None:
+def rank_trains(rank: int, slices: Path, folder: Path, first_alone: bool = False, dies_at: int | None = None) -> None:
+    """`first_alone`: also a run of one step, in a folder of its own."""
     (folder / "group").mkdir(parents=True, exist_ok=True)
     join_group(rank, folder / "group")
     from trainers.detector.training import train_detector
 
-    first = FolderContext(folder / "first" / "checkpoint", rank, RANKS)
-    train_detector(tiny_config(steps=1), open_slice_set(slices), [], 0, folder / "first" / f"out-{rank}", first)
+    if first_alone:
+        first = FolderContext(folder / "first" / "checkpoint", rank, RANKS)
+        train_detector(tiny_config(steps=1), open_slice_set(slices), [], 0, folder / "first" / f"out-{rank}", first)
     context = FolderContext(folder / "checkpoint", rank, RANKS, dies_at)
     train_detector(tiny_config(), open_slice_set(slices), [], 0, folder / f"out-{rank}", context)
     (folder / f"reports-{rank}.json").write_text(json.dumps(context.reports))
@@ -59,7 +61,7 @@ def last_state(folder: Path) -> dict[str, Any]:
 def together(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two ranks leave that nothing disturbed."""
     folder = tmp_path_factory.mktemp("together")
-    spawn(rank_trains, (discs.path, folder), nprocs=RANKS)
+    run_ranks(rank_trains, discs.path, folder, True)
     return folder
 
 
@@ -99,10 +101,10 @@ def test_two_ranks_train_as_one_with_the_whole_batch(tmp_path: Path, discs: Slic
 
 def test_two_killed_ranks_continue_as_if_nothing_had_happened(tmp_path: Path, discs: SliceSet, together: Path) -> None:
     with pytest.raises(ProcessRaisedException, match="killed by the test"):
-        spawn(rank_trains, (discs.path, tmp_path, 5), nprocs=RANKS)
+        run_ranks(rank_trains, discs.path, tmp_path, False, 5)
     (tmp_path / "group" / "rendezvous").unlink()
     assert last_state(tmp_path)["step"] == 4
-    spawn(rank_trains, (discs.path, tmp_path), nprocs=RANKS)
+    run_ranks(rank_trains, discs.path, tmp_path)
 
     reports = json.loads((tmp_path / "reports-1.json").read_text())
     assert reports[0][0] == 5, "rank 1 continues after rank 0's checkpoint of step 4"
@@ -160,7 +162,7 @@ def test_batch_norm_is_that_of_the_whole_batch(
     out.backward(gradient)
 
     before = set(Path("/dev/shm").iterdir())
-    spawn(rank_normalises, (tmp_path, Path(memory), apart), nprocs=RANKS)
+    run_ranks(rank_normalises, tmp_path, Path(memory), apart)
     assert not [path for path in set(Path("/dev/shm").iterdir()) - before if path.name.startswith("metsweep-")]
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)

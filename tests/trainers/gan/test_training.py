@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
+from tests.trainers.ranks import run_ranks
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
@@ -279,7 +279,7 @@ def test_two_workers_equal_one_that_shows_all_images(
     if kept:
         with pytest.raises(KilledError):
             train_gan(config, slices, tmp_path / "part", Interruptible(tmp_path / "checkpoints-0", kept))
-    spawn(work, (tmp_path, slices.path, config), nprocs=2)
+    run_ranks(work, tmp_path, slices.path, config)
     expected = weights(tmp_path / "alone")
     for name, value in weights(tmp_path / "0").items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=ROUNDING)
