@@ -21,7 +21,8 @@ from tests.services.mlflow_server import MLflowServer, mlflow_server
 from tests.sweep import conftest
 
 pytestmark = pytest.mark.slow
-plan, full_store, empty_database = conftest.plan, conftest.full_store, conftest.empty_database
+plan, empty_database = conftest.plan, conftest.empty_database
+small_store, full_store = conftest.small_store, conftest.full_store
 
 
 @pytest.fixture

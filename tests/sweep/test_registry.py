@@ -31,7 +31,7 @@ from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
 from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.evaluated import search_plan
-from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism
+from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan
 from tests.sweep.test_report import put
 from tests.trainers.data.phantom import save, stripped_brain
@@ -53,11 +53,10 @@ print(json.dumps([list(found.columns), len(found), list(made.shape), str(made.dt
 
 
 @pytest.fixture(scope="module")
-def judged_store(full_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def judged_store(seeded_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Every arm finds something; `cpggan 4` beats the real-only arm beyond chance."""
-    store = copied(full_store, tmp_path_factory.mktemp("judged") / "store")
+    store = copied(seeded_store, tmp_path_factory.mktemp("judged") / "store")
     plan = judged_plan(SEEDS)
-    complete(plan, store)
     found = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2image 4": (1, 0, 1)}
     for trial in plan.trials:
         set_found(store, trial, {"validation": found[trial.arm][trial.seed], "test": 1})

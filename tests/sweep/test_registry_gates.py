@@ -17,7 +17,7 @@ from sweep.registry.judging import Limits, detector_gates, generator_gates
 from sweep.registry.lineage import cell_keys, tags_of
 from sweep.registry.selection import pick, ranking
 from sweep.store import Store
-from tests.sweep.judged_study import complete, copied, judged_plan, set_found, set_realism, with_drawn
+from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism, with_drawn
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.realism.memorisation import COPIES, FEW_PATIENTS, LEAK, UNLIKE_SPLITS
@@ -28,16 +28,9 @@ GOOD = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2
 Judged = Callable[..., dict[str, Gate]]
 
 
-@pytest.fixture(scope="module")
-def judged_store(full_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = copied(full_store, tmp_path_factory.mktemp("judged") / "store")
-    complete(judged_plan((0, 1, 2)), store)
-    return store
-
-
 @pytest.fixture
-def store(judged_store: Store, tmp_path: Path) -> Store:
-    return copied(judged_store, tmp_path / "store")
+def store(seeded_store: Store, tmp_path: Path) -> Store:
+    return copied(seeded_store, tmp_path / "store")
 
 
 def set_cells(store: Store, plan: Plan, cells: dict[str, tuple[int, ...]], fps: int = 1) -> None:
