@@ -1,6 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
-# Tests run in as many processes as there are cores; and sums, to the last bit, depend on how many threads share them.
+# Tests run in more processes than there are cores; and sums, to the last bit, depend on how many threads share them.
 torch.set_num_threads(1)
+
+LONGEST_FIRST = (
+    "integration/test_survives.py", "integration/test_survives_ends.py", "integration/test_survives_kill.py",
+    "integration/test_tracking_outage.py", "integration/test_gan_workers.py", "integration/test_secrets.py",
+    "integration/test_detector_workers.py", "sweep/test_execution.py", "integration/test_optuna_dashboard.py",
+    "integration/test_placement.py", "sweep/test_registry.py", "sweep/cli/test_by_hand.py", "sweep/test_taken_over.py",
+    "sweep/store/test_lease.py", "trainers/data/test_demo.py", "trainers/detector/test_detector_training.py",
+    "sweep/store/test_housekeeping.py", "sweep/store/test_trouble.py", "trainers/gan/test_training.py",
+    "trainers/evaluation/realism/test_registration.py", "sweep/test_tracking.py", "sweep/test_tracking_delivery.py",
+    "sweep/test_registry_gates.py", "sweep/test_models.py", "trainers/detector/test_detector_workers.py",
+    "sweep/cli/test_registry.py", "sweep/cli/test_score.py", "sweep/test_search.py", "trainers/data/test_prepare.py",
+)  # fmt: skip
+"""A process takes a file at a time, and a long one that is begun last keeps all others waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(tests).as_posix(), len(places)))

@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import spawn
 
 from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT, connected
 from tests.trainers.gan.tiny_runs import make_slices, tiny
+from tests.trainers.ranks import join_group, run_ranks
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, Placement, WorkerResources, train_on_ray
@@ -72,8 +73,7 @@ def train(slices: Path, folder: Path, disturbed: bool, placement: Placement) -> 
 
 
 def train_undisturbed(rank: int, slices: Path, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder / 'group'}", rank=rank, world_size=2)
+    join_group(rank, folder / "group")
     train(slices, folder, False, Placement(rank, 2, torch.device("cpu")))
     dist.destroy_process_group()
 
@@ -94,7 +94,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of two workers without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    spawn(train_undisturbed, (slices, folder), nprocs=2)
+    run_ranks(train_undisturbed, slices, folder)
     return folder
 
 

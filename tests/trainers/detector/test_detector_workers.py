@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +13,7 @@ from torch import distributed, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from tests.trainers.disc_slices import FolderContext, tiny_config
-from tests.trainers.ranks import RANKS, run_ranks
+from tests.trainers.ranks import RANKS, join_group, run_ranks
 from trainers.data.slice_set import SliceSet, open_slice_set
 
 GRADIENT_TOLERANCE = 5e-4
@@ -27,16 +26,8 @@ WEIGHT_TOLERANCE = 4e-3
 RESUME_TOLERANCE = 1e-6
 
 
-def join_group(rank: int, folder: Path) -> None:
-    """As a Ray Train worker does: environment and process group before the training loop."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS))
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
-
-
 def rank_trains(rank: int, slices: Path, folder: Path, first_alone: bool = False, dies_at: int | None = None) -> None:
     """`first_alone`: also a run of one step, in a folder of its own."""
-    (folder / "group").mkdir(parents=True, exist_ok=True)
     join_group(rank, folder / "group")
     from trainers.detector.training import train_detector
 

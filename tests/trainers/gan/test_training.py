@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
-from tests.trainers.ranks import run_ranks
+from tests.trainers.ranks import join_group, run_ranks
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
@@ -239,8 +239,7 @@ ROUNDING = 1e-4
 
 
 def work(rank: int, folder: Path, slices: Path, config: GANConfig) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
+    join_group(rank, folder / "group")
     out = folder / str(rank)
     out.mkdir()
     reported: list[int] = []

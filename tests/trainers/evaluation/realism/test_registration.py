@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -61,16 +62,22 @@ WAYS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 
 
+@lru_cache
+def trained_on(seed: int) -> tuple[RealSlices, np.ndarray, np.ndarray]:
+    """Real slices, what they are compared by, and 40 of the training slices."""
+    draw = np.random.default_rng(seed)
+    images, patients = brains(PATIENTS, draw), np.repeat(np.arange(PATIENTS), SLICES)
+    held_out = np.isin(patients, draw.permutation(PATIENTS)[:HELD_OUT])
+    copied = images[draw.choice(np.flatnonzero(~held_out), 40)]
+    reference = shrunk_pixels(normalised(images))
+    return RealSlices(aligned_distances(images, reference, shrunk_pixels), patients, held_out), reference, copied
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_copies_are_flagged_however_moved(way: str) -> None:
     for seed in range(3):
-        draw = np.random.default_rng(seed)
-        images, patients = brains(PATIENTS, draw), np.repeat(np.arange(PATIENTS), SLICES)
-        held_out = np.isin(patients, draw.permutation(PATIENTS)[:HELD_OUT])
-        copied = images[draw.choice(np.flatnonzero(~held_out), 40)]
-        reference = shrunk_pixels(normalised(images))
-        real = RealSlices(aligned_distances(images, reference, shrunk_pixels), patients, held_out)
-        to_real = aligned_distances(WAYS[way](copied, draw), reference, shrunk_pixels)
+        real, reference, copied = trained_on(seed)
+        to_real = aligned_distances(WAYS[way](copied, np.random.default_rng(seed + 100)), reference, shrunk_pixels)
         found = examine(real, to_real, 200, seed)
         assert found.leaks
         assert found.close_share > 0.9
