@@ -283,7 +283,7 @@ def _until(moment: Callable[[], object], process: subprocess.Popen[bytes], outpu
     while not moment():
         assert time.monotonic() < deadline, f"waited in vain\n{output.read_text()}"
         assert process.poll() is None, f"it ended before\n{output.read_text()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def _kill(process: psutil.Process) -> None:

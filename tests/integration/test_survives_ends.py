@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import optuna
@@ -47,7 +48,13 @@ def home(tmp_path: Path, ray_head: RayHead, empty_database: Path) -> Home:
 
 
 def told(home: Home) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="timed", storage=f"sqlite:///{home.folder / 'optuna.db'}").trials
+    return optuna_study(f"sqlite:///{home.folder / 'optuna.db'}").trials
+
+
+@lru_cache(maxsize=1)
+def optuna_study(storage: str) -> optuna.Study:
+    """Opened once: who asks for its trials again and again would take as much of the machine as the launch."""
+    return optuna.load_study(study_name="timed", storage=storage)
 
 
 def seconds_until_pruned_work_ends(home: Home, ray_head: RayHead, driver: subprocess.Popen[bytes]) -> float:
