@@ -13,12 +13,17 @@ _OTHER = r"(?P<other>\b(?!(?:https?|s3|ray):)[A-Za-z][\w+.-]*://[^\s:/?#@\"]*):(
 """SQLAlchemy lets a password hold slashes and question marks."""
 _LOGIN = re.compile(f"{_WEB}|{_OTHER}", re.IGNORECASE)
 
-_QUERY_PAIR = re.compile(r"(?<=[?&;])(?P<key>[^\s?&;=#\"]+)=(?P<value>[^\s&#\"]*[^\s&#\"'),.;])")
-_SECRET_KEY = re.compile(
-    r"pass(?:word|wd|phrase|code)?$|pwd|token|secret|credential|signature|^sig$|api_?key|access_?key|^auth",
+_QUERY_PAIR = re.compile(
+    r"(?<=[?&;#])(?P<key>[^\s?&;=#\"]+)=(?P<value>\{[^\s}]*\}|[^\s&#\"]*[^\s&#\"'),.;])"  # JSON may hold quotes
+)
+_SECRET_NAME = re.compile(
+    r"pass(?:word|wd|phrase|code)?$|pwd|token|secret|credential|signature|api[_-]?key|access[_-]?key|^auth|"
+    r"^(?:key|pw|sas|sig|jwt)$",
     re.IGNORECASE,
 )
-"""Keys like `sslpassword` and `X-Amz-Signature`, but not `passfile`."""
+"""Names like `sslpassword` and `X-Amz-Signature`, but not `passfile`."""
+_NAME_WITHIN = re.compile(r"([\w-]+)[\"']?\s*[=:]")
+"""A value may be a list of names and values itself: of ODBC, of PostgreSQL's `options`, or JSON."""
 
 
 def without_secrets(text: object, *uris: str) -> str:
@@ -43,16 +48,17 @@ def _without_password(login: re.Match[str]) -> str:
 
 
 def _without_value(pair: re.Match[str]) -> str:
-    return f"{pair['key']}={MASK}" if _is_secret(pair["key"]) else pair[0]
+    return f"{pair['key']}={MASK}" if _is_secret(pair) else pair[0]
 
 
-def _is_secret(key: str) -> bool:
-    return _SECRET_KEY.search(unquote_plus(key)) is not None
+def _is_secret(pair: re.Match[str]) -> bool:
+    names = [unquote_plus(pair["key"]), *_NAME_WITHIN.findall(unquote_plus(pair["value"]))]
+    return any(_SECRET_NAME.search(name) for name in names)
 
 
 def _secrets_of(uri: str) -> set[str]:
     """As they stand in a URI, and what they mean."""
-    found = {pair["value"] for pair in _QUERY_PAIR.finditer(uri) if _is_secret(pair["key"])}
+    found = {pair["value"] for pair in _QUERY_PAIR.finditer(uri) if _is_secret(pair)}
     if login := _LOGIN.search(uri):
         found.add(login["other_password"] or (login["web_password"] or login["web_user"] or "").removeprefix(":"))
     return {form for secret in found for form in (secret, unquote_plus(secret)) if form}

@@ -26,6 +26,13 @@ SHOWN = {
     "https://h/p?X-Amz-Signature=a&X-Amz-Credential=b&X-Amz-Date=1#top": (
         "https://h/p?X-Amz-Signature=***&X-Amz-Credential=***&X-Amz-Date=1#top"
     ),
+    "https://h/p?api-key=a&key=b&pw=c&sas=d&jwt=e&keyspace=f#token=g": (
+        "https://h/p?api-key=***&key=***&pw=***&sas=***&jwt=***&keyspace=f#token=***"
+    ),
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Dp": "mssql+pyodbc:///?odbc_connect=***",
+    "postgresql://h/db?options=-c%20password%3Dp": "postgresql://h/db?options=***",
+    "postgresql://h/db?options=-c%20geqo%3Doff": "postgresql://h/db?options=-c%20geqo%3Doff",
+    'mysql://h/db?ssl={"ca":"/ca","password":"p"}&x=1': "mysql://h/db?ssl=***&x=1",
     "http://h:5000/x?mail=a@b": "http://h:5000/x?mail=a@b",
     "sqlite:////tmp/a@b/mlflow.db": "sqlite:////tmp/a@b/mlflow.db",
     "/tmp/store?x": "/tmp/store?x",
