@@ -165,7 +165,8 @@ def retry(
 def extend(
     study: StudyName,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, max=10_000, help="Seeds in all: 0, 1, ... and those there.", show_default=False)
+        int | None,
+        typer.Option("--seeds", min=1, max=10_000, help="Seeds in all: 0, 1, ... and those there.", show_default=False),
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", min=1, help="Cells in all that a search draws.", show_default=False)

@@ -18,7 +18,7 @@ from sweep.engine.local_ray import private_folders
 from sweep.logs import log_file
 from sweep.redaction import without_secrets
 from sweep.text import visible
-from trainers.distributed import WorkerResources
+from trainers.distributed import FAILURES, WorkerResources
 from trainers.exceptions import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ RAY_ENVIRONMENT = {
     # Workers may wait for others' stages to free their CPUs; what can never be placed is refused before launch.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Killed for want of memory, a task would begin again without end.
+    "RAY_task_oom_retries": str(FAILURES),
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # A trial reports figures only while it trains, and its outcome at the end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",

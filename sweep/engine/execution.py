@@ -28,7 +28,7 @@ from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, OnWait, Store
 from trainers.distributed import FAILURES, Context, Placement, train_on_ray
-from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError
+from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -245,6 +245,7 @@ def _stop_if_asked(board: Any, trial: str, before: Stage) -> None:
 
 def _run_as_task(job: _Job) -> None:
     import ray
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     resources = job.stages[0].resources
@@ -266,7 +267,14 @@ def _run_as_task(job: _Job) -> None:
             job(Placement.alone())
 
     name = f"{job.trial}: {', '.join(stage.name for stage in job.stages)}"  # what `ps` and Ray's dashboard show
-    ray.get(task.options(name=name).remote())
+    try:
+        ray.get(task.options(name=name).remote())
+    except (OutOfMemoryError, WorkerCrashedError, NodeDiedError) as error:
+        what = "its node ran out of memory" if isinstance(error, OutOfMemoryError) else "its process died"
+        raise TrainingError(
+            f"{name}: {what}, each time it was begun. With more cpus_per_worker (resources.gan, resources.detector) "
+            "fewer run at once; Ray's own logs say more."
+        ) from error
 
 
 def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> AbstractContextManager[None]:

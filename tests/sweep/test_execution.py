@@ -26,7 +26,8 @@ from sweep.engine.runner import start_board
 from sweep.stages import Inputs, Stage
 from sweep.store import Artifact, Store
 from trainers.config import Config
-from trainers.distributed import Context, Placement, WorkerResources
+from trainers.distributed import FAILURES, Context, Placement, WorkerResources
+from trainers.exceptions import TrainingError
 
 pytestmark = pytest.mark.slow
 # Ray's workers cannot import a test module.
@@ -74,6 +75,18 @@ class Light(Base):
     @property
     def resources(self) -> WorkerResources:
         return WorkerResources()
+
+
+@dataclass(frozen=True, eq=False)
+class Dying(Base):
+    """Ends its process."""
+
+    name: ClassVar[str] = "dying"
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        with self.diary.open("a") as diary:
+            diary.write("begun\n")
+        os._exit(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +169,13 @@ def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
     assert not list((tmp_path / "store" / "checkpoints").glob("*/latest"))
+
+
+def test_a_stage_whose_process_always_dies_fails_in_words(board: Any, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    with pytest.raises(TrainingError, match="trial: dying: its process died, each time it was begun"):
+        ensure(Dying(Number(), diary), Store(tmp_path / "store"), board, "trial")
+    assert diary.read_text().splitlines() == ["begun"] * (1 + FAILURES)
 
 
 def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: Any, tmp_path: Path) -> None:

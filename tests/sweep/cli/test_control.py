@@ -285,7 +285,7 @@ def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
     ("options", "message"),
     [
         (("--seeds", 2), "has 2 already: 0, 1; allowed: more"),
-        (("--seeds", 10**12), "range 1<=x<=10000"),
+        (("--seeds", 10**12), "should be less than or equal to 10000"),
         (("--trials", 9), "draws nothing"),
         (("--arms", "cpgan:4"), "'cpgan' is no variant. Did you mean 'cpggan'?"),
         (("--arms", "cpggan:many"), "allowed is variant:count,count"),
