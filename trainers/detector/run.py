@@ -121,6 +121,8 @@ class YoloRun(DetectionTrainer):
         self.optimizer = self.build_optimizer(
             self.model, name="Adam", lr=config.learning_rate, momentum=0.9, decay=config.weight_decay
         )
+        for group in self.optimizer.param_groups:
+            group["foreach"] = True  # the default on a GPU; the same bits in three quarters of the time on a CPU
         self.lf = lambda _epoch: 1.0  # the rate is set for every step in `optimizer_step`
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.lf)
 
