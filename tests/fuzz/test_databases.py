@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def test_optuna(study: Study, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def mlflow_database(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Of a study's run, and a version that is champion and was judged."""
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "whole.db"
+    shutil.copy(empty_database, path)
     uri = f"sqlite:///{path}"
     registry = Registry(uri)
     client = MlflowClient(uri, uri)
