@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,6 +23,14 @@ SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
 
 KEPT = "kept_"
 """Prefix of the same figures of the weights that are kept so far, in what a run tells of its progress."""
+
+BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError)
+"""What torch raises for a file that is not whole."""
+
+
+def first_line(error: Exception) -> str:
+    """Of what torch says, which goes on for pages."""
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 @dataclass
@@ -64,9 +73,15 @@ def load_state(folder: Path, identity: str) -> RunState:
     """Read what `save_state` wrote.
 
     Raises:
-        TrainingError: the checkpoint has another identity, i.e. belongs to another config or other numbers of slices.
+        TrainingError: the checkpoint is broken, or has another identity, i.e. belongs to another config or other
+            numbers of slices.
     """
-    saved = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    try:
+        saved: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    except BROKEN as error:
+        raise TrainingError(
+            f"{folder / FILE} cannot be read ({first_line(error)}). Remove the folder to start afresh."
+        ) from error
     if saved["identity"] != identity:
         raise TrainingError(
             f"The checkpoint in {folder} belongs to another run, made with\n  {saved['identity']}\nand this run is\n  "

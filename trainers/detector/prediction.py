@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
+from trainers.detector.checkpoint import BROKEN, first_line
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
 from trainers.evaluation.matching import DETECTION_COLUMNS
@@ -50,7 +51,13 @@ def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
             f"{folder}/config.json is not of this version of metsweep: {wrong}. Train the detector again."
         ) from error
     model = build_model(config)
-    model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    try:
+        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    except (*BROKEN, AttributeError, TypeError) as error:
+        raise TrainingError(
+            f"{folder}/model.pt cannot be read as this detector's weights ({first_line(error)}); is it complete? Copy "
+            "the whole folder again, or train the detector again."
+        ) from error
     device = torch.device(device)
     return Detector(model.to(device).eval(), config, device)
 
