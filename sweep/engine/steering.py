@@ -91,6 +91,7 @@ class Steering:
                     yield
                 finally:
                     signal.signal(signal.SIGINT, before)
+            self._display.show(self._snapshot())  # what ended since the last look
         finally:
             self._display.stop()
             if self._lease.check():
@@ -112,8 +113,6 @@ class Steering:
         self._interrupted = True
 
     def _look(self, search: StudySearch) -> None:
-        import ray
-
         if not self._lease.check():
             if self.stopped != TAKEN_OVER:
                 self._display.say("This launch has lost its study to another one: training ends.")
@@ -123,7 +122,7 @@ class Steering:
         plan = search.plan
         self._tracker.follow(plan)
         self._display.follow(plan)
-        stages: dict[str, StageProgress] = ray.get(self._board.snapshot.remote())  # pyright: ignore[reportAssignmentType]
+        stages = self._snapshot()
         self._display.show(stages)
         self._name_makers(stages)
         if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
@@ -140,6 +139,11 @@ class Steering:
             if reason == INTERRUPTED:
                 self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
             self._stop(search, reason)
+
+    def _snapshot(self) -> dict[str, StageProgress]:
+        import ray
+
+        return ray.get(self._board.snapshot.remote())  # pyright: ignore[reportReturnType]
 
     def _end_without_database(self, search: StudySearch) -> None:
         if not search.plan.study.search.draws or self.stopped == DATABASE_LOST:
