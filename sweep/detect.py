@@ -15,12 +15,11 @@ from pydantic import ValidationError
 
 from sweep.redaction import without_secrets
 from sweep.store import Manifest, Store
-from sweep.store.document import why
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
-from trainers.detector.prediction import Detector, load_detector, predict
+from trainers.detector.prediction import Detector, check_folder, load_detector, predict
 from trainers.distributed import Placement
-from trainers.documents import MIB, read_json
+from trainers.documents import MIB, read_json, why
 from trainers.exceptions import TrackingError, TrainingError
 
 CHAMPION = "models:/metsweep-detector@champion"
@@ -121,8 +120,9 @@ def slice_config(detector_dir: Path) -> SliceConfig:
     It is written beside the weights, or is the config of the `prepare` artifact that the detector's manifest names.
 
     Raises:
-        TrainingError: it is not known.
+        TrainingError: it is not known, or `detector_dir` holds no detector.
     """
+    check_folder(detector_dir)
     beside = detector_dir / SLICES_FILE
     if beside.is_file():
         return _slice_config(read_json(beside, TrainingError, MIB), beside)

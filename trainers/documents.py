@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic import ValidationError
+
 from trainers.exceptions import MetsweepError
 
 Error = type[MetsweepError]
@@ -40,6 +42,15 @@ _shown.maxlong = 40
 def shown(value: Any) -> str:
     """What was got, as it stands in a message: in the form of Python, long and deep values shortened."""
     return _shown.repr(value)
+
+
+def why(error: Exception) -> str:
+    """In a line what is wrong; of pydantic's many complaints the first."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    return " ".join(f"{f'{shown(key)}: ' if key else ''}{first['msg']}".split())
 
 
 def _read_up_to(file: BinaryIO, most: int) -> bytes:

@@ -10,8 +10,6 @@ import typer
 from sweep.cli import talk
 from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers, refuse_below
 
-BYTES_OF_PREPARING_PROCESS = 2_000_000_000
-
 
 def prepare(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.", show_default=False)],
@@ -33,9 +31,8 @@ def prepare(
     Example:
       metsweep prepare demo-cohort --out slices --size 64
     """
-    import psutil
-
     from search_spaces.study import section_config
+    from sweep.cli.checksums import write_checksums
     from sweep.cli.console import progress
     from sweep.cli.result import result_folder
     from sweep.doctor import usable_cores
@@ -48,11 +45,9 @@ def prepare(
         "prepare", preparation.PrepareConfig, fidelity=fidelity, overrides=[*(overrides or ()), *sized]
     )
     opened = open_cohort(cohort)
-    fitting = int(psutil.virtual_memory().available // BYTES_OF_PREPARING_PROCESS)
     with result_folder(out) as unfinished, progress("prepare") as on_progress:
-        preparation.prepare(
-            opened, config, unfinished.result, on_progress, workers or max(1, min(usable_cores(), fitting))
-        )
+        preparation.prepare(opened, config, unfinished.result, on_progress, workers or usable_cores())
+        write_checksums(unfinished.result)
     talk.note(f"Slice set: {out}. Next: metsweep train gan {out} --out gan")
 
 
@@ -85,6 +80,7 @@ def train_gan(
     import torch
 
     from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
     from sweep.cli.training import GANRun, train
     from trainers.data.slice_set import open_slice_set
@@ -94,8 +90,8 @@ def train_gan(
 
     refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
-    opened = open_slice_set(slices)
-    run = GANRun(config, opened.path.absolute(), detector and detector.absolute())
+    opened = open_slice_set(checked(slices))
+    run = GANRun(config, opened.path.absolute(), detector and checked(detector).absolute())
     with result_folder(out) as unfinished:
         open_feedback(config, detector, torch.device("cpu"))  # before Ray starts, which takes its time
         check_fits(config, opened, workers)
@@ -132,6 +128,7 @@ def synthesize(
     import torch
 
     from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
     from sweep.cli.training import SynthesisRun, train
     from trainers.data.slice_set import open_slice_set
@@ -144,8 +141,8 @@ def synthesize(
     config = section_config("synthesis", SynthesisConfig, fidelity=fidelity, overrides=overridden)
     if review is not None:
         config = config.model_copy(update={"review": str(review)})
-    variant = load_generator(gan, torch.device("cpu")).config.variant
-    run = SynthesisRun(config, gan, open_slice_set(slices).path.absolute(), review_of(config, variant, 0))
+    variant = load_generator(checked(gan), torch.device("cpu")).config.variant
+    run = SynthesisRun(config, gan, open_slice_set(checked(slices)).path.absolute(), review_of(config, variant, 0))
     with result_folder(out) as unfinished:
         train(run, unfinished, workers=1)
     curation = json.loads((out / "meta.json").read_text())["curation"]
@@ -198,6 +195,7 @@ def train_detector(
     import json
 
     from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
     from sweep.cli.training import DetectorRun, train
     from trainers.data.slice_set import open_slice_set
@@ -207,8 +205,8 @@ def train_detector(
     refuse_below(1, workers=workers)
     refuse_below(0, count=count)
     config = section_config("detector", DetectorConfig, fidelity=fidelity, overrides=overrides or ())
-    real = open_slice_set(slices)
-    shards = [open_slice_set(folder) for folder in synthetic or ()]
+    real = open_slice_set(checked(slices))
+    shards = [open_slice_set(checked(folder)) for folder in synthetic or ()]
     wanted = sum(len(shard.images) for shard in shards) if count is None else count
     run = DetectorRun(config, real.path.absolute(), tuple(shard.path.absolute() for shard in shards), wanted)
     with result_folder(out) as unfinished:
@@ -245,6 +243,7 @@ def evaluate(
     import json
 
     from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
     from sweep.cli.console import output, progress
     from sweep.cli.metric_tables import show_metrics
     from sweep.cli.result import result_folder
@@ -253,9 +252,9 @@ def evaluate(
     from trainers.evaluation import evaluate as evaluation
 
     config = section_config("evaluation", evaluation.EvaluationConfig, fidelity=fidelity, overrides=overrides or ())
-    opened = open_slice_set(slices)
+    opened = open_slice_set(checked(slices))
     with result_folder(out) as unfinished, progress("evaluate") as on_progress:
-        evaluation.evaluate(detector, opened, config, unfinished.result, on_progress, Placement.alone().device)
+        evaluation.evaluate(checked(detector), opened, config, unfinished.result, on_progress, Placement.alone().device)
     console = output()
     for split, metrics in json.loads((out / "metrics.json").read_text()).items():
         show_metrics(metrics, console, title=f"{split} split of {slices}")

@@ -45,6 +45,7 @@ def detect(
     from dataclasses import asdict
 
     from sweep import detect as detection
+    from sweep.cli.checksums import checked
     from sweep.cli.console import output
     from sweep.cli.result import result_folder
     from sweep.console import TextTable
@@ -60,9 +61,9 @@ def detect(
         folder = detection.champion_folder(name, tracking_uri)
         quality = quality_in_tags(tags_of_model(name, tracking_uri))
     else:
-        folder = Path(name)
+        folder = checked(Path(name))
         quality = quality_of_folder(folder)
-    config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(slices)
+    config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(checked(slices))
     with result_folder(out) as unfinished:
         found = detection.detect(
             volume,

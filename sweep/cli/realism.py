@@ -39,6 +39,7 @@ def realism(
       metsweep realism synthetic --slices slices --detector detector --out realism
     """
     from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
     from sweep.cli.console import output, progress
     from sweep.cli.result import result_folder
     from trainers.data.slice_set import open_slice_set
@@ -50,10 +51,10 @@ def realism(
 
     config = section_config("realism", RealismConfig, fidelity=fidelity, overrides=overrides or ())
     evaluation = section_config("evaluation", EvaluationConfig, fidelity=fidelity)
-    sets = {name: [open_slice_set(folder)] for name, folder in _named(synthetic).items()}
-    opened = open_slice_set(slices)
+    sets = {name: [open_slice_set(checked(folder))] for name, folder in _named(synthetic).items()}
+    opened = open_slice_set(checked(slices))
     for (drawn,) in sets.values():
-        check_judges(drawn, opened, detector)
+        check_judges(drawn, opened, checked(detector))
     with result_folder(out) as unfinished, progress("realism") as on_progress:
         comparison.realism(
             sets, opened, detector, config, evaluation, unfinished.result, on_progress, Placement.alone().device

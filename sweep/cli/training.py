@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from sweep.cli.checksums import write_checksums
 from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
 from sweep.detect import SLICES_FILE
@@ -119,7 +120,12 @@ def train(run: Run, unfinished: Unfinished, workers: int) -> None:
             train_in_process(
                 lambda context: run(unfinished.result, context), checkpoints=checkpoints, on_progress=on_progress
             )
-        return
+    else:
+        _train_on_workers(run, unfinished, checkpoints, workers)
+    write_checksums(unfinished.result)
+
+
+def _train_on_workers(run: Run, unfinished: Unfinished, checkpoints: FolderCheckpoints, workers: int) -> None:
     with ray_cluster(Settings.from_environment().ray_address, [resources := _resources(workers)]):
         board = start_board()
         with progress(run.label) as on_progress, _forwarding(board, on_progress):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sweep.store.document import why
+from trainers.documents import why
 from trainers.exceptions import TrackingError
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from search_spaces.yaml_text import parse_yaml, to_document
-from trainers.documents import shown
+from trainers.documents import why
 from trainers.exceptions import ConfigError, StoreError
 
 T = TypeVar("T")
@@ -65,15 +65,6 @@ def checksum_of(values: Mapping[str, Any]) -> str:
     """SHA-256 of all values but the checksum itself, hexadecimal."""
     told = {name: value for name, value in values.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def why(error: Exception) -> str:
-    """In a line what is wrong; of pydantic's many complaints the first."""
-    if not isinstance(error, ValidationError):
-        return str(error).splitlines()[0]
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    return " ".join(f"{f'{shown(key)}: ' if key else ''}{first['msg']}".split())
 
 
 def _of_json(content: bytes) -> Any:

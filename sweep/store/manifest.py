@@ -11,9 +11,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 from pydantic_core import to_json
 
-from sweep.store.document import LOST, checksum_of, why
+from sweep.store.document import LOST, checksum_of
 from sweep.store.machine import Machine
 from trainers.config import Config
+from trainers.documents import why
 from trainers.exceptions import StoreError
 
 MANIFEST = "manifest.json"

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from sweep.redaction import without_secrets
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.backend import Backend
-from sweep.store.document import parse, why, written
+from sweep.store.document import parse, written
 from sweep.store.files import place
 from sweep.store.folder import FolderBackend
 from sweep.store.lease import Lease
@@ -30,6 +30,7 @@ from sweep.store.manifest import Cost, Manifest, files_in
 from sweep.store.patience import PATIENCE_S, patiently
 from sweep.store.scratch import scratch
 from trainers.checkpoints import Checkpoints
+from trainers.documents import why
 from trainers.exceptions import StoreError
 
 READERS = 16

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import nn
 from torch.nn import functional
 
-from trainers.detector.checkpoint import BROKEN, first_line
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
+from trainers.documents import why
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.exceptions import TrainingError
 from trainers.torchvision_kernels import load_kernels
+from trainers.weights import restore_weights
 
 MAX_DETECTIONS = 300
 """Most detections of one slice."""
@@ -34,47 +33,69 @@ class Detector:
     device: torch.device
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds no detector.
+
+    Raises:
+        TrainingError: it is not there, or lacks what every detector's folder holds.
+    """
+    missing = [name for name in ("config.json", "model.pt") if not (folder / name).is_file()]
+    if missing:
+        lacks = f"it lacks {' and '.join(missing)}" if folder.is_dir() else "there is no such folder"
+        raise TrainingError(f"{folder} is not a trained detector: {lacks}. `metsweep train detector` makes one.")
+
+
 def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
     """The detector that `train_detector` wrote into `folder`.
 
     Raises:
         TrainingError: `folder` is not a trained detector, or one of another version.
     """
-    missing = [name for name in ("config.json", "model.pt") if not (folder / name).is_file()]
-    if missing:
-        raise TrainingError(f"{folder} is not a trained detector: it lacks {', '.join(missing)}. Train one first.")
+    check_folder(folder)
+    remedy = "Copy the whole folder again, or train the detector again."
     try:
-        config = DetectorConfig.model_validate_json((folder / "config.json").read_text())
+        config = DetectorConfig.model_validate_json((folder / "config.json").read_bytes())
     except ValidationError as error:
-        wrong = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
         raise TrainingError(
-            f"{folder}/config.json is not of this version of metsweep: {wrong}. Train the detector again."
+            f"{folder / 'config.json'} is damaged, or not of this version of metsweep: {why(error)}. {remedy}"
         ) from error
     model = build_model(config)
-    try:
-        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
-    except (*BROKEN, AttributeError, TypeError) as error:
-        raise TrainingError(
-            f"{folder}/model.pt cannot be read as this detector's weights ({first_line(error)}); is it complete? Copy "
-            "the whole folder again, or train the detector again."
-        ) from error
+    restore_weights(model, folder / "model.pt", remedy)
     device = torch.device(device)
     return Detector(model.to(device).eval(), config, device)
 
 
 def trained_slice_size(folder: Path) -> int | None:
-    """Side in pixels of the slices that the detector in `folder` was trained on, or None where it does not tell."""
-    return _selection(folder).get("slice_size")
+    """Side in pixels of the slices that the detector in `folder` was trained on, or None where it does not tell.
+
+    Raises:
+        TrainingError: `selection.json` is damaged.
+    """
+    return _selection(folder).slice_size
 
 
 def trained_on_synthetic(folder: Path) -> int:
-    """How many synthetic slices the detector in `folder` was trained on; 0 where it does not tell."""
-    return _selection(folder).get("synthetic_slices", 0)
+    """How many synthetic slices the detector in `folder` was trained on; 0 where it does not tell.
+
+    Raises:
+        TrainingError: `selection.json` is damaged.
+    """
+    return _selection(folder).synthetic_slices
 
 
-def _selection(folder: Path) -> dict[str, Any]:
+class _Selection(BaseModel):
+    slice_size: int | None = None
+    synthetic_slices: int = 0
+
+
+def _selection(folder: Path) -> _Selection:
     file = folder / "selection.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    if not file.is_file():
+        return _Selection()
+    try:
+        return _Selection.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise TrainingError(f"{file} is damaged: {why(error)}. Copy the whole folder again.") from error
 
 
 @torch.no_grad()

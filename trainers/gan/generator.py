@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 
+from trainers.documents import why
 from trainers.exceptions import TrainingError
 from trainers.gan.checkpoint import build_generator
 from trainers.gan.config import GANConfig
 from trainers.gan.networks import Generator
 from trainers.gan.sampling import sample, unit
 from trainers.gan.schedule import Phase
+from trainers.weights import restore_weights
 
 
 class TrainedGenerator:
@@ -64,28 +65,17 @@ def load_generator(gan_dir: Path, device: torch.device) -> TrainedGenerator:
     Raises:
         TrainingError: the folder holds no trained GAN, or one whose weights are not whole or of another config.
     """
-    weights = gan_dir / "generator.pt"
+    missing = [name for name in ("config.json", "generator.pt") if not (gan_dir / name).is_file()]
+    if missing:
+        lacks = f"it lacks {' and '.join(missing)}" if gan_dir.is_dir() else "there is no such folder"
+        raise TrainingError(f"{gan_dir} is not a trained GAN: {lacks}. `metsweep train gan` makes one.")
+    remedy = "Copy the whole folder again, or train the GAN again with `metsweep train gan`."
     try:
         config = GANConfig.model_validate_json((gan_dir / "config.json").read_bytes())
-        loaded = torch.load(weights, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, ValidationError) as error:
-        raise TrainingError(f"{gan_dir} holds no trained GAN ({error}); `metsweep train gan` makes one.") from error
-    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+    except ValidationError as error:
         raise TrainingError(
-            f"{weights} cannot be read as a generator's weights ({_first_line(error)}); is it complete? Copy the whole "
-            "folder again, or train the GAN again with `metsweep train gan`."
+            f"{gan_dir / 'config.json'} is damaged, or not of this version of metsweep: {why(error)}. {remedy}"
         ) from error
     network = build_generator(config)
-    try:
-        network.load_state_dict(loaded)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise TrainingError(
-            f"{weights} holds other weights than those of the GAN in {gan_dir / 'config.json'} ({_first_line(error)}); "
-            "both files must come from one run of `metsweep train gan`. Copy the whole folder again."
-        ) from error
+    restore_weights(network, gan_dir / "generator.pt", remedy)
     return TrainedGenerator(config, network.requires_grad_(False), device)
-
-
-def _first_line(error: Exception) -> str:
-    """Torch's messages go on with advice on loading unsafe files, or list every weight."""
-    return str(error).split("\n", 1)[0].rstrip(":") or type(error).__name__

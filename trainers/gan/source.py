@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from trainers.config import Config
 from trainers.data.slice_set import SliceSet
+from trainers.documents import why
 from trainers.exceptions import TrainingError
 
 SOURCE_FILE = "source.json"
@@ -43,7 +44,7 @@ def read_source(gan_dir: Path) -> GANSource | None:
         return GANSource.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise TrainingError(
-            f"{file} does not tell what the GAN learnt from ({error}). Copy the whole folder again."
+            f"{file} does not tell what the GAN learnt from ({why(error)}). Copy the whole folder again."
         ) from error
 
 

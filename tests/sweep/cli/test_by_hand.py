@@ -46,7 +46,7 @@ def stop_at_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Path, fidelity: Path, gan: Path) -> None:
     assert open_slice_set(slices).size == SIZE
-    assert names(gan) == {"generator.pt", "config.json", "history.jsonl", "source.json", "figures"}
+    assert names(gan) == {"generator.pt", "config.json", "history.jsonl", "source.json", "figures", "SHA256SUMS"}
 
     assert metsweep("synthesize", gan, slices, "--out", "synthetic", "--count", 6).code == 0
     drawn = open_slice_set(Path("synthetic"))

@@ -25,9 +25,10 @@ def text(weights: Path) -> None:
     weights.write_text("not weights")
 
 
-def folder(weights: Path) -> None:
-    weights.unlink()
-    weights.mkdir()
+def one_bit(weights: Path) -> None:
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 64
+    weights.write_bytes(content)
 
 
 def of_another_network(weights: Path) -> None:
@@ -54,11 +55,11 @@ def whole_model(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (cut, "cannot be read"),
-        (empty, "cannot be read"),
-        (text, "cannot be read"),
-        (folder, "cannot be read"),
-        (whole_model, "cannot be read"),
+        (one_bit, r"is damaged.*the checksum of \S+ is wrong"),
+        (cut, "is damaged, or holds no weights"),
+        (empty, "is damaged, or holds no weights"),
+        (text, "is damaged, or holds no weights"),
+        (whole_model, "is damaged, or holds no weights"),
         (of_another_network, "holds other weights"),
         (of_another_width, "holds other weights"),
         (no_weights, "holds other weights"),
@@ -76,10 +77,19 @@ def test_weights_that_are_not_the_generators(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"{}x", b"\xff\xfe", b"[]"])
+@pytest.mark.parametrize("content", [b"{}x", b"\xff\xfe", b"[]", b'{"batch": 2, "steps": 3}'])
 def test_config_that_is_none(gan: Path, tmp_path: Path, content: bytes) -> None:
     copy = tmp_path / "gan"
     shutil.copytree(gan, copy)
     (copy / "config.json").write_bytes(content)
-    with pytest.raises(TrainingError, match="gan holds no trained GAN"):
+    with pytest.raises(TrainingError, match=r"gan/config\.json is damaged, or not of this version") as caught:
         load_generator(copy, torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nowhere is not a trained GAN: there is no such folder"):
+        load_generator(tmp_path / "nowhere", torch.device("cpu"))
+    with pytest.raises(TrainingError, match=r"it lacks config\.json and generator\.pt"):
+        load_generator(tmp_path, torch.device("cpu"))

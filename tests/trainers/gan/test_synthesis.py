@@ -211,7 +211,7 @@ def test_moving_box_crosses_where_boxes_were_annotated() -> None:
 
 
 def test_refusals(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="holds no trained GAN"):
+    with pytest.raises(TrainingError, match="is not a trained GAN"):
         load_generator(tmp_path, torch.device("cpu"))
     generator = load_generator(gan, torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"allowed: \(16, 16\)"):
