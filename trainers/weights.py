@@ -12,7 +12,7 @@ from torch import nn
 
 from trainers.exceptions import TrainingError
 
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, zipfile.BadZipFile, zipfile.LargeZipFile)
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile)
 """What zipfile and torch raise on damaged files."""
 
 
@@ -36,16 +36,16 @@ def restore_weights(network: nn.Module, file: Path, remedy: str) -> None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         weights: Any = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise TrainingError(f"{file} is damaged, or holds no weights ({_first_line(error)}). {remedy}") from error
+        raise TrainingError(f"{file} is damaged, or holds no weights ({first_line(error)}). {remedy}") from error
     try:
         network.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise TrainingError(
-            f"{file} holds other weights than those of {file.parent / 'config.json'} ({_first_line(error)}); both "
+            f"{file} holds other weights than those of {file.parent / 'config.json'} ({first_line(error)}); both "
             f"files must come from one training. {remedy}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Torch's messages go on with advice on loading unsafe files, or list every weight."""
     return str(error).split("\n", 1)[0].rstrip(":") or type(error).__name__

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from trainers.exceptions import TrainingError
+from trainers.weights import UNREADABLE, first_line
 
 FILE = "detector.pt"
 SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
@@ -23,14 +23,6 @@ SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
 
 KEPT = "kept_"
 """Prefix of the same figures of the weights that are kept so far, in what a run tells of its progress."""
-
-BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError)
-"""What torch raises for a file that is not whole."""
-
-
-def first_line(error: Exception) -> str:
-    """Of what torch says, which goes on for pages."""
-    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 @dataclass
@@ -78,7 +70,7 @@ def load_state(folder: Path, identity: str) -> RunState:
     """
     try:
         saved: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-    except BROKEN as error:
+    except UNREADABLE as error:
         raise TrainingError(
             f"{folder / FILE} cannot be read ({first_line(error)}). Remove the folder to start afresh."
         ) from error
