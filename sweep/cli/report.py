@@ -39,11 +39,11 @@ def report(
     """Show what a study found: a verdict, Table 1, and where the rest is written.
 
     The files, and the console with --full, hold the whole report. Of every complete arm, on the test split: sensitivity
-    and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over seeds and patients;
-    its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds are needed; the Pareto
-    front; gain by synthetic count; the best of what a search drew and the importance of hyperparameters; sensitivity at
-    given FPs, over whole lesions, by diameter and scanner, by chance; cost; and the stage key, artifact and MLflow run
-    behind every number.
+    and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over patients (and seeds,
+    where there are several); its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds
+    are needed; the Pareto front; gain by synthetic count; the best of what a search drew and the importance of
+    hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, by chance; cost; and the
+    stage key, artifact and MLflow run behind every number.
 
     \b
     Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sweep.report.section import MISSING, covers
+from sweep.report.section import MISSING
 from sweep.report.table1 import Table1
 
 SPECIAL = {
@@ -26,9 +26,7 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
     rules = " ".join(rf"\cmidrule(lr){{{2 + 4 * i}-{5 + 4 * i}}}" for i in range(len(ious)))
     columns = " & ".join("Sensitivity & FPs/slice & Gain & $p$" for _ in ious)
     caption = (
-        f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + " "
-        f"{covers(len(table.results.plan.study.seeds))} Gain: sensitivity over none, paired over patients and "
-        "seeds; p adjusted by Holm."
+        f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + f" {table.note}"
     )
     lines = [
         r"% needs \usepackage{booktabs} and \usepackage{graphicx}",

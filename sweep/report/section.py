@@ -130,8 +130,18 @@ def signed(comparison: Comparison, digits: int = 3) -> str:
 
 def covers(seeds: int) -> str:
     """What the intervals of a table with so many seeds an arm hold for."""
-    over = "seeds and patients" if seeds > 1 else "patients alone (one seed does not tell how seeds differ)"
-    return f"In brackets: 95% intervals over {over}."
+    alone = "" if seeds > 1 else " alone (one seed does not tell how seeds differ)"
+    return f"In brackets: 95% intervals over {over(seeds)}{alone}."
+
+
+def over(seeds: int) -> str:
+    """What is taken as drawn at random where arms have so many seeds."""
+    return "seeds and patients" if seeds > 1 else "patients"
+
+
+def seeds_told(seeds: int) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{seeds} seed{'s' * (seeds > 1)}"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:

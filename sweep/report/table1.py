@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence, Gain
-from sweep.report.results import Results, Row
-from sweep.report.section import MISSING, Line, Section, Value, covers, p_text, signed
+from sweep.report.results import REAL_ONLY, Results, Row
+from sweep.report.section import MISSING, Line, Section, Value, covers, over, p_text, signed
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.outcome import name_of
 
@@ -30,7 +30,7 @@ class Cell:
     sd: float | None = None
     """Over seeds; not known with one."""
     interval: Interval | None = None
-    """Of 95%, over seeds and patients, where it is known."""
+    """Of 95%, over what `covers` says, where it is known."""
 
     def lines(self, digits: int) -> list[str]:
         """`0.670`, `± 0.020`, `[0.552, 0.711]`, as far as they are known."""
@@ -86,7 +86,16 @@ class Table1:
         lines = [
             Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
         ]
-        return Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines)
+        return Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines, self.note)
+
+    @property
+    def note(self) -> str:
+        """What its figures are, in every format but the console's, which has less room."""
+        seeds = len(self.results.plan.study.seeds)
+        return (
+            f"{_deviation(seeds)}{covers(seeds)} Gain: sensitivity over {REAL_ONLY}, paired over {over(seeds)}; p "
+            "adjusted by Holm for all arms."
+        )
 
     def _texts(self, row: Row) -> Iterator[str]:
         for iou in self.ious:
@@ -113,10 +122,9 @@ class Table1:
         table = TextTable(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.title_justify = "left"
         seeds = len(self.results.plan.study.seeds)
-        deviation = "±: standard deviation over seeds. " if seeds > 1 else ""
         table.caption = (
             "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "
-            f"@: IoU. {deviation}{covers(seeds)}"
+            f"@: IoU. {_deviation(seeds)}{covers(seeds)}"
         )
         table.caption_justify = "left"
         table.add_column("arm")
@@ -163,6 +171,10 @@ class Table1:
             values |= {f"{name}_low": low, f"{name}_high": high}
             values |= {f"{name}_p": gain and gain.plain.p, f"{name}_p_holm": gain and gain.p}
         return values
+
+
+def _deviation(seeds: int) -> str:
+    return "±: standard deviation over seeds. " if seeds > 1 else ""
 
 
 def _narrow(lines: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from sweep.console import TextConsole
 from sweep.report.evidence import Evidence
 from sweep.report.report import Report, build_report
-from sweep.report.section import Section
+from sweep.report.section import Section, covers
 from sweep.report.sections.gains import gain_sections, seeds_section
 from sweep.report.verdict import verdict
 from sweep.store import Store
@@ -26,7 +26,16 @@ SKILL = {"none": 0.3, "cpggan 4": 0.9, "cpggan 8": 0.35}
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    plan, store = small_plan(seeds=(0, 1, 2)), Store(tmp_path_factory.mktemp("store"))
+    return report_of(tmp_path_factory.mktemp("store"), (0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return report_of(tmp_path_factory.mktemp("one_seed"), (0,))
+
+
+def report_of(folder: Path, seeds: tuple[int, ...]) -> Report:
+    plan, store = small_plan(seeds=seeds), Store(folder)
     slices = prepared_slices(plan, store)
     for trial in plan.trials:
         if trial.arm in SKILL:
@@ -216,4 +225,37 @@ def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
         brackets = any("[" in cell for row in one.rows for cell in row)
         kind = one.name.partition("_iou")[0]
         noted = [other.note for other in report.sections if other.name.partition("_iou")[0] == kind]
-        assert not brackets or "95%" in noted[-1], f"{one.title} shows intervals and does not say of what"
+        assert not brackets or "95% intervals over seeds and patients" in noted[-1], f"{one.title}: intervals of what?"
+
+
+def test_intervals_say_what_they_cover_in_every_format(report: Report, of_one_seed: Report, tmp_path: Path) -> None:
+    """With one seed, nothing says that seeds were drawn; with several, Table 1 says so wherever it is shown."""
+    both, alone = "95% intervals over seeds and patients.", "95% intervals over patients alone (one seed"
+    for made, label, other in ((report, both, alone), (of_one_seed, alone, both)):
+        folder = tmp_path / str(made is report)
+        made.write(folder, ("md", "html", "tex"))
+        for text in (
+            made.markdown(),
+            (folder / "report.html").read_text().partition("<nav>")[0],
+            (folder / "table1.tex").read_text(),
+            "\n".join(report_lines(made)).replace("\n", " "),
+        ):
+            plain = " ".join(text.replace("\\%", "%").split())
+            assert label in plain
+            assert other not in plain
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "False" / name).read_text()
+        for wrong in ("over seeds and patients", "patients and seeds", "±", "1 seeds"):
+            assert wrong not in text, name
+
+
+def test_the_froc_picture_says_how_its_bands_differ_from_the_table(report: Report) -> None:
+    froc = section(report, "Sensitivity at given false positives per slice, IoU 0.5")
+    title = froc.draw().axes[0].get_title() if froc.draw else ""
+    assert "bootstrap over 5 patients, for these trained detectors alone" in title
+    assert "Bands of the picture: percentile bootstrap over patients" in froc.note
+
+
+def test_what_intervals_cover_depends_on_the_seeds() -> None:
+    assert covers(1) == "In brackets: 95% intervals over patients alone (one seed does not tell how seeds differ)."
+    assert covers(2) == "In brackets: 95% intervals over seeds and patients."

@@ -57,7 +57,9 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
     axes.set_title(
-        f"{title}bands: 95 % intervals over {patients} patients; dots: confidence {config.confidence:g}", fontsize=8
+        f"{title}bands: 95% bootstrap over {patients} patients, for these trained detectors alone\n"
+        f"dots: confidence {config.confidence:g}",
+        fontsize=8,
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

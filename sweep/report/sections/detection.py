@@ -13,6 +13,11 @@ from sweep.report.section import Line, Section, Value, covers, decimal, estimate
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.outcome import name_of
 
+BANDS = (
+    "Bands of the picture: percentile bootstrap over patients, for these trained detectors alone; of few patients they "
+    "are narrower than the table's intervals, which use the jackknife and Student's t."
+)
+
 
 def detection_sections(evidence: Evidence) -> Iterator[Section]:
     """All of them, each for every IoU threshold."""
@@ -40,7 +45,7 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
             f"Sensitivity at given false positives per slice, IoU {iou:g}",
             ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
             lines,
-            f"{covers(evidence.seeds)} {ended}".strip(),
+            f"{covers(evidence.seeds)} {BANDS} {ended}".strip(),
             partial(evidence.froc, iou),
         )
 

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import REAL_ONLY
-from sweep.report.section import MISSING, Line, Section, Value, covers, decimal, interval_values, p_text, signed
+from sweep.report.section import (
+    MISSING,
+    Line,
+    Section,
+    Value,
+    covers,
+    decimal,
+    interval_values,
+    p_text,
+    seeds_told,
+    signed,
+)
 from trainers.evaluation.comparison import Comparison, seeds_needed
 from trainers.evaluation.outcome import name_of
 from trainers.evaluation.summary import few_patients
@@ -126,10 +137,9 @@ def _values(arm: str, gain: Gain, sought: float) -> dict[str, Value]:
 
 def _note(example: Comparison, sought: float) -> str:
     """How the table was made."""
-    seeds = f"{example.seeds} seed{'s' * (example.seeds > 1)}"
     texts = [
-        f"Paired over {example.patients} patients with lesions and {seeds}, taken as drawn at random "
-        f"(Obuchowski-Rockette). {covers(example.seeds)} p Holm: adjusted for all arms of a column.",
+        f"Paired over {example.patients} patients with lesions and {seeds_told(example.seeds)}, taken as drawn at "
+        f"random (Obuchowski-Rockette). {covers(example.seeds)} p Holm: adjusted for all arms of a column.",
         f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
         f"{REAL_ONLY} at Table 1's confidence, or at the end of the arm's curve if it ends before.",
         "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "

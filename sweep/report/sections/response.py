@@ -13,7 +13,7 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, interval_values, signed
+from sweep.report.section import Line, Section, covers, interval_values, seeds_told, signed
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
 
@@ -62,7 +62,7 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
     smooths = {variant: smooth(*found) for variant, found in points.items() if len(found[0]) >= FEWEST}
     lines = [
         Line(
-            [variant, f"{count:,}", signed(gain), f"{gain.seeds} seeds"],
+            [variant, f"{count:,}", signed(gain), seeds_told(gain.seeds)],
             {
                 "variant": variant,
                 "count": count,
@@ -87,7 +87,7 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
         f"Gain over none by synthetic count, IoU {iou:g}",
         ("variant", "synthetic slices", "gain", "from"),
         lines,
-        _note(points, smooths) if iou == tuple(evidence.by_iou)[-1] else "",
+        _note(points, smooths, evidence.seeds) if iou == tuple(evidence.by_iou)[-1] else "",
         partial(_draw, enumerated, points, smooths, iou),
     )
 
@@ -154,8 +154,8 @@ def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line
     return lines
 
 
-def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth]) -> str:
-    texts = ["Arms: paired over patients and seeds, with 95% intervals that are not adjusted for their number."]
+def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth], seeds: int) -> str:
+    texts = [f"Arms: {covers(seeds)} They are paired, and not adjusted for their number."]
     if points:
         told = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
         texts.append(
