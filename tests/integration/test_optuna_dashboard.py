@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,8 +19,11 @@ import requests
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.launch import launch
+from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS, timed_study
 from tests.sweep.task_stages import HIGHEST_RATE, SECONDS, make_stepping_maker, set_seconds, settings_in
+
+empty_database = conftest.empty_database
 
 TRIALS, GRACE = 12, 0.3
 
@@ -64,7 +68,10 @@ def dashboard(database: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_dashboard_shows_complete_pruned_and_failed_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dashboard_shows_complete_pruned_and_failed_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setenv(SECONDS, "")
     set_seconds({"detector": 6})

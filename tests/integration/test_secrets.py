@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,9 +17,10 @@ import pytest
 from tests.integration.survival import Home, kill
 from tests.services import fixtures
 from tests.services.seaweedfs import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+from tests.sweep import conftest
 
 pytestmark = pytest.mark.slow
-seaweedfs = fixtures.seaweedfs
+seaweedfs, empty_database = fixtures.seaweedfs, conftest.empty_database
 
 PLANTED = {
     "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-password",
@@ -49,10 +51,11 @@ class Watch:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(tmp_path: Path, empty_database: Path) -> Iterator[Home]:
     """Its temporary files have a short path, as sockets lie among them."""
     for name in ("here", "home"):
         (tmp_path / name).mkdir()
+    shutil.copy(empty_database, tmp_path / "here")
     temporary = Path("/tmp") / f"m{os.getpid()}"
     temporary.mkdir()
     own = {"TMPDIR": str(temporary), "HOME": str(tmp_path / "home"), "RAY_AUTH_MODE": "token"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -317,9 +318,10 @@ def launched(study: Path, record: StudyRecord) -> None:
 
 @pytest.mark.usefixtures("launched")
 def test_a_launched_study_is_known_by_its_name(
-    metsweep: Metsweep, store: Store, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+    metsweep: Metsweep, store: Store, record: StudyRecord, monkeypatch: pytest.MonkeyPatch, empty_database: Path
 ) -> None:
     monkeypatch.chdir(store.local)
+    shutil.copy(empty_database, store.local)
     there = ("--store", store.uri)
     assert set(states(metsweep("status", "small", "--json", *there))) == {"none seed 5", "cpggan 4 seed 5"}
     assert "Changed since" not in metsweep("plan", "small", *there).out

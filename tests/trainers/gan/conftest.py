@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.made_once import made_once
 from tests.trainers.gan.tiny_runs import Interruptible, make_slices, tiny
 from trainers.data.conditions import box_contrast
 from trainers.data.slice_set import SliceSet, open_slice_set
@@ -24,11 +25,13 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
 @pytest.fixture(scope="session")
 def gan(slices: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CPGGAN that has learnt to draw something bright at its boxes."""
-    out = tmp_path_factory.mktemp("gan")
     config = tiny(initial_resolution=8, total_kimg=2.0, fade_kimg=0.1, stable_kimg=0.4, learning_rate=4e-3, ema=0.95)
-    train_gan(config, slices, out, Interruptible(out / "checkpoints"))
-    (out / SOURCE_FILE).unlink()  # tests draw from it with other grey levels, too (`faint`)
-    return out
+
+    def train(out: Path) -> None:
+        train_gan(config, slices, out, Interruptible(out / "checkpoints"))
+        (out / SOURCE_FILE).unlink()  # tests draw from it with other grey levels, too (`faint`)
+
+    return made_once(tmp_path_factory, "gan-of-discs", train)
 
 
 @pytest.fixture(scope="session")
