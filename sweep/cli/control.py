@@ -109,7 +109,7 @@ def stop(
     from sweep.engine.selection import select, unfinished
 
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
-    plan, _ = planned(resolved, settings)
+    plan, _ = planned(resolved, opened, settings)
     names = tuple(trial.name for trial in unfinished(select(plan, cells or [], study), cells or [], plan, opened))
     record = StudyRecord(opened, resolved.name)
     alive = launch_state(record.status()) == "alive"
@@ -194,7 +194,7 @@ def extend(
       metsweep extend quickstart --seeds 3
     """
     from sweep.cli.extending import add
-    from sweep.cli.loading import options_for
+    from sweep.cli.loading import check_launched, extended, options_for
     from sweep.settings import Settings
     from sweep.store import Store
 
@@ -202,6 +202,7 @@ def extend(
     opened = Store(settings.store)
     opened.check_there()
     options = options_for(study, fidelity, cohort, overrides, opened)
+    check_launched(extended(study, options, opened), study, opened)
     for line in add(study, options, opened, settings, seeds=seeds, trials=trials, arms=arms or []):
         talk.say(line)
 

@@ -43,7 +43,7 @@ def add(
         added["arms"] = [*added.get("arms", []), *map(_arm, arms)]
     after = extended(study, options, store, added)
     settings = with_database(settings, before, store)
-    old, new = planned(before, settings)[0], planned(after, settings)[0]
+    old, new = (planned(one, store, settings)[0] for one in (before, after))
     more_to_draw = after.search.trials - before.search.trials
     if len(new.trials) <= len(old.trials) and not more_to_draw:
         raise ConfigError(

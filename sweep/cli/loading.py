@@ -53,17 +53,30 @@ def load_launched(
         StoreError: there is no such store.
         ConfigError: as `load`, or it was not launched with this store.
     """
+    resolved = load(study, fidelity, cohort, overrides, store)
+    store.check_there()
+    check_launched(resolved, study, store)
+    return resolved
+
+
+def check_launched(resolved: Study, study: str, store: Store) -> None:
+    """Refuse a study that was not launched with a store.
+
+    Args:
+        resolved: the study.
+        study: as it was given.
+
+    Raises:
+        ConfigError: says how to launch it.
+    """
     from sweep.engine.records import StudyRecord
     from trainers.exceptions import ConfigError
 
-    resolved = load(study, fidelity, cohort, overrides, store)
-    store.check_there()
     if not StudyRecord(store, resolved.name).is_launched:
         raise ConfigError(
             f"Study {resolved.name} was not launched with the store {store.uri} yet. Next: metsweep launch {study}, or "
             "set METSWEEP_STORE (--store) to the store that it was launched with."
         )
-    return resolved
 
 
 def load_plan(
@@ -77,15 +90,16 @@ def load_plan(
     """The plan of such a study, with the cells that its search has drawn so far, and the settings that name them.
 
     Raises:
-        MetsweepError: as `load`, `make_plan` and `read_drawn`.
+        MetsweepError: as `load_launched`, `trial_maker` and `read_drawn`.
     """
+    from sweep.cli.cohort_kept import trial_maker
     from sweep.engine.optuna_study import read_drawn
-    from sweep.plan import make_plan
+    from sweep.plan.plan import plan_with
 
     resolved = load_launched(study, fidelity, cohort, overrides, store)
     settings = with_database(settings, resolved, store)
     drawn = [(one.number, one.cell) for one in read_drawn(resolved, settings.optuna_storage)]
-    return make_plan(resolved, drawn), settings
+    return plan_with(trial_maker(resolved, store), resolved, drawn), settings
 
 
 def options_for(

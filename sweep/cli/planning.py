@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from search_spaces.study import Study
 from sweep.cli import plan_tables
+from sweep.cli.cohort_kept import trial_maker
 from sweep.console import TextConsole
 from sweep.engine.board import clock
 from sweep.engine.cluster import Capacity, look_at
 from sweep.engine.optuna_study import read_drawn
 from sweep.engine.records import StudyRecord, changes, lasting
 from sweep.plan.estimate import Estimator, Usage
-from sweep.plan.plan import Plan, make_trial_maker, plan_with
+from sweep.plan.plan import Plan, plan_with
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
 from sweep.plan.trial import TrialMaker
 from sweep.plan.undrawn import Undrawn, add_undrawn
@@ -65,13 +66,13 @@ class Outlook:
         return changes(before, lasting(self.plan.study)) if before else {}
 
 
-def planned(study: Study, settings: Settings, verify: bool = False) -> tuple[Plan, TrialMaker]:
+def planned(study: Study, store: Store, settings: Settings, verify: bool = False) -> tuple[Plan, TrialMaker]:
     """A study's plan with the cells that its search has drawn so far, and the maker of those to come.
 
     Raises:
         MetsweepError: the cohort or Optuna's database cannot be used.
     """
-    maker = make_trial_maker(study, verify)
+    maker = trial_maker(study, store, verify)
     drawn = [(one.number, one.cell) for one in read_drawn(study, settings.optuna_storage)]
     return plan_with(maker, study, drawn), maker
 
@@ -82,7 +83,7 @@ def look_ahead(study: Study, store: Store, settings: Settings, verify: bool = Fa
     Raises:
         MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
-    plan, maker = planned(study, settings, verify)
+    plan, maker = planned(study, store, settings, verify)
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
     estimator = Estimator(plan, store, there)

@@ -8,12 +8,13 @@ from rich.console import Group
 from rich.live import Live
 
 from search_spaces.study import Study
+from sweep.cli.cohort_kept import trial_maker
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.console import TextConsole
 from sweep.engine.optuna_study import read_drawn
 from sweep.engine.overview import Observer, Overview
 from sweep.plan import Plan
-from sweep.plan.plan import make_trial_maker, plan_with
+from sweep.plan.plan import plan_with
 from sweep.settings import Settings
 from sweep.store import Store
 from trainers.exceptions import ConfigError
@@ -26,7 +27,7 @@ class Look:
 
     def __init__(self, study: Study, store: Store, settings: Settings) -> None:
         self._study = study
-        self._maker = make_trial_maker(study)
+        self._maker = trial_maker(study, store)
         self._observer = Observer(study, store)
         self._settings = settings
         self.plan: Plan = plan_with(self._maker, study, ())
@@ -35,7 +36,7 @@ class Look:
         """How the study stands now."""
         drawn = read_drawn(self._study, self._settings.optuna_storage)
         if len(drawn) != self.plan.drawn:
-            self.plan = plan_with(make_trial_maker(self._study), self._study, [(one.number, one.cell) for one in drawn])
+            self.plan = plan_with(self._maker, self._study, [(one.number, one.cell) for one in drawn])
         return self._observer.look(self.plan, drawn)
 
 

@@ -130,6 +130,12 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     Raises:
         CohortError: as `make_plan`.
     """
+    if not Path(study.cohort).exists():
+        raise CohortError(
+            f"There is no cohort folder {study.cohort}, which study {study.name} is about. If it has moved: --cohort "
+            "PATH; its content decides what is done already, not its place. Else `metsweep cohort demo OUT` makes a "
+            "cohort to begin with."
+        )
     cohort = open_cohort(Path(study.cohort))
     known = KnownFiles(verify)
     fingerprint = cohort.fingerprint(known.digest)

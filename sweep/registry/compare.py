@@ -128,12 +128,17 @@ def compare_versions(
         store: where slices are taken from if a study has prepared this cohort in the same way; nothing is written.
 
     Raises:
-        ConfigError: an unknown split; or all patients of the cohort that a version was trained on.
+        ConfigError: an unknown split; one version twice; or all patients of the cohort that a version was trained on.
         CohortError, TrainingError: the cohort cannot be prepared, or has no lesion there.
         TrackingError: a version does not say how its slices are made, or both see other patients or lesions.
     """
     if split not in SPLITS:
         raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}.")
+    if first.number == second.number:
+        raise ConfigError(
+            f"Both are version {first.number} of {first.name} ({', '.join(first.aliases) or 'no alias'}): a detector "
+            "gains nothing over itself. Allowed: two versions; `metsweep registry` lists them."
+        )
     cohort = open_cohort(folder)
     with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
         prepared: dict[str, SliceSet] = {}

@@ -86,7 +86,7 @@ def states(ended: Ended) -> dict[str, str]:
     return {one["trial"]: one["state"] for one in json.loads(ended.out)["each"]}
 
 
-@pytest.mark.parametrize("command", ["status", "watch", "stop", "retry", "track", "report", "promote"])
+@pytest.mark.parametrize("command", ["status", "watch", "stop", "retry", "track", "report", "promote", "extend"])
 def test_what_was_not_launched_is_refused(metsweep: Metsweep, study_file: Path, command: str) -> None:
     ended = metsweep(command, STUDY)
     assert ended.code == 2
@@ -299,6 +299,31 @@ def test_extend_refuses(metsweep: Metsweep, record: StudyRecord, options: tuple,
     assert ended.code == 2
     assert message in ended.err
     assert record.extension() == {}
+
+
+def test_a_study_is_read_though_its_cohort_is_gone(
+    metsweep: Metsweep, study: Path, plan: Plan, store: Store, record: StudyRecord
+) -> None:
+    """By the slice set in the store; a launch, or a study whose slices were not made, needs the cohort."""
+    record.keep_needs(plan)
+    (slices,) = (stage for stage in plan.stages.values() if stage.name == "prepare")
+    values = yaml.safe_load(study.read_text())
+    study.write_text(yaml.safe_dump(values | {"cohort": "gone"}))
+    record.keep_study(load_study(str(study)))
+    ended = metsweep("status", STUDY)
+    assert ended.code == 2
+    assert "There is no cohort folder gone, which study small is about. If it has moved: --cohort PATH" in ended.err
+    with store.writing("prepare", slices.key) as folder:
+        cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
+        store.publish(folder, "prepare", slices.key, slices.identity, cost)
+    for command in ("plan", "report"):
+        assert metsweep(command, STUDY).code == 0
+    finish(plan.trials[0], store, 0.5)
+    ended = metsweep("status", STUDY, "--json")
+    assert states(ended)[plan.trials[0].name] == "done"
+    assert f"The cohort folder {Path.cwd() / 'gone'} is gone" in ended.err
+    assert metsweep("status", STUDY, "--cohort", "never").code == 2, "a cohort that was never launched is a mistake"
+    assert "There is no cohort folder gone" in metsweep("launch", STUDY).err
 
 
 @pytest.fixture

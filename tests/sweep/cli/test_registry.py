@@ -111,13 +111,15 @@ def test_cohort_without_boxes_or_that_a_detector_knows_is_refused(
         (("1", "2", "--cohort", tmp_path / "bare"), "neither mask nor boxes"),
         (("1", "2", "--cohort", patients, "--split", "train"), "--split is 'train'; allowed: test, validation, all"),
         (("1", "2", "--cohort", patients, "--split", "all"), "version 2 was trained on patients of"),
+        (("1", "champion", "--cohort", patients), "Both are version 1 of metsweep-detector (champion)"),
         (("1", "best", "--cohort", patients), "no metsweep-detector 'best'; allowed: 1 = champion, 2 = candidate"),
     ):
         ended = metsweep("compare", *arguments, "--out", "compared")
         assert ended.code == 2, ended.out
         assert part in ended.err
         assert not Path("compared").exists()
-    assert metsweep("compare", "1", "1", "--cohort", patients, "--split", "all").code == 0, "version 1 was not"
+    client.set_model_version_tag(DETECTOR, "2", COHORT, "another")
+    assert metsweep("compare", "1", "2", "--cohort", patients, "--split", "all").code == 0
 
 
 def test_versions_are_listed(metsweep: Metsweep) -> None:
