@@ -18,7 +18,7 @@ from trainers.config import Config
 from trainers.data.cohort import Cohort
 from trainers.data.prepare import check_cohort
 from trainers.data.prepare_volume import PrepareConfig
-from trainers.data.volume_file import file_digest
+from trainers.data.volume_file import FileDigest, file_digest, stamp
 
 MOST = 100_000
 """Files and cohorts that are kept; the oldest go."""
@@ -29,10 +29,10 @@ YOUNG_S = 2.0
 
 
 class _Content(Config):
-    """What is known; a file by its place, inode, size and time of change."""
+    """What is known; a file by its place and stamp."""
 
-    digests: dict[str, str] = Field(default_factory=dict)
-    """File -> SHA-256, hex."""
+    digests: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    """File -> `FileDigest`, hex."""
     checked: dict[str, float] = Field(default_factory=dict)
     """Cohorts that `check_cohort` accepted -> when."""
 
@@ -48,20 +48,20 @@ class KnownFiles:
         self._known = _Content() if verify else self._read()
         self._changed = False
 
-    def digest(self, path: Path, volume: bool) -> bytes:
+    def digest(self, path: Path, volume: bool) -> FileDigest:
         """As `file_digest`, of a file that is as it was when it was read last."""
         try:
-            status = path.stat()
+            told = stamp(path)
         except OSError:
             return file_digest(path, volume)  # which tells why
-        key = f"{volume} {path.absolute()} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        key = f"{volume} {path.absolute()} {' '.join(map(str, told))}"
         if key not in self._known.digests:
             digest = file_digest(path, volume)
-            if time.time() - status.st_mtime < YOUNG_S:
+            if time.time() - max(told[-2:]) / 1e9 < YOUNG_S:
                 return digest
-            self._known.digests[key] = digest.hex()
+            self._known.digests[key] = (digest.file.hex(), digest.content.hex())
             self._changed = True
-        return bytes.fromhex(self._known.digests[key])
+        return FileDigest(*map(bytes.fromhex, self._known.digests[key]))
 
     def check(self, cohort: Cohort, fingerprint: str, config: PrepareConfig) -> None:
         """As `check_cohort`, unless a cohort of the same content passed with the same config and program."""

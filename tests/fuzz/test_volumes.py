@@ -1,10 +1,15 @@
-"""Damaged volumes and masks: refused, or what the undamaged file tells; a plain .nii has no checksum to refuse by."""
+"""Damaged volumes and masks: refused, or what the undamaged file tells; a plain .nii has no checksum to refuse by.
+
+A number of a header that contradicts the others or the file is refused, unless the result does without it. Nothing
+contradicts another scale or another affine.
+"""
 
 from __future__ import annotations
 
 import gzip
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,12 +31,15 @@ FIELDS = {
     "dim": (40, "h", 8),
     "type": (70, "h", 2),
     "pixdim": (76, "f", 8),
-    "offset": (108, "f", 3),
+    "offset": (108, "f", 1),
+    "scale": (112, "f", 2),
     "form": (252, "h", 2),
     "affine": (256, "f", 18),
     "extension": (348, "b", 4),
 }
 """Of a NIfTI-1 header: where a field begins, its type and how many there are."""
+FREE = {"scale", "affine"}
+"""What may be anything."""
 NUMBERS = {
     "b": (0, 1, -1),
     "h": (0, -1, -64, 1, 2, 5, 255, 512, 1024, 32767, -32768),
@@ -39,18 +47,18 @@ NUMBERS = {
 }
 
 
-def field(content: bytes, random: Random) -> bytes:
+def field(name: str, content: bytes, random: Random) -> bytes:
     """A number of the header replaced by a strange one."""
-    begin, kind, count = FIELDS[random.choice(list(FIELDS))]
+    begin, kind, count = FIELDS[name]
     at = begin + random.randrange(count) * struct.calcsize(kind)
     made = bytearray(content)
     struct.pack_into(f"<{kind}", made, at, random.choice(NUMBERS[kind]))
     return bytes(made)
 
 
-def field_within(content: bytes, random: Random) -> bytes:
+def field_within(name: str, content: bytes, random: Random) -> bytes:
     """The same in a compressed file, whose checksum is right."""
-    return gzip.compress(field(gzip.decompress(content), random), 1)
+    return gzip.compress(field(name, gzip.decompress(content), random), 1)
 
 
 def volume_of(folder: Path, name: str) -> tuple[Callable[[bytes], Any], bytes]:
@@ -95,13 +103,14 @@ def test_no_damage_of_a_compressed_file_is_silent(tmp_path: Path, made: Callable
 
 
 @pytest.mark.parametrize("made", [volume_of, mask_of])
-def test_no_header_of_a_compressed_file_ends_in_anything_but_a_refusal_or_voxels(
+def test_no_header_that_contradicts_itself_or_the_file_gives_other_voxels(
     tmp_path: Path, made: Callable[..., Any]
 ) -> None:
     run, content = made(tmp_path, "v.nii.gz")
-    tally = fuzz(run, content, {"field": field_within}, count=300)
+    damages = {name: partial(field_within, name) for name in FIELDS}
+    tally = fuzz(run, content, damages, count=400, illegal=FIELDS.keys() - FREE)
     assert not tally.faults, tally
-    assert tally.counts["refused"] > 40
+    assert tally.counts["refused"] > 150
 
 
 @pytest.mark.parametrize("made", [volume_of, mask_of])
@@ -109,6 +118,7 @@ def test_no_damage_of_a_plain_file_ends_in_anything_but_a_refusal_or_voxels(
     tmp_path: Path, made: Callable[..., Any]
 ) -> None:
     run, content = made(tmp_path, "v.nii")
-    tally = fuzz(run, content, BYTES | {"field": field}, count=600)
+    damages = BYTES | {name: partial(field, name) for name in FIELDS}
+    tally = fuzz(run, content, damages, count=900, illegal=FIELDS.keys() - FREE)
     assert not tally.faults, tally
     assert tally.counts["refused"] > 150

@@ -47,8 +47,10 @@ def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
         image = load_image(cohort.path(subject.volume))
         if subject.boxes is not None:
             boxes = _from_file(cohort.path(subject.boxes), _canonical(image, image.shape).astype(int).tolist())
+            if subject.mask is not None:
+                _lesion(cohort.path(subject.mask), subject.mask_labels, image)  # refused if it is wrong
         elif subject.mask is not None:
-            boxes = _from_mask(cohort.path(subject.mask), subject.mask_labels, image)
+            boxes = _from_mask(_lesion(cohort.path(subject.mask), subject.mask_labels, image))
         else:
             boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
     boxes["diameter_mm"] = _diameters(boxes, _canonical(image, voxel_sizes(image.affine)))
@@ -105,15 +107,19 @@ def _whole_box(cells: Sequence[str], shape: Sequence[int]) -> tuple[int, ...] | 
     return box if z < shape[2] and x0 < x1 <= shape[0] and y0 < y1 <= shape[1] else None
 
 
-def _from_mask(path: Path, labels_of_lesions: tuple[int, ...] | None, image: SpatialImage) -> pd.DataFrame:
-    mask = load_image(path)
+def _lesion(path: Path, labels: tuple[int, ...] | None, image: SpatialImage) -> np.ndarray:
+    """The lesion voxels of a volume's mask in canonical order, bool."""
+    mask = load_image(path, mask=True)
     got, needed = np.asarray(mask.affine), np.asarray(image.affine)
     if mask.shape != image.shape or not np.allclose(got, needed, atol=1e-2):
         raise CohortError(
             f"{path}: shape {mask.shape} and affine {got.round(3).tolist()} differ from its volume's {image.shape} and "
             f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
         )
-    lesion = lesion_voxels(mask, path, labels_of_lesions)
+    return lesion_voxels(mask, path, labels)
+
+
+def _from_mask(lesion: np.ndarray) -> pd.DataFrame:
     labels = _components(lesion)
     rows: list[list[int]] = []
     for z in np.flatnonzero(lesion.any(axis=(0, 1))):

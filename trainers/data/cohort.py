@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from trainers.config import Config, Text
 from trainers.data.slice_set import Kind, Split
-from trainers.data.volume_file import file_digest
+from trainers.data.volume_file import FileDigest, file_digest
 from trainers.documents import MIB, read_json, shown
 from trainers.exceptions import CohortError
 
@@ -70,44 +70,43 @@ class Cohort:
         """Where a volume, mask or boxes file of a subject lies."""
         return self.folder / relative
 
-    def fingerprint(self, digest: Callable[[Path, bool], bytes] = file_digest) -> str:
+    def fingerprint(self, digest: Callable[[Path, bool], FileDigest] = file_digest) -> str:
         """SHA-256 (hex) over the manifest and the content of every file it refers to; independent of the folder.
 
         Args:
-            digest: SHA-256 of a file, which may be a volume; a cache may know it.
+            digest: of a file, which may be a volume; a cache may know it.
 
         Raises:
-            CohortError: a volume or mask is damaged; a volume has the content of another one, or of a mask.
+            CohortError: a volume or mask is damaged; a volume has the content of another one, or of a mask; a mask or
+                boxes file has that of another patient's.
         """
         whole = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
-        volumes: dict[bytes, Subject] = {}
+        seen: dict[bytes, tuple[str, str, Subject]] = {}
         for subject in self.subjects:
             for key, relative in _files(subject):
                 with naming(subject):
-                    content = digest(self.path(relative), key != "boxes")
-                if content in volumes and key != "boxes":
-                    self._refuse_same(subject, key, volumes[content])
-                if key == "volume":
-                    volumes[content] = subject
-                whole.update(content)
+                    found = digest(self.path(relative), key != "boxes")
+                whole.update(found.file)
+                earlier = seen.setdefault(found.content, (key, relative, subject))
+                if earlier[2] is not subject or earlier[0] != key:
+                    self._refuse_same((key, relative, subject), earlier)
         return whole.hexdigest()
 
-    def _refuse_same(self, subject: Subject, key: str, earlier: Subject) -> None:
+    def _refuse_same(self, one: tuple[str, str, Subject], earlier: tuple[str, str, Subject]) -> None:
+        """Refuse two files of the same content, unless they are the annotation of one patient's volumes."""
+        key, relative, subject = one
+        other_key, other, owner = earlier
         where = f"{self.folder / MANIFEST}: patient {subject.patient_id!r}"
-        if key == "mask":
+        same = f"has the same content as {other_key} {other!r} of patient {owner.patient_id!r}"
+        if key != other_key:
+            raise CohortError(f"{where}: {key} {relative!r} {same}; a mask holds the lesions. Correct the path.")
+        if key == "volume" and subject.patient_id == owner.patient_id:
+            raise CohortError(f"{where}: volumes {other!r} and {relative!r} have the same content; drop one entry.")
+        if subject.patient_id != owner.patient_id:
             raise CohortError(
-                f"{where}: mask {subject.mask!r} has the very content of volume {earlier.volume!r} of patient "
-                f"{earlier.patient_id!r}; a mask holds the lesions. Correct the path."
+                f"{where}: {key} {relative!r} {same}; each patient has their own, or the test would know the training. "
+                "Drop one entry, or correct the path."
             )
-        if subject.patient_id == earlier.patient_id:
-            raise CohortError(
-                f"{where}: volumes {earlier.volume!r} and {subject.volume!r} have the same content; drop one entry."
-            )
-        raise CohortError(
-            f"{where}: volume {subject.volume!r} has the same content as {earlier.volume!r} of patient "
-            f"{earlier.patient_id!r}; a volume belongs to one patient, or the test would know the training. Drop one "
-            "entry."
-        )
 
     def _manifest(self) -> dict[str, Any]:
         return {

@@ -1,18 +1,20 @@
 """A volume's file: opened whole or refused, within limits of size and time.
 
 A gzip file ends with a checksum that nibabel never reads, so a damaged file would give other voxels without a word.
-Whatever is used here was read to its end once.
+Whatever is used here was read to its end once. nibabel also mends headers that contradict themselves, in one of
+several ways, and takes voxels from wherever they say: such files are refused.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import math
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, NamedTuple, Self, cast
 
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
@@ -28,11 +30,20 @@ from trainers.exceptions import CohortError
 
 MAX_VOXELS = 2**29
 """Of a volume: 1024 x 1024 x 512. A head at 0.5 mm has 0.1e9, and 4 bytes a voxel must fit into memory."""
-BEYOND = 2**24
-"""Bytes that a file may hold after its voxels."""
+FEW_VOXELS = 2**24
+MOST_VOXELS_A_BYTE = 50
+"""Of a compressed volume that has more than FEW_VOXELS: a head between much air has about 10. Time and memory go with
+the voxels, and a megabyte can hold a billion zeros; a mask is that empty, but has the grid of its volume."""
+PADDING = 512
+"""Fewer bytes than this may follow the voxels, all 0: what fills up a block."""
+CODES = range(6)
+"""Of NIfTI, for where an affine comes from; 0: from nowhere."""
 CHUNK = 2**20
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, OverflowError, zlib.error)
 """What nibabel, gzip and numpy raise on damaged files."""
+
+
+_UNHEARD = logging.Logger("nibabel", logging.CRITICAL + 1)
 
 
 class _Unread(Nifti1Extensions):
@@ -43,12 +54,48 @@ class _Unread(Nifti1Extensions):
         return cls()
 
 
-class _Header1(Nifti1Header):
+class _Consistent(Nifti1Header):
+    """Refuses what nibabel would mend or believe."""
+
     exts_klass = _Unread
 
+    @classmethod
+    def from_fileobj(cls, fileobj: BinaryIO, endianness: str | None = None, check: bool = True) -> Self:
+        header = super().from_fileobj(fileobj, endianness, check=False)
+        if check:
+            header._check()
+        return header
 
-class _Header2(Nifti2Header):
-    exts_klass = _Unread
+    def check_fix(self, logger: logging.Logger | None = None, error_level: int | None = None) -> None:
+        """Without nibabel's own lines on stderr about what it mends."""
+        super().check_fix(logger or _UNHEARD, error_level)
+
+    def _check(self) -> None:
+        told = {name: float(self[name]) for name in ("vox_offset", "bitpix", "qform_code", "sform_code")}
+        sizes = [float(size) for size in self["pixdim"][1:4]]
+        self.check_fix()
+        if not told["vox_offset"] >= self.single_vox_offset:
+            raise HeaderDataError(
+                f"vox_offset is {told['vox_offset']:g}, within the header; allowed: from {self.single_vox_offset}"
+            )
+        bits = 8 * self.get_data_dtype().itemsize
+        if told["bitpix"] != bits:
+            raise HeaderDataError(
+                f"bitpix is {told['bitpix']:g}, but its datatype, {self.get_data_dtype()}, has {bits} bits a voxel"
+            )
+        for name in ("qform_code", "sform_code"):
+            if told[name] not in CODES:
+                raise HeaderDataError(f"{name} is {told[name]:g}; allowed: {CODES[0]} to {CODES[-1]}")
+        if not told["sform_code"] and not min(sizes) > 0:
+            raise HeaderDataError(f"pixdim, which its qform uses, is {sizes}; allowed: more than 0")
+
+
+class _Header1(_Consistent):
+    pass
+
+
+class _Header2(_Consistent, Nifti2Header):
+    pass
 
 
 class _Image1(Nifti1Image):
@@ -59,15 +106,19 @@ class _Image2(Nifti2Image):
     header_class = _Header2
 
 
-def load_image(path: Path) -> Nifti1Image:
+def load_image(path: Path, mask: bool = False) -> Nifti1Image:
     """Open a volume, header only, and drop a single fourth axis.
 
+    Args:
+        mask: whether almost all of it may be alike.
+
     Raises:
-        CohortError: no such file, not a NIfTI file, not one 3-D volume of one number a voxel, more voxels than sense
-            allows, or no usable affine.
+        CohortError: no such file, not a NIfTI file, a header that contradicts itself, not one 3-D volume of one number
+            a voxel, more voxels than sense allows, or no usable affine.
     """
     try:
         image = _opened(path)
+        size = path.stat().st_size
         shape = tuple(int(length) for length in image.shape) if isinstance(image, Nifti1Image) else ()
     except (*UNREADABLE, ImageFileError, HeaderDataError, HeaderTypeError) as error:
         raise CohortError(f"{path}: cannot be read as a volume ({error}); allowed: NIfTI (.nii, .nii.gz).") from error
@@ -80,8 +131,18 @@ def load_image(path: Path) -> Nifti1Image:
             f"{path}: its header tells of {' x '.join(map(str, shape))} voxels; allowed: at least 1 along each axis, "
             f"and at most {MAX_VOXELS:,} in all. Is the header damaged?"
         )
+    if not mask and _is_compressed(path) and math.prod(shape) > max(FEW_VOXELS, MOST_VOXELS_A_BYTE * size):
+        raise CohortError(
+            f"{path}: its header tells of {math.prod(shape):,} voxels in a file of {size:,} bytes; allowed: up to "
+            f"{MOST_VOXELS_A_BYTE} a byte, or {FEW_VOXELS:,} in all. Is it empty, or its header damaged?"
+        )
+    if not (image.header["qform_code"] or image.header["sform_code"]):
+        raise CohortError(
+            f"{path}: its orientation is unknown, since qform_code and sform_code are both 0; needed: one of them. "
+            "Convert the scan from DICOM again, or set sform_code if you know that the affine is right."
+        )
     dtype = np.dtype(image.get_data_dtype())
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise CohortError(
             f"{path}: its voxels are {dtype}; allowed: one real number a voxel. Colours or complex "
             "numbers are no T1 volume: keep one channel of it, or its magnitude."
@@ -119,41 +180,71 @@ def canonical_voxels(image: Nifti1Image, path: Path) -> tuple[np.ndarray, np.nda
     return volume, np.asarray(canonical.affine)
 
 
-def file_digest(path: Path, volume: bool = True) -> bytes:
-    """SHA-256 of a file. A volume was read to its end: it holds what its header tells of, and the checksum of a
+class FileDigest(NamedTuple):
+    """What tells a file from others."""
+
+    file: bytes
+    """SHA-256 of the file."""
+    content: bytes
+    """SHA-256 of a volume's voxels, however they are compressed and under whatever header; of other files as `file`."""
+
+
+def file_digest(path: Path, volume: bool = True) -> FileDigest:
+    """Digests of a file. A volume was read to its end: it holds what its header tells of, and the checksum of a
     compressed one is right. A file that has not changed is read once a process.
 
     Raises:
-        CohortError: as `load_image`, or the file is incomplete, damaged or far longer than its header tells.
+        CohortError: as `load_image`, or the file is incomplete, damaged or longer than its header tells.
     """
     try:
-        status = path.stat()
-        return _file_digest(path, volume, (status.st_size, status.st_mtime_ns, status.st_ino))
+        return _file_digest(path, volume, stamp(path))
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """Inode, size and times of a file, which is another when one of them is: no program can set the last, of change."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @lru_cache(maxsize=4096)
-def _file_digest(path: Path, volume: bool, stamp: tuple[int, ...]) -> bytes:
-    if volume:
-        _refuse_part(path, stamp[0])
+def _file_digest(path: Path, volume: bool, _: tuple[int, ...]) -> FileDigest:
+    content = _voxel_digest(path) if volume else None
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        whole = hashlib.file_digest(file, "sha256").digest()
+    return FileDigest(whole, content or whole)
 
 
-def _refuse_part(path: Path, size: int) -> None:
-    image = load_image(path)
-    promised = int(_proxy(image).offset) + math.prod(image.shape) * np.dtype(image.get_data_dtype()).itemsize
-    held = _uncompressed_size(path, promised + BEYOND) if path.name.lower().endswith(".gz") else size
-    if held < promised:
+def _voxel_digest(path: Path) -> bytes:
+    """SHA-256 of the voxels; reads all of the file, but no further than a little beyond them."""
+    image = load_image(path, mask=True)
+    begin = int(_proxy(image).offset)
+    end = begin + math.prod(image.shape) * np.dtype(image.get_data_dtype()).itemsize
+    digest = hashlib.sha256()
+    at = 0
+    try:
+        with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
+            while at < end and (chunk := file.read(min(CHUNK, end - at))):
+                digest.update(chunk[max(0, begin - at) :])
+                at += len(chunk)
+            beyond = file.read(PADDING)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise CohortError(f"{path}: is damaged ({error}); copy it anew from where it came from.") from error
+    if at < end:
         raise CohortError(
-            f"{path}: holds {held:,} bytes, but its header tells of {promised:,}; is the file complete? Copy it anew."
+            f"{path}: holds {at:,} bytes, but its header tells of {end:,}; is the file complete? Copy it anew."
         )
-    if held > promised + BEYOND:
+    if len(beyond) == PADDING or any(beyond):
         raise CohortError(
-            f"{path}: goes on for more than {BEYOND:,} bytes after the {promised:,} that its header tells of; is the "
-            "header damaged? Write the volume anew."
+            f"{path}: goes on after the {end:,} bytes that its header tells of; allowed after them: fewer than "
+            f"{PADDING} zeros. Is the header damaged? Write the volume anew."
         )
+    return digest.digest()
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def _opened(path: Path) -> object:
@@ -166,15 +257,3 @@ def _opened(path: Path) -> object:
 def _proxy(image: Nifti1Image) -> ArrayProxy:
     """The voxels of an opened file, not read yet."""
     return cast(ArrayProxy, image.dataobj)
-
-
-def _uncompressed_size(path: Path, most: int) -> int:
-    """Bytes in a gzip file, whose checksums are compared; reading ends soon after `most`."""
-    held = 0
-    try:
-        with gzip.open(path) as file:
-            while held <= most and (chunk := file.read(CHUNK)):
-                held += len(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CohortError(f"{path}: is damaged ({error}); copy it anew from where it came from.") from error
-    return held

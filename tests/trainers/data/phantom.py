@@ -66,13 +66,14 @@ def make_cohort(folder: Path, patients: int = 3, normals: int = 1, mask: bool = 
         subjects.append({"patient_id": name, "kind": kind, "scanner": "S", "volume": f"{name}/t1c.nii.gz"})
         if tumour and mask:
             found = np.zeros(SHAPE, dtype=np.uint8)
-            found[LESION] = 1
+            found[LESION] = 10 + number
             save(folder / name / "mask.nii.gz", found)
             subjects[-1]["mask"] = f"{name}/mask.nii.gz"
         elif tumour:
             x, y, z = LESION
             rows = [(k, x.start, y.start, x.stop, y.stop) for k in range(z.start, z.stop)]
-            pd.DataFrame(rows, columns=["z", "x0", "y0", "x1", "y1"]).to_csv(folder / name / "boxes.csv", index=False)
+            boxes = pd.DataFrame(rows, columns=["z", "x0", "y0", "x1", "y1"]).assign(patient=name)
+            boxes.to_csv(folder / name / "boxes.csv", index=False)
             subjects[-1]["boxes"] = f"{name}/boxes.csv"
         subjects[-1]["stripped"] = True
     subjects[0].update(changes)

@@ -18,7 +18,7 @@ from trainers.data import prepare as preparation
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import check_cohort, prepare
 from trainers.data.prepare_volume import PrepareConfig
-from trainers.data.volume_file import BEYOND, canonical_voxels, file_digest, load_image
+from trainers.data.volume_file import FEW_VOXELS, PADDING, canonical_voxels, file_digest, load_image
 from trainers.exceptions import CohortError
 
 DIM = 40
@@ -74,11 +74,14 @@ def test_a_file_that_expands_without_end_is_read_no_further_than_its_header_tell
     path = tmp_path / "bomb.nii.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(plain.read_bytes())
-        file.write(bytes(2 * BEYOND))
+        file.write(bytes(2**25))
     content = path.read_bytes()
     # Cut off: what lies beyond is never reached.
     path.write_bytes(content[: len(content) - 20])
-    with pytest.raises(CohortError, match="goes on for more than 16,777,216 bytes after the 672,352"):
+    with pytest.raises(
+        CohortError,
+        match=r"goes on after the 672,352 bytes .* allowed after them: fewer than 512 zeros",
+    ):
         read(path)
 
 
@@ -111,6 +114,98 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, slope: float, affine:
         read(path)
 
 
+CONTRADICTIONS = {
+    "voxels in the header": (108, "f", (0.0,), "vox_offset is 0, within the header; allowed: from 352"),
+    "no offset": (108, "f", (math.nan,), "vox_offset|NaN"),
+    "fewer slices": (46, "h", (20,), "goes on after the 336,352 bytes that its header tells of"),
+    "bits": (70, "2h", (2, 16), "bitpix is 16, but its datatype, uint8, has 8 bits a voxel"),
+    "bits alone": (72, "h", (8,), "bitpix is 8, but its datatype, float32, has 32 bits a voxel"),
+    "smaller voxels": (70, "2h", (4, 16), "goes on after the 336,352 bytes"),
+    "no orientation": (252, "2h", (0, 0), "its orientation is unknown, since qform_code and sform_code are both 0"),
+    "a strange code": (254, "h", (255,), "sform_code is 255; allowed: 0 to 5"),
+    "no voxel size": (76, "4f", (1.0, 3.0, 0.0, 4.0), None),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_header_that_contradicts_itself_or_the_file_is_refused(plain: Path, name: str, packed: bool) -> None:
+    at, kind, values, message = CONTRADICTIONS[name]
+    whole = read(plain)
+    content = bytearray(plain.read_bytes())
+    struct.pack_into(f"<{kind}", content, at, *values)
+    path = plain.with_name("w.nii.gz" if packed else "w.nii")
+    path.write_bytes(gzip.compress(content, 1) if packed else content)
+    if message is None:  # its sform does without
+        assert np.array_equal(read(path), whole)
+        struct.pack_into("<2h", content, 252, 1, 0)
+        path.write_bytes(gzip.compress(content, 1) if packed else content)
+        message = "pixdim, which its qform uses, is"
+    with pytest.raises(CohortError, match=message):
+        read(path)
+
+
+def test_nibabel_says_nothing_of_its_own(plain: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(plain.read_bytes())
+    struct.pack_into("<f", content, 80, -3.0)
+    struct.pack_into("<f", content, 108, 360.0)
+    plain.write_bytes(content + bytes(8))
+    read(plain)
+    assert capfd.readouterr().err == ""
+
+
+def extended(content: bytes) -> bytes:
+    """With an extension of 32 bytes."""
+    head = bytearray(content[:348]) + b"\1\0\0\0" + struct.pack("<2i", 32, 6) + b"a comment".ljust(24, b"\0")
+    struct.pack_into("<f", head, 108, 384.0)
+    return bytes(head) + content[352:]
+
+
+def by_qform(content: bytes) -> bytes:
+    """The affine of `save`, as a quaternion."""
+    head = bytearray(content)
+    struct.pack_into("<2h", head, 252, 1, 0)
+    struct.pack_into("<6f", head, 256, 0, 0, 0, -90, -105, -80)
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        extended,
+        by_qform,
+        lambda content: content + bytes(PADDING - 1),
+        lambda content: content[:72] + b"\x20\0" + content[74:],
+    ],
+    ids=["extension", "qform", "padded", "same"],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_files_as_scanners_and_programs_write_them_pass(
+    plain: Path, packed: bool, change: Callable[[bytes], bytes]
+) -> None:
+    voxels, affine = canonical_voxels(load_image(plain), plain)
+    content = change(plain.read_bytes())
+    path = plain.with_name("w.nii.gz" if packed else "w.nii")
+    # As pigz and bgzip do, in several members.
+    path.write_bytes(gzip.compress(content[:1000]) + gzip.compress(content[1000:]) if packed else content)
+    again, of = canonical_voxels(load_image(path), path)
+    assert np.array_equal(again, voxels)
+    assert np.allclose(of, affine)
+
+
+def test_a_big_volume_of_next_to_nothing_is_refused_before_it_is_read(tmp_path: Path, plain: Path) -> None:
+    """A megabyte of it would take gigabytes and half a minute."""
+    content = plain.with_name("header.nii")
+    content.write_bytes(plain.read_bytes()[:352])
+    with_dims(content, 512, 512, 65)
+    path = tmp_path / "v.nii.gz"
+    path.write_bytes(gzip.compress(content.read_bytes() + bytes(4 * 512 * 512 * 65), 1))
+    assert FEW_VOXELS < 512 * 512 * 65
+    with pytest.raises(CohortError, match=r"tells of 17,039,360 voxels in a file of .* allowed: up to 50 a byte"):
+        load_image(path)
+    assert load_image(path, mask=True).shape == (512, 512, 65)
+
+
 def test_a_volume_in_two_files_is_refused(tmp_path: Path) -> None:
     """The second one would be in no fingerprint."""
     Nifti1Pair(stripped_brain(), np.eye(4)).to_filename(tmp_path / "v.img")
@@ -133,7 +228,7 @@ def test_an_extension_of_gigabytes_is_not_read(tmp_path: Path, plain: Path) -> N
     path = tmp_path / "v.nii.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(content)
-        file.write(bytes(BEYOND))
+        file.write(bytes(2**24))
     tracemalloc.start()
     with pytest.raises(CohortError, match="its header tells of 2,148,155,904; is the file complete"):
         read(path)
@@ -145,6 +240,23 @@ def test_a_single_fourth_axis_is_dropped_without_reading_voxels(plain: Path) -> 
     path = with_dims(plain, 60, 70, 40, 1)
     path.write_bytes(path.read_bytes()[:400])
     assert load_image(path).shape == (60, 70, 40)
+
+
+def unpacked(first: Path, second: Path) -> str:
+    second.with_name("t1c.nii").write_bytes(gzip.decompress(first.read_bytes()))
+    return "P001/t1c.nii"
+
+
+def packed_again(first: Path, second: Path) -> str:
+    second.write_bytes(gzip.compress(gzip.decompress(first.read_bytes()), 1))
+    return "P001/t1c.nii.gz"
+
+
+def written_again(first: Path, second: Path) -> str:
+    image = load_image(first)
+    image.header["descrip"] = b"another program"
+    image.to_filename(second)
+    return "P001/t1c.nii.gz"
 
 
 def copied(first: Path, second: Path) -> str:
@@ -160,25 +272,69 @@ def linked(first: Path, second: Path) -> str:
 
 @pytest.mark.parametrize(
     "same",
-    [copied, linked, lambda *_: "./P000/t1c.nii.gz", lambda *_: "P001/../P000/t1c.nii.gz"],
-    ids=["copied", "linked", "dotted", "roundabout"],
+    [
+        copied,
+        linked,
+        unpacked,
+        packed_again,
+        written_again,
+        lambda *_: "./P000/t1c.nii.gz",
+        lambda *_: "P001/../P000/t1c.nii.gz",
+    ],
+    ids=["copied", "linked", "unpacked", "packed again", "written again", "dotted", "roundabout"],
 )
 def test_one_volume_under_two_patients_is_refused(tmp_path: Path, same: Callable[[Path, Path], str]) -> None:
     folder = make_cohort(tmp_path / "cohort")
     subjects = read_manifest(folder)
     subjects[1]["volume"] = same(folder / "P000" / "t1c.nii.gz", folder / "P001" / "t1c.nii.gz")
     write_manifest(folder, subjects)
-    message = r"patient 'P001': volume '.*' has the same content as 'P000/t1c\.nii\.gz' of patient 'P000'"
+    message = r"patient 'P001': volume '.*' has the same content as volume 'P000/t1c\.nii\.gz' of patient 'P000'"
     with pytest.raises(CohortError, match=message):
         check_cohort(open_cohort(folder), PrepareConfig(size=64))
     with pytest.raises(CohortError, match=message):
         prepare(open_cohort(folder), PrepareConfig(size=64), tmp_path / "slices", lambda *_: None)
 
 
-def test_a_mask_that_is_a_volume_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whose", ["P000", "P001", "P002"])
+def test_a_mask_that_is_a_volume_is_refused(tmp_path: Path, whose: str) -> None:
+    """Of a patient before it or after it, and however it is packed."""
     folder = make_cohort(tmp_path / "cohort", mask=True)
-    shutil.copy(folder / "P001" / "t1c.nii.gz", folder / "P001" / "mask.nii.gz")
-    with pytest.raises(CohortError, match=r"mask 'P001/mask.nii.gz' has the very content of volume 'P001/t1c.nii.gz'"):
+    packed_again(folder / whose / "t1c.nii.gz", folder / "P001" / "mask.nii.gz")
+    with pytest.raises(CohortError, match=rf"patient 'P00[12]': .*'{whose}/t1c.nii.gz'.*a mask holds the lesions"):
+        check_cohort(open_cohort(folder), PrepareConfig(size=64))
+
+
+@pytest.mark.parametrize(("key", "name"), [("mask", "mask.nii.gz"), ("boxes", "boxes.csv")])
+def test_annotation_of_two_patients_is_refused(tmp_path: Path, key: str, name: str) -> None:
+    folder = make_cohort(tmp_path / "cohort", mask=key == "mask")
+    message = rf"patient 'P001': {key} '.*{name}' has the same content as {key} 'P000/{name}' of patient 'P000'"
+    subjects = read_manifest(folder)
+    write_manifest(folder, [subjects[0], {**subjects[1], key: f"P000/{name}"}, *subjects[2:]])
+    with pytest.raises(CohortError, match=message):
+        check_cohort(open_cohort(folder), PrepareConfig(size=64))
+    write_manifest(folder, subjects)
+    shutil.copy(folder / "P000" / name, folder / "P001" / name)
+    with pytest.raises(CohortError, match=message):
+        check_cohort(open_cohort(folder), PrepareConfig(size=64))
+
+
+def test_two_volumes_of_one_patient_may_share_their_annotation(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort", patients=4)
+    subjects = read_manifest(folder)
+    subjects[1] |= {"patient_id": "P000", "boxes": "P000/boxes.csv"}
+    write_manifest(folder, subjects)
+    check_cohort(open_cohort(folder), PrepareConfig(size=64))
+
+
+def test_a_mask_is_checked_though_boxes_go_before_it(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort", mask=True)
+    subjects = read_manifest(folder)
+    (folder / "boxes.csv").write_text("z,x0,y0,x1,y1\n18,20,30,24,35\n")
+    subjects[0] |= {"boxes": "boxes.csv", "mask_labels": [10]}
+    write_manifest(folder, subjects)
+    check_cohort(open_cohort(folder), PrepareConfig(size=64))
+    write_manifest(folder, [{**subjects[0], "mask_labels": [77]}, *subjects[1:]])
+    with pytest.raises(CohortError, match="at least one of mask_labels 77"):
         check_cohort(open_cohort(folder), PrepareConfig(size=64))
 
 
