@@ -20,13 +20,15 @@ from trainers.exceptions import MetsweepError
 
 HISTORY = 12
 """Earlier stages that an estimate is the median of, and how many more are looked through for them."""
-CORE_FLOPS, GPU_FLOPS = 25e9, 10e12
-"""Assumed FLOPs a second of one CPU core and of one GPU, where there is no history."""
-REST_S = {"gan": 3.0, "synthesize": 2.0, "detector": 5.0, "evaluate": 15.0}
-"""Assumed for all that is not the network (reading slices, drawing figures, resampling patients): about what stages
-with networks of hardly any size took on one core."""
-SECONDS_A_VOLUME, SECONDS_A_SLICE = 10.0, 0.5
-"""Assumed for `prepare` (a volume) and `realism` (a synthetic slice), whose cost FLOPs do not tell."""
+CORE_FLOPS = {"gan": 34e9, "synthesize": 34e9, "detector": 19e9, "evaluate": 19e9}
+"""Assumed FLOPs a second of a stage's network on one CPU core, where there is no history: as the demo's two GANs and
+five detectors did, two at once on two cores. A detector's layers are smaller."""
+GPU_FLOPS = 10e12
+"""Assumed FLOPs a second of one GPU."""
+REST_S = {"gan": 6.0, "synthesize": 2.0, "detector": 8.0, "evaluate": 4.0}
+"""Assumed for all that is not the network: starting, reading slices, drawing figures, resampling patients."""
+SECONDS_A_VOLUME, SECONDS_A_SLICE = 5.2, 0.08
+"""Assumed for `prepare` (a volume) and `realism` (a synthetic slice), whose cost FLOPs do not tell; the demo's."""
 SLICES_A_VOLUME = 26
 """Assumed slices that show a tumour: 947 of 36 patients in the paper."""
 START_UP_S = 15.0
@@ -154,10 +156,10 @@ class Estimator:
             if (before := _flops_or_none(done, self._slices))
         ]
         if scaled:
-            seconds = statistics.median(factor * one for factor, one in scaled)
+            seconds = statistics.median(_scaled(one, factor, stage.name) for factor, one in scaled)
             factor = statistics.median(factor for factor, _ in scaled)
             return Estimate(seconds, f"history of {len(scaled)} others, x {factor:.3g} by FLOPs", measured=True)
-        rate, device = _assumed_rate(stage.resources)
+        rate, device = _assumed_rate(stage)
         rest = REST_S[stage.name]
         source = f"no history: {flops:.2g} FLOPs at {device}, and {rest:g} s for the rest, assumed"
         return Estimate(flops / rate + rest, source, measured=False)
@@ -231,10 +233,17 @@ def _seconds_on(cost: Cost, now: WorkerResources) -> float:
     return cost.cpu_seconds / (now.workers * now.cpus_per_worker)
 
 
-def _assumed_rate(on: WorkerResources) -> tuple[float, str]:
+def _scaled(seconds: float, factor: float, name: str) -> float:
+    """Seconds of a stage with `factor` times the FLOPs; what is not the network stays, at most half of the seconds."""
+    rest = min(REST_S[name], seconds / 2)
+    return rest + factor * (seconds - rest)
+
+
+def _assumed_rate(stage: Stage) -> tuple[float, str]:
+    on, core = stage.resources, CORE_FLOPS[stage.name]
     if on.gpus_per_worker:
         return on.workers * on.gpus_per_worker * GPU_FLOPS, f"{GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
-    return on.workers * on.cpus_per_worker * CORE_FLOPS, f"{CORE_FLOPS / 1e9:g} GFLOP/s a core"
+    return on.workers * on.cpus_per_worker * core, f"{core / 1e9:g} GFLOP/s a core"
 
 
 def _flops_or_none(work: Work, slices: SliceCounts) -> float | None:
