@@ -46,7 +46,9 @@ MODEL_COLUMNS = ("slice", *COLUMNS[1:])
 """What the detector's MLflow model calls them; `slice` is z, or of slices without a volume their position."""
 OVERLAY_SIDE = 512
 COLOUR = "#ffd600"
+BACKGROUND = "#000000"
 LETTERS = "#ffffff"
+NUMBER_SIZE = 14
 LETTER_SIZE = 20
 
 
@@ -224,11 +226,23 @@ def draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> No
         image = Image.fromarray(slices.images[position[int(str(z))]]).convert("RGB")
         image = image.resize((size * factor, size * factor), Image.Resampling.BICUBIC)
         pen = ImageDraw.Draw(image)
-        for x0, y0, x1, y1, confidence in found[["x0", "y0", "x1", "y1", "confidence"]].to_numpy():
+        for x0, y0, x1, y1 in found[["x0", "y0", "x1", "y1"]].to_numpy():
             pen.rectangle((x0 * factor, y0 * factor, x1 * factor, y1 * factor), outline=COLOUR, width=2)
-            pen.text((x0 * factor, max(0, y0 * factor - 12)), f"{confidence:.2f}", fill=COLOUR)
+        # Above all boxes, so that none runs through a number.
+        for x0, y0, confidence in found[["x0", "y0", "confidence"]].to_numpy():
+            _tell(pen, (x0 * factor, y0 * factor), f"{confidence:.2f}")
         _label(pen, int(str(z)), size * factor)
         image.save(folder / f"z{int(str(z)):03d}.png")
+
+
+def _tell(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
+    """A text on black, legible on any tissue: above a box, or within it at the upper border of the picture."""
+    font = ImageFont.load_default(NUMBER_SIZE)
+    x, y = corner
+    left, _, right, _ = pen.textbbox((x, 0), text, font=font)
+    top = y - NUMBER_SIZE - 2 if y > NUMBER_SIZE + 2 else y + 2
+    pen.rectangle((left - 1, top, right + 1, top + NUMBER_SIZE), fill=BACKGROUND)
+    pen.text((x, top + NUMBER_SIZE / 2), text, fill=COLOUR, font=font, anchor="lm")
 
 
 def _label(pen: ImageDraw.ImageDraw, z: int, side: int) -> None:

@@ -62,7 +62,7 @@ def detect(
         quality = quality_in_tags(tags_of_model(name, tracking_uri))
     else:
         folder = checked(Path(name))
-        quality = quality_of_folder(folder)
+        quality = quality_of_folder(folder, confidence)
     config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(checked(slices))
     with result_folder(out) as unfinished:
         found = detection.detect(
@@ -90,6 +90,6 @@ def detect(
         )
     console = output()
     unknown = "How good this detector is on validation is not known: no evaluation of it is at hand."
-    console.say(unknown if quality is None else quality.sentence())
+    console.say(unknown if quality is None else quality.sentence(confidence))
     console.print(table)
     console.say(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}")

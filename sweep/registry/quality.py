@@ -57,8 +57,12 @@ class Quality:
         """For a tag."""
         return json.dumps(asdict(self))
 
-    def sentence(self) -> str:
-        """One line; poor is what misses most lesions, or whose boxes are mostly wrong."""
+    def sentence(self, shown: float) -> str:
+        """One line; poor is what misses most lesions, or whose boxes are mostly wrong.
+
+        Args:
+            shown: the confidence that boxes beside it are shown from, which it tells if it is another.
+        """
         interval = Interval(math.nan if self.low is None else self.low, math.nan if self.high is None else self.high)
         found = estimate_text(Estimate(self.sensitivity, interval))
         over = f"{self.patients} patient{'' if self.patients == 1 else 's'} with lesions"
@@ -67,9 +71,12 @@ class Quality:
         faults += ["most of its boxes hit none"] if self.hitting is not None and self.hitting < 0.5 else []
         boxes = "no box" if self.hitting is None else f"{self.hitting:.0%} of its boxes hit a lesion"
         poor = f" A poor detector: {' and '.join(faults)}." if faults else ""
+        fewer = "fewer" if shown > self.confidence else "more"
+        other = f" Boxes shown are from confidence {shown:g}: {fewer} lesions found, {fewer} false positives."
         return (
             f"On validation, IoU {IOU:g}, confidence {self.confidence:g}: sensitivity {found} ({known}), "
             f"{self.fps_per_slice:.2f} false positives per slice, {boxes}.{poor}"
+            + (other if shown != self.confidence else "")
         )
 
 
@@ -81,8 +88,13 @@ def quality_in_tags(tags: Mapping[str, str]) -> Quality | None:
         return None
 
 
-def quality_of_folder(detector_dir: Path) -> Quality | None:
-    """Of a detector in a store, from the newest evaluation of it there; None elsewhere, and of one that has none."""
+def quality_of_folder(detector_dir: Path, confidence: float) -> Quality | None:
+    """Of a detector in a store, from the newest evaluation of it there; None elsewhere, and of one that has none.
+
+    Args:
+        detector_dir: its folder.
+        confidence: boxes below it are not counted; lower than the evaluation kept boxes, its lowest is taken.
+    """
     made = Manifest.beside(detector_dir)
     if made is None:
         return None
@@ -92,5 +104,6 @@ def quality_of_folder(detector_dir: Path) -> Quality | None:
         config = EvaluationConfig.model_validate(artifact.manifest.identity["config"])
         if IOU in config.ious:
             outcome = read_outcomes(artifact.path, "validation", (IOU,))[IOU]
-            return Quality.measured(Arm({0: outcome}, config), config.confidence)
+            counted = config.model_copy(update={"confidence": max(confidence, config.froc_confidence)})
+            return Quality.measured(Arm({0: outcome}, counted), counted.confidence)
     return None

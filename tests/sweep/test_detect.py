@@ -172,7 +172,8 @@ def test_files_say_which_coordinates_they_hold(detector: Path, tmp_path: Path) -
 
 def test_a_detector_in_a_store_says_how_good_it_is(full_store: Store, plan: Plan) -> None:
     trial = plan.trials[0]
-    quality = quality_of_folder(full_store.local / "detector" / trial.evaluate.detector.key)
+    folder = full_store.local / "detector" / trial.evaluate.detector.key
+    quality = quality_of_folder(folder, plan.study.evaluation.confidence)
     assert quality is not None
     told = json.loads((full_store.local / "evaluate" / trial.evaluate.key / "metrics.json").read_text())
     figures = told["validation"]["iou50"]
@@ -184,19 +185,51 @@ def test_a_detector_in_a_store_says_how_good_it_is(full_store: Store, plan: Plan
     assert quality_in_tags({}) is None
 
 
+def test_a_detector_in_a_store_says_how_good_it_is_at_the_confidence_asked_for(full_store: Store, plan: Plan) -> None:
+    evaluate = plan.trials[0].evaluate
+    folder = full_store.local / "detector" / evaluate.detector.key
+    for asked in (0.3, 0.9):
+        quality = quality_of_folder(folder, asked)
+        assert quality is not None
+        assert quality.confidence == asked
+    lowest = quality_of_folder(folder, 0.0)
+    assert lowest is not None
+    assert lowest.confidence == plan.study.evaluation.froc_confidence, "no box below it was kept"
+
+
+def test_confidences_stand_on_black_and_no_box_runs_through_them(tmp_path: Path) -> None:
+    white = np.full((1, 64, 64), 255, np.uint8)
+    save(tmp_path / "v.nii.gz", stripped_brain())
+    slices = replace(
+        volume_slices(tmp_path / "v.nii.gz", SliceConfig(size=64), stripped=True), images=white, z=np.array([3])
+    )
+    row = dict.fromkeys(COLUMNS, 0.0) | {"z": 3, "x0": 20, "y0": 20, "x1": 40, "y1": 40, "confidence": 0.87}
+    over = row | {"x0": 10, "y0": 18, "x1": 50, "y1": 19}  # its lower edge runs where the number of the first stands
+    top = row | {"x0": 20, "y0": 0, "x1": 40, "y1": 10}
+    draw_overlays(slices, pd.DataFrame([row, over, top]), tmp_path / "overlays")
+    picture = np.asarray(Image.open(tmp_path / "overlays" / "z003.png").convert("RGB")).astype(int)
+    for x, y in ((160, 144), (160, 2)):
+        around = picture[y : y + 14, x : x + 26]
+        black, yellow = around.max(axis=2) < 40, (around[..., 0] > 200) & (around[..., 2] < 60)
+        assert 0.4 < black.mean() < 0.9, "a background"
+        assert yellow.any(), "a number"
+
+
 def test_a_poor_detector_is_called_poor() -> None:
     demo = Quality(
         sensitivity=0.355, low=0.029, high=0.681, fps_per_slice=1.98, hitting=0.12, patients=2, confidence=0.5
     )
-    assert demo.sentence() == (
+    assert demo.sentence(shown=0.5) == (
         "On validation, IoU 0.5, confidence 0.5: sensitivity 0.355 [0.029, 0.681] (95% interval over 2 patients with "
         "lesions), 1.98 false positives per slice, 12% of its boxes hit a lesion. A poor detector: misses most lesions "
         "and most of its boxes hit none."
     )
+    other = " Boxes shown are from confidence 0.8: fewer lesions found, fewer false positives."
+    assert demo.sentence(shown=0.8) == demo.sentence(shown=0.5) + other
     good = replace(demo, sensitivity=0.9, low=None, high=None, hitting=0.8)
-    assert "poor" not in good.sentence()
-    assert "sensitivity 0.900 (interval not known)" in good.sentence()
-    assert "no box" in replace(demo, hitting=None).sentence()
+    assert "poor" not in good.sentence(0.5)
+    assert "sensitivity 0.900 (interval not known)" in good.sentence(0.5)
+    assert "no box" in replace(demo, hitting=None).sentence(0.5)
 
 
 def test_nothing_found_is_an_empty_table(detector: Path, tmp_path: Path) -> None:
