@@ -88,7 +88,9 @@ def rows(study: Study) -> list[Problem]:
             f"{cells:,} cells times {len(study.seeds):,} seeds are {cells * len(study.seeds):,} trials; allowed: up to "
             f"{MOST_TRIALS:,}, which a plan is made for"
         )
-        problems.append(Problem(("seeds",), message))
+        most_are_drawn = study.search.left_to_draw(0) > max(len(study.cells()), len(study.seeds))
+        blamed = ("search", "trials") if most_are_drawn else ("seeds",)
+        problems.append(Problem(blamed, message))
     if len(set(study.seeds)) < len(study.seeds):
         problems.append(Problem(("seeds",), f"{list(study.seeds)} holds a seed more than once"))
     return problems

@@ -126,6 +126,8 @@ def parse_yaml(text: str, place: Callable[[int], str]) -> tuple[Any, dict[KeyPat
     except yaml.MarkedYAMLError as error:
         if error.problem_mark:
             line = error.problem_mark.line
+        if isinstance(error, _DoubtfulError):
+            raise ConfigError(f"{place(line + 1)}: {error.problem}.") from None
         raise ConfigError(f"{place(line + 1)}: not valid YAML: {error.problem or error.context}.") from None
     except ReaderError as error:
         raise ConfigError(f"{place(line + 1)}: not valid YAML: {error.reason}.") from None
@@ -211,10 +213,17 @@ def _str(loader: _Loader, node: yaml.ScalarNode) -> str:
     return text
 
 
+class _DoubtfulError(ConstructorError):
+    """Valid YAML that readers do not agree about."""
+
+
 def _doubt(loader: _Loader, node: yaml.ScalarNode) -> None:
     text = loader.construct_scalar(node)[:40]
-    message = f"{text} is another number in YAML 1.1 than in YAML 1.2. Write it in plain digits, or text in quotes"
-    raise ConstructorError(None, None, message, node.start_mark)
+    message = (
+        f"{text} is one number in YAML 1.1 and another, or text, in YAML 1.2. Write it in plain digits, or text in "
+        "quotes"
+    )
+    raise _DoubtfulError(None, None, message, node.start_mark)
 
 
 def _no(kind: str, node: yaml.Node) -> ConstructorError:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -52,6 +55,11 @@ class TextConsole(Console):
         """All strings that are printed pass here."""
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        """All that is written passes here; rich fills the last column of tables with blanks, which a file needs not."""
+        text = super()._render_buffer(buffer)
+        return text if self.is_terminal else re.sub(r" +(?=\n)", "", text)
+
     def say(self, line: object) -> None:
         """Print a line that the terminal may wrap, but that stays one line in a file."""
         self.print(str(line), soft_wrap=True)
@@ -81,17 +89,16 @@ class TextTable(Table):
         yield from super().__rich_console__(console, options)
 
     def _as_list(self, console: Console) -> RenderResult:
-        """A line `title: cell` for every cell that holds something; one empty line between rows."""
+        """A line `title: cell` for every cell that holds something; one empty line after every row."""
         if self.title:
             yield _folding(console, self.title)
         titles = [_one_line(console, column.header) for column in self.columns]
         rows = zip(*(column.cells for column in self.columns), strict=True)
-        for number, row in enumerate(rows):
-            if number:
-                yield Text()
+        for row in rows:
             for title, cell in zip(titles, row, strict=True):
                 if text := _one_line(console, cell):
                     yield _folding(console, f"{title}: {text}" if title else text)
+            yield Text()
         if self.caption:
             yield _folding(console, self.caption)
 

@@ -46,7 +46,7 @@ def promote(
     overrides: Overrides = None,
     store: StoreUri = None,
 ) -> None:
-    """Make the best trial's models champions, if their gates let them.
+    """Make the best trial's models champions, if gates allow it.
 
     The best trial is that of the study's objectives and constraints on the validation split, by default the highest
     sensitivity at IoU 0.5; the test split has no say. Cells that a search pruned, that failed or were stopped are left

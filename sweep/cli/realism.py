@@ -27,7 +27,7 @@ def realism(
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
 ) -> None:
-    """Tell how real synthetic slices look, and whether they leak patients.
+    """Tell how real synthetic slices are, and if they leak patients.
 
     Compares each set with real training slices, and real slices of held-out patients with them too, as the yardstick.
     Does the detector find the boxes that the slices were asked for? Are slices closer to training patients than chance

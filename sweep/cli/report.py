@@ -66,7 +66,7 @@ def report(
     if "console" in wanted:
         console.say(made.verdict)
         console.say("\n".join(made.header))
-        console.print(made.table())
+        console.print(made.table(console.width))
         for section in made.sections if full else ():
             console.print(section.table())
     target = out or opened.local / "reports" / plan.study.name

@@ -165,6 +165,7 @@ def gc(
     ignore_registry: Annotated[
         bool, typer.Option("--ignore-registry", help="Do not ask MLflow which models are registered.")
     ] = False,
+    as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
     """Remove what nobody needs.
@@ -177,6 +178,7 @@ def gc(
     Example:
       metsweep store gc --dry-run
     """
+    from sweep.redaction import without_secrets
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.store.collect import find_garbage, parse_age
@@ -192,7 +194,14 @@ def gc(
         if not dry_run:
             opened.patiently(f"remove {one.what}", one.remove)
         size += one.size
-        talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
+        if not as_json:
+            talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
+    if as_json:
+        removals = [{"what": one.what, "why": one.why, "bytes": one.size} for one in garbage]
+        talk.say_json(
+            {"store": without_secrets(opened.uri), "removed": not dry_run, "removals": removals, "bytes": size}
+        )
+        return
     talk.say(f"{len(garbage)} removals, {_bytes(size)}{', nothing was removed' if dry_run else ''}.")
 
 

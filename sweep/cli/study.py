@@ -27,7 +27,8 @@ def plan(
 
     Its arms and trials, which stages are in the store already, how many sharing saves; time on this machine or the
     cluster of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, from what earlier stages took or else from operations
-    counted; what has changed since the last launch. Nothing is run or written. Where this machine or cluster can never
+    counted; what has changed since the last launch. Nothing is run, and nothing is written but a cache of
+    file digests. Where this machine or cluster can never
     run the study, it says why, and what the study costs elsewhere.
 
     \b

@@ -21,7 +21,7 @@ from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import RunOf, trace_section
-from sweep.report.table1 import Table1
+from sweep.report.table1 import WIDE, Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
 
@@ -69,9 +69,9 @@ class Report:
         """Of the complete arms."""
         return self.table1.evidence
 
-    def table(self) -> Table:
-        """Table 1 for the console; print the header before it."""
-        return self.table1.table()
+    def table(self, width: int = WIDE) -> Table:
+        """Table 1 for a console of so many columns; print the header before it."""
+        return self.table1.table(width)
 
     def markdown(self) -> str:
         """Verdict, header and Table 1."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SPLITS = ("test", "validation")
 FIGURES = {"sensitivity": 3, "fps_per_slice": 2}
 """Figures of the table and their digits."""
+WIDE = 120
+"""Columns that all IoU thresholds need on the console."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,11 @@ class Table1:
             return f"{difference:+.3f}", MISSING
         return signed(gain.plain), p_text(gain.p)
 
-    def table(self) -> TextTable:
-        """For the console: figures above their deviations and intervals, within 120 columns."""
+    def table(self, width: int = WIDE) -> TextTable:
+        """For a console of so many columns: figures above their deviations and intervals.
+
+        In less than WIDE columns, the first IoU threshold alone.
+        """
         from rich import box
 
         from sweep.console import TextTable
@@ -126,17 +131,22 @@ class Table1:
             "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "
             f"@: IoU. {_deviation(seeds)}{covers(seeds)}"
         )
+        shown = self.ious if width >= WIDE else self.ious[:1]
+        if left_out := ", ".join(f"{iou:g}" for iou in self.ious[len(shown) :]):
+            table.caption += f" IoU {left_out}: in {WIDE} columns, and in the files."
         table.caption_justify = "left"
         table.add_column("arm")
-        for title in (f"{short}\n@ {iou:g}" for iou in self.ious for short in ("sens.", "FPs", "gain")):
+        for title in (f"{short}\n@ {iou:g}" for iou in shown for short in ("sens.", "FPs", "gain")):
             table.add_column(title, justify="right")
         table.add_column("seeds, key")
         for row in self.results.arms:
-            table.add_row(row.arm, *self._console(row), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys]))
+            table.add_row(
+                row.arm, *self._console(row, shown), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys])
+            )
         return table
 
-    def _console(self, row: Row) -> Iterator[str]:
-        for iou in self.ious:
+    def _console(self, row: Row, ious: Sequence[float]) -> Iterator[str]:
+        for iou in ious:
             for figure, digits in FIGURES.items():
                 cell = self.cell(row, iou, figure)
                 yield MISSING if cell is None else "\n".join(_narrow(cell.lines(digits)))

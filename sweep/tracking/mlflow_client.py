@@ -172,8 +172,9 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _message(tracking_uri: str, error: Exception) -> str:
+    what = "could not be reached" if isinstance(error, ConnectionError | TimeoutError) else "did not do what was asked"
     return (
-        f"MLflow at {without_secrets(tracking_uri)} did not do what was asked: "
+        f"MLflow at {without_secrets(tracking_uri)} {what}: "
         f"{in_a_line(error, tracking_uri, LIBRARIES)}. "
         "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
     )

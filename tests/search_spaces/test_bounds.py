@@ -22,6 +22,7 @@ from trainers.exceptions import ConfigError
         ("seeds=[1e999]", "seeds.0: "),
         ("seeds=[4294967296]", "seeds.0: .*less than or equal to 4294967295"),
         (f"seeds=[{','.join(map(str, range(10_001)))}]", "seeds: .*at most 10000 items"),
+        ("search.trials=100000", "search.trials: .* are .* trials; allowed: up to 100,000"),
         (f"seeds=[{','.join(map(str, range(9_999)))}]", "seeds: .*9,999 seeds are .* trials; allowed: up to 100,000"),
         ("budget.wall_hours=.inf", "budget.wall_hours: Input should be a finite number; got inf"),
         ("gan.learning_rate=.nan", "gan.learning_rate: "),

@@ -62,7 +62,7 @@ def test_the_core_schema(text: str, value: object) -> None:
 )
 def test_what_yaml_1_1_reads_as_another_number_is_refused_with_its_line(text: str) -> None:
     assert refusal(f"a: 1\nb: [1,\n {text}]") == (
-        f"study.yaml:3: not valid YAML: {text} is another number in YAML 1.1 than in YAML 1.2. "
+        f"study.yaml:3: {text} is one number in YAML 1.1 and another, or text, in YAML 1.2. "
         "Write it in plain digits, or text in quotes."
     )
     assert parsed(f"'{text}'") == text
@@ -138,7 +138,7 @@ def test_a_byte_order_mark_is_skipped_and_other_encodings_are_refused(tmp_path: 
 
 
 def test_options_are_read_as_files_are() -> None:
-    with pytest.raises(ConfigError, match=r"--set 'budget\.wall_hours=1:30': not valid YAML: 1:30 is another number"):
+    with pytest.raises(ConfigError, match=r"--set 'budget\.wall_hours=1:30': 1:30 is one number"):
         load_study("table1", overrides=["budget.wall_hours=1:30"])
     with pytest.raises(ConfigError, match="stands here and in line 1"):
         load_study("table1", overrides=["budget={wall_hours: 1, wall_hours: 2}"])

@@ -30,6 +30,16 @@ def table_of(*cells: str) -> TextTable:
     return table
 
 
+def test_files_get_no_blanks_at_the_end_of_lines_and_lists_an_empty_line() -> None:
+    table = table_of("short", "another")
+    table.add_row("a longer cell", "x")
+    for width in (20, 120):
+        lines = shown(table, width).splitlines()
+        assert lines == [line.rstrip() for line in lines]
+    rows = shown(table_of("Unbreakable_text_of_a_cell", "y"), 20).split("\n\n")
+    assert len(rows) == 2, "an empty line between the rows and what follows them"
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("width", [20, 120])
 def test_what_comes_from_outside_is_shown_as_it_is(text: str, width: int) -> None:

@@ -201,6 +201,16 @@ def test_console_shows_no_p_without_its_interval_and_is_short(report: Report) ->
     assert len(lines) <= 30
 
 
+def test_table_1_stays_a_table_on_a_standard_terminal(report: Report) -> None:
+    text = io.StringIO()
+    TextConsole(text, width=80).print(report.table(80))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:2] == ["arm", "@"] for line in lines)
+    assert sum(line.startswith((" none", " cpggan", " image2image")) for line in lines) == len(report.rows)
+    assert "IoU 0.25: in 120 columns" in " ".join(text.getvalue().split())
+
+
 def report_lines(report: Report) -> list[str]:
     """Table 1 as it goes into a file."""
     text = io.StringIO()

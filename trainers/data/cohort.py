@@ -166,7 +166,9 @@ def _read(folder: Path) -> _Manifest:
     if not folder.is_dir():
         raise CohortError(f"There is no cohort folder {folder}. {advice}")
     if not file.is_file():
-        raise CohortError(f"{folder} is not a cohort: it lacks {MANIFEST}. {advice}")
+        raise CohortError(
+            f"{folder if folder.parts else folder.absolute()} is not a cohort: it lacks {MANIFEST}. {advice}"
+        )
     content = read_json(file, CohortError, LARGEST)
     try:
         return _Manifest.model_validate(content)
@@ -193,7 +195,12 @@ def _line(file: Path, content: Any, error: Any) -> str:
         return f"{file}: {key}{patient} is not a known key; allowed: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{file}: {key}{patient} is missing; add it."
-    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "value_error":
+        return f"{file}: {key}{patient} {error['msg'].removeprefix('Value error, ')}."
+    if error["type"] == "too_short":
+        got, least = (error["ctx"][name] for name in ("actual_length", "min_length"))
+        return f"{file}: {key}{patient} holds {got}; allowed: at least {least}."
+    allowed = error["msg"].removeprefix("Input should be ")
     return f"{file}: {key}{patient} is {shown(error['input'])}; allowed: {allowed}."
 
 

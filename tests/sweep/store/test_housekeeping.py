@@ -147,6 +147,9 @@ def test_gc_keeps_what_is_needed_and_removes_the_rest(store: Store, capsys: pyte
         assert code == 0
         assert "would remove artifact gan gan-garbage variant=cpggan seed=3 (3 B): no study, lease" in said
         assert "nothing was removed" in said
+        told = json.loads(run(capsys, store, "gc", "--dry-run", "--ignore-registry", "--json")[1])
+        assert (told["removed"], len(told["removals"])) == (False, said.count("would remove"))
+        assert told["bytes"] == sum(one["bytes"] for one in told["removals"])
         for one in planned:
             one.remove()
     kept = {*by_study, *by_lease[:3], *by_model, *young}
