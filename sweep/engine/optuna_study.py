@@ -232,12 +232,12 @@ def _explained(uri: str) -> Iterator[None]:
 
 
 def _damaged(uri: str, why: str) -> TrackingError:
-    return TrackingError(f"Optuna's database {without_secrets(uri)} is damaged: {why}. {RESTORE}")
+    return TrackingError(f"Optuna's database {without_secrets(uri)} is damaged: {why.rstrip('.')}. {RESTORE}")
 
 
 def _not_opened(uri: str, why: str) -> TrackingError:
     return TrackingError(
-        f"Optuna's database {without_secrets(uri)} cannot be opened: {why}. Correct "
+        f"Optuna's database {without_secrets(uri)} cannot be opened: {why.rstrip('.')}. Correct "
         "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
     )
 
