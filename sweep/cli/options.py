@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+import search_spaces
+
+
+def _shipped(folder: str) -> list[str]:
+    """Names of what is shipped, found without importing what reads it: a shell waits for them."""
+    return [file.stem for file in (Path(search_spaces.__file__).parent / folder).glob("*.yaml")]
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _studies(incomplete: str) -> list[str]:
+    """Those that are shipped, and those that were launched into a store that is a folder."""
+    store = Path(os.environ.get("METSWEEP_STORE") or "metsweep-store")
+    return _beginning(incomplete, [*_shipped("studies"), *(one.name for one in (store / "studies").glob("*"))])
+
+
+def _fidelities(incomplete: str) -> list[str]:
+    return _beginning(incomplete, _shipped("fidelities"))
+
 
 StudyName = Annotated[
     str,
@@ -13,10 +37,16 @@ StudyName = Annotated[
         metavar="STUDY",
         help="A shipped study (metsweep study list), a YAML file, or the name of a study that was launched.",
         show_default=False,
+        autocompletion=_studies,
     ),
 ]
 StudyFidelity = Annotated[
-    str | None, typer.Option("--fidelity", help="paper, gpu, laptop or a YAML file, instead of the study's own.")
+    str | None,
+    typer.Option(
+        "--fidelity",
+        help="paper, gpu, laptop or a YAML file, instead of the study's own.",
+        autocompletion=_fidelities,
+    ),
 ]
 StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder, instead of the study's own.")]
 StoreUri = Annotated[
@@ -27,7 +57,10 @@ StoreUri = Annotated[
         help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
     ),
 ]
-Fidelity = Annotated[str, typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.")]
+Fidelity = Annotated[
+    str,
+    typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.", autocompletion=_fidelities),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

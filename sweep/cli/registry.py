@@ -57,8 +57,8 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
     from sweep.registry.lineage import FPS, STUDY, TRIAL
 
     table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("version", "alias", "trial", "sensitivity", "FPs", "since", "forced"):
-        table.add_column(title, justify="right" if title in ("version", "sensitivity", "FPs") else "left")
+    for title in ("version", "alias", "trial", "sens.", "FPs", "since", "forced"):
+        table.add_column(title, justify="right" if title in ("version", "sens.", "FPs") else "left")
     for one in versions:
         tags = one.tags
         champion = since.get(one.number) if "champion" in one.aliases else None
@@ -68,7 +68,8 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
             f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
             _sensitivity(one),
             "-" if (fps := _figure(one, FPS)) is None else f"{fps:.2f}",
-            f"registered {one.registered.isoformat()[:16]}" if champion is None else f"champion {champion[:16]}",
+            ("registered " if champion is None else "champion ")
+            + (champion or one.registered.isoformat())[:16].replace("T", " "),
             _forced(one) or "",
         )
     return table

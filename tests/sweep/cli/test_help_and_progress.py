@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import logging
+import os
 import shlex
 import socket
 import subprocess
@@ -82,6 +83,21 @@ def test_version_help_and_groups_of_commands(metsweep: Metsweep) -> None:
     assert places == sorted(places)
     assert "--install-completion" in told
     assert metsweep("store", "ls", "-h").out == metsweep("store", "ls", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("status qui", ["quickstart"]), ("report mi", ["mine"]), ("launch quickstart --fidelity la", ["laptop"])],
+)
+def test_names_of_studies_and_fidelities_are_completed(tmp_path: Path, typed: str, completed: list[str]) -> None:
+    (tmp_path / "studies" / "mine").mkdir(parents=True)
+    words = f"metsweep {typed}".split()
+    shell = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_METSWEEP_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from sweep.cli import main; sys.argv = ['metsweep']; sys.exit(main())"],
+        env=os.environ | shell | {"METSWEEP_STORE": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == completed, done.stderr
 
 
 @pytest.mark.parametrize("before", [True, False])

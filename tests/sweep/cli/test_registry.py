@@ -156,8 +156,10 @@ def test_nothing_of_a_version_is_cut_and_its_tags_are_text(
     ended = metsweep("registry", "--model", "detector")
     assert ended.code == 0, ended.err
     (reign,) = registry.history(DETECTOR)
-    for part in (reign.since[:16], registry.find(DETECTOR, "2").registered.isoformat()[:16], "[/b]", "candidate"):
+    times = (reign.since[:16], registry.find(DETECTOR, "2").registered.isoformat()[:16])
+    for part in (*" ".join(times).replace("T", " ").split(), "[/b]", "candidate"):
         assert part in ended.out
+    assert ("version: " in ended.out) == (width < 80), "a table on a standard terminal, else a list"
     assert "\x1b" not in ended.out
     assert all(len(line) <= width for line in ended.out.splitlines())
 
