@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from sweep.plan import Plan
 from sweep.registry.gates import Gate
 from sweep.registry.lineage import COHORT, EVALUATION, SENSITIVITY, description_of, tags_of
+from sweep.registry.quality import QUALITY
 from sweep.registry.records import Record
 from sweep.registry.selection import ranking
 from sweep.registry.versions import DETECTOR, Registry
@@ -140,7 +141,8 @@ def test_versions_are_listed_for_programs(metsweep: Metsweep, registry: Registry
     assert first["champion_since"] is not None
     assert second["champion_since"] is None
     tags = registry.find(DETECTOR, "2").tags
-    assert second["validation_sensitivity"] == float(tags[SENSITIVITY])
+    assert second["validation_sensitivity"] == json.loads(tags[QUALITY])["sensitivity"]
+    assert second["validation_sensitivity"] == pytest.approx(float(tags[SENSITIVITY]), abs=1e-6)
     assert second["stage_key"] == tags[STAGE_KEY]
 
 
