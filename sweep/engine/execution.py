@@ -158,18 +158,19 @@ def _whole(store: Store, stage: Stage, board: Any) -> Path:
 def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]) -> None:
     """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task for one worker."""
 
-    def missing() -> list[Stage]:
-        return [stage for stage in stages if store.find(stage.name, stage.key) is None]
+    def missing(among: Sequence[Stage]) -> list[Stage]:
+        return [stage for stage in among if store.find(stage.name, stage.key) is None]
 
     with ExitStack() as stack:
-        leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing()}
+        leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing(stages)}
         for stage in stages:
             if stage.key in leases:
                 board.set_state.remote(stage.key, stage.label, "waiting")
                 if not leases[stage.key].acquire(asked_to_stop, _telling(board, stage)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
-        wanted = missing()
+        # What others find damaged meanwhile is theirs to make again.
+        wanted = missing([stage for stage in stages if stage.key in leases])
         if not wanted:
             return
         for stage in wanted:
@@ -188,13 +189,13 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
-            if missing() and _asked(board, trial):
+            if missing(wanted) and _asked(board, trial):
                 raise StopRequestedError(f"{trial} was asked to stop and did.")
-            if unseen := missing():
+            if unseen := missing(wanted):
                 raise UnseenArtifactError(_not_there(store, unseen[0]))
         except BaseException as error:
-            unmade = missing()
-            lost = any(stage.key in leases and not leases[stage.key].check() for stage in unmade)
+            unmade = missing(wanted)
+            lost = any(not leases[stage.key].check() for stage in unmade)
             for stage in unmade:
                 state = "stopped" if lost or isinstance(error, StopRequestedError) else "failed"
                 board.set_state.remote(stage.key, stage.label, state)

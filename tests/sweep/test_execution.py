@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -115,6 +116,17 @@ class Trained(Stage):
         (out / "value.txt").write_text((inputs["base"] / "value.txt").read_text())
 
 
+@dataclass(frozen=True, eq=False)
+class Outlasting(Trained):
+    """Meanwhile its input is set aside, as by another trial that finds it damaged."""
+
+    name: ClassVar[str] = "outlasting"
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        super().run(inputs, out, context)
+        shutil.rmtree(inputs["base"])
+
+
 def _note_one_step(folder: Path) -> None:
     (folder / "step").write_text("1")
 
@@ -169,6 +181,13 @@ def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
     assert not list((tmp_path / "store" / "checkpoints").glob("*/latest"))
+
+
+def test_what_another_trial_sets_aside_meanwhile_is_no_failure_of_this_one(board: Any, tmp_path: Path) -> None:
+    store, light = Store(tmp_path / "store"), Light(Number(), tmp_path / "diary.txt")
+    ensure(light, store, board, "trial")
+    assert ensure(Outlasting(Number(), light), store, board, "trial").path.is_dir()
+    assert store.find("light", light.key) is None
 
 
 def test_a_stage_whose_process_always_dies_fails_in_words(board: Any, tmp_path: Path) -> None:

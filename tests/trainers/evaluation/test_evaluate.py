@@ -54,7 +54,7 @@ def test_no_slices_give_no_detections(untrained: Path) -> None:
 
 
 def test_a_folder_without_detector_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"lacks config\.json, model\.pt"):
+    with pytest.raises(TrainingError, match=r"lacks config\.json and model\.pt"):
         load_detector(tmp_path)
 
 
