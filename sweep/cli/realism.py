@@ -53,8 +53,9 @@ def realism(
     evaluation = section_config("evaluation", EvaluationConfig, fidelity=fidelity)
     sets = {name: [open_slice_set(checked(folder))] for name, folder in _named(synthetic).items()}
     opened = open_slice_set(checked(slices))
+    checked(detector)
     for (drawn,) in sets.values():
-        check_judges(drawn, opened, checked(detector))
+        check_judges(drawn, opened, detector)
     with result_folder(out) as unfinished, progress("realism") as on_progress:
         comparison.realism(
             sets, opened, detector, config, evaluation, unfinished.result, on_progress, Placement.alone().device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,29 @@ def optuna_database(study: Study, path: Path) -> None:
     made.ask(space)
 
 
-def test_optuna(study: Study, tmp_path: Path) -> None:
-    optuna_database(study, tmp_path / "whole.db")
+def from_file(read: Callable[[str], Any], folder: Path) -> Callable[[bytes], Any]:
+    """Reads the content of a database by the URI of a file, a new one each time."""
     number = itertools.count()
 
     def run(made: bytes) -> Any:
-        path = tmp_path / f"{next(number)}.db"
+        path = folder / f"{next(number)}.db"
         path.write_bytes(made)
-        uri = f"sqlite:///{path}"
         try:
-            check_optuna_study(study, "slices", uri)
-            return read_drawn(study, uri)
+            return read(f"sqlite:///{path}")
         finally:
             path.unlink()
 
-    tally = fuzz(run, (tmp_path / "whole.db").read_bytes(), DATABASE, count=50, illegal=SEEN)
+    return run
+
+
+def test_optuna(study: Study, tmp_path: Path) -> None:
+    optuna_database(study, tmp_path / "whole.db")
+
+    def read(uri: str) -> Any:
+        check_optuna_study(study, "slices", uri)
+        return read_drawn(study, uri)
+
+    tally = fuzz(from_file(read, tmp_path), (tmp_path / "whole.db").read_bytes(), DATABASE, count=50, illegal=SEEN)
     assert not tally.faults, str(tally)
     assert tally.counts["refused"] > 20, str(tally)
 
@@ -90,20 +99,12 @@ def mlflow_database(empty_database: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_mlflow(mlflow_database: bytes, tmp_path: Path) -> None:
-    number = itertools.count()
+    def read(uri: str) -> Any:
+        registry = Registry(uri)
+        versions = registry.versions(DETECTOR)
+        return versions, [records(one.tags) for one in versions], registry.history(DETECTOR), runs_by_stage_key(uri)
 
-    def run(made: bytes) -> Any:
-        path = tmp_path / f"{next(number)}.db"
-        path.write_bytes(made)
-        uri = f"sqlite:///{path}"
-        try:
-            registry = Registry(uri)
-            versions = registry.versions(DETECTOR)
-            return versions, [records(one.tags) for one in versions], registry.history(DETECTOR), runs_by_stage_key(uri)
-        finally:
-            path.unlink()
-
-    tally = fuzz(run, mlflow_database, DATABASE, count=30, illegal=SEEN)
+    tally = fuzz(from_file(read, tmp_path), mlflow_database, DATABASE, count=30, illegal=SEEN)
     assert not tally.faults, str(tally)
     assert tally.counts["refused"] > 12, str(tally)
 
