@@ -46,7 +46,7 @@ def optuna_tables(uri: str) -> str:
     """
     import sqlalchemy
 
-    from sweep.engine.optuna_study import open_storage
+    from sweep.studies.optuna_study import open_storage
 
     if will_be_made(uri):
         return "will be made"

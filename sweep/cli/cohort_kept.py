@@ -7,11 +7,11 @@ from pathlib import Path
 
 from search_spaces.study import Study
 from sweep.cli import talk
-from sweep.engine.records import StudyRecord
 from sweep.plan.plan import make_trial_maker
 from sweep.plan.trial import TrialMaker
 from sweep.stages import PrepareStage
 from sweep.store import Store
+from sweep.studies.records import StudyRecord
 from trainers.exceptions import CohortError
 
 

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sweep.cli import talk
 from sweep.console import TextConsole
-from sweep.engine.board import Board, StageProgress, clock
+from sweep.engine.board import Board
+from sweep.studies.progress import StageProgress, clock
 from trainers.distributed import OnProgress
 
 PLAIN_EVERY_SECONDS = 30.0

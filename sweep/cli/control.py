@@ -103,10 +103,10 @@ def stop(
       metsweep stop quickstart "cpggan 400 seed 0"
     """
     from sweep.cli.planning import planned
-    from sweep.engine.outcome import STOPPED_BY_HAND, Outcome
-    from sweep.engine.overview import launch_state
-    from sweep.engine.records import Request, StudyRecord
-    from sweep.engine.selection import select, unfinished
+    from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
+    from sweep.studies.overview import launch_state
+    from sweep.studies.records import Request, StudyRecord
+    from sweep.studies.selection import select, unfinished
 
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
     plan, _ = planned(resolved, opened, settings)
@@ -143,9 +143,9 @@ def retry(
       metsweep retry quickstart --failed
     """
     from sweep.cli.watching import Look
-    from sweep.engine.overview import launch_state
-    from sweep.engine.records import Request, StudyRecord
-    from sweep.engine.selection import ended, select
+    from sweep.studies.overview import launch_state
+    from sweep.studies.records import Request, StudyRecord
+    from sweep.studies.selection import ended, select
 
     resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
     look = Look(resolved, opened, settings)

@@ -11,9 +11,9 @@ from search_spaces.study import Study
 from sweep.cli.loading import extended
 from sweep.cli.places import with_database
 from sweep.cli.planning import costs_of, planned
-from sweep.engine.records import LaunchOptions, StudyRecord
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.studies.records import LaunchOptions, StudyRecord
 from trainers.exceptions import ConfigError
 
 

@@ -13,10 +13,10 @@ from sweep.cli.places import for_everywhere, from_here, with_database
 if TYPE_CHECKING:
     from search_spaces.layers import Layer
     from search_spaces.study import Study
-    from sweep.engine.records import LaunchOptions, StudyRecord
     from sweep.plan import Plan
     from sweep.settings import Settings
     from sweep.store import Store
+    from sweep.studies.records import LaunchOptions, StudyRecord
     from trainers.exceptions import ConfigError
 
 
@@ -69,7 +69,7 @@ def check_launched(resolved: Study, study: str, store: Store) -> None:
     Raises:
         ConfigError: says how to launch it.
     """
-    from sweep.engine.records import StudyRecord
+    from sweep.studies.records import StudyRecord
     from trainers.exceptions import ConfigError
 
     if not StudyRecord(store, resolved.name).is_launched:
@@ -93,8 +93,8 @@ def load_plan(
         MetsweepError: as `load_launched`, `trial_maker` and `read_drawn`.
     """
     from sweep.cli.cohort_kept import trial_maker
-    from sweep.engine.optuna_study import read_drawn
     from sweep.plan.plan import plan_with
+    from sweep.studies.optuna_study import read_drawn
 
     resolved = load_launched(study, fidelity, cohort, overrides, store)
     settings = with_database(settings, resolved, store)
@@ -120,7 +120,7 @@ def options_for(
     """
     from search_spaces.layers import Layer
     from search_spaces.study import study_name
-    from sweep.engine.records import LaunchOptions, StudyRecord
+    from sweep.studies.records import LaunchOptions, StudyRecord
 
     given = LaunchOptions(
         fidelity=fidelity, cohort=None if cohort is None else str(cohort), overrides=tuple(overrides or ())
@@ -159,7 +159,7 @@ def remember(study: str, options: LaunchOptions, resolved: Study, store: Store, 
         settings: that it is launched with; of them Optuna's database is kept, if it is a file.
     """
     from search_spaces.study import is_study_file, read_study
-    from sweep.engine.records import StudyRecord
+    from sweep.studies.records import StudyRecord
     from sweep.tracking.database import absolute, sqlite_file
 
     record = StudyRecord(store, resolved.name)
@@ -183,7 +183,7 @@ def _source(study: str, store: Store) -> str | Layer:
     """
     from search_spaces.layers import Layer
     from search_spaces.study import is_study_file, unknown_study
-    from sweep.engine.records import StudyRecord, launched_studies
+    from sweep.studies.records import StudyRecord, launched_studies
     from trainers.exceptions import ConfigError
 
     if is_study_file(study):
@@ -234,7 +234,7 @@ def extended(study: str, options: LaunchOptions, store: Store, added: Mapping[st
     """
     from search_spaces.layers import Layer
     from search_spaces.study import resolve_study
-    from sweep.engine.records import StudyRecord
+    from sweep.studies.records import StudyRecord
 
     chosen = {"fidelity": options.fidelity, "cohort": options.cohort, "overrides": options.overrides}
     source = _source(study, store)

@@ -11,9 +11,9 @@ from sweep.cli import talk
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
-    from sweep.engine.records import LaunchOptions
     from sweep.settings import Settings
     from sweep.store import Store
+    from sweep.studies.records import LaunchOptions
 
 PLACES = ("cohort", "fidelity", "synthesis.review")
 """Keys of a study that are paths."""
@@ -27,7 +27,7 @@ def with_database(settings: Settings, study: Study, store: Store) -> Settings:
     Raises:
         DamagedDocument: what the store keeps of the last launch cannot be read.
     """
-    from sweep.engine.records import StudyRecord
+    from sweep.studies.records import StudyRecord
     from sweep.tracking.database import will_be_made
 
     if not study.search.draws or not will_be_made(settings.optuna_storage):

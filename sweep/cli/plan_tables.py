@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from search_spaces.study import Study
 from sweep.console import TextConsole, TextTable
-from sweep.engine.board import clock
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimate, Estimator, Usage, kinds
 from sweep.plan.schedule import Schedule
 from sweep.plan.undrawn import Undrawn
 from sweep.stages import Stage
+from sweep.studies.progress import clock
 
 MOST_SEEDS, MOST_SOURCES = 12, 3
 """More of them are told by their number."""

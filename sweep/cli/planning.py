@@ -9,10 +9,7 @@ from search_spaces.study import Study
 from sweep.cli import plan_tables
 from sweep.cli.cohort_kept import trial_maker
 from sweep.console import TextConsole
-from sweep.engine.board import clock
 from sweep.engine.cluster import Capacity, look_at
-from sweep.engine.optuna_study import read_drawn
-from sweep.engine.records import StudyRecord, changes, lasting
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, plan_with
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
@@ -22,6 +19,9 @@ from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import Store
+from sweep.studies.optuna_study import read_drawn
+from sweep.studies.progress import clock
+from sweep.studies.records import StudyRecord, changes, lasting
 from trainers.exceptions import ClusterError
 
 

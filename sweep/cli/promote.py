@@ -67,13 +67,13 @@ def promote(
     """
     from sweep.cli.console import output
     from sweep.cli.registry import names_of
-    from sweep.engine.optuna_study import given_up
     from sweep.engine.study_lease import only_process
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
     from sweep.settings import Settings
     from sweep.store import Store
+    from sweep.studies.optuna_study import given_up
     from sweep.tracking.tracker import Tracker
     from trainers.exceptions import ConfigError
 

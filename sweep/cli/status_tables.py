@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweep.console import TextTable
-from sweep.engine.board import clock
-from sweep.engine.overview import STATES, Overview, TrialState
+from sweep.studies.overview import STATES, Overview, TrialState
+from sweep.studies.progress import clock
 
 MOST_ROWS = 30
 """Trials that are shown unless all are asked for."""

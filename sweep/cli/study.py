@@ -79,9 +79,9 @@ def launch(
     from sweep.cli.loading import extended, options_for, remember
     from sweep.cli.places import with_database
     from sweep.engine import launch as launching
-    from sweep.engine.outcome import INTERRUPTED
     from sweep.settings import Settings
     from sweep.store import Store
+    from sweep.studies.outcome import INTERRUPTED
 
     settings = Settings.from_environment(store)
     opened = Store(settings.store)

@@ -18,11 +18,11 @@ from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
 from sweep.detect import SLICES_FILE
 from sweep.doctor import usable_cores
-from sweep.engine.board import StageProgress
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.runner import start_board
 from sweep.repeating import repeating
 from sweep.settings import Settings
+from sweep.studies.progress import StageProgress
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig

@@ -11,12 +11,12 @@ from search_spaces.study import Study
 from sweep.cli.cohort_kept import trial_maker
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.console import TextConsole
-from sweep.engine.optuna_study import read_drawn
-from sweep.engine.overview import Observer, Overview
 from sweep.plan import Plan
 from sweep.plan.plan import plan_with
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.studies.optuna_study import read_drawn
+from sweep.studies.overview import Observer, Overview
 from trainers.exceptions import ConfigError
 
 PLAIN_EVERY_SECONDS = 60.0

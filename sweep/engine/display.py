@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from rich.live import Live
 
 from sweep.console import TextConsole, TextTable
-from sweep.engine.board import StageProgress, clock
 from sweep.engine.cluster import Capacity
-from sweep.engine.pace import Pace
 from sweep.plan import Plan
 from sweep.store import Store
+from sweep.studies.pace import Pace
+from sweep.studies.progress import StageProgress, clock
 
 PLAIN_EVERY_SECONDS = 120.0
 """How often the whole is told where output is no terminal."""

@@ -10,14 +10,9 @@ from dataclasses import dataclass, replace
 
 from search_spaces.study import Study
 from sweep.console import TextConsole
-from sweep.engine.arms import record_arms
 from sweep.engine.cluster import connected, describe_cluster, ray_cluster
-from sweep.engine.costs import costs_table
 from sweep.engine.display import Display
 from sweep.engine.local_ray import copy_logs
-from sweep.engine.optuna_study import check_optuna_study, open_storage, read_drawn
-from sweep.engine.outcome import INTERRUPTED, STOPPED_BY_HAND
-from sweep.engine.records import StudyRecord, changes, lasting
 from sweep.engine.steering import Steering
 from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
@@ -26,6 +21,11 @@ from sweep.plan.plan import make_trial_maker, plan_with
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
+from sweep.studies.arms import record_arms
+from sweep.studies.costs import costs_table
+from sweep.studies.optuna_study import check_optuna_study, open_storage, read_drawn
+from sweep.studies.outcome import INTERRUPTED, STOPPED_BY_HAND
+from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.tracking.database import DatabaseFile
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker

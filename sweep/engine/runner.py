@@ -14,8 +14,9 @@ from search_spaces.study import Study
 from sweep.engine.board import Board
 from sweep.engine.cluster import concurrent_trials
 from sweep.engine.search import StudySearch
-from sweep.engine.trial_driver import run_trial, watched_figure
+from sweep.engine.trial_driver import run_trial
 from sweep.store import Store
+from sweep.studies.progress import watched_figure
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from sweep.engine.arms import record_arm
-from sweep.engine.drawing import Drawing, DrawnCell
-from sweep.engine.optuna_study import ERROR, RETRY_OF
-from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.objectives import evaluated, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.store import Store
+from sweep.studies.arms import record_arm
+from sweep.studies.drawing import Drawing, DrawnCell
+from sweep.studies.optuna_study import ERROR, RETRY_OF
+from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

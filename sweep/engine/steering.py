@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sweep.engine.board import StageProgress
 from sweep.engine.display import Display
-from sweep.engine.outcome import (
+from sweep.plan import Plan, Trial
+from sweep.repeating import repeating
+from sweep.store import Lease
+from sweep.studies.outcome import (
     DATABASE_LOST,
     FAILED_FAST,
     INTERRUPTED,
@@ -24,10 +26,8 @@ from sweep.engine.outcome import (
     TAKEN_OVER,
     Outcome,
 )
-from sweep.engine.records import Status, StudyRecord
-from sweep.plan import Plan, Trial
-from sweep.repeating import repeating
-from sweep.store import Lease
+from sweep.studies.progress import StageProgress
+from sweep.studies.records import Status, StudyRecord
 from sweep.tracking.database import DatabaseFile, ReplacedDatabaseError
 from sweep.tracking.tracker import Tracker
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sweep.engine.board import clock
 from sweep.store import Lease, Store
 from sweep.store.lease import LOST_AFTER_S
 from sweep.store.process import Process
+from sweep.studies.progress import clock
 from trainers.exceptions import StoreError
 
 LEASE_LAPSES_S = LOST_AFTER_S + 5.0

@@ -7,13 +7,12 @@ import threading
 from typing import Any
 
 from sweep.engine.execution import ensure
-from sweep.engine.outcome import Outcome
 from sweep.logs import log_to
 from sweep.plan import Trial
 from sweep.redaction import without_secrets
 from sweep.store import Store
 from sweep.store.process import Process
-from trainers.detector.checkpoint import FPS, SENSITIVITY
+from sweep.studies.outcome import Outcome
 from trainers.exceptions import StopRequestedError
 
 logger = logging.getLogger(__name__)
@@ -55,11 +54,6 @@ def run_trial(config: dict[str, Any], store: Store, board: Any, watched: str | N
             tune.report({"validated": validated[step][watched], "step": step})
     assert work.outcome is not None, "the thread has ended"
     return work.outcome.model_dump()
-
-
-def watched_figure(direction: str) -> str:
-    """What a detector's validations along the way are compared by; their confidence is the detector's own."""
-    return SENSITIVITY if direction == "maximize" else FPS
 
 
 class _Work(threading.Thread):

@@ -15,12 +15,12 @@ from typing import Any
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
-from sweep.engine.outcome import STOPPED_BY_HAND
-from sweep.engine.records import StudyRecord
 from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
 from sweep.report.section import estimate_text
 from sweep.store import Artifact, Store
+from sweep.studies.outcome import STOPPED_BY_HAND
+from sweep.studies.records import StudyRecord
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.exceptions import ConfigError, StoreError

@@ -30,7 +30,7 @@ import optuna
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
-from sweep.engine.optuna_study import make_pruner, make_sampler
+from sweep.studies.optuna_study import make_pruner, make_sampler
 from tests.benchmarks.machine import machine
 
 WHOLE_TRIALS, GPU_SECONDS_EACH = 60, 1000.0

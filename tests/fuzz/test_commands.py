@@ -13,11 +13,11 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli import FAULT, REFUSED, main
-from sweep.engine.optuna_study import create_optuna_study, open_storage
-from sweep.engine.outcome import Outcome
-from sweep.engine.records import LaunchOptions, Status, StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Cost, Store
+from sweep.studies.optuna_study import create_optuna_study, open_storage
+from sweep.studies.outcome import Outcome
+from sweep.studies.records import LaunchOptions, Status, StudyRecord
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE
 from tests.fuzz.harness import Damage, fuzz

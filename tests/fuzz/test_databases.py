@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep.engine.optuna_study import (
+from sweep.registry.gates import Gate
+from sweep.registry.lineage import CELL_KEYS, cell_keys
+from sweep.registry.quality import QUALITY, Quality, quality_in_tags
+from sweep.registry.records import Record, records
+from sweep.registry.versions import DETECTOR, Registry
+from sweep.report.runs import runs_by_stage_key
+from sweep.studies.optuna_study import (
     CONFIG,
     check_optuna_study,
     common_config,
@@ -19,12 +25,6 @@ from sweep.engine.optuna_study import (
     open_storage,
     read_drawn,
 )
-from sweep.registry.gates import Gate
-from sweep.registry.lineage import CELL_KEYS, cell_keys
-from sweep.registry.quality import QUALITY, Quality, quality_in_tags
-from sweep.registry.records import Record, records
-from sweep.registry.versions import DETECTOR, Registry
-from sweep.report.runs import runs_by_stage_key
 from sweep.tracking.tracker import STAGE_KEY
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE, SEEN

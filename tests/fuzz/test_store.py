@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from search_spaces.study import load_study
-from sweep.engine.board import StageProgress
-from sweep.engine.outcome import Outcome
-from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
 from sweep.store import Store
 from sweep.store.lease import read_record
 from sweep.store.machine import Machine
 from sweep.store.survey import Damage, usage, verify
+from sweep.studies.outcome import Outcome
+from sweep.studies.progress import StageProgress
+from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.fuzz.damage import TEXT, key_twice
 from tests.fuzz.harness import fuzz
 from tests.sweep.small_study import small_plan

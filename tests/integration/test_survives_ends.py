@@ -13,9 +13,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep.engine.optuna_study import ERROR
-from sweep.engine.records import Request, StudyRecord
 from sweep.store import Store
+from sweep.studies.optuna_study import ERROR
+from sweep.studies.records import Request, StudyRecord
 from tests.integration.survival import PATIENCE_S, Home, RayHead
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS

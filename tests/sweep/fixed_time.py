@@ -24,7 +24,6 @@ import yaml
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.launch import launch
-from sweep.engine.outcome import INTERRUPTED
 from sweep.plan import TrialMaker
 from sweep.settings import Settings
 from sweep.stages import (
@@ -35,6 +34,7 @@ from sweep.stages import (
     RealismStage,
     SynthesizeStage,
 )
+from sweep.studies.outcome import INTERRUPTED
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows

@@ -12,14 +12,14 @@ import pytest
 
 from sweep.console import TextConsole
 from sweep.engine import display
-from sweep.engine.board import StageProgress
 from sweep.engine.cluster import Capacity
-from sweep.engine.costs import costs_table
-from sweep.engine.pace import Pace
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimator
 from sweep.stages import Stage
 from sweep.store import Cost, Store
+from sweep.studies.costs import costs_table
+from sweep.studies.pace import Pace
+from sweep.studies.progress import StageProgress
 from tests.sweep.small_study import small_plan
 
 Look = tuple[float, dict[str, set[str]], dict[str, StageProgress]]

@@ -12,8 +12,8 @@ import pytest
 
 from sweep.cli import main
 from sweep.doctor import LOOK, MISSING, OK, Finding, examine
-from sweep.engine.optuna_study import open_storage
 from sweep.settings import Settings
+from sweep.studies.optuna_study import open_storage
 
 PASSWORD = "a-secret"
 

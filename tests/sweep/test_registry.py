@@ -18,8 +18,6 @@ from mlflow import MlflowClient
 
 from search_spaces.search import Constraint
 from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
-from sweep.engine.outcome import STOPPED_BY_HAND, Outcome
-from sweep.engine.records import StudyRecord
 from sweep.plan import Plan
 from sweep.registry.judging import Limits
 from sweep.registry.lineage import COHORT, TRIAL
@@ -29,6 +27,8 @@ from sweep.registry.rollback import planned, roll_back
 from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
+from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
+from sweep.studies.records import StudyRecord
 from sweep.tracking.tracker import STAGE_KEY, Tracker
 from tests.sweep.evaluated import search_plan
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism

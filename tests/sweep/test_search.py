@@ -16,11 +16,15 @@ from ray.tune.search import Searcher
 
 from search_spaces.study import Study
 from sweep.console import TextConsole
-from sweep.engine.arms import record_arms
 from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
 from sweep.engine.launch import _look, launch
-from sweep.engine.optuna_study import (
+from sweep.engine.search import StudySearch
+from sweep.plan import Trial, TrialMaker
+from sweep.plan.plan import plan_with
+from sweep.store import Cost, Store
+from sweep.studies.arms import record_arms
+from sweep.studies.optuna_study import (
     ERROR,
     TWIN_OF,
     check_optuna_study,
@@ -29,12 +33,8 @@ from sweep.engine.optuna_study import (
     given_up,
     open_storage,
 )
-from sweep.engine.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
-from sweep.engine.records import StudyRecord
-from sweep.engine.search import StudySearch
-from sweep.plan import Trial, TrialMaker
-from sweep.plan.plan import plan_with
-from sweep.store import Cost, Store
+from sweep.studies.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
 from tests.sweep.task_stages import settings_in
 from trainers.exceptions import ConfigError, TrackingError

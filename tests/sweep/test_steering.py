@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from sweep.engine.board import Board, StageProgress
-from sweep.engine.outcome import Outcome
-from sweep.engine.overview import launch_state
-from sweep.engine.records import Request, Status, StudyRecord
+from sweep.engine.board import Board
 from sweep.engine.steering import Steering
 from sweep.engine.trial_driver import _Work
 from sweep.plan.plan import plan_with
 from sweep.store import Store
+from sweep.studies.outcome import Outcome
+from sweep.studies.overview import launch_state
+from sweep.studies.progress import StageProgress
+from sweep.studies.records import Request, Status, StudyRecord
 from sweep.tracking.database import DatabaseFile
 from tests.sweep.fixed_time import make_timed_maker, timed_study
 

@@ -17,12 +17,6 @@ from trainers.exceptions import TrainingError
 from trainers.weights import UNREADABLE, first_line
 
 FILE = "detector.pt"
-SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
-"""What the history calls an evaluation's figures; their thresholds are the config's `selection_confidence` and
-`selection_iou`."""
-
-KEPT = "kept_"
-"""Prefix of the same figures of the weights that are kept so far, in what a run tells of its progress."""
 
 
 @dataclass

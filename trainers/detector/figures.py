@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from trainers.detector.checkpoint import SENSITIVITY
+from trainers.detector.history import SENSITIVITY
 
 
 def loss_curves(history: Sequence[dict[str, float]], selected: int, iou: float) -> Figure:

@@ -16,9 +16,10 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainers.detector.augmentation import SliceDataset, StepBatches
-from trainers.detector.checkpoint import FPS, KEPT, SENSITIVITY, RunState, Selection, save_state
+from trainers.detector.checkpoint import RunState, Selection, save_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices
+from trainers.detector.history import FPS, KEPT, SENSITIVITY
 from trainers.detector.model import build_model, set_rank
 from trainers.detector.order import Order
 from trainers.detector.workers import LossOverRanks, mean_over_ranks, normalise_over_ranks

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from trainers.data.slice_set import SliceSet
-from trainers.detector.checkpoint import FPS, SENSITIVITY, RunState, load_state
+from trainers.detector.checkpoint import RunState, load_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices, open_slices
+from trainers.detector.history import FPS, SENSITIVITY
 from trainers.detector.model import prepare_library
 from trainers.detector.order import Order, budget
 from trainers.detector.prediction import Detector, predict

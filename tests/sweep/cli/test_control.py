@@ -15,12 +15,12 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli.loading import load, remember
-from sweep.engine.board import StageProgress
-from sweep.engine.outcome import PRUNED, STOPPED_BY_HAND, Outcome
-from sweep.engine.records import LaunchOptions, Request, Status, StudyRecord
 from sweep.plan import Plan, Trial, make_plan
 from sweep.settings import Settings
 from sweep.store import Cost, Store
+from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.studies.progress import StageProgress
+from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.engine.optuna_study import create_optuna_study, open_storage
-from sweep.engine.outcome import Outcome
-from sweep.engine.records import LaunchOptions, Status, StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Store
+from sweep.studies.optuna_study import create_optuna_study, open_storage
+from sweep.studies.outcome import Outcome
+from sweep.studies.records import LaunchOptions, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
 
 BROKEN = {

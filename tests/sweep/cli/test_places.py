@@ -11,11 +11,11 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli.loading import extended, options_for, remember
-from sweep.engine.optuna_study import create_optuna_study, open_storage
-from sweep.engine.records import StudyRecord, relaunchable
 from sweep.plan import make_plan
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.studies.optuna_study import create_optuna_study, open_storage
+from sweep.studies.records import StudyRecord, relaunchable
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import ConfigError

@@ -11,10 +11,10 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.engine.cluster import Capacity
-from sweep.engine.records import StudyRecord
 from sweep.plan import make_plan
 from sweep.plan.plan import DETECTOR_BYTES
 from sweep.store import Cost, Store
+from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import SIZE, STUDY, Metsweep
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError

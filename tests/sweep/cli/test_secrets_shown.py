@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.engine.records import StudyRecord
 from sweep.store import Store
+from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
 
 SECRETS = ("hunter2", "t0ken-of-mine", "pa/ss-phrase")

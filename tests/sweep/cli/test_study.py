@@ -9,8 +9,8 @@ from pathlib import Path
 import optuna
 
 from search_spaces.study import load_study, resolve_study
-from sweep.engine.records import StudyRecord
 from sweep.store import Store
+from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import Metsweep
 
 

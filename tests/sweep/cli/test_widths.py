@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import load_study
-from sweep.engine.records import StudyRecord
 from sweep.plan import make_plan
 from sweep.store import Cost, Store
+from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
 
 TABLES: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (

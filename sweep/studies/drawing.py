@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from sweep.engine.optuna_study import (
+from sweep.plan import Plan, Trial, TrialMaker
+from sweep.studies.optuna_study import (
     CONFIG,
     ERROR,
     RETRY_OF,
@@ -17,7 +18,6 @@ from sweep.engine.optuna_study import (
     make_pruner,
     make_sampler,
 )
-from sweep.plan import Plan, Trial, TrialMaker
 
 if TYPE_CHECKING:
     from search_spaces.study import Study

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
-from sweep.engine.records import changes
 from sweep.redaction import without_secrets
+from sweep.studies.records import changes
 from sweep.tracking.database import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
 from trainers.documents import shown
 from trainers.exceptions import ConfigError, MetsweepError, TrackingError

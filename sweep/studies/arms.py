@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from search_spaces.cell import VARIANTS
 from search_spaces.study import Study
-from sweep.engine.optuna_study import ARM, ERROR, create_optuna_study
 from sweep.objectives import NOT_A_NUMBER, evaluated, objective_values, undefined
 from sweep.plan import Plan, Trial
 from sweep.store import Store
+from sweep.studies.optuna_study import ARM, ERROR, create_optuna_study
 
 if TYPE_CHECKING:
     import optuna

@@ -16,12 +16,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter
 
 from search_spaces.study import Study
-from sweep.engine.board import StageProgress
-from sweep.engine.outcome import Outcome
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.store.collect import Needs
 from sweep.store.document import DamagedDocument
+from sweep.studies.outcome import Outcome
+from sweep.studies.progress import StageProgress
 from trainers.config import Config
 
 logger = logging.getLogger(__name__)

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.study import Study
-from sweep.engine.board import KEPT, StageProgress
-from sweep.engine.optuna_study import Drawn
-from sweep.engine.outcome import PRUNED, Outcome
-from sweep.engine.pace import seconds_left
-from sweep.engine.records import Status, StudyRecord
-from sweep.engine.trial_driver import watched_figure
 from sweep.objectives import Metrics, objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
 from sweep.store import Store
+from sweep.studies.optuna_study import Drawn
+from sweep.studies.outcome import PRUNED, Outcome
+from sweep.studies.pace import seconds_left
+from sweep.studies.progress import KEPT, StageProgress, watched_figure
+from sweep.studies.records import Status, StudyRecord
 
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
 STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from sweep.engine.overview import Overview
 from sweep.plan import Plan, Trial
 from sweep.store import Store
+from sweep.studies.overview import Overview
 from trainers.exceptions import ConfigError
 
 CLOSE = 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from sweep.engine.board import StageProgress
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimator
 from sweep.plan.schedule import Jobs, schedule
 from sweep.stages import Stage
 from sweep.store import Store
+from sweep.studies.progress import StageProgress
 
 GROWS_FROM = 1.25
 """An estimate that was told is only taken back for one that is so many times larger."""
