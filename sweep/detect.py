@@ -156,7 +156,7 @@ def champion_folder(model: str, tracking_uri: str) -> Path:
     Raises:
         TrackingError: the registry cannot be reached, or does not hold the model.
     """
-    from sweep.tracking.database import will_be_made
+    from sweep.databases import will_be_made
     from sweep.tracking.mlflow_client import connect
 
     if will_be_made(tracking_uri):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from sweep.databases import optuna_tables, reach
+from sweep.reach import optuna_tables, reach
 from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from trainers.exceptions import ClusterError, StoreError, TrackingError

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sweep.databases import split_sqlite
 from sweep.redaction import without_secrets
 from trainers.exceptions import ConfigError, StoreError
 
@@ -77,8 +78,8 @@ def _checked(text: str, name: str) -> str | None:
         raise ConfigError(f"{name} is no folder, URI or address. Correct or unset it.") from None
     if not value.isprintable():
         raise ConfigError(f"{name} holds a control character; allowed: one line of text. Correct or unset it.")
-    path = value.removeprefix("sqlite:///")
-    return value[: len(value) - len(path)] + _at_home(path, name) if path.startswith("~") else value or None
+    prefix, path = split_sqlite(value)
+    return prefix + _at_home(path, name) if path.startswith("~") else value or None
 
 
 def _at_home(path: str, name: str) -> str:

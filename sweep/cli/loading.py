@@ -159,8 +159,8 @@ def remember(study: str, options: LaunchOptions, resolved: Study, store: Store, 
         settings: that it is launched with; of them Optuna's database is kept, if it is a file.
     """
     from search_spaces.study import is_study_file, read_study
+    from sweep.databases import absolute, sqlite_file
     from sweep.studies.records import StudyRecord
-    from sweep.tracking.database import absolute, sqlite_file
 
     record = StudyRecord(store, resolved.name)
     given = for_everywhere(options)

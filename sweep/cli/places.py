@@ -27,8 +27,8 @@ def with_database(settings: Settings, study: Study, store: Store) -> Settings:
     Raises:
         DamagedDocument: what the store keeps of the last launch cannot be read.
     """
+    from sweep.databases import will_be_made
     from sweep.studies.records import StudyRecord
-    from sweep.tracking.database import will_be_made
 
     if not study.search.draws or not will_be_made(settings.optuna_storage):
         return settings

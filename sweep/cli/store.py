@@ -211,8 +211,8 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     Raises:
         TrackingError: MLflow cannot be asked.
     """
+    from sweep.databases import will_be_made
     from sweep.redaction import without_secrets
-    from sweep.tracking.database import will_be_made
     from sweep.tracking.mlflow_client import connect, explained
     from sweep.tracking.tracker import STAGE_KEY
     from trainers.exceptions import TrackingError

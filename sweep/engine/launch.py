@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from search_spaces.study import Study
 from sweep.console import TextConsole
+from sweep.databases import DatabaseFile
 from sweep.engine.cluster import connected, describe_cluster, ray_cluster
 from sweep.engine.display import Display
 from sweep.engine.local_ray import copy_logs
@@ -26,7 +27,6 @@ from sweep.studies.costs import costs_table
 from sweep.studies.optuna_study import check_optuna_study, open_storage, read_drawn
 from sweep.studies.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.studies.records import StudyRecord, changes, lasting
-from sweep.tracking.database import DatabaseFile
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker
 from trainers.distributed import WorkerResources

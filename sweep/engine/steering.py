@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from sweep.databases import DatabaseFile, ReplacedDatabaseError
 from sweep.engine.display import Display
 from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
@@ -28,7 +29,6 @@ from sweep.studies.outcome import (
 )
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Status, StudyRecord
-from sweep.tracking.database import DatabaseFile, ReplacedDatabaseError
 from sweep.tracking.tracker import Tracker
 
 if TYPE_CHECKING:

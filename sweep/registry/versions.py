@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from sweep.databases import will_be_made
 from sweep.models.packaging import LICENCE
 from sweep.redaction import without_secrets
 from sweep.registry.tags import read_tag
-from sweep.tracking.database import will_be_made
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.tracker import STAGE_KEY
 from trainers.exceptions import TrackingError

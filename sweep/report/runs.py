@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweep.tracking.database import will_be_made
+from sweep.databases import will_be_made
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.tracker import STAGE_KEY
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
+from sweep.databases import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
 from sweep.redaction import without_secrets
 from sweep.studies.records import changes
-from sweep.tracking.database import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
 from trainers.documents import shown
 from trainers.exceptions import ConfigError, MetsweepError, TrackingError
 
@@ -66,8 +66,8 @@ def open_storage(uri: str) -> BaseStorage:
     refuse_damaged("Optuna", uri, TABLES, RESTORE)
     with _explained(uri):
         # SQLite: a dashboard that reads must not make a writer fail.
-        sqlite = {"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
-        return optuna.storages.RDBStorage(uri, engine_kwargs=sqlite)
+        options = {"pool_pre_ping": True} if sqlite_file(uri) is None else {"connect_args": {"timeout": 60}}
+        return optuna.storages.RDBStorage(uri, engine_kwargs=options)
 
 
 def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None:
@@ -114,7 +114,7 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
         ConfigError: as `find_optuna_study`; or cells were drawn while something was otherwise that all cells have in
             common, so that Optuna would compare what cannot be compared.
     """
-    if (file := sqlite_file(uri)) is not None and not file.exists():
+    if (file := sqlite_file(uri)) and will_be_made(uri):
         if not os.access(file.parent, os.W_OK | os.X_OK):
             raise _not_opened(uri, f"no file can be made in {file.parent}")
         return

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from sweep.databases import ReplacedDatabaseError, sqlite_file
 from sweep.redaction import without_secrets
-from sweep.tracking.database import ReplacedDatabaseError
-from sweep.tracking.mlflow_client import TrackingOutageError, sqlite_folder
+from sweep.tracking.mlflow_client import TrackingOutageError
 from sweep.tracking.tracker import Status, Tracker
 from trainers.exceptions import LostLeaseError, MetsweepError
 
@@ -60,7 +60,7 @@ class Delivery:
     def __enter__(self) -> Delivery:
         self._thread.start()
         # A file has no server that could keep us waiting.
-        self._answered.wait(None if sqlite_folder(self._tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
+        self._answered.wait(None if sqlite_file(self._tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
         self._answered.set()
         if self._error is not None and self.failed:
             self._ended.set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sweep.databases import sqlite_file
 from sweep.redaction import without_secrets
-from sweep.tracking.mlflow_client import sqlite_folder
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
@@ -36,5 +36,5 @@ def _artifact_location(tracking_uri: str, study: str, store_uri: str) -> str | N
     if store_uri.startswith("s3://"):
         return f"{store_uri}/mlflow/{study}"
     # MLflow would pin its default to the working directory of whoever creates the experiment.
-    folder = sqlite_folder(tracking_uri)
-    return folder and str(folder / "mlruns" / study)
+    file = sqlite_file(tracking_uri)
+    return file and str(file.parent / "mlruns" / study)

@@ -7,13 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from sweep.databases import came_from, in_a_line, refuse_damaged, sqlite_file
 from sweep.redaction import without_secrets
 from sweep.store.s3_client import endpoint
-from sweep.tracking.database import came_from, in_a_line, refuse_damaged, sqlite_file
 from trainers.exceptions import MetsweepError, TrackingError
 
 if TYPE_CHECKING:
@@ -72,9 +71,8 @@ def connect(tracking_uri: str) -> MlflowClient:
     with explained(tracking_uri):
         _refuse_unreachable(tracking_uri)
         refuse_damaged("MLflow", tracking_uri, TABLES, RESTORE)
-        folder = sqlite_folder(tracking_uri)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if (file := sqlite_file(tracking_uri)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -99,14 +97,8 @@ def explained(tracking_uri: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError | ImportError) and not came_from(error, LIBRARIES):
             raise
-        outage = sqlite_folder(tracking_uri) is None and _is_outage(error)
+        outage = sqlite_file(tracking_uri) is None and _is_outage(error)
         raise (TrackingOutageError if outage else TrackingError)(_message(tracking_uri, error)) from None
-
-
-def sqlite_folder(tracking_uri: str) -> Path | None:
-    """Folder of the database file of an SQLite URI; None for every other URI."""
-    file = sqlite_file(tracking_uri)
-    return file and file.parent
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sweep.databases import DatabaseFile, ReplacedDatabaseError, absolute
 from sweep.plan import Plan
 from sweep.redaction import without_secrets
 from sweep.report.report import build_report
 from sweep.stages import Stage
 from sweep.store import Lease, Store
-from sweep.tracking.database import DatabaseFile, ReplacedDatabaseError, absolute
 from sweep.tracking.experiment import find_experiment
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import connect, explained

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sweep.databases import DatabaseFile
 from sweep.engine.board import Board
 from sweep.engine.steering import Steering
 from sweep.engine.trial_driver import _Work
@@ -19,7 +20,6 @@ from sweep.studies.outcome import Outcome
 from sweep.studies.overview import launch_state
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Request, Status, StudyRecord
-from sweep.tracking.database import DatabaseFile
 from tests.sweep.fixed_time import make_timed_maker, timed_study
 
 
