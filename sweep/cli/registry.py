@@ -54,7 +54,7 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
     from rich import box
 
     from sweep.console import TextTable
-    from sweep.registry.lineage import FPS, STUDY, TRIAL
+    from sweep.tracking.tags import FPS, STUDY, TRIAL
 
     table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("version", "alias", "trial", "sens.", "FPs", "since", "forced"):
@@ -76,9 +76,8 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
 
 
 def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
-    from sweep.registry.lineage import FPS, SENSITIVITY, STUDY, TRIAL
     from sweep.registry.quality import quality_in_tags
-    from sweep.tracking.tracker import STAGE_KEY
+    from sweep.tracking.tags import FPS, SENSITIVITY, STAGE_KEY, STUDY, TRIAL
 
     quality = quality_in_tags(one.tags)
     return {
@@ -114,8 +113,8 @@ def _forced(one: Version) -> str | None:
 
 def _sensitivity(one: Version) -> str:
     """With its interval; alone of versions that were registered before they said it."""
-    from sweep.registry.lineage import SENSITIVITY
     from sweep.registry.quality import quality_in_tags
+    from sweep.tracking.tags import SENSITIVITY
     from trainers.evaluation.outcome import with_interval
 
     told, figure = quality_in_tags(one.tags), _figure(one, SENSITIVITY)
@@ -141,8 +140,8 @@ def rollback(
     Example:
       metsweep rollback --model detector
     """
-    from sweep.registry.lineage import TRIAL
     from sweep.registry.rollback import planned, roll_back
+    from sweep.tracking.tags import TRIAL
     from trainers.exceptions import ConfigError
 
     names = names_of(model)

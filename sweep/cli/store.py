@@ -214,7 +214,7 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     from sweep.databases import will_be_made
     from sweep.redaction import without_secrets
     from sweep.tracking.mlflow_client import connect, explained
-    from sweep.tracking.tracker import STAGE_KEY
+    from sweep.tracking.tags import STAGE_KEY
     from trainers.exceptions import TrackingError
 
     otherwise = "Set MLFLOW_TRACKING_URI, or give --ignore-registry if no registered model needs this store."

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from sweep.detect import champion_folder
-from sweep.registry.lineage import COHORT, EVALUATION, PREPARE, TRIAL
-from sweep.registry.tags import read_tag
 from sweep.registry.versions import Version
 from sweep.report.section import Line, Section, estimate_text
 from sweep.stages import PrepareStage
 from sweep.store import Store
+from sweep.tracking.tags import COHORT, EVALUATION, PREPARE, TRIAL, read_tag
 from trainers.data.cohort import Cohort, open_cohort
 from trainers.data.prepare import PrepareConfig, check_cohort, prepare
 from trainers.data.slice_set import SliceSet, Split, open_slice_set

@@ -21,12 +21,13 @@ from sweep.registry.gates import (
     picked_gate,
     unknown_gain,
 )
-from sweep.registry.lineage import PREPARE_KEY, TRIAL, cell_keys, evaluations
+from sweep.registry.lineage import cell_keys, evaluations
 from sweep.registry.selection import IOU, Ranked
 from sweep.registry.versions import Version
 from sweep.report.evidence import REAL_ONLY
 from sweep.stages import RealismStage
 from sweep.store import Store
+from sweep.tracking.tags import PREPARE_KEY, TRIAL
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes

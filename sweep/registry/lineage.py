@@ -6,17 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from sweep.models.packaging import LICENCE
 from sweep.plan import Plan, Trial
-from sweep.registry.quality import QUALITY, Quality
+from sweep.registry.quality import Quality
 from sweep.registry.selection import Ranked
-from sweep.tracking.tracker import STAGE_KEY
+from sweep.tracking.tags import (
+    CELL_KEYS,
+    COHORT,
+    COMMIT,
+    EVALUATION,
+    FIDELITY,
+    FPS,
+    PREPARE,
+    PREPARE_KEY,
+    QUALITY,
+    SENSITIVITY,
+    STAGE_KEY,
+    STUDY,
+    TRIAL,
+)
 from trainers.documents import shown
 from trainers.exceptions import TrackingError
-
-CELL_KEYS = "metsweep.arm_keys"
-COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
-PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
-TRIAL, STUDY = "metsweep.trial", "metsweep.study"
-SENSITIVITY, FPS = "metsweep.validation.sensitivity_iou50", "metsweep.validation.fps_per_slice_iou50"
 
 
 def evaluations(cell: Sequence[Trial]) -> dict[int, str]:
@@ -32,7 +40,7 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
     return {
         STAGE_KEY: key,
         STUDY: plan.study.name,
-        "metsweep.fidelity": plan.study.fidelity,
+        FIDELITY: plan.study.fidelity,
         TRIAL: trial.name,
         CELL_KEYS: ",".join(f"{seed}:{one}" for seed, one in cell.items()),
         SENSITIVITY: f"{ranked.sensitivity:.6f}",
@@ -42,7 +50,7 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
         PREPARE: prepared.config.model_dump_json(),
         EVALUATION: trial.evaluate.config.model_dump_json(),
         COHORT: prepared.fingerprint,
-        "metsweep.commit": commit,
+        COMMIT: commit,
         "license": LICENCE,
     }
 

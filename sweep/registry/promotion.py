@@ -15,7 +15,8 @@ from sweep.registry.records import Record, records
 from sweep.registry.selection import Ranked, pick, ranking
 from sweep.registry.versions import CHAMPION, DETECTOR, GENERATOR, Alias, Registry, Version
 from sweep.store import Store
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import STAGE_KEY
+from sweep.tracking.tracker import Tracker
 from trainers.exceptions import ConfigError
 
 LONGEST_REASON = 1000

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sweep.registry.tags import read_tag
 from sweep.report.section import estimate_text
 from sweep.store import Manifest, Store
+from sweep.tracking.tags import QUALITY, read_tag
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
@@ -18,8 +18,6 @@ from trainers.evaluation.evaluate import read_outcomes
 from trainers.exceptions import TrackingError
 
 IOU = 0.5
-QUALITY = "metsweep.validation.quality_iou50"
-"""Tag of a version: its detector's `Quality`, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

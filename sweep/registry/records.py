@@ -14,11 +14,9 @@ from datetime import UTC, datetime
 
 from sweep.registry.clean_process import NAME as LOADS
 from sweep.registry.gates import Gate
-from sweep.registry.tags import read_tag
 from sweep.report.section import in_markdown
+from sweep.tracking.tags import FORCED, GATE, JUDGED, read_tag
 
-GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
-"""Tags: a gate as JSON, the reason to pass over gates, and when that was with the names of the gates in order."""
 _GATE_TAG = re.compile(rf"{re.escape(GATE)}\.(?:(\d{{4}})\.)?(.+)")
 _NOT_IN_A_TAG = re.compile(r"[^\w.\- :/]")
 """What MLflow allows in no tag's name."""

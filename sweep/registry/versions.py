@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from sweep.databases import will_be_made
 from sweep.models.packaging import LICENCE
 from sweep.redaction import without_secrets
-from sweep.registry.tags import read_tag
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.tracker import STAGE_KEY
+from sweep.tracking.tags import REIGN, STAGE_KEY, read_tag
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ Alias = Literal["candidate", "champion"]
 CANDIDATE, CHAMPION = "candidate", "champion"
 LONGEST_DESCRIPTION = 5000
 """Characters that MLflow's databases hold of a description; records beyond it are in the tags alone."""
-REIGN = "metsweep.champion."
-"""Prefix of the tags that keep the champions' history."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweep.databases import will_be_made
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.tracker import STAGE_KEY
+from sweep.tracking.tags import STAGE_KEY
 
 
 def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:

@@ -23,6 +23,7 @@ from sweep.tracking.run_content import (
     real_slices,
     system_points,
 )
+from sweep.tracking.tags import DETECTOR_KEY, KIND, VARIANT
 from trainers.data.slice_set import open_slice_set
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
 
     params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
-    tags = {"metsweep.kind": "gan", "metsweep.variant": stage.config.variant} | fidelity_tags(plan)
+    tags = {KIND: "gan", VARIANT: stage.config.variant} | fidelity_tags(plan)
     if stage.detector is not None:
         params |= flat("detector", stage.detector.config)
-        tags["metsweep.detector_key"] = stage.detector.key
+        tags[DETECTOR_KEY] = stage.detector.key
     training = Part(
         "gan",
         params=params,

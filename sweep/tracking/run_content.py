@@ -15,6 +15,19 @@ from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.stages import PrepareStage
 from sweep.store import Artifact, Cost, Store
+from sweep.tracking.tags import (
+    ARM,
+    COST,
+    CPU_SECONDS,
+    CURRENCY,
+    DETECTOR_KEY,
+    FIDELITY,
+    GAN_KEY,
+    GPU_SECONDS,
+    KIND,
+    OPTUNA_NUMBER,
+    VARIANT,
+)
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 
@@ -108,15 +121,15 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
     params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
     params |= flat("prepare", stage.slices.config) | _drawn(trial)
-    tags = {"metsweep.kind": "trial", "metsweep.arm": trial.arm, "metsweep.variant": trial.variant}
-    tags |= {"metsweep.detector_key": stage.key} | fidelity_tags(plan)
+    tags = {KIND: "trial", ARM: trial.arm, VARIANT: trial.variant}
+    tags |= {DETECTOR_KEY: stage.key} | fidelity_tags(plan)
     # MLflow's UI unfolds, on its own, the parents of such runs.
     tags["mlflow.runType"] = "evaluation"
     if trial.number is not None:
-        tags["metsweep.optuna_number"] = str(trial.number)
+        tags[OPTUNA_NUMBER] = str(trial.number)
     if trial.gan is not None:
         params |= flat("synthesis", stage.shards[0].config)
-        tags["metsweep.gan_key"] = trial.gan.key
+        tags[GAN_KEY] = trial.gan.key
         drawn = store.local / "synthesize" / stage.shards[0].key
         slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
 
@@ -158,9 +171,9 @@ def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
     """Tags of a run whose stages took `costs`."""
     gpu_seconds = sum(cost.gpu_seconds for cost in costs)
     cpu_seconds = sum(cost.cpu_seconds for cost in costs)
-    tags = {"metsweep.gpu_seconds": f"{gpu_seconds:.1f}", "metsweep.cpu_seconds": f"{cpu_seconds:.1f}"}
+    tags = {GPU_SECONDS: f"{gpu_seconds:.1f}", CPU_SECONDS: f"{cpu_seconds:.1f}"}
     cost = prices.cost(gpu_seconds, cpu_seconds)
-    return tags if cost is None else {**tags, "metsweep.cost": f"{cost:.4f}", "metsweep.currency": prices.currency}
+    return tags if cost is None else {**tags, COST: f"{cost:.4f}", CURRENCY: prices.currency}
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:
@@ -240,7 +253,7 @@ def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
 
 def fidelity_tags(plan: Plan) -> dict[str, str]:
     """Which fidelity a run was made at."""
-    return {"metsweep.fidelity": plan.study.fidelity}
+    return {FIDELITY: plan.study.fidelity}
 
 
 def real_slices(stage: PrepareStage, artifact: Artifact) -> Slices:

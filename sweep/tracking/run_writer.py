@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from sweep.models.packaging import LICENCE
 from sweep.tracking.run_content import NetworkFiles, Part, Slices
+from sweep.tracking.tags import WRITTEN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
 
-WRITTEN = "metsweep.written"
-"""Tag of a run: names of its parts that are there, comma-separated."""
 MOST_ENTITIES, MOST_PARAMS = 1000, 100
 """What MLflow takes in one call: in all, and params."""
 RUNS_A_PAGE = 100

@@ -10,10 +10,10 @@ from sweep.plan import Plan
 from sweep.report.report import Report
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_writer import RunWriter, TrackedRun
+from sweep.tracking.tags import ARMS, FIDELITY, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
 
 LONGEST_NOTE = 5000
 """What MLflow takes as an experiment's tag, characters."""
-VERSION, DIGEST = "metsweep.study_version", "metsweep.study_digest"
 
 
 def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
@@ -28,19 +28,19 @@ def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
     text = to_document(study.model_dump(mode="json"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     tags = {
-        "metsweep.study": study.name,
-        "metsweep.fidelity": study.fidelity,
-        "metsweep.arms": "; ".join(dict.fromkeys(trial.arm for trial in plan.trials)),
-        "metsweep.seeds": ", ".join(map(str, study.seeds)),
-        "metsweep.trials": str(len(plan.trials)),
-        DIGEST: digest,
+        STUDY: study.name,
+        FIDELITY: study.fidelity,
+        ARMS: "; ".join(dict.fromkeys(trial.arm for trial in plan.trials)),
+        SEEDS: ", ".join(map(str, study.seeds)),
+        TRIALS: str(len(plan.trials)),
+        STUDY_DIGEST: digest,
     }
     if all(parent.tags.get(name) == value for name, value in tags.items()):
         return False
-    if parent.tags.get(DIGEST) != digest:
-        version = str(int(parent.tags.get(VERSION, "0")) + 1)
+    if parent.tags.get(STUDY_DIGEST) != digest:
+        version = str(int(parent.tags.get(STUDY_VERSION, "0")) + 1)
         writer.client.log_text(parent.id, text, f"study/study-{version}.yaml")
-        tags[VERSION] = version
+        tags[STUDY_VERSION] = version
     _set_views(writer, plan)
     writer.tag(parent, tags)
     return True

@@ -25,7 +25,8 @@ from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
-from sweep.tracking.twins import KIND, PARENT, PARENT_RUN, STAGE_KEY, Twins, look_up
+from sweep.tracking.tags import CLUSTER, KIND, PARENT_RUN, STAGE_KEY, STUDY
+from sweep.tracking.twins import PARENT, Twins, look_up
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Tracker:
 
     def _create_parent(self, writer: RunWriter) -> TrackedRun:
         study = self.plan.study
-        tags = {KIND: "sweep", "metsweep.study": study.name, "metsweep.cluster": self._cluster}
+        tags = {KIND: "sweep", STUDY: study.name, CLUSTER: self._cluster}
         return writer.create(study.name, tags, time.time())
 
     def _lacks_anything(self) -> bool:
@@ -240,7 +241,7 @@ class Tracker:
         with explained(self.tracking_uri):
             run = self._runs.get(content.key)
             if run is None:
-                tags = {STAGE_KEY: content.key, PARENT_RUN: parent.id, "metsweep.cluster": self._cluster}
+                tags = {STAGE_KEY: content.key, PARENT_RUN: parent.id, CLUSTER: self._cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
             self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self.plan.study.prices))

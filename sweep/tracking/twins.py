@@ -7,9 +7,8 @@ while it delivered: another took over, and both wrote.
 from __future__ import annotations
 
 from sweep.tracking.run_writer import RunWriter, TrackedRun
+from sweep.tracking.tags import KIND, STAGE_KEY
 
-KIND, STAGE_KEY, PARENT_RUN = "metsweep.kind", "metsweep.stage_key", "mlflow.parentRunId"
-"""Tags that runs are found again by: the parent is the only one of kind `sweep`, a child has its stage's key."""
 PARENT = "parent"
 """Stands for the parent where others have their stage's key."""
 

@@ -12,8 +12,8 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.registry.gates import Gate
-from sweep.registry.lineage import CELL_KEYS, cell_keys
-from sweep.registry.quality import QUALITY, Quality, quality_in_tags
+from sweep.registry.lineage import cell_keys
+from sweep.registry.quality import Quality, quality_in_tags
 from sweep.registry.records import Record, records
 from sweep.registry.versions import DETECTOR, Registry
 from sweep.report.runs import runs_by_stage_key
@@ -25,7 +25,7 @@ from sweep.studies.optuna_study import (
     open_storage,
     read_drawn,
 )
-from sweep.tracking.tracker import STAGE_KEY
+from sweep.tracking.tags import CELL_KEYS, QUALITY, STAGE_KEY
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE, SEEN
 from tests.fuzz.harness import fuzz

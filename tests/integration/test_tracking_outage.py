@@ -16,7 +16,8 @@ from sweep.store import Store
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.gan_content import gan_content, stages_after_gans
 from sweep.tracking.run_content import trial_content
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import STAGE_KEY
+from sweep.tracking.tracker import Tracker
 from tests.services.mlflow_server import MLflowServer, mlflow_server
 from tests.sweep import conftest
 

@@ -23,9 +23,10 @@ from sweep.detect import (
     slice_config_of_set,
 )
 from sweep.plan import Plan
-from sweep.registry.quality import QUALITY, Quality, quality_in_tags, quality_of_folder
+from sweep.registry.quality import Quality, quality_in_tags, quality_of_folder
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
+from sweep.tracking.tags import QUALITY
 from sweep.tracking.tracker import Tracker
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config

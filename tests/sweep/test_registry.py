@@ -20,16 +20,16 @@ from search_spaces.search import Constraint
 from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
 from sweep.plan import Plan
 from sweep.registry.judging import Limits
-from sweep.registry.lineage import COHORT, TRIAL
 from sweep.registry.promotion import Judgement, Request, judge, promote
-from sweep.registry.records import FORCED, JUDGED, records
+from sweep.registry.records import records
 from sweep.registry.rollback import planned, roll_back
 from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
 from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
 from sweep.studies.records import StudyRecord
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import COHORT, FORCED, JUDGED, STAGE_KEY, TRIAL
+from sweep.tracking.tracker import Tracker
 from tests.sweep.evaluated import search_plan
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan

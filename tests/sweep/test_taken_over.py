@@ -22,7 +22,8 @@ from sweep.plan import Plan
 from sweep.store import Store, lease
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.run_content import trial_content
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import STAGE_KEY
+from sweep.tracking.tracker import Tracker
 from tests.sweep.test_tracking import outputs_of
 from tests.sweep.timed_store import fill, timed_plan
 from trainers.exceptions import LostLeaseError, StoreError

@@ -19,7 +19,8 @@ from sweep.store import Store
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.mlflow_client import TrackingOutageError, connect
 from sweep.tracking.run_content import trial_content
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import STAGE_KEY
+from sweep.tracking.tracker import Tracker
 from tests.sweep.small_study import make
 from tests.sweep.test_tracking import DyingClient, outputs_of, runs_of
 from tests.sweep.timed_store import fill, timed_plan

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from sweep.report.results import Results, Row
 from sweep.report.section import KEY_DIGITS, MISSING, Line, Section
+from sweep.tracking.tags import STAGE_KEY
 
 RunOf = Callable[[str], str | None]
 """Stage key -> id of the MLflow run that holds it, or None if there is none."""
@@ -19,9 +20,9 @@ def trace_section(results: Results, run_of: RunOf | None) -> Section:
         run_of: None if MLflow was not asked.
     """
     if run_of is None:
-        asked = "MLflow was not asked, so no run is named; runs are found by their tag metsweep.stage_key."
+        asked = f"MLflow was not asked, so no run is named; runs are found by their tag {STAGE_KEY}."
     else:
-        asked = "MLflow runs carry the evaluate key as their tag metsweep.stage_key; `-`: not logged there."
+        asked = f"MLflow runs carry the evaluate key as their tag {STAGE_KEY}; `-`: not logged there."
     return Section(
         "trace",
         "Where every number comes from",

@@ -14,13 +14,13 @@ from mlflow import MlflowClient
 
 from sweep.plan import Plan
 from sweep.registry.gates import Gate
-from sweep.registry.lineage import COHORT, EVALUATION, SENSITIVITY, description_of, tags_of
-from sweep.registry.quality import QUALITY
+from sweep.registry.lineage import description_of, tags_of
 from sweep.registry.records import Record
 from sweep.registry.selection import ranking
 from sweep.registry.versions import DETECTOR, Registry
 from sweep.store import Store
-from sweep.tracking.tracker import STAGE_KEY, Tracker
+from sweep.tracking.tags import COHORT, EVALUATION, QUALITY, SENSITIVITY, STAGE_KEY
+from sweep.tracking.tracker import Tracker
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort, read_manifest, write_manifest
 from trainers.data.cohort import open_cohort

@@ -1,0 +1,55 @@
+"""The tags that metsweep writes into MLflow: their names, and how those of the registry are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from trainers.documents import why
+from trainers.exceptions import TrackingError
+
+T = TypeVar("T")
+
+KIND, STAGE_KEY, PARENT_RUN = "metsweep.kind", "metsweep.stage_key", "mlflow.parentRunId"
+"""Of runs, which are found again by them: the parent alone is of kind `sweep`, a child has the key of its stage."""
+WRITTEN = "metsweep.written"
+"""Of runs: the names of the parts that have been written, comma-separated."""
+ARM, VARIANT, OPTUNA_NUMBER = "metsweep.arm", "metsweep.variant", "metsweep.optuna_number"
+DETECTOR_KEY, GAN_KEY = "metsweep.detector_key", "metsweep.gan_key"
+FIDELITY, CLUSTER = "metsweep.fidelity", "metsweep.cluster"
+GPU_SECONDS, CPU_SECONDS = "metsweep.gpu_seconds", "metsweep.cpu_seconds"
+COST, CURRENCY = "metsweep.cost", "metsweep.currency"
+
+ARMS, SEEDS, TRIALS = "metsweep.arms", "metsweep.seeds", "metsweep.trials"
+"""Of a study's parent run, as the next two."""
+STUDY_VERSION, STUDY_DIGEST = "metsweep.study_version", "metsweep.study_digest"
+
+STUDY, TRIAL = "metsweep.study", "metsweep.trial"
+"""Of registered versions, as all that follow."""
+CELL_KEYS = "metsweep.arm_keys"
+COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
+PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
+SENSITIVITY, FPS = "metsweep.validation.sensitivity_iou50", "metsweep.validation.fps_per_slice_iou50"
+QUALITY = "metsweep.validation.quality_iou50"
+"""Of the version's detector, a `quality.Quality` as JSON."""
+COMMIT = "metsweep.commit"
+GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
+"""A gate as JSON, the reason for overriding gates, and the time of the judgement with the names of its gates."""
+REIGN = "metsweep.champion."
+"""Of a registered model: prefix of the tags that keep the history of its champions."""
+
+
+def read_tag(tags: Mapping[str, str], name: str, model: type[T]) -> T:
+    """The value of a tag of the registry, where anyone may write; `tags` must contain it.
+
+    Raises:
+        TrackingError: the value is not JSON of that form.
+    """
+    try:
+        return TypeAdapter(model).validate_json(tags[name])
+    except ValidationError as error:
+        raise TrackingError(
+            f"The registry's tag {name} is not what metsweep wrote there: {why(error)}. Restore or remove it in MLflow."
+        ) from None
