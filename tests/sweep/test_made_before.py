@@ -21,8 +21,7 @@ from search_spaces.study import load_study
 from sweep.plan import Plan, make_plan
 from sweep.registry.gates import memorisation_gate
 from sweep.registry.records import records
-from sweep.registry.tags import read_tag
-from sweep.registry.versions import REIGN, Reign
+from sweep.registry.versions import Reign
 from sweep.report.gan_table import gan_section
 from sweep.store import Store
 from sweep.studies.outcome import (
@@ -36,6 +35,7 @@ from sweep.studies.outcome import (
     Outcome,
 )
 from sweep.studies.records import StudyRecord
+from sweep.tracking.tags import REIGN, read_tag
 from tests.sweep.judged_study import judged_plan
 from tests.sweep.publishing import publishing
 from tests.trainers.data.phantom import write_manifest
