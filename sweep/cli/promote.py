@@ -71,6 +71,7 @@ def promote(
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
+    from sweep.report.report import write_report
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.studies.optuna_study import given_up
@@ -90,7 +91,7 @@ def promote(
         judged = promotion.judge(plan, opened, settings.tracking_uri, request, ended)
     else:
         with only_process(plan.study.name, opened, talk.say) as lease:
-            tracker = Tracker(settings.tracking_uri, plan, opened, lease=lease)
+            tracker = Tracker(settings.tracking_uri, plan, opened, lease=lease, report=write_report)
             judged = promotion.promote(plan, opened, tracker, request, ended)
     console = output()
     for one in judged:

@@ -79,6 +79,7 @@ def launch(
     from sweep.cli.loading import extended, options_for, remember
     from sweep.cli.places import with_database
     from sweep.engine import launch as launching
+    from sweep.report.report import write_report
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.studies.outcome import INTERRUPTED
@@ -92,6 +93,7 @@ def launch(
         resolved,
         settings,
         output(quiet=True),
+        write_report,
         fail_fast=fail_fast,
         accepted=lambda: remember(study, options, resolved, opened, settings),
     )

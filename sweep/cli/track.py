@@ -25,6 +25,7 @@ def track(
     """
     from sweep.engine.study_lease import only_process
     from sweep.redaction import without_secrets
+    from sweep.report.report import write_report
     from sweep.settings import Settings
     from sweep.store import Store
     from sweep.tracking.tracker import Tracker
@@ -35,7 +36,7 @@ def track(
     missing = plan.missing(opened)
     with only_process(plan.study.name, opened, talk.say) as lease:
         cluster = "not noted: delivered by metsweep track"
-        tracker = Tracker(settings.tracking_uri, plan, opened, cluster, lease)
+        tracker = Tracker(settings.tracking_uri, plan, opened, cluster, lease, write_report)
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")

@@ -28,7 +28,7 @@ from sweep.studies.optuna_study import check_optuna_study, open_storage, read_dr
 from sweep.studies.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.tracking.delivery import Delivery
-from sweep.tracking.tracker import Tracker
+from sweep.tracking.tracker import Tracker, WriteReport
 from trainers.distributed import WorkerResources
 
 
@@ -48,6 +48,7 @@ def launch(
     study: Study,
     settings: Settings,
     console: TextConsole,
+    report: WriteReport,
     *,
     fail_fast: bool = False,
     maker: Callable[[Study], TrialMaker] = make_trial_maker,
@@ -59,6 +60,7 @@ def launch(
         study: what to run.
         settings: store, MLflow, Optuna's database and Ray cluster.
         console: for progress and the costs.
+        report: writes what MLflow keeps of the study as a whole.
         fail_fast: stop everything when a trial fails; otherwise the others go on.
         maker: makes the study's trials.
         accepted: called once nothing can refuse the launch any more, before any work.
@@ -87,7 +89,7 @@ def launch(
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         _tell_changes(record, study, todo, console)
         log_to(store.local / "logs")
-        tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease)
+        tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease, report)
         delivery = stack.enter_context(Delivery(tracker, console.say))
         record.keep_study(study)
         record.keep_needs(todo.plan)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report"]
+__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report", "write_report"]
 
 Format = Literal["console", "md", "csv", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -144,6 +144,13 @@ def build_report(
         tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
         trace_section(results, run_of),
     )
+
+
+def write_report(plan: Plan, store: Store, folder: Path) -> str:
+    """Write a plan's report into `folder` in every format; returns its verdict, header and Table 1 as Markdown."""
+    report = build_report(plan, store)
+    report.write(folder)
+    return report.markdown()
 
 
 def _sections(

@@ -7,7 +7,6 @@ import json
 
 from search_spaces.yaml_text import to_document
 from sweep.plan import Plan
-from sweep.report.report import Report
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.tags import ARMS, FIDELITY, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
@@ -58,11 +57,11 @@ def study_pages(tracking_uri: str) -> dict[str, str]:
     return {experiment.name: _page(experiment.experiment_id, "trials") for experiment in shown}
 
 
-def describe_experiment(writer: RunWriter, parent: TrackedRun, report: Report) -> None:
-    """Put the report's table, and links to the two views, where MLflow shows the notes of the sweep and the study."""
+def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> None:
+    """Put the report in Markdown, and links to the two views, into the notes of the sweep and of the experiment."""
     trials, sweep = (_page(writer.experiment_id, view)[1:] for view in ("trials", "sweep"))
     links = f"[The trials, best first]({trials}), [the sweep with its GANs and trials in order]({sweep})"
-    note = f"{links}\n\n{report.markdown()}"[:LONGEST_NOTE]
+    note = f"{links}\n\n{report}"[:LONGEST_NOTE]
     writer.tag(parent, {"mlflow.note.content": note})
     writer.client.set_experiment_tag(writer.experiment_id, "mlflow.note.content", note)
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweep.databases import DatabaseFile, ReplacedDatabaseError, absolute
 from sweep.plan import Plan
 from sweep.redaction import without_secrets
-from sweep.report.report import build_report
 from sweep.stages import Stage
 from sweep.store import Lease, Store
 from sweep.tracking.experiment import find_experiment
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+WriteReport = Callable[[Plan, Store, Path], str]
+"""Writes a study's report into a folder; returns its Markdown (`report.write_report`)."""
 
 
 class Tracker:
@@ -48,16 +49,24 @@ class Tracker:
         store: what it is read from.
         cluster: where the runs that this tracker creates were made, e.g. `local`.
         lease: of the study, which two processes must not deliver at once.
+        report: writes what the parent run holds at its end; None: that run gets no report.
     """
 
     def __init__(
-        self, tracking_uri: str, plan: Plan, store: Store, cluster: str = "local", lease: Lease | None = None
+        self,
+        tracking_uri: str,
+        plan: Plan,
+        store: Store,
+        cluster: str = "local",
+        lease: Lease | None = None,
+        report: WriteReport | None = None,
     ) -> None:
         self.tracking_uri = absolute(tracking_uri)
         self.plan = plan
         self._store = store
         self._cluster = cluster
         self._lease = lease
+        self._report = report
         self._database = DatabaseFile("MLflow", self.tracking_uri, "the runs of this study are missing there")
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
@@ -132,21 +141,17 @@ class Tracker:
         with explained(self.tracking_uri):
             # Who had the study before us may have made runs until it noticed that it has lost it.
             self._parent = parent = self._look_up(writer)
-        if status != "KILLED":
-            self._log_report(writer, parent)
+        if status != "KILLED" and self._report is not None:
+            with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
+                markdown = self._report(self.plan, self._store, Path(folder))
+                writer.client.log_artifacts(parent.id, folder, "report")
+                describe_experiment(writer, parent, markdown)
         with explained(self.tracking_uri):
             for run in [*self._runs.values(), *(twin for _, twin in self._twins), parent]:
                 if run.status == "RUNNING" or run is parent:
                     writer.end(run, status, time.time())
         self._delete_twins()
         self._wrote = False
-
-    def _log_report(self, writer: RunWriter, parent: TrackedRun) -> None:
-        report = build_report(self.plan, self._store)
-        with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
-            report.write(Path(folder))
-            writer.client.log_artifacts(parent.id, folder, "report")
-            describe_experiment(writer, parent, report)
 
     def model_of(self, stage_key: str) -> LoggedModel:
         """The model in the run of a GAN (its own key) or of a trial (its evaluate stage's key).

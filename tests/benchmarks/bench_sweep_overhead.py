@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sweep.report.report import write_report
 from tests.benchmarks.machine import machine
 
 AT_ONCE = 2
@@ -41,7 +42,7 @@ def ours(folder: Path, trials: int, seconds: float) -> float:
     study = timed_study(folder, arms=[{"variant": "none"}], seeds=list(range(trials)), detector=SMALL)
     with (folder / "output.txt").open("w") as output:
         began = time.perf_counter()
-        launched = launch(study, settings_in(folder), TextConsole(file=output), maker=make_task_maker)
+        launched = launch(study, settings_in(folder), TextConsole(file=output), write_report, maker=make_task_maker)
         took = time.perf_counter() - began
     assert not launched.failed, launched
     assert len(list((folder / "store" / "evaluate").glob("*/manifest.json"))) == trials

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.study import Study
+from sweep.report.report import write_report
 from tests.benchmarks.machine import machine
 
 TARGET_S, TARGET_MB = 20.0, 50.0
@@ -67,7 +68,8 @@ def relaunch(folder: Path, trials: int) -> Relaunch:
     study = study_of(folder, trials)
     with (folder / "output.txt").open("w") as output:
         began, worked = time.perf_counter(), time.process_time()
-        launched = launch(study, settings_in(folder), TextConsole(file=output, width=200), maker=make_task_maker)
+        console = TextConsole(file=output, width=200)
+        launched = launch(study, settings_in(folder), console, write_report, maker=make_task_maker)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
     assert not launched.failed
     told = (folder / "output.txt").read_text()

@@ -21,6 +21,7 @@ from sweep.engine.launch import launch
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.estimate import Estimator
 from sweep.plan.plan import plan_with
+from sweep.report.report import write_report
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from tests.benchmarks.machine import machine
@@ -48,7 +49,7 @@ def launched(study: Study, pace: Mapping[str, float], folder: Path) -> tuple[Pla
     narrow = study.detector.model_copy(update={"width": 0.1})  # a launch wants room on the disk for what is to come
     study = study.model_copy(update={"cohort": str(folder), "resources": Resources(), "detector": narrow})
     with (folder / "output.txt").open("w") as output:
-        ended = launch(study, settings, TextConsole(file=output), maker=make_task_maker)
+        ended = launch(study, settings, TextConsole(file=output), write_report, maker=make_task_maker)
     assert not ended.failed, ended
     plan, store = plan_with(make_task_maker(study), study, ()), Store(settings.store)
     found = {key: store.find(stage.name, key) for key, stage in plan.stages.items()}

@@ -19,6 +19,7 @@ import requests
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.launch import launch
+from sweep.report.report import write_report
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS, timed_study
 from tests.sweep.task_stages import HIGHEST_RATE, SECONDS, make_stepping_maker, set_seconds, settings_in
@@ -77,7 +78,8 @@ def test_dashboard_shows_complete_pruned_and_failed_trials(
     set_seconds({"detector": 6})
     settings = settings_in(tmp_path)
     with (tmp_path / "output.txt").open("w") as output:
-        launched = launch(search_study(tmp_path), settings, TextConsole(file=output), maker=make_stepping_maker)
+        console = TextConsole(file=output)
+        launched = launch(search_study(tmp_path), settings, console, write_report, maker=make_stepping_maker)
     with dashboard(settings.optuna_storage) as address:
         (listed,) = requests.get(f"{address}/api/studies", timeout=30).json()["study_summaries"]
         assert listed["study_name"] == "search"

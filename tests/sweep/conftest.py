@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweep.plan import Plan
+from sweep.report.report import write_report
 from sweep.store import Store
 from sweep.tracking.tracker import Tracker
 from tests.made_once import made_once
@@ -76,7 +77,7 @@ def recorded_uri(plan: Plan, small_store: Store, tmp_path_factory: pytest.TempPa
 
     def record(folder: Path) -> None:
         shutil.copy(empty_database, folder / "mlflow.db")
-        tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", plan, small_store)
+        tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", plan, small_store, report=write_report)
         tracker.open()
         tracker.record()
         tracker.close()

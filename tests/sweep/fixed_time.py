@@ -25,6 +25,7 @@ from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.engine.launch import launch
 from sweep.plan import TrialMaker
+from sweep.report.report import write_report
 from sweep.settings import Settings
 from sweep.stages import (
     DetectorStage,
@@ -238,7 +239,8 @@ def main(folder: Path, arguments: list[str]) -> int:
     study = timed_study(folder, **{key: yaml.safe_load(value) for key, _, value in pairs})
     console = TextConsole(width=200)
     try:
-        launched = launch(study, Settings.from_environment(), console, fail_fast=fail_fast, maker=make_timed_maker)
+        settings = Settings.from_environment()
+        launched = launch(study, settings, console, write_report, fail_fast=fail_fast, maker=make_timed_maker)
     except MetsweepError as error:
         console.print(str(error), soft_wrap=True, markup=False)
         return error.exit_code

@@ -22,6 +22,7 @@ from sweep.engine.launch import _look, launch
 from sweep.engine.search import StudySearch
 from sweep.plan import Trial, TrialMaker
 from sweep.plan.plan import plan_with
+from sweep.report.report import write_report
 from sweep.store import Cost, Store
 from sweep.studies.arms import record_arms
 from sweep.studies.optuna_study import (
@@ -220,7 +221,7 @@ def test_a_database_that_cannot_be_used_is_refused_before_ray_is_looked_for(tmp_
     for file, why in ((damaged, "not a database"), (tmp_path / "missing" / "optuna.db", "no file can be made in")):
         settings = replace(settings_in(tmp_path), optuna_storage=f"sqlite:///{file}", ray_address="nowhere")
         with pytest.raises(TrackingError, match=why):
-            launch(timed_study(tmp_path), settings, TextConsole(), maker=make_timed_maker)
+            launch(timed_study(tmp_path), settings, TextConsole(), write_report, maker=make_timed_maker)
 
 
 def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tmp_path: Path) -> None:
