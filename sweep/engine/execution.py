@@ -21,9 +21,9 @@ from typing import Any
 from sweep.engine.board import AskedToStop, reporter
 from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.fencing import Fenced
-from sweep.engine.machine_use import peak_memory, system_samples
 from sweep.engine.misses import why_missed
 from sweep.logs import log_to
+from sweep.machine_use import peak_memory, system_samples
 from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, OnWait, Store

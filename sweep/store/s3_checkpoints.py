@@ -7,17 +7,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from sweep.store.artifact import DamagedArtifact
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import Files, StoredFile, files_in, first_difference
+from sweep.store.s3_bucket import S3Bucket
 from trainers.config import Config
-
-if TYPE_CHECKING:
-    from sweep.store.s3 import S3Backend
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ class _Checkpoint(Config):
 class S3Checkpoints:
     """The checkpoints of one stage key: files under an id of their own, `newest.json` last, the one before kept."""
 
-    backend: S3Backend
+    bucket: S3Bucket
     key: str
 
     def load(self) -> Path | None:
@@ -57,32 +54,32 @@ class S3Checkpoints:
         with tempfile.TemporaryDirectory(prefix="metsweep-checkpoint-") as written:
             write(Path(written))
             fresh = _Checkpoint(files=files_in(Path(written)))
-            self.backend.upload(Path(written), f"{self._prefix}/{fresh.id}", fresh.files)
+            self.bucket.upload(Path(written), f"{self._prefix}/{fresh.id}", fresh.files)
         if before is not None and before != fresh:
             self._write("previous", before)
         self._write("newest", fresh)
         if outdated is not None and outdated not in (before, fresh):
-            self.backend.remove_below(f"{self._prefix}/{outdated.id}")
+            self.bucket.remove_below(f"{self._prefix}/{outdated.id}")
 
     def clear(self) -> None:
-        self.backend.remove_below(self._prefix)
+        self.bucket.remove_below(self._prefix)
 
     @property
     def _prefix(self) -> str:
         return f"checkpoints/{self.key}"
 
     def _read(self, name: str) -> _Checkpoint | None:
-        content = self.backend.read(f"{self._prefix}/{name}.json")
+        content = self.bucket.read(f"{self._prefix}/{name}.json")
         if content is None:
             return None
         try:
             return _Checkpoint.model_validate_json(content)
         except ValidationError:
-            logger.warning(f"{self.backend.uri}/{self._prefix}/{name}.json cannot be read.")
+            logger.warning(f"{self.bucket.uri}/{self._prefix}/{name}.json cannot be read.")
             return None
 
     def _write(self, name: str, checkpoint: _Checkpoint) -> None:
-        self.backend.write(f"{self._prefix}/{name}.json", checkpoint.model_dump_json().encode())
+        self.bucket.write(f"{self._prefix}/{name}.json", checkpoint.model_dump_json().encode())
 
     def _fetched(self, checkpoint: _Checkpoint) -> Path:
         place = f"{self._prefix}/{checkpoint.id}"
@@ -95,8 +92,8 @@ class S3Checkpoints:
                 )
 
         return local_copy(
-            self.backend.local / place,
-            self.backend.local / "tmp",
-            lambda fresh: self.backend.download(place, checkpoint.files, fresh),
+            self.bucket.local / place,
+            self.bucket.local / "tmp",
+            lambda fresh: self.bucket.download(place, checkpoint.files, fresh),
             check,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.search import Prices
-from sweep.engine.machine_use import SYSTEM_FILE
+from sweep.machine_use import read_system_samples
 from sweep.models.packaging import save_detector
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
@@ -189,12 +189,10 @@ def cost_points(artifact: Artifact) -> tuple[Point, ...]:
 
 
 def system_points(artifact: Artifact) -> list[Point]:
-    """What `system.jsonl` tells of the machine, as the metrics of MLflow's tab for it; none in older artifacts."""
-    path = artifact.path / SYSTEM_FILE
-    samples = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """Samples of the machine, as the metrics of MLflow's tab for it; none in older artifacts."""
     return [
         Point(f"system/{name}", value, sample["time"], step)
-        for step, sample in enumerate(samples)
+        for step, sample in enumerate(read_system_samples(artifact.path))
         for name, value in sample.items()
         if name != "time"
     ]

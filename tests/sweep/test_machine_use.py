@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -11,17 +10,13 @@ import pytest
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 
-from sweep.engine.machine_use import SYSTEM_FILE, peak_memory, system_samples
-
-
-def read(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / SYSTEM_FILE).read_text().splitlines()]
+from sweep.machine_use import SYSTEM_FILE, peak_memory, read_system_samples, system_samples
 
 
 def test_samples_have_the_names_and_units_of_mlflow(tmp_path: Path) -> None:
     with system_samples(tmp_path, every_seconds=0.05):
         time.sleep(0.5)
-    samples = read(tmp_path)
+    samples = read_system_samples(tmp_path)
     assert len(samples) > 2
     assert sorted(sample["time"] for sample in samples) == [sample["time"] for sample in samples]
     for monitor in (CPUMonitor(), DiskMonitor()):
@@ -38,10 +33,10 @@ def test_samples_have_the_names_and_units_of_mlflow(tmp_path: Path) -> None:
 
 
 def test_a_long_stage_is_sampled_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.engine.machine_use.MOST_SAMPLES", 8)
+    monkeypatch.setattr("sweep.machine_use.MOST_SAMPLES", 8)
     with system_samples(tmp_path, every_seconds=0.01):
         time.sleep(1.5)
-    assert 3 < len(read(tmp_path)) <= 8
+    assert 3 < len(read_system_samples(tmp_path)) <= 8
 
 
 def test_a_stage_that_fails_leaves_no_thread_and_its_error(tmp_path: Path) -> None:

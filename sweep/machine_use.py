@@ -53,6 +53,12 @@ def system_samples(folder: Path, every_seconds: float = 5.0) -> Iterator[None]:
     (folder / SYSTEM_FILE).write_text("".join(json.dumps(sample) + "\n" for sample in samples.taken))
 
 
+def read_system_samples(folder: Path) -> list[dict[str, float]]:
+    """What `system_samples` wrote into an artifact's folder; nothing where an older version made it."""
+    path = folder / SYSTEM_FILE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 class _Samples:
     """Evenly spaced samples, never more than `MOST_SAMPLES`: when full, every second goes and the pace is halved."""
 
