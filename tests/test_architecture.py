@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.source_files import ROOT, imported, modules
+
 ROOMS = ("trainers", "search_spaces", "sweep", "dashboards")
 """From the lowest to the highest: each imports only what stands before it, and itself."""
 TOP_LEVEL = {
@@ -27,22 +27,6 @@ for name in ("trainers.gan", "trainers.detector", "trainers.evaluation"):
         importlib.import_module(module.name)
         print(module.name)
 """
-
-
-def modules(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
-
-
-def imported(file: Path) -> set[str]:
-    """Dotted names of every module that a file imports, at its top or within functions."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text(), str(file))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return found
 
 
 def roots(file: Path) -> set[str]:

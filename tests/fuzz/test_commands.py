@@ -14,13 +14,14 @@ import yaml
 from search_spaces.study import load_study
 from sweep.cli import FAULT, REFUSED, main
 from sweep.plan import make_plan
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.optuna_study import create_optuna_study, open_storage
 from sweep.studies.outcome import Outcome
 from sweep.studies.records import LaunchOptions, Status, StudyRecord
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE
 from tests.fuzz.harness import Damage, fuzz
+from tests.sweep.publishing import cost_of, publishing
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import StoreError
 
@@ -59,11 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record.keep_status(Status(updated=0, began=0, host="here", pid=1))
         made = create_optuna_study(study, open_storage(f"sqlite:///{folder / 'optuna.db'}"))
         made.ask({name: one.distribution() for name, one in study.space.items()})
-        stage = plan.trials[0].evaluate
-        cost = Cost(requested=0, started=0, finished=10, peak_memory_bytes=1, host="here")
-        with store.writing(stage.name, stage.key) as files:
+        with publishing(store, plan.trials[0].evaluate, cost_of(10)) as files:
             (files / "metrics.json").write_text("{}")
-            store.publish(files, stage.name, stage.key, stage.identity, cost)
     return folder
 
 

@@ -19,6 +19,7 @@ from sweep.studies.progress import StageProgress
 from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.fuzz.damage import TEXT, key_twice
 from tests.fuzz.harness import fuzz
+from tests.sweep.publishing import publishing
 from tests.sweep.small_study import small_plan
 from tests.sweep.store.making import COST
 from trainers.exceptions import StoreError
@@ -111,9 +112,8 @@ def test_no_damage_of_an_older_document_ends_in_anything_but_a_refusal_or_what_i
 def manifest(tmp_path: Path) -> Path:
     """Of an artifact with a file."""
     store, stage = Store(tmp_path), small_plan().trials[0].evaluate.detector
-    with store.writing(stage.name, stage.key) as folder:
+    with publishing(store, stage, COST, Machine(cpu="some")) as folder:
         (folder / "weights").write_text("abc")
-        store.publish(folder, stage.name, stage.key, stage.identity, COST, Machine(cpu="some"))
     return tmp_path / stage.name / stage.key / "manifest.json"
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from search_spaces.study import Study
+from search_spaces.cell import Cell, Variant
 from sweep.plan import Plan, Trial
-from sweep.stages import DetectorStage, EvaluateStage, Stage
+from sweep.stages import Stage
 from sweep.store import Cost, Store
-from tests.sweep.small_study import make, small_plan
+from tests.sweep.publishing import cost_of, publish_empty, publishing
+from tests.sweep.small_study import make, plan_of, small_study, without_realism
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.dataset import detector_rows
 from trainers.evaluation.evaluate import TABLES, truth_of
@@ -61,51 +61,44 @@ def evaluate(plan: Plan, store: Store, trial: Trial, slices: SliceSet, skill: fl
         metrics[split] = summarise(outcomes, plan.study.evaluation)
         for name, table in outcome_tables(outcomes).items():
             tables[name].append(table.assign(split=split))
-    stage = trial.evaluate
-    with store.writing(stage.name, stage.key) as folder:
+    with publishing(store, trial.evaluate, cost(1.0)) as folder:
         for name, parts in tables.items():
             pd.concat(parts).to_parquet(folder / f"{name}.parquet")
         (folder / "metrics.json").write_text(json.dumps(metrics))
-        store.publish(folder, stage.name, stage.key, stage.identity, cost(1.0))
+
+
+def put(store: Store, trial: Trial, test: float, validation: float = 0.5, fps: float = 2.0) -> None:
+    """Publish an evaluation with these sensitivities (at IoU 0.25: 0.1 more)."""
+
+    def figures(sensitivity: float) -> dict[str, float]:
+        return {"sensitivity": sensitivity, "fps_per_slice": fps, "lesions": 3094, "slices": 947, "patients": 2}
+
+    metrics = {
+        split: {"iou50": figures(value), "iou25": figures(value + 0.1)}
+        for split, value in (("test", test), ("validation", validation))
+    }
+    with publishing(store, trial.evaluate) as folder:
+        (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 def spend(store: Store, stage: Stage, hours: float, cpus: float = 2, gpus: float = 1) -> None:
     """Publish an artifact without files that took so many hours."""
     if store.find(stage.name, stage.key) is None:
-        with store.writing(stage.name, stage.key) as folder:
-            store.publish(folder, stage.name, stage.key, stage.identity, cost(hours, cpus, gpus))
+        publish_empty(store, stage, cost(hours, cpus, gpus))
 
 
 def cost(hours: float, cpus: float = 2, gpus: float = 1) -> Cost:
     """Of so many hours."""
-    finished = 1.0 + 3600 * hours
-    return Cost(requested=1.0, started=1.0, finished=finished, peak_memory_bytes=1, host="here", cpus=cpus, gpus=gpus)
+    return cost_of(3600 * hours, cpus=cpus, gpus=gpus)
 
 
 def search_plan(drawn: int, seeds: Sequence[int] = (0, 1), **changes: object) -> Plan:
     """The small study's arms, and cells of SEARCH drawn at random beside them."""
-    plan = small_plan(seeds=tuple(seeds), **{**SEARCH, **changes})
     draw = np.random.default_rng(0)
-    like = {trial.variant: trial for trial in plan.trials if trial.seed == seeds[0]}
-    trials = []
+    cells = []
     for number in range(drawn):
-        variant = str(draw.choice(["cpggan", "image2image"]))
+        variant: Variant = draw.choice(["cpggan", "image2image"])
         count = 4 * int(draw.integers(1, 11))
         rate = float(10 ** draw.uniform(-4, -2))
-        trials += [_drawn(plan.study, like[variant], number, count, rate, seed) for seed in seeds]
-    return Plan(plan.study, (*plan.trials, *trials))
-
-
-def _drawn(study: Study, like: Trial, number: int, count: int, rate: float, seed: int) -> Trial:
-    stage = like.evaluate.detector
-    shards = tuple(replace(stage.shards[0], shard=shard) for shard in range(-(-count // study.synthesis.shard_size)))
-    config = study.detector.model_copy(update={"seed": seed, "learning_rate": rate})
-    detector = DetectorStage(config, stage.slices, shards, count)
-    return Trial(
-        like.variant,
-        count,
-        seed,
-        EvaluateStage(study.evaluation, detector),
-        params={"detector.learning_rate": rate},
-        number=number,
-    )
+        cells.append((number, Cell(variant, count, (("detector.learning_rate", rate),))))
+    return without_realism(plan_of(small_study(seeds=tuple(seeds), **{**SEARCH, **changes}), cells))

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from sweep.plan import Plan, Trial
-from sweep.stages import RealismStage, SynthesizeStage
+from sweep.stages import RealismStage
 from sweep.store import MANIFEST, Artifact, Store
-from tests.sweep.small_study import SHARD, make, small_plan
+from tests.sweep.publishing import publish_copy
+from tests.sweep.small_study import make, plan_of, small_study
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
 from trainers.evaluation.matching import DETECTION_COLUMNS
@@ -31,20 +32,8 @@ REALISM: dict[str, Any] = {
 
 
 def judged_plan(seeds: tuple[int, ...]) -> Plan:
-    """`small_plan` whose first trial of each GAN also looks at its slices, as `make_plan` has it."""
-    plan = small_plan(seeds=seeds, realism=REALISM)
-    seen: set[str] = set()
-    trials = []
-    for trial in plan.trials:
-        if trial.gan is None or trial.gan.key in seen:
-            trials.append(trial)
-            continue
-        seen.add(trial.gan.key)
-        shards = tuple(SynthesizeStage(plan.study.synthesis, trial.gan, i) for i in range(REALISM["slices"] // SHARD))
-        detector = plan.trials[0].evaluate.detector
-        realism = RealismStage(plan.study.realism, plan.study.evaluation, shards, detector)
-        trials.append(replace(trial, realism=realism))
-    return Plan(plan.study, tuple(trials))
+    """The plan of the small study, whose first trial of each GAN also judges its slices."""
+    return plan_of(small_study(seeds=seeds, realism=REALISM))
 
 
 def complete(plan: Plan, store: Store) -> None:
@@ -78,11 +67,9 @@ def with_drawn(plan: Plan, store: Store, arm: str, cells: int) -> Plan:
 
 
 def _copy_evaluation(store: Store, of: Trial, to: Trial) -> None:
-    source, stage = store.find("evaluate", of.evaluate.key), to.evaluate
+    source = store.find("evaluate", of.evaluate.key)
     assert source is not None
-    with store.writing(stage.name, stage.key) as folder:
-        shutil.copytree(source.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        store.publish(folder, stage.name, stage.key, stage.identity, source.manifest.cost)
+    publish_copy(store, to.evaluate, source)
 
 
 def copied(store: Store, folder: Path) -> Store:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.study import Study, Variant
-from sweep.plan import Plan, Trial
-from sweep.stages import DetectorStage, EvaluateStage, GANStage, PrepareStage, Stage, SynthesizeStage
+from search_spaces.cell import Cell
+from search_spaces.study import Study
+from sweep.plan import Plan, TrialMaker
+from sweep.plan.plan import plan_with
+from sweep.stages import PrepareStage, Stage
 from sweep.store import Cost, Store
 from tests.trainers.disc_slices import SIZE, make_slice_set, tiny_config
 from trainers.checkpoints import FolderCheckpoints
 from trainers.distributed import InProcessContext
 
-ARMS: tuple[tuple[Variant, int], ...] = (("none", 0), ("cpggan", 4), ("cpggan", 8), ("image2image", 4))
 SHARD = 4
 
 
-def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: Any) -> Plan:
+def small_study(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: Any) -> Study:
     """`none`, CPGGAN with 4 and 8 synthetic slices, and image-to-image with 4; `changes` are the study's."""
     values = {
         "name": name,
@@ -41,19 +44,23 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
         # Drawing all that an untrained network detects would take seconds.
         "evaluation": {"confidence": 0.5, "froc_confidence": 0.3, "bootstraps": 100},
     }  # fmt: skip
-    study = Study.model_validate({**values, **changes})
+    return Study.model_validate({**values, **changes})
+
+
+def plan_of(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
+    """The plan of a study on discs, with cells that a search has drawn."""
     prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")
-    trials = []
-    for variant, count in ARMS:
-        shards: tuple[SynthesizeStage, ...] = ()
-        if variant == "cpggan" or variant == "image2image":
-            gan = GANStage(study.gan_for(variant), prepared, study.resources.gan)
-            shards = tuple(SynthesizeStage(study.synthesis, gan, shard) for shard in range(count // SHARD))
-        for seed in seeds:
-            config = study.detector.model_copy(update={"seed": seed})
-            detector = DetectorStage(config, prepared, shards, count, study.resources.detector)
-            trials.append(Trial(variant, count, seed, EvaluateStage(study.evaluation, detector)))
-    return Plan(study, tuple(trials))
+    return plan_with(TrialMaker(study, prepared), study, drawn)
+
+
+def without_realism(plan: Plan) -> Plan:
+    """The plan whose trials judge no GAN, which takes the real trainers seconds."""
+    return replace(plan, trials=tuple(replace(trial, realism=None) for trial in plan.trials))
+
+
+def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: Any) -> Plan:
+    """The plan of `small_study` without realism."""
+    return without_realism(plan_of(small_study(name, seeds, **changes)))
 
 
 def make(stage: Stage, store: Store) -> None:

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 
 from sweep.console import TextConsole, TextTable
 from sweep.text import visible
-from tests.test_architecture import ROOT, modules
+from tests.source_files import ROOT, modules
 
 HOSTILE = ("[/b]", "[red]x", "Prisma [siemens]", ":smile:", "\x1b[2J", "\x9b2J", "a\rb", "\u202egpj.exe", "\udcff")
 

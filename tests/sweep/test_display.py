@@ -16,10 +16,11 @@ from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimator
 from sweep.stages import Stage
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.costs import costs_table
 from sweep.studies.pace import Pace
 from sweep.studies.progress import StageProgress
+from tests.sweep.publishing import cost_of, publish_empty
 from tests.sweep.small_study import small_plan
 
 Look = tuple[float, dict[str, set[str]], dict[str, StageProgress]]
@@ -130,10 +131,8 @@ def test_the_table_on_a_terminal_holds_what_runs(plan: Plan, store: Store) -> No
 
 
 def test_time_by_stage_in_a_few_lines(plan: Plan, store: Store) -> None:
-    for key, stage in plan.stages.items():
-        with store.writing(stage.name, key) as folder:
-            cost = Cost(requested=0, started=1, finished=3, peak_memory_bytes=2**20, host="here", cpus=1)
-            store.publish(folder, stage.name, key, stage.identity, cost)
+    for stage in plan.stages.values():
+        publish_empty(store, stage, cost_of(2, cpus=1))
     text = io.StringIO()
     TextConsole(text, width=120).print(costs_table(plan, store))
     lines = text.getvalue().splitlines()

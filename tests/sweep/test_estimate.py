@@ -14,7 +14,8 @@ from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
 from sweep.plan.trial import TrialMaker
 from sweep.plan.work import SliceCounts, detector_flops, gan_flops
 from sweep.stages import PrepareStage, Stage
-from sweep.store import Cost, Store
+from sweep.store import Store
+from tests.sweep.publishing import cost_of, publishing
 from tests.sweep.small_study import small_plan
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
@@ -25,10 +26,8 @@ CORE = WorkerResources()
 
 def publish(store: Store, stage: Stage, seconds: float, **on: float) -> None:
     """An artifact that took so long to make."""
-    with store.writing(stage.name, stage.key) as folder:
+    with publishing(store, stage, cost_of(seconds, **on)) as folder:
         (folder / "made").write_text(stage.name)
-        cost = Cost(requested=0, started=5, finished=5 + seconds, peak_memory_bytes=1, host="here", **on)
-        store.publish(folder, stage.name, stage.key, stage.identity, cost)
 
 
 def named(plan: Plan, name: str) -> list[Stage]:

@@ -19,8 +19,8 @@ from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
 from sweep.tracking.gan_content import stages_after_gans
 from sweep.tracking.tracker import Tracker
+from tests.sweep.mlflow_runs import runs_of
 from tests.sweep.small_study import SHARD, make, small_plan
-from tests.sweep.test_tracking import runs_of
 from tests.trainers.data.phantom import make_cohort
 
 REALISM = {

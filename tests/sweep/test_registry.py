@@ -30,10 +30,9 @@ from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
 from sweep.studies.records import StudyRecord
 from sweep.tracking.tags import COHORT, FORCED, JUDGED, STAGE_KEY, TRIAL
 from sweep.tracking.tracker import Tracker
-from tests.sweep.evaluated import search_plan
+from tests.sweep.evaluated import put, search_plan
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan
-from tests.sweep.test_report import put
 from tests.trainers.data.phantom import save, stripped_brain
 from trainers.exceptions import ConfigError, StoreError, TrackingError
 

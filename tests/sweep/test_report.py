@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -15,28 +14,12 @@ from pathlib import Path
 import pytest
 
 from sweep.console import TextConsole
-from sweep.plan import Plan, Trial
+from sweep.plan import Plan
 from sweep.report.latex import latex_of
 from sweep.report.report import Report, build_report
-from sweep.store import Cost, Store
+from sweep.store import Store
+from tests.sweep.evaluated import put
 from tests.sweep.small_study import small_plan
-
-
-def put(store: Store, trial: Trial, test: float, validation: float = 0.5, fps: float = 2.0) -> None:
-    """Publish an evaluation with these sensitivities (at IoU 0.25: 0.1 more)."""
-
-    def figures(sensitivity: float) -> dict[str, float]:
-        return {"sensitivity": sensitivity, "fps_per_slice": fps, "lesions": 3094, "slices": 947, "patients": 2}
-
-    metrics = {
-        split: {"iou50": figures(value), "iou25": figures(value + 0.1)}
-        for split, value in (("test", test), ("validation", validation))
-    }
-    stage = trial.evaluate
-    with store.writing(stage.name, stage.key) as folder:
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-        cost = Cost(requested=1.0, started=1.0, finished=2.0, peak_memory_bytes=1, host="here")
-        store.publish(folder, stage.name, stage.key, stage.identity, cost)
 
 
 @pytest.fixture

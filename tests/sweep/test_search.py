@@ -23,7 +23,7 @@ from sweep.engine.search import StudySearch
 from sweep.plan import Trial, TrialMaker
 from sweep.plan.plan import plan_with
 from sweep.report.report import write_report
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.arms import record_arms
 from sweep.studies.optuna_study import (
     ERROR,
@@ -37,6 +37,7 @@ from sweep.studies.optuna_study import (
 from sweep.studies.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
+from tests.sweep.publishing import publishing
 from tests.sweep.task_stages import settings_in
 from trainers.exceptions import ConfigError, TrackingError
 
@@ -97,12 +98,9 @@ class Sweep:
     def finish(self, name: str, trial: Trial, **changes: float) -> None:
         """The trial is evaluated, and Tune says so."""
         figures = {"sensitivity": quality(trial.evaluate.detector), "fps_per_slice": 2.0, **changes}
-        cost = Cost(requested=0, started=1, finished=2, peak_memory_bytes=1, host="here")
-        stage = trial.evaluate
-        with self.store.writing(stage.name, stage.key) as folder:
+        with publishing(self.store, trial.evaluate) as folder:
             text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
             (folder / "metrics.json").write_text(text)
-            self.store.publish(folder, stage.name, stage.key, stage.identity, cost)
         self.search.on_trial_complete(name, {"state": "done"})
 
     def run(self) -> list[str]:

@@ -24,7 +24,7 @@ from sweep.tracking.delivery import Delivery
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
-from tests.sweep.test_tracking import outputs_of
+from tests.sweep.mlflow_runs import outputs_of
 from tests.sweep.timed_store import fill, timed_plan
 from trainers.exceptions import LostLeaseError, StoreError
 

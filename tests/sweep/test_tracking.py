@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Run
+from mlflow.entities import Run
 
 from sweep.plan import Plan
 from sweep.store import Store
@@ -18,22 +17,9 @@ from sweep.tracking.mlflow_client import connect
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
+from tests.sweep.mlflow_runs import DyingClient, outputs_of, runs_of
 from tests.sweep.small_study import make
 from trainers.exceptions import TrackingError
-
-
-def runs_of(uri: str, name: str = "small") -> dict[str, Run]:
-    """Run name -> run."""
-    client = MlflowClient(uri, uri)
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {str(run.info.run_name): run for run in found}
-
-
-def outputs_of(run: Run) -> list[LoggedModelOutput]:
-    return run.outputs.model_outputs if run.outputs else []
 
 
 @pytest.fixture(scope="module")
@@ -161,24 +147,6 @@ def test_runs_appear_as_their_artifacts_do(plan: Plan, tracking_uri: str, tmp_pa
     run = runs_of(tracking_uri)["gan cpggan"]
     assert run.info.status == "FINISHED"
     assert run.data.tags["metsweep.written"] == "gan,synthesize-0,synthesize-1"
-
-
-class DyingClient:
-    """MLflow's client until its last call; then the driver is gone."""
-
-    def __init__(self, client: MlflowClient, calls: int) -> None:
-        self._client, self.left = client, calls
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self.left == 0:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return method(*args, **kwargs)
-
-        return call
 
 
 def test_killed_after_any_call_nothing_is_lost_or_doubled(

@@ -21,8 +21,8 @@ from sweep.tracking.mlflow_client import TrackingOutageError, connect
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
+from tests.sweep.mlflow_runs import DyingClient, outputs_of, runs_of
 from tests.sweep.small_study import make
-from tests.sweep.test_tracking import DyingClient, outputs_of, runs_of
 from tests.sweep.timed_store import fill, timed_plan
 from trainers.exceptions import TrackingError
 

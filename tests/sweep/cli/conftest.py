@@ -27,6 +27,15 @@ class Ended:
 Metsweep = Callable[..., Ended]
 
 
+def row(text: str, first: str) -> list[str]:
+    """The cells of the first table row that begins with `first`."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+        if cells[0] == first:
+            return cells
+    raise AssertionError(f"no row {first!r} in:\n{text}")
+
+
 @pytest.fixture
 def metsweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Metsweep:
     """Runs a command in this process, in a working directory of the test's own and with nothing set up."""

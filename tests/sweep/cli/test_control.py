@@ -17,11 +17,12 @@ from search_spaces.study import load_study
 from sweep.cli.loading import load, remember
 from sweep.plan import Plan, Trial, make_plan
 from sweep.settings import Settings
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
+from tests.sweep.publishing import cost_of, publish_empty, publishing
 
 
 @pytest.fixture
@@ -51,11 +52,9 @@ def finish(trial: Trial, store: Store, sensitivity: float) -> None:
     figures = {"sensitivity": sensitivity, "fps_per_slice": 1.0}
     content = {"metrics.json": json.dumps({"validation": {"iou50": figures}})}
     for stage in (trial.evaluate.detector, *trial.goals):
-        with store.writing(stage.name, stage.key) as folder:
+        with publishing(store, stage, cost_of(10, cpus=1)) as folder:
             for name, text in content.items():
                 (folder / name).write_text(text)
-            cost = Cost(requested=0, started=0, finished=10, peak_memory_bytes=1, host="here", cpus=1)
-            store.publish(folder, stage.name, stage.key, stage.identity, cost)
 
 
 def launch_is_at_work(record: StudyRecord, running: tuple[Trial, ...] = (), ago: float = 0.0, **told: object) -> None:
@@ -107,9 +106,7 @@ def test_status_tells_the_state_of_every_trial(
     done, failed, running, pruned = plan.trials
     finish(done, store, 0.5)
     for stage in running.evaluate.inputs_first()[:-2]:  # all but its detector and evaluation
-        with store.writing(stage.name, stage.key) as folder:
-            cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
-            store.publish(folder, stage.name, stage.key, stage.identity, cost)
+        publish_empty(store, stage)
     record.keep_outcomes(
         {
             failed.name: Outcome(state="failed", reason="CUDA is out of memory."),
@@ -151,9 +148,7 @@ def test_time_left_by_what_was_made(metsweep: Metsweep, plan: Plan, store: Store
         finish(trial, store, 0.5)
     for stage in others[0].stages.values():
         if stage.name in ("prepare", "gan", "synthesize", "realism"):
-            with store.writing(stage.name, stage.key) as folder:
-                cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
-                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+            publish_empty(store, stage)
     launch_is_at_work(record, (second,))
     # Half of a detector of 10 s, 10 s of evaluation; its job has started.
     assert json.loads(metsweep("status", STUDY, "--json").out)["seconds_left"] == pytest.approx(15)
@@ -313,9 +308,7 @@ def test_a_study_is_read_though_its_cohort_is_gone(
     ended = metsweep("status", STUDY)
     assert ended.code == 2
     assert "There is no cohort folder gone, which study small is about. If it has moved: --cohort PATH" in ended.err
-    with store.writing("prepare", slices.key) as folder:
-        cost = Cost(requested=0, started=0, finished=1, peak_memory_bytes=1, host="here")
-        store.publish(folder, "prepare", slices.key, slices.identity, cost)
+    publish_empty(store, slices)
     for command in ("plan", "report"):
         assert metsweep(command, STUDY).code == 0
     finish(plan.trials[0], store, 0.5)

@@ -13,9 +13,10 @@ from search_spaces.study import load_study
 from sweep.engine.cluster import Capacity
 from sweep.plan import make_plan
 from sweep.plan.plan import DETECTOR_BYTES
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import SIZE, STUDY, Metsweep
+from tests.sweep.publishing import cost_of, publish_empty
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
 
@@ -29,9 +30,7 @@ def study(study_file: Path) -> Path:
     for stage in make_plan(load_study(str(study_file))).stages.values():
         if stage.name not in made or stage.name == "prepare":
             made.add(stage.name)
-            with store.writing(stage.name, stage.key) as folder:
-                cost = Cost(requested=0, started=0, finished=HOUR, peak_memory_bytes=1, host="here", cpus=1)
-                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+            publish_empty(store, stage, cost_of(HOUR, cpus=1))
     return study_file
 
 

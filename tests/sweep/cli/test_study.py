@@ -11,16 +11,7 @@ import optuna
 from search_spaces.study import load_study, resolve_study
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
-from tests.sweep.cli.conftest import Metsweep
-
-
-def row(text: str, first: str) -> list[str]:
-    """The cells of the first table row that begins with `first`."""
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("│ ").split("│")]
-        if cells[0] == first:
-            return cells
-    raise AssertionError(f"no row {first!r} in:\n{text}")
+from tests.sweep.cli.conftest import Metsweep, row
 
 
 def test_plan_shows_arms_stages_and_sharing(metsweep: Metsweep, cohort: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from search_spaces.json_schema import study_schema
 from search_spaces.study import load_study, shipped
-from tests.sweep.cli.conftest import Metsweep
-from tests.sweep.cli.test_study import row
+from tests.sweep.cli.conftest import Metsweep, row
 
 
 @pytest.mark.parametrize("like", ["quickstart", "count_curve"])

@@ -10,9 +10,10 @@ import pytest
 
 from search_spaces.study import load_study
 from sweep.plan import make_plan
-from sweep.store import Cost, Store
+from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
+from tests.sweep.publishing import cost_of, publish_empty
 
 TABLES: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (
     (("status", STUDY), ("cpggan 4 seed 0", "cpggan 4 seed 1", "none seed 0", "waiting")),
@@ -31,9 +32,7 @@ def made(study_file: Path) -> Path:
     for stage in make_plan(study).stages.values():
         if stage.name not in (*names, "evaluate"):
             names.add(stage.name)
-            with store.writing(stage.name, stage.key) as folder:
-                cost = Cost(requested=0, started=0, finished=60, peak_memory_bytes=1, host="here", cpus=1)
-                store.publish(folder, stage.name, stage.key, stage.identity, cost)
+            publish_empty(store, stage, cost_of(60, cpus=1))
     return study_file
 
 

@@ -16,6 +16,7 @@ from sweep.store import DamagedArtifact, Machine, Store
 from sweep.store.manifest import Manifest, StoredFile, key_of
 from sweep.store.s3_checkpoints import _Checkpoint
 from sweep.store.survey import Damage, verify
+from tests.sweep.publishing import publishing
 from tests.sweep.small_study import small_plan
 from tests.sweep.store.making import COST
 
@@ -26,9 +27,8 @@ OLD = {"machine", "checksum"}
 def publish(store: Store, machine: Machine | None = MACHINE) -> Path:
     """A detector of a real stage; returns its manifest."""
     stage = small_plan().trials[1].evaluate.detector
-    with store.writing(stage.name, stage.key) as folder:
+    with publishing(store, stage, COST, machine) as folder:
         (folder / "weights").write_text("abc")
-        store.publish(folder, stage.name, stage.key, stage.identity, COST, machine)
     return Path(store.uri, stage.name, stage.key, "manifest.json")
 
 

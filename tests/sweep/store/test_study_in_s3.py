@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -11,9 +10,10 @@ import pytest
 
 from sweep.plan import Plan
 from sweep.report.report import build_report
-from sweep.store import MANIFEST, Store
+from sweep.store import Store
 from sweep.tracking.tracker import Tracker
 from tests.services.seaweedfs import BUCKET, SeaweedFS
+from tests.sweep.publishing import publish_copy
 
 
 @pytest.mark.slow
@@ -30,9 +30,7 @@ def test_artifacts_models_and_figures_lie_in_one_bucket(
     for stage in plan.stages.values():
         made = full_store.find(stage.name, stage.key)
         assert made is not None
-        with store.writing(stage.name, stage.key) as folder:
-            shutil.copytree(made.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-            store.publish(folder, stage.name, stage.key, stage.identity, made.manifest.cost)
+        publish_copy(store, stage, made)
 
     assert build_report(plan, store).markdown() == build_report(plan, full_store).markdown()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.gan.test_synthesis import STRICT, changed, shard
+from tests.trainers.gan.tiny_shards import STRICT, changed, shard
 from trainers.data.slice_set import SliceSet
 from trainers.exceptions import ConfigError
 from trainers.gan.config import SynthesisConfig

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.trainers.gan.test_networks import FULL, inputs, seeded
+from tests.trainers.gan.tiny_batches import FULL, inputs, seeded
 from tests.trainers.gan.tiny_runs import SIZE, tiny
 from trainers.gan.image2image import ConvolutionalDiscriminator
 from trainers.gan.losses import discriminator_loss, generator_loss, penalty

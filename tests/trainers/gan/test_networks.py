@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from tests.trainers.gan.tiny_runs import SIZE, tiny
+from tests.trainers.gan.tiny_batches import FULL, inputs, seeded
+from tests.trainers.gan.tiny_runs import tiny
 from trainers.gan.config import GANConfig
 from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
 from trainers.gan.layers import (
@@ -17,19 +17,6 @@ from trainers.gan.layers import (
 )
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator
 from trainers.gan.schedule import Phase
-
-FULL = Phase(SIZE, 1.0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def inputs(count: int, size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
-    random = seeded(1)
-    condition = torch.zeros(count, 1, size, size)
-    condition[:, :, 1:3, : size // 2] = 1.0
-    return torch.randn(count, 8, generator=random), torch.randn(count, 1, size, size, generator=random), condition
 
 
 def test_fused_scaling_equals_scaling_and_convolution() -> None:

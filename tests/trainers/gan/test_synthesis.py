@@ -9,45 +9,23 @@ import pytest
 import torch
 
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, tiny
+from tests.trainers.gan.tiny_shards import CONFIG, STRICT, changed, shard
 from trainers.data.conditions import box_contrast, conditioning_images, visibility
-from trainers.data.slice_set import SliceSet, open_slice_set
+from trainers.data.slice_set import SliceSet
 from trainers.exceptions import TrainingError
 from trainers.gan import synthesis
-from trainers.gan.config import SynthesisConfig
 from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import interpolate, moving_box
-from trainers.gan.review import Review, review_of
+from trainers.gan.review import Review
 from trainers.gan.sampling import noise
 from trainers.gan.synthesis import synthesize
 from trainers.gan.training import train_gan
-
-CONFIG = SynthesisConfig(shard_size=10, batch_size=4, seed=7)
-STRICT = CONFIG.model_copy(update={"threshold_quantile": 0.5})
-
-
-def shard(
-    gan: Path,
-    slices: SliceSet,
-    config: SynthesisConfig,
-    number: int,
-    out: Path,
-    context: Interruptible | None = None,
-) -> SliceSet:
-    context = context or Interruptible(out.with_suffix(".checkpoints"))
-    variant = load_generator(gan, torch.device("cpu")).config.variant
-    synthesize(gan, slices, config, number, review_of(config, variant, number), out, context)
-    assert context.reports[-1][:2] == (config.shard_size, config.shard_size)
-    return open_slice_set(out)
 
 
 def same(one: SliceSet, other: SliceSet) -> None:
     np.testing.assert_array_equal(one.images, other.images)
     pd.testing.assert_frame_equal(one.slices, other.slices)
     pd.testing.assert_frame_equal(one.boxes, other.boxes)
-
-
-def changed(config: SynthesisConfig, **changes: object) -> SynthesisConfig:
-    return config.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("variant", ["cpggan", "image2image"])
