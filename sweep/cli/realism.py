@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,8 @@ from sweep.cli.options import Fidelity, Out, Overrides
 
 if TYPE_CHECKING:
     from sweep.console import TextTable
+    from trainers.evaluation.realism.box_fidelity import Found
+    from trainers.evaluation.realism.report import RealismReport
 
 
 def realism(
@@ -47,6 +48,7 @@ def realism(
     from trainers.evaluation.config import EvaluationConfig
     from trainers.evaluation.realism import realism as comparison
     from trainers.evaluation.realism.config import RealismConfig
+    from trainers.evaluation.realism.report import read_realism
     from trainers.gan.source import check_judges
 
     config = section_config("realism", RealismConfig, fidelity=fidelity, overrides=overrides or ())
@@ -60,16 +62,16 @@ def realism(
         comparison.realism(
             sets, opened, detector, config, evaluation, unfinished.result, on_progress, Placement.alone().device
         )
-    report = json.loads((out / "realism.json").read_text())
+    report = read_realism(out)
     console = output()
     console.say(
-        f"{report['compared_slices']:,} slices a side. In brackets: 95 % intervals; after ±: the spread over subsets. "
+        f"{report.compared_slices:,} slices a side. In brackets: 95 % intervals; after ±: the spread over subsets. "
         f"Memorisation in features of {config.memorisation_extractor}."
     )
     console.print(_table(report))
-    for name, told in report["synthetic"].items():
-        console.say(f"{name}: {told['memorisation']['verdict']}.")
-    for note in report["notes"]:
+    for name, figures in report.synthetic.items():
+        console.say(f"{name}: {figures.memorisation.verdict.sentence}.")
+    for note in report.notes:
         console.say(note)
     talk.note(f"All figures and pictures: {out}")
 
@@ -91,56 +93,59 @@ def _named(folders: list[Path]) -> dict[str, Path]:
     }
 
 
-def _table(report: Mapping[str, Any]) -> TextTable:
+def _table(report: RealismReport) -> TextTable:
     from sweep.console import TextTable
 
     table = TextTable(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
-    for column in ("", "held-out real", *report["synthetic"]):
+    for column in ("", "held-out real", *report.synthetic):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    for label, *cells in _rows(report["real"], list(report["synthetic"].values())):
+    for label, *cells in _rows(report):
         table.add_row(label, *cells)
     return table
 
 
-def _rows(real: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+def _rows(report: RealismReport) -> Iterator[tuple[str, ...]]:
     """Label, the cell of held-out real slices, and one of each set."""
     from trainers.evaluation.outcome import iou_text, with_interval
 
-    def recall(found: Mapping[str, Any]) -> str:
-        return with_interval(found["recall"], found["interval"], 3)
+    def recall(boxes: Found) -> str:
+        return with_interval(boxes.recall, boxes.interval, 3)
 
-    every = [real, *sets]
-    for extractor in real["features"]:
-        found = [one["features"][extractor] for one in every]
+    sets = list(report.synthetic.values())
+    every = [report.real, *sets]
+    for extractor in report.real.features:
+        distances = [figures.features[extractor] for figures in every]
         yield (
             f"{extractor}: kernel distance (KID)",
-            *(f"{one['kid']['mean']:.3g} ± {one['kid']['sd']:.2g}" for one in found),
+            *(f"{distance.kid.mean:.3g} ± {distance.kid.sd:.2g}" for distance in distances),
         )
         yield (
             f"{extractor}: Frechet distance (FID)",
-            *("-" if one["fid"] is None else f"{one['fid']:.1f}" for one in found),
+            *("-" if distance.fid is None else f"{distance.fid:.1f}" for distance in distances),
         )
         for figure in ("precision", "recall", "density", "coverage"):
-            yield f"{extractor}: {figure}", *(f"{one[figure]:.3f}" for one in found)
-    yield "sliced Wasserstein distance", *(f"{one['sliced_wasserstein']:.1f}" for one in every)
-    pairs = [one["ms_ssim"] for one in every]
+            yield f"{extractor}: {figure}", *(f"{getattr(distance, figure):.3f}" for distance in distances)
+    yield "sliced Wasserstein distance", *(f"{figures.sliced_wasserstein:.1f}" for figures in every)
+    pairs = [figures.ms_ssim for figures in every]
     yield (
         "MS-SSIM of pairs (higher: collapse)",
-        *("-" if one is None else with_interval(one["mean"], (one["low"], one["high"]), 3) for one in pairs),
+        *(
+            "-" if likeness is None else with_interval(likeness.mean, (likeness.low, likeness.high), 3)
+            for likeness in pairs
+        ),
     )
-    for iou in sets[0]["box_fidelity"]:
-        found = [one["box_fidelity"][iou] for one in sets]
-        yield (
-            f"boxes found, IoU {iou_text(iou)}",
-            recall(found[0]["real"]),
-            *(recall(one["conditioned"]) for one in found),
+    for iou in sets[0].box_fidelity:
+        fidelity = [figures.box_fidelity[iou] for figures in sets]
+        found, at_random = (
+            [recall(getattr(at_iou, what)) for at_iou in fidelity] for what in ("conditioned", "random")
         )
-        yield f"at random places, IoU {iou_text(iou)}", "", *(recall(one["random"]) for one in found)
-    tests = [one["memorisation"] for one in sets]
-    shares = [tests[0]["close_share_held_out"], *(one["close_share"] for one in tests)]
+        yield f"boxes found, IoU {iou_text(iou)}", recall(fidelity[0].real), *found
+        yield f"at random places, IoU {iou_text(iou)}", "", *at_random
+    tests = [figures.memorisation for figures in sets]
+    shares = [tests[0].close_share_held_out, *(test.close_share for test in tests)]
     yield "close to a training slice", *(f"{share:.1%}" for share in shares)
-    yield "copies of a training slice", "", *(str(one["copies"]) for one in tests)
-    nearest = [with_interval(one["nearest_is_training"], one["nearest_interval"], 2) for one in tests]
+    yield "copies of a training slice", "", *(str(test.copies) for test in tests)
+    nearest = [with_interval(test.nearest_is_training, test.nearest_interval, 2) for test in tests]
     yield "nearest is a training patient", "0.50 expected", *nearest
-    yield "p, if nothing leaks", "", *(f"{one['p']:.4f}" for one in tests)
-    yield "p, if the splits are alike", "", *(f"{one['splits_alike_p']:.4f}" for one in tests)
+    yield "p, if nothing leaks", "", *(f"{test.p:.4f}" for test in tests)
+    yield "p, if the splits are alike", "", *(f"{test.splits_alike_p:.4f}" for test in tests)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import LEVEL
 from trainers.evaluation.outcome import iou_text
-from trainers.evaluation.realism.memorisation import ALPHA, COPIES, LEAK, MANY_COPIES, NO_SIGN
+from trainers.evaluation.realism.memorisation import ALPHA, MANY_COPIES
+from trainers.evaluation.realism.memorisation import Verdict as Leak
+from trainers.evaluation.realism.report import SyntheticFigures
 
 Verdict = Literal["pass", "fail", "cannot tell"]
 FPS_CAP = 12.0
@@ -143,34 +144,33 @@ def fps_gate(fps_per_slice: float, detections: int, cap: float, iou: float) -> G
     return Gate("FPs per slice", fps_per_slice, cap, verdict, why)
 
 
-def memorisation_gate(told: Mapping[str, Any] | None) -> Gate:
+def memorisation_gate(realism: SyntheticFigures | None) -> Gate:
     """Do the generator's slices give away patients of the training split?
 
     Args:
-        told: the GAN's figures in `realism.json`; None if they are not known.
+        realism: the GAN's figures; None if the store does not hold them.
     """
-    if told is None:
+    if realism is None:
         return Gate("memorisation", None, ALPHA, "cannot tell", _UNKNOWN_REALISM)
-    found = told["memorisation"]
-    said = str(found["verdict"])
-    if said == COPIES:
-        share = found["copies"] / found["synthetic_slices"]
-        return Gate("memorisation", share, MANY_COPIES, "fail", _sentence(said))
-    verdict: Verdict = "fail" if said == LEAK else "pass" if said == NO_SIGN else "cannot tell"
-    return Gate("memorisation", found["p"], ALPHA, verdict, _sentence(said))
+    test = realism.memorisation
+    why = f"{test.verdict.sentence[0].upper()}{test.verdict.sentence[1:]}."
+    if test.verdict == Leak.COPIES:
+        return Gate("memorisation", test.copies / test.synthetic_slices, MANY_COPIES, "fail", why)
+    verdict: Verdict = "fail" if test.leaks else "pass" if test.verdict == Leak.NO_SIGN else "cannot tell"
+    return Gate("memorisation", test.p, ALPHA, verdict, why)
 
 
-def box_gate(told: Mapping[str, Any] | None) -> Gate:
+def box_gate(realism: SyntheticFigures | None) -> Gate:
     """Does the generator draw tumours where it is told to, rather than anywhere?
 
     Args:
-        told: the GAN's figures in `realism.json`; None if they are not known.
+        realism: the GAN's figures; None if the store does not hold them.
     """
-    if told is None:
+    if realism is None:
         return Gate("box fidelity", None, None, "cannot tell", _UNKNOWN_REALISM)
-    iou, found = next(iter(told["box_fidelity"].items()))
-    recall, low = found["conditioned"]["recall"], found["conditioned"]["interval"][0]
-    chance, real = found["random"]["recall"], found["real"]["recall"]
+    iou, fidelity = next(iter(realism.box_fidelity.items()))
+    recall, low = fidelity.conditioned.recall, fidelity.conditioned.interval.low
+    chance, real = fidelity.random.recall, fidelity.real.recall
     why = (
         f"At IoU {iou_text(iou)} a detector of real slices finds {recall:.3f} of the boxes (95 % interval over slices "
         f"from {low:.3f}), "
@@ -182,10 +182,6 @@ def box_gate(told: Mapping[str, Any] | None) -> Gate:
 
 
 _UNKNOWN_REALISM = "The store holds no realism of this GAN; `metsweep launch` of its study makes it."
-
-
-def _sentence(verdict: str) -> str:
-    return f"{verdict[0].upper()}{verdict[1:]}."
 
 
 def _s(count: int) -> str:

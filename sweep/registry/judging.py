@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from search_spaces.search import Constraint
 from sweep.plan import Plan, Trial
@@ -31,6 +29,7 @@ from sweep.tracking.tags import PREPARE_KEY, TRIAL
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.realism.report import SyntheticFigures, read_realism
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,10 @@ def detector_gates(
 
 def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: Store) -> tuple[Gate, ...]:
     """Those of the GAN behind a trial; `among` as in `detector_gates`."""
-    told = _realism(ranked.trial, plan, store)
+    realism = _realism(ranked.trial, plan, store)
     with_gan = [one for one in among if one.trial.gan]
     planned = sum(trial.gan is not None for trial in plan.trials)
-    return _picked(ranked, with_gan, planned), memorisation_gate(told), box_gate(told)
+    return _picked(ranked, with_gan, planned), memorisation_gate(realism), box_gate(realism)
 
 
 def _picked(ranked: Ranked, among: Sequence[Ranked], planned: int) -> Gate:
@@ -131,13 +130,13 @@ def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm
     )
 
 
-def _realism(trial: Trial, plan: Plan, store: Store) -> Mapping[str, Any] | None:
-    """What `realism.json` says of a trial's GAN, or None if it is not in the store."""
+def _realism(trial: Trial, plan: Plan, store: Store) -> SyntheticFigures | None:
+    """The realism of a trial's GAN, or None if the store does not hold it."""
     gan = trial.gan
     assert gan is not None, "only trials with a GAN have a generator"
     for stage in plan.stages.values():
         if isinstance(stage, RealismStage) and stage.gan.key == gan.key:
             artifact = store.find(stage.name, stage.key)
             if artifact is not None:
-                return json.loads((artifact.path / "realism.json").read_text())["synthetic"][gan.config.variant]
+                return read_realism(artifact.path).synthetic[gan.config.variant]
     return None

@@ -2,77 +2,81 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sweep.plan import Plan
 from sweep.report.section import MISSING, Line, Section, Value
 from sweep.store import Store
 from trainers.evaluation.outcome import iou_text, with_interval
+from trainers.evaluation.realism.box_fidelity import Found
+from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_realism
 
 
 def gan_section(plan: Plan, store: Store) -> Section | None:
     """One row a GAN whose realism is known, or None if that is none."""
-    reports: dict[str, dict[str, Any]] = {}
-    told: dict[str, dict[str, Any]] = {}
+    real: Figures | None = None
+    gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
     for trial in plan.trials:
         artifact = store.find("realism", trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
             name = trial.variant if trial.number is None else f"t{trial.number} {trial.variant}"
-            reports[name] = json.loads((artifact.path / "realism.json").read_text())
-            told[name] = reports[name]["synthetic"][trial.variant]
+            report = read_realism(artifact.path)
+            real = real or report.real
+            gans[name] = report.synthetic[trial.variant]
             keys[name] = (trial.realism.key, trial.realism.gan.key)
-    if not reports:
+    if real is None:
         return None
-    ious = list(next(iter(told.values()))["box_fidelity"])
+    fidelity = next(iter(gans.values())).box_fidelity
+    ious = list(fidelity)
     columns = ["GAN", *(f"{what} @ {iou_text(iou)}" for iou in ious for what in ("boxes found", "at random places"))]
-    real = next(iter(reports.values()))["real"]
-    found = [_recall(next(iter(told.values()))["box_fidelity"][iou]["real"]) for iou in ious]
-    yardstick = ["real, held out", *(cell for recall in found for cell in (recall, "")), *_distances(real)]
+    recalls = [_recall(at_iou.real) for at_iou in fidelity.values()]
+    yardstick = ["real, held out", *(cell for recall in recalls for cell in (recall, "")), *_distances(real)]
     lines = [
-        Line([name, *_found(one, ious), *_distances(one)], _values(name, one, ious), keys[name])
-        for name, one in told.items()
+        Line([name, *_recalls(gan, ious), *_distances(gan)], _values(name, gan, ious), keys[name])
+        for name, gan in gans.items()
     ]
     return Section(
         "gans",
         "GANs",
         [*columns, "sliced Wasserstein", "MS-SSIM of pairs"],
-        [Line(yardstick, {"gan": "real", "sliced_wasserstein": real["sliced_wasserstein"]}), *lines],
+        [Line(yardstick, {"gan": "real", "sliced_wasserstein": real.sliced_wasserstein}), *lines],
         "Boxes found: by the detector of real slices; at random places: boxes of the same sizes in the same slices. In "
         "brackets: 95% bootstrap intervals, over the synthetic slices of this one GAN; of real slices over patients. "
         "Sliced Wasserstein distance to training slices: lower is closer. MS-SSIM: higher than real means that slices "
         "are too alike. Leaks: "
-        + "; ".join(f"{name}: {one['memorisation']['verdict']}" for name, one in told.items())
+        + "; ".join(f"{name}: {gan.memorisation.verdict.sentence}" for name, gan in gans.items())
         + ".",
     )
 
 
-def _values(name: str, one: Mapping[str, Any], ious: Sequence[str]) -> dict[str, Value]:
+def _values(name: str, gan: SyntheticFigures, ious: Sequence[str]) -> dict[str, Value]:
     values: dict[str, Value] = {"gan": name}
     for iou in ious:
-        for what in ("conditioned", "random"):
-            found = one["box_fidelity"][iou][what]
-            low, high = found["interval"]
+        for what, boxes in _asked_and_random(gan, iou).items():
             column = f"{what}_recall_{iou}"
-            values |= {column: found["recall"], f"{column}_low": low, f"{column}_high": high}
-    likeness = one["ms_ssim"]
+            low, high = boxes.interval
+            values |= {column: boxes.recall, f"{column}_low": low, f"{column}_high": high}
     return values | {
-        "sliced_wasserstein": one["sliced_wasserstein"],
-        "ms_ssim": None if likeness is None else likeness["mean"],
-        "memorisation": one["memorisation"]["verdict"],
+        "sliced_wasserstein": gan.sliced_wasserstein,
+        "ms_ssim": gan.ms_ssim and gan.ms_ssim.mean,
+        "memorisation": gan.memorisation.verdict.sentence,
     }
 
 
-def _found(one: Mapping[str, Any], ious: Sequence[str]) -> list[str]:
-    return [_recall(one["box_fidelity"][iou][what]) for iou in ious for what in ("conditioned", "random")]
+def _recalls(gan: SyntheticFigures, ious: Sequence[str]) -> list[str]:
+    return [_recall(boxes) for iou in ious for boxes in _asked_and_random(gan, iou).values()]
 
 
-def _recall(found: Mapping[str, Any]) -> str:
-    return with_interval(found["recall"], found["interval"], 3)
+def _asked_and_random(gan: SyntheticFigures, iou: str) -> dict[str, Found]:
+    fidelity = gan.box_fidelity[iou]
+    return {"conditioned": fidelity.conditioned, "random": fidelity.random}
 
 
-def _distances(one: Mapping[str, Any]) -> list[str]:
-    likeness = one["ms_ssim"]
-    return [f"{one['sliced_wasserstein']:.1f}", MISSING if likeness is None else f"{likeness['mean']:.3f}"]
+def _recall(boxes: Found) -> str:
+    return with_interval(boxes.recall, boxes.interval, 3)
+
+
+def _distances(figures: Figures) -> list[str]:
+    likeness = figures.ms_ssim
+    return [f"{figures.sliced_wasserstein:.1f}", MISSING if likeness is None else f"{likeness.mean:.3f}"]

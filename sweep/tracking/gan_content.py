@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from sweep.tracking.run_content import (
 )
 from sweep.tracking.tags import DETECTOR_KEY, KIND, VARIANT
 from trainers.data.slice_set import open_slice_set
+from trainers.evaluation.bootstrap import Interval
+from trainers.evaluation.realism.report import read_realism
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -91,24 +94,24 @@ def _part_after(name: str, stage: SynthesizeStage | RealismStage, artifact: Arti
 
 
 def _realism_part(name: str, artifact: Artifact) -> Part:
-    report = json.loads((artifact.path / "realism.json").read_text())
-    (told,) = report["synthetic"].values()
+    report = read_realism(artifact.path)
+    (gan,) = report.synthetic.values()
     numbers: dict[str, float] = {}
-    for path, figures in (("realism", told), ("realism/held_out", report["real"])):
+    for path, figures in (("realism", asdict(gan)), ("realism/held_out", asdict(report.real))):
         numbers |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
     points = [Point(metric, value, artifact.manifest.cost.finished) for metric, value in numbers.items()]
     return Part(
         name,
         points=(*points, *cost_points(artifact)),
         figures=artifact.path / "figures",
-        note=f"Do these slices give away patients of the training split? {told['memorisation']['verdict']}.",
+        note=f"Do these slices give away patients of the training split? {gan.memorisation.verdict.sentence}.",
     )
 
 
 def _numbers(path: str, value: Any) -> dict[str, float]:
-    """The figures of nested mappings by their path, e.g. `realism/kid/mean`; an interval's are called low and high."""
-    if isinstance(value, list):
-        value = dict(zip(("low", "high"), value, strict=True))
+    """The figures of nested mappings by their path, e.g. `realism/kid/mean`, an interval's as `low` and `high`."""
+    if isinstance(value, Interval):
+        value = value._asdict()
     if isinstance(value, dict):
         return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
     return {path: float(value)} if isinstance(value, int | float) else {}

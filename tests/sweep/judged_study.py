@@ -22,7 +22,7 @@ from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
 from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
-from trainers.evaluation.realism.memorisation import NO_SIGN
+from trainers.evaluation.realism.memorisation import Verdict
 from trainers.evaluation.summary import summarise
 
 REALISM: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _outcomes(truth: Truth, found: int, fps: int, ious: tuple[float, ...]) -> di
 def set_realism(
     store: Store,
     plan: Plan,
-    verdict: str = NO_SIGN,
+    verdict: Verdict = Verdict.NO_SIGN,
     p: float = 0.6,
     copies: int = 0,
     boxes: tuple[float, float, float] = (0.8, 0.1, 0.9),

@@ -22,6 +22,7 @@ from sweep.tracking.tracker import Tracker
 from tests.sweep.mlflow_runs import runs_of
 from tests.sweep.small_study import SHARD, make, small_plan
 from tests.trainers.data.phantom import make_cohort
+from trainers.evaluation.realism.memorisation import Verdict
 
 REALISM = {
     "slices": 12, "patches": 4, "projections": 8, "pairs": 8, "placements": 3, "permutations": 100, "embedded": 6,
@@ -161,7 +162,7 @@ def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic:
     assert cpggan[1].startswith(f"{found['conditioned']['recall']:.3f} [")
     assert cpggan[2].startswith(f"{found['random']['recall']:.3f} [")
     assert cpggan[-2] == f"{told['sliced_wasserstein']:.1f}"
-    assert f"Leaks: cpggan: {told['memorisation']['verdict']}." in section.note
+    assert f"Leaks: cpggan: {Verdict(told['memorisation']['verdict']).sentence}." in section.note
 
 
 def _record(plan: Plan, store: Store, uri: str) -> None:

@@ -34,6 +34,7 @@ from tests.sweep.evaluated import put, search_plan
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism
 from tests.sweep.small_study import small_plan
 from tests.trainers.data.phantom import save, stripped_brain
+from trainers.evaluation.realism.memorisation import Verdict
 from trainers.exceptions import ConfigError, StoreError, TrackingError
 
 SEEDS = (0, 1, 2)
@@ -321,7 +322,7 @@ def test_dry_run_shows_every_gate_and_changes_nothing(
 def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Store, tracking_uri: str) -> None:
     for trial in judged_plan(SEEDS).trials:
         set_found(store, trial, {"validation": 1 + (trial.arm == "cpggan 8"), "test": 1}, fps=13)
-    set_realism(store, judged_plan(SEEDS), "cannot be told: too few patients")
+    set_realism(store, judged_plan(SEEDS), Verdict.FEW_PATIENTS)
     detector, generator = promoting(store, tracking_uri, request())
     failed = [gate.name for gate in detector.gates if not gate.passed]
     assert failed == ["paired gain", "above chance", "FPs per slice"], "two lesions with 13 boxes a slice are chance"

@@ -20,7 +20,7 @@ from sweep.store import Store
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism, with_drawn
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.bootstrap import Interval
-from trainers.evaluation.realism.memorisation import COPIES, FEW_PATIENTS, LEAK, UNLIKE_SPLITS
+from trainers.evaluation.realism.memorisation import Verdict
 from trainers.exceptions import ConfigError
 
 GOOD = {"none": (0, 1, 0), "cpggan 4": (4, 4, 4), "cpggan 8": (2, 2, 1), "image2image 4": (1, 0, 1)}
@@ -183,19 +183,19 @@ def test_false_positives_are_capped(store: Store) -> None:
 @pytest.mark.parametrize(
     ("verdict", "expected", "figure", "limit"),
     [
-        ("no sign of leak", "pass", 0.6, 0.05),
-        (LEAK, "fail", 0.6, 0.05),
-        (COPIES, "fail", 0.5, 0.05),
-        (FEW_PATIENTS, "cannot tell", 0.6, 0.05),
-        (UNLIKE_SPLITS, "cannot tell", 0.6, 0.05),
+        (Verdict.NO_SIGN, "pass", 0.6, 0.05),
+        (Verdict.LEAK, "fail", 0.6, 0.05),
+        (Verdict.COPIES, "fail", 0.5, 0.05),
+        (Verdict.FEW_PATIENTS, "cannot tell", 0.6, 0.05),
+        (Verdict.UNLIKE_SPLITS, "cannot tell", 0.6, 0.05),
     ],
 )
-def test_memorisation(store: Store, verdict: str, expected: str, figure: float, limit: float) -> None:
+def test_memorisation(store: Store, verdict: Verdict, expected: str, figure: float, limit: float) -> None:
     plan = judged_plan((0, 1, 2))
     set_realism(store, plan, verdict, copies=6)  # of 12 slices
     gate = generator(store, plan)["memorisation"]
     assert (gate.verdict, gate.figure, gate.limit) == (expected, figure, limit)
-    assert gate.why.lower() == f"{verdict}.".lower()
+    assert gate.why.lower() == f"{verdict.sentence}.".lower()
 
 
 @pytest.mark.parametrize(

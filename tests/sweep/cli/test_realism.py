@@ -57,7 +57,7 @@ def test_table_pictures_and_verdict(
     assert "wavelet: kernel distance (KID)" in ended.out
     assert "boxes found, IoU 0.5" in ended.out
     # One patient in each split: no division of them is unlikely.
-    assert "many: cannot be told: too few patients." in ended.out
+    assert "many: undetermined: too few patients." in ended.out
     assert "perplexity" in ended.out
     pictures = {path.name for path in Path("realism/figures").iterdir()}
     assert pictures == {"tsne.png", "nearest.png", "distances.png", "box_fidelity.png"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,14 +20,16 @@ ON_BRAIN = 0.9
 """Least share of a random box's pixels that lies on brain."""
 
 
-class Found(TypedDict):
+@dataclass(frozen=True)
+class Found:
     """Share of boxes that the detector finds."""
 
     recall: float
     interval: Interval
 
 
-class BoxFidelity(TypedDict):
+@dataclass(frozen=True)
+class BoxFidelity:
     """At one IoU threshold."""
 
     conditioned: Found

@@ -7,12 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-
-class Spread(NamedTuple):
-    """A figure over repeated draws."""
-
-    mean: float
-    sd: float
+from trainers.evaluation.realism.report import Spread
 
 
 class Overlap(NamedTuple):

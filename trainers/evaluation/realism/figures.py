@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from trainers.evaluation.realism.box_fidelity import BoxFidelity
+from trainers.evaluation.realism.box_fidelity import BoxFidelity, Found
 from trainers.evaluation.realism.memorisation import RealSlices
 
 REAL_COLOUR = "0.35"
@@ -114,10 +114,10 @@ def box_figure(fidelity: Mapping[str, BoxFidelity], labels: Mapping[str, str]) -
         "real": ("lesions, held-out real slices", REAL_COLOUR),
     }
     for i, (kind, (label, colour)) in enumerate(kinds.items()):
-        found = [one[kind] for one in fidelity.values()]
+        found: list[Found] = [getattr(at_iou, kind) for at_iou in fidelity.values()]
         at = np.arange(len(found)) + 0.27 * (i - 1)
-        recall = np.array([one["recall"] for one in found])
-        reach = np.abs(np.array([one["interval"] for one in found]).T - recall)
+        recall = np.array([boxes.recall for boxes in found])
+        reach = np.abs(np.array([boxes.interval for boxes in found]).T - recall)
         axes.bar(at, recall, 0.25, yerr=reach, capsize=3, label=label, color=colour, alpha=0.85)
     axes.set_xticks(range(len(fidelity)), [labels[name] for name in fidelity])
     axes.set(ylabel="share found by the real-only detector", ylim=(0, 1))

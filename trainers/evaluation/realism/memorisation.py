@@ -22,13 +22,14 @@ far from a training slice as the two most alike real patients do from each other
 The labels may only be dealt anew if the split was made at random. Where one hospital was trained on and another held
 out, slices resemble the training patients without giving any of them away (so it is in the demo cohort, whose splits
 are made of different heads). Whether real patients resemble those of their own split more than chance allows is
-tested in the same way; if they do, the verdict is that it cannot be told, unless many slices are nearly copies.
+tested in the same way; if they do, the verdict is `UNLIKE_SPLITS`, unless many slices are nearly copies.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -41,13 +42,46 @@ COPY = 0.5
 """Share of the least distance of two real patients below which a slice counts as a copy."""
 MANY_COPIES = 0.05
 """Share of copies from which the verdict warns even where patients are too few for a p value."""
-NO_SIGN = "no sign of leak"
-LEAK = "slices are closer to training patients than chance allows: do not share them as anonymous"
-COPIES = "many slices are nearly copies of training slices: do not share them as anonymous"
-FEW_PATIENTS = "cannot be told: too few patients"
-UNLIKE_SPLITS = (
-    "cannot be told: held-out patients differ from training patients, whatever the GAN does; few near copies"
-)
+
+
+class Verdict(StrEnum):
+    """What the test says of a GAN's slices; the values stand in `realism.json`, the sentences are for people."""
+
+    NO_SIGN = "no_sign"
+    LEAK = "leak"
+    COPIES = "copies"
+    FEW_PATIENTS = "few_patients"
+    UNLIKE_SPLITS = "unlike_splits"
+
+    @property
+    def sentence(self) -> str:
+        """Without a capital letter and a full stop."""
+        return _SENTENCES[self]
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """Artifacts made before hold a sentence in the code's place."""
+        return _OLDER.get(value)
+
+
+_SENTENCES = {
+    Verdict.NO_SIGN: "no sign of leak",
+    Verdict.LEAK: "slices are closer to training patients than chance allows: do not share them as anonymous",
+    Verdict.COPIES: "many slices are nearly copies of training slices: do not share them as anonymous",
+    Verdict.FEW_PATIENTS: "undetermined: too few patients",
+    Verdict.UNLIKE_SPLITS: (
+        "undetermined: held-out patients differ from training patients, whatever the GAN does; few near copies"
+    ),
+}
+_OLDER: dict[object, Verdict] = {
+    "no sign of leak": Verdict.NO_SIGN,
+    "slices are closer to training patients than chance allows: do not share them as anonymous": Verdict.LEAK,
+    "many slices are nearly copies of training slices: do not share them as anonymous": Verdict.COPIES,
+    "cannot be told: too few patients": Verdict.FEW_PATIENTS,
+    "cannot be told: held-out patients differ from training patients, whatever the GAN does; few near copies": (
+        Verdict.UNLIKE_SPLITS
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -119,12 +153,12 @@ class Memorisation:
     """Small if real patients resemble those of their own split: `nearest_p`, `close_p` and `p` then say nothing."""
     smallest_p: float
     """Below this p cannot fall with so few patients."""
-    verdict: str
+    verdict: Verdict
 
     @property
     def leaks(self) -> bool:
         """Whether the verdict warns."""
-        return self.verdict in (LEAK, COPIES)
+        return self.verdict in (Verdict.LEAK, Verdict.COPIES)
 
 
 def examine(real: RealSlices, distances: np.ndarray, permutations: int, seed: int) -> Memorisation:
@@ -251,11 +285,11 @@ def _jackknife(nearest_first: np.ndarray, held_out: np.ndarray) -> Interval:
     return Interval(max(0.0, rate - reach), min(1.0, rate + reach))
 
 
-def _verdict(p: float, smallest: float, splits_alike_p: float, copied: float) -> str:
+def _verdict(p: float, smallest: float, splits_alike_p: float, copied: float) -> Verdict:
     if splits_alike_p >= ALPHA and p < ALPHA:
-        return LEAK
+        return Verdict.LEAK
     if copied > MANY_COPIES:
-        return COPIES
+        return Verdict.COPIES
     if smallest >= ALPHA:
-        return FEW_PATIENTS
-    return NO_SIGN if splits_alike_p >= ALPHA else UNLIKE_SPLITS
+        return Verdict.FEW_PATIENTS
+    return Verdict.NO_SIGN if splits_alike_p >= ALPHA else Verdict.UNLIKE_SPLITS

@@ -35,6 +35,7 @@ from trainers.evaluation.realism.inputs import (
 )
 from trainers.evaluation.realism.memorisation import Memorisation, RealSlices, examine, nearest_training_slices
 from trainers.evaluation.realism.registration import aligned_distances, normalised
+from trainers.evaluation.realism.report import FILE
 from trainers.evaluation.realism.similarity import draw_pairs, likeness, sliced_wasserstein
 
 
@@ -106,7 +107,7 @@ def realism(
         report["synthetic"][name] = {
             "slices": len(one),
             **told,
-            "box_fidelity": fidelity,
+            "box_fidelity": {iou: asdict(at_iou) for iou, at_iou in fidelity.items()},
             "memorisation": asdict(memorised),
         }
         pictures["box_fidelity"] = figures.box_figure(fidelity, {iou: f"IoU {iou_text(iou)}" for iou in fidelity})
@@ -116,7 +117,7 @@ def realism(
         step(p=memorised.p)
     said = _embeddings(compare, found, config, out / "figures" / "tsne.png")
     report["notes"] = [*_notes(report), *said]
-    (out / "realism.json").write_text(json.dumps(report, indent=2))
+    (out / FILE).write_text(json.dumps(report, indent=2))
     step()
 
 
@@ -159,14 +160,14 @@ class _Comparison:
     def likeness_of_slices(self, one: LoadedSlices) -> dict[str, float]:
         """MS-SSIM of pairs of different slices."""
         each = np.arange(len(one))
-        return likeness(one.images, draw_pairs(each, self.config.pairs, self.config.seed), each)._asdict()
+        return asdict(likeness(one.images, draw_pairs(each, self.config.pairs, self.config.seed), each))
 
     def likeness_of_patients(self, one: LoadedSlices) -> dict[str, float] | None:
         """MS-SSIM of pairs of slices of different patients; None if there is one patient only."""
         if len(set(one.patients)) < 2:
             return None
         pairs = draw_pairs(one.patients, self.config.pairs, self.config.seed)
-        return likeness(one.images, pairs, one.patients)._asdict()
+        return asdict(likeness(one.images, pairs, one.patients))
 
     def distances_to_real(self, one: LoadedSlices) -> np.ndarray:
         """Of other slices to all real ones, measured like those between real ones."""
@@ -178,7 +179,7 @@ class _Comparison:
         real = real[: self.count]
         kid = kernel_distance(real, other, config.kid_subset, config.kid_subsets, config.seed)
         covers = overlap(real, other, config.precision_neighbours, config.density_neighbours)
-        return {"kid": kid._asdict(), "fid": frechet_distance(real, other), **covers._asdict()}
+        return {"kid": asdict(kid), "fid": frechet_distance(real, other), **covers._asdict()}
 
 
 def _memorisation(compare: _Comparison, one: LoadedSlices) -> tuple[Memorisation, dict[str, Figure]]:

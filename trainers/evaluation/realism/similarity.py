@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch.nn import functional
+
+from trainers.evaluation.realism.report import Likeness
 
 WINDOW, SIGMA = 11, 1.5
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -16,15 +16,6 @@ SMALLEST_LEVEL = 16
 """Side in pixels of the coarsest level of a pyramid."""
 AT_ONCE = 64
 """Pairs, or directions, computed at once: bounds the memory."""
-
-
-class Likeness(NamedTuple):
-    """MS-SSIM over pairs of slices: 1 = equal."""
-
-    mean: float
-    low: float
-    high: float
-    """Bounds of the mean's 95 % interval, over the groups of the slices (normal approximation)."""
 
 
 def ms_ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -72,13 +72,13 @@ def test_recall_of_boxes_asked_for_and_of_random_ones(brains: np.ndarray, asked:
     assert set(found) == {"iou50", "iou25"}
     strict = found["iou50"]
     boxes = sum(map(len, asked))
-    assert strict["conditioned"]["recall"] == pytest.approx(len(rows) / boxes)
-    low, high = strict["conditioned"]["interval"]
+    assert strict.conditioned.recall == pytest.approx(len(rows) / boxes)
+    low, high = strict.conditioned.interval
     assert 0 < low < len(rows) / boxes < high < 1
-    assert strict["real"]["recall"] == 0.5
+    assert strict.real.recall == 0.5
     # They keep clear of what was asked for, which is all that was found.
-    assert strict["random"]["recall"] == 0
-    assert strict["random"]["interval"] == (0, 0)
+    assert strict.random.recall == 0
+    assert strict.random.interval == (0, 0)
 
 
 def test_detections_everywhere_find_random_boxes_too(brains: np.ndarray, asked: list[np.ndarray]) -> None:
@@ -87,5 +87,5 @@ def test_detections_everywhere_find_random_boxes_too(brains: np.ndarray, asked: 
     ]
     real = make_truth([("p", "s", "v", 0)], [(0, 5, 5, 9, 9, 1, 4)])
     found = box_fidelity(make_detections(rows), brains, asked, make_detections([]), real, CONFIG, 3, 0)
-    assert found["iou25"]["random"]["recall"] > 0.9
-    assert found["iou25"]["real"]["recall"] == 0
+    assert found["iou25"].random.recall > 0.9
+    assert found["iou25"].real.recall == 0

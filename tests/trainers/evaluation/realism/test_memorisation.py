@@ -10,13 +10,9 @@ import pytest
 from sklearn.metrics.pairwise import euclidean_distances
 
 from trainers.evaluation.realism.memorisation import (
-    COPIES,
-    FEW_PATIENTS,
-    LEAK,
-    NO_SIGN,
-    UNLIKE_SPLITS,
     Memorisation,
     RealSlices,
+    Verdict,
     examine,
     nearest_is_training,
     nearest_training_slices,
@@ -61,7 +57,7 @@ def test_noisy_copies_are_flagged() -> None:
         draw = np.random.default_rng(seed)
         real = cohort(draw)
         found = real.examine(noisy_copies(real, 100, 0.2, draw), 200, seed)
-        assert found.verdict == LEAK
+        assert found.verdict == Verdict.LEAK
         assert found.nearest_is_training > 0.65
         assert found.nearest_interval.low > 0.5
         assert found.close_share > 0.3 > 0.1 > found.close_share_held_out
@@ -101,9 +97,9 @@ def test_splits_of_different_people_are_told_from_a_leak() -> None:
     found = real.examine(people(20, 5, draw) + 2, 200, 0)
     assert found.p < 0.05
     assert found.splits_alike_p < 0.05
-    assert found.verdict == UNLIKE_SPLITS
+    assert found.verdict == Verdict.UNLIKE_SPLITS
     copied = real.examine(noisy_copies(real, 100, 0.01, draw), 200, 0)
-    assert copied.verdict == COPIES
+    assert copied.verdict == Verdict.COPIES
     assert copied.leaks
 
 
@@ -111,14 +107,14 @@ def test_two_patients_cannot_tell() -> None:
     draw = np.random.default_rng(0)
     real = cohort(draw, 2, 1)
     found = real.examine(people(4, 10, draw), 100, 0)
-    assert found.verdict == FEW_PATIENTS
+    assert found.verdict == Verdict.FEW_PATIENTS
     assert found.smallest_p == pytest.approx(2 / 3)
 
 
 def test_new_slices_of_alike_splits_show_no_sign() -> None:
     draw = np.random.default_rng(1)
     found = cohort(draw).examine(people(20, 5, draw), 200, 0)
-    assert found.verdict == NO_SIGN
+    assert found.verdict == Verdict.NO_SIGN
     assert found.p == pytest.approx(2 * min(found.nearest_p, found.close_p))
 
 
