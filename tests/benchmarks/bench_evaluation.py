@@ -27,9 +27,9 @@ from pycocotools.cocoeval import COCOeval
 from tests.benchmarks.machine import machine
 from trainers.evaluation.bootstrap import bootstrap_weights, interval, ratios
 from trainers.evaluation.coco import detections_json, truth_json
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.metrics import counts_by
 from trainers.evaluation.outcome import LESION_COLUMNS, SLICE_COLUMNS, Truth, match_outcomes
+from trainers.matching import DETECTION_COLUMNS
 
 SLICES, DETECTIONS, SIZE = 1000, 300, 256
 IOUS = (0.25, 0.5)

@@ -41,10 +41,10 @@ from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
 from trainers.distributed import Context
 from trainers.evaluation.evaluate import truth_of
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import MetsweepError, TrainingError
+from trainers.matching import DETECTION_COLUMNS
 
 STEPS = 10
 """Progress reports, checkpoints and stop points of a training stage."""

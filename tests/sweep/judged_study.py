@@ -20,10 +20,10 @@ from tests.sweep.publishing import publish_copy
 from tests.sweep.small_study import make, plan_of, small_study
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
 from trainers.evaluation.realism.memorisation import Verdict
 from trainers.evaluation.summary import summarise
+from trainers.matching import DETECTION_COLUMNS
 
 REALISM: dict[str, Any] = {
     "slices": 12, "patches": 4, "projections": 8, "pairs": 8, "placements": 3, "permutations": 100, "embedded": 6,

@@ -37,10 +37,10 @@ from trainers.detector.dataset import detector_rows
 from trainers.distributed import Context
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import truth_of
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import MetsweepError
+from trainers.matching import DETECTION_COLUMNS
 
 SECONDS = "METSWEEP_STAGE_SECONDS"
 """Environment variable: JSON, kind of stage -> seconds; 0 for those that are left out."""

@@ -15,8 +15,8 @@ from torch.nn import functional
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
 from trainers.documents import why
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.exceptions import TrainingError
+from trainers.matching import DETECTION_COLUMNS
 from trainers.torchvision_kernels import load_kernels
 from trainers.weights import restore_weights
 

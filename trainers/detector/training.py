@@ -20,8 +20,8 @@ from trainers.detector.model import prepare_library
 from trainers.detector.order import Order, budget
 from trainers.detector.prediction import Detector, predict
 from trainers.distributed import Context
-from trainers.evaluation.matching import FREE_OF_LESION, match
 from trainers.exceptions import TrainingError
+from trainers.matching import FREE_OF_LESION, match
 
 
 def train_detector(

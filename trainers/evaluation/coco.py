@@ -30,9 +30,9 @@ from trainers.evaluation.coco_records import (
     named_record,
     records,
 )
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Truth
 from trainers.exceptions import ScoringError
+from trainers.matching import DETECTION_COLUMNS
 
 CATEGORY = {"id": 1, "name": "tumour"}
 LARGEST = 1024 * MIB

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from trainers.evaluation.matching import overlaps
 from trainers.evaluation.metrics import DIAMETERS, diameter_class, sensitivity_by_class
 from trainers.evaluation.outcome import BOX, Outcome, Truth
+from trainers.matching import overlaps
 
 LINK_IOU = 0.1
 """Boxes on neighbouring slices of a volume that overlap by at least this much are one object."""

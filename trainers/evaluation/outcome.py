@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from trainers.evaluation.matching import FREE_OF_LESION, matches
+from trainers.matching import FREE_OF_LESION, matches
 
 BOX = ("x0", "y0", "x1", "y1")
 SLICE_COLUMNS = ("slice_id", "patient_id", "scanner", "volume", "z")

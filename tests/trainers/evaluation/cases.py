@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainers.evaluation.matching import DETECTION_COLUMNS
 from trainers.evaluation.outcome import LESION_COLUMNS, SLICE_COLUMNS, Outcome, Truth, match_outcomes
+from trainers.matching import DETECTION_COLUMNS
 
 Lesion = tuple[int, float, float, float, float, Any, float]
 Detection = tuple[int, float, float, float, float, float]

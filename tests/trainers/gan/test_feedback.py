@@ -16,10 +16,10 @@ from tests.trainers.gan.tiny_runs import tiny
 from trainers.data.slice_set import SliceSet
 from trainers.detector.prediction import load_detector, predict
 from trainers.detector.training import train_detector
-from trainers.evaluation.matching import FREE_OF_LESION, match
 from trainers.exceptions import TrainingError
 from trainers.gan.feedback import DetectorFeedback, feedback_weight
 from trainers.gan.sampling import grey, signed
+from trainers.matching import FREE_OF_LESION, match
 
 CPU = torch.device("cpu")
 

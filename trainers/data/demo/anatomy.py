@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from trainers.data.demo.heads import Head
-
 _NODES = 6
 _SHIFT_SD_MM = 2.2
 """Standard deviation of the shift at the nodes; 5 mm visibly breaks the head."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A base head on a grid of 1 mm, axes to the right, to the front and upwards."""
+
+    name: str
+    image: np.ndarray
+    """Float32; white matter 1, grey matter 0.8, fluid 0.3, air near 0."""
+    depth: np.ndarray
+    """Float32: distance to the brain's surface in mm, negative outside the brain."""
+    regions: np.ndarray
+    """Uint8, values of `trainers.data.demo.tissue.Region`."""
 
 
 def deform(head: Head, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ Both end on one grid of 1 mm with the same tissue brightness, so that a patient'
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from trainers.data.demo.anatomy import sample
+from trainers.data.demo.anatomy import Head, sample
 from trainers.data.demo.tissue import calibrate, even_out, label_regions
 from trainers.exceptions import CohortError
 
@@ -31,19 +30,6 @@ _MNI_BRAIN = ("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converte
 _BELOW_BRAIN_MM = 30
 _ABOVE_BRAIN_MM = 22
 _GRAFT_STEPS = 15
-
-
-@dataclass(frozen=True)
-class Head:
-    """A base head on a grid of 1 mm, axes to the right, to the front and upwards."""
-
-    name: str
-    image: np.ndarray
-    """Float32; white matter 1, grey matter 0.8, fluid 0.3, air near 0."""
-    depth: np.ndarray
-    """Float32: distance to the brain's surface in mm, negative outside the brain."""
-    regions: np.ndarray
-    """Uint8, values of `trainers.data.demo.tissue.Region`."""
 
 
 def check_packages() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.evaluation.matching import DETECTION_COLUMNS, FREE_OF_LESION, match, overlaps
+from trainers.matching import DETECTION_COLUMNS, FREE_OF_LESION, match, overlaps
 
 Row = tuple[int, float, float, float, float, float]
 
