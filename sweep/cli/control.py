@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
-
-if TYPE_CHECKING:
-    from search_spaces.study import Study
-    from sweep.settings import Settings
-    from sweep.store import Store
+from sweep.cli.options import AsJson, StudyOptions, spread
 
 Cells = Annotated[
     list[str] | None,
@@ -24,14 +19,11 @@ Cells = Annotated[
 ]
 
 
+@spread
 def status(
-    study: StudyName,
+    chosen: StudyOptions,
     as_json: AsJson = False,
     all_trials: Annotated[bool, typer.Option("--all", help="Every trial, however many there are.")] = False,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Show how a study stands.
 
@@ -47,26 +39,22 @@ def status(
     from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, reasons, states_table
     from sweep.cli.watching import Look
 
-    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
-    overview = Look(resolved, opened, settings).now()
+    overview = Look(chosen.open()).now()
     if as_json:
         talk.say_json(as_dict(overview))
         return
     console = output()
-    for line in headline(overview, study):
+    for line in headline(overview, chosen.study):
         console.say(line)
     console.print(states_table(overview, None if all_trials else MOST_ROWS))
     for line in reasons(overview):
         console.say(line)
 
 
+@spread
 def watch(
-    study: StudyName,
+    chosen: StudyOptions,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Follow a study while it is launched, wherever that is.
 
@@ -80,18 +68,14 @@ def watch(
     from sweep.cli.console import output
     from sweep.cli.watching import Look, follow
 
-    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
-    if not follow(Look(resolved, opened, settings), study, every, output()):
+    if not follow(Look(chosen.open()), chosen.study, every, output()):
         raise typer.Exit(1)
 
 
+@spread
 def stop(
-    study: StudyName,
+    chosen: StudyOptions,
     cells: Cells = None,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Stop trials; the others go on.
 
@@ -102,16 +86,16 @@ def stop(
     Example:
       metsweep stop quickstart "cpggan 400 seed 0"
     """
-    from sweep.cli.planning import planned
     from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
     from sweep.studies.overview import launch_state
-    from sweep.studies.records import Request, StudyRecord
+    from sweep.studies.records import Request
     from sweep.studies.selection import select, unfinished
 
-    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
-    plan, _ = planned(resolved, opened, settings)
-    names = tuple(trial.name for trial in unfinished(select(plan, cells or [], study), cells or [], plan, opened))
-    record = StudyRecord(opened, resolved.name)
+    words = cells or []
+    opened = chosen.open()
+    plan, record = opened.plan(), opened.record
+    named = select(plan, words, chosen.study)
+    names = tuple(trial.name for trial in unfinished(named, words, plan, opened.store))
     alive = launch_state(record.status()) == "alive"
     if alive:
         record.ask(Request(action="stop", trials=names))
@@ -122,17 +106,14 @@ def stop(
         if alive
         else "No launch is at work now; the next one leaves them alone."
     )
-    talk.note(f'To go on with them: metsweep retry {study} "{names[0]}"')
+    talk.note(f'To go on with them: metsweep retry {chosen.study} "{names[0]}"')
 
 
+@spread
 def retry(
-    study: StudyName,
+    chosen: StudyOptions,
     cells: Cells = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every trial that failed.")] = False,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Run trials again that failed or were stopped.
 
@@ -144,26 +125,26 @@ def retry(
     """
     from sweep.cli.watching import Look
     from sweep.studies.overview import launch_state
-    from sweep.studies.records import Request, StudyRecord
+    from sweep.studies.records import Request
     from sweep.studies.selection import ended, select
 
-    resolved, opened, settings = _opened(study, fidelity, cohort, overrides, store)
-    look = Look(resolved, opened, settings)
+    opened = chosen.open()
+    look, record = Look(opened), opened.record
     overview = look.now()
-    chosen = None if failed and not cells else select(look.plan, cells or [], study)
-    names = tuple(ended(overview, chosen, study, failed=failed))
-    record = StudyRecord(opened, resolved.name)
+    named = None if failed and not cells else select(look.plan, cells or [], chosen.study)
+    names = tuple(ended(overview, named, chosen.study, failed=failed))
     record.forget_outcomes(names)
     if launch_state(record.status()) == "alive":
         record.ask(Request(action="retry", trials=names))
         _say_trials("Asked the launch to run again", names)
     else:
         _say_trials("To be run again", names)
-        talk.note(f"No launch is at work now. Next: metsweep launch {study}")
+        talk.note(f"No launch is at work now. Next: metsweep launch {chosen.study}")
 
 
+@spread
 def extend(
-    study: StudyName,
+    chosen: StudyOptions,
     seeds: Annotated[
         int | None,
         typer.Option("--seeds", min=1, max=10_000, help="Seeds in all: 0, 1, ... and those there.", show_default=False),
@@ -180,10 +161,6 @@ def extend(
             show_default=False,
         ),
     ] = None,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Add seeds, cells to draw or arms to a study; what is done stays done.
 
@@ -194,32 +171,9 @@ def extend(
       metsweep extend quickstart --seeds 3
     """
     from sweep.cli.extending import add
-    from sweep.cli.loading import check_launched, extended, options_for
-    from sweep.settings import Settings
-    from sweep.store import Store
 
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    opened.check_there()
-    options = options_for(study, fidelity, cohort, overrides, opened)
-    check_launched(extended(study, options, opened), study, opened)
-    for line in add(study, options, opened, settings, seeds=seeds, trials=trials, arms=arms or []):
+    for line in add(chosen.open(), seeds=seeds, trials=trials, arms=arms or []):
         talk.say(line)
-
-
-def _opened(
-    study: str, fidelity: str | None, cohort: object, overrides: list[str] | None, store: str | None
-) -> tuple[Study, Store, Settings]:
-    from sweep.cli.loading import load_launched
-    from sweep.cli.places import with_database
-    from sweep.settings import Settings
-    from sweep.store import Store
-
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    folder = None if cohort is None else str(cohort)
-    resolved = load_launched(study, fidelity, folder, overrides, opened)
-    return resolved, opened, with_database(settings, resolved, opened)
 
 
 def _say_trials(what: str, names: tuple[str, ...], most: int = 10) -> None:

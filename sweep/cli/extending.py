@@ -8,57 +8,42 @@ from typing import Any, cast
 from search_spaces.cell import VARIANTS
 from search_spaces.problems import did_you_mean
 from search_spaces.study import Study
-from sweep.cli.loading import extended
-from sweep.cli.places import with_database
-from sweep.cli.planning import costs_of, planned
-from sweep.settings import Settings
-from sweep.store import Store
-from sweep.studies.records import LaunchOptions, StudyRecord
+from sweep.cli.planning import costs_of
+from sweep.studies.opened import OpenedStudy
 from trainers.exceptions import ConfigError
 
 
-def add(
-    study: str,
-    options: LaunchOptions,
-    store: Store,
-    settings: Settings,
-    *,
-    seeds: int | None,
-    trials: int | None,
-    arms: Sequence[str],
-) -> Iterator[str]:
-    """Keep what is added in the store; yields lines on what that means.
+def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Sequence[str]) -> Iterator[str]:
+    """Keep the additions in the store; yields lines on what they mean.
 
     Raises:
-        ConfigError: nothing is added, less is asked for than there is, or it does not fit the study.
+        ConfigError: nothing is added, fewer are asked for than the study has, or the additions do not fit the study.
     """
-    before = extended(study, options, store)
-    record = StudyRecord(store, before.name)
-    added = record.extension()
+    study = opened.study
+    added = opened.record.extension()
     if seeds is not None:
-        added["seeds"] = sorted({*added.get("seeds", []), *_more_seeds(before, seeds)})
+        added["seeds"] = sorted({*added.get("seeds", []), *_more_seeds(study, seeds)})
     if trials is not None:
-        added["trials"] = _more_trials(before, trials)
+        added["trials"] = _more_trials(study, trials)
     if arms:
         added["arms"] = [*added.get("arms", []), *map(_arm, arms)]
-    after = extended(study, options, store, added)
-    settings = with_database(settings, before, store)
-    old, new = (planned(one, store, settings)[0] for one in (before, after))
-    more_to_draw = after.search.trials - before.search.trials
+    after = opened.extended(added)
+    old, new = opened.plan(), after.plan()
+    more_to_draw = after.study.search.trials - study.search.trials
     if len(new.trials) <= len(old.trials) and not more_to_draw:
         raise ConfigError(
-            f"Study {before.name} holds all that already. Say what to add with --seeds, --trials or --arms; a --set "
-            "given here, or at the last launch, of the same key counts more."
+            f"Study {study.name} already includes all of this. Name the additions with --seeds, --trials or --arms; a "
+            "--set of the same key, given here or at the last launch, overrides them."
         )
-    record.keep_extension(added)
+    opened.record.keep_extension(added)
     stages = len(new.stages.keys() - old.stages.keys())
     drawn = f", {more_to_draw:,} cells to draw" if more_to_draw else ""
     yield (
-        f"Study {after.name} now has {len(new.trials):,} trials: {len(new.trials) - len(old.trials):,} more, with "
+        f"Study {study.name} now has {len(new.trials):,} trials: {len(new.trials) - len(old.trials):,} more, with "
         f"{stages:,} new stages{drawn}."
     )
-    yield costs_of(after, settings, store)
-    yield f"Next: metsweep launch {study}"
+    yield costs_of(after)
+    yield f"Next: metsweep launch {opened.given}"
 
 
 def _more_seeds(study: Study, wanted: int) -> list[int]:

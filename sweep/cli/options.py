@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 import search_spaces
+from sweep.cli import talk
+
+if TYPE_CHECKING:
+    from sweep.studies.opened import OpenedStudy
+    from sweep.studies.records import LaunchOptions
 
 
 def _shipped(folder: str) -> list[str]:
@@ -24,7 +32,7 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
 def _studies(incomplete: str) -> list[str]:
     """Those that are shipped, and those that were launched into a store that is a folder."""
     store = Path(os.environ.get("METSWEEP_STORE") or "metsweep-store")
-    return _beginning(incomplete, [*_shipped("studies"), *(one.name for one in (store / "studies").glob("*"))])
+    return _beginning(incomplete, [*_shipped("studies"), *(folder.name for folder in (store / "studies").glob("*"))])
 
 
 def _fidelities(incomplete: str) -> list[str]:
@@ -67,6 +75,7 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="A setting by its dotted key; may be repeated.", show_default=False
     ),
 ]
+
 AsWritten = Annotated[
     bool, typer.Option("--as-written", help="Leave aside the --fidelity, --cohort and --set of the last launch.")
 ]
@@ -80,6 +89,71 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be
 Slices = Annotated[
     Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)
 ]
+
+
+@dataclass(frozen=True)
+class StudyFileOptions:
+    """Which study file, and what counts instead of its values."""
+
+    study: StudyName
+    fidelity: StudyFidelity = None
+    cohort: StudyCohort = None
+    overrides: Overrides = None
+
+    @property
+    def given(self) -> LaunchOptions:
+        """The options without the study."""
+        from sweep.studies.records import LaunchOptions
+
+        cohort = None if self.cohort is None else str(self.cohort)
+        return LaunchOptions(fidelity=self.fidelity, cohort=cohort, overrides=tuple(self.overrides or ()))
+
+
+@dataclass(frozen=True)
+class StudyOptions(StudyFileOptions):
+    """Which study, and in which store."""
+
+    store: StoreUri = None
+
+    def open(self, *, launched: bool = True, as_written: bool = False, verify: bool = False) -> OpenedStudy:
+        """As `sweep.studies.opened.open_study`; its notes go to stderr."""
+        from sweep.settings import Settings
+        from sweep.studies.opened import open_study
+
+        return open_study(
+            self.study,
+            self.given,
+            Settings.from_environment(self.store),
+            partial(talk.note, err=True),
+            launched=launched,
+            as_written=as_written,
+            verify=verify,
+        )
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is a dataclass of options takes its fields as options of the command line."""
+    block, *own = inspect.signature(command, eval_str=True).parameters.values()
+    hints = get_type_hints(block.annotation, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if option.default is MISSING else option.default,
+            annotation=hints[option.name],
+        )
+        for option in fields(block.annotation)
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        chosen = block.annotation(**{option.name: values.pop(option.name) for option in shared})
+        command(chosen, **values)
+
+    study, *rest = shared  # the argument STUDY stands before a command's own arguments
+    parameters = [study, *(option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in own), *rest]
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return run
 
 
 def refuse_below(least: int, **options: int | None) -> None:

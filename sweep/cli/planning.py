@@ -7,19 +7,16 @@ from dataclasses import dataclass
 
 from search_spaces.study import Study
 from sweep.cli import plan_tables
-from sweep.cli.cohort_kept import trial_maker
 from sweep.console import TextConsole
 from sweep.engine.cluster import Capacity, look_at
 from sweep.plan.estimate import Estimator, Usage
-from sweep.plan.plan import Plan, plan_with
+from sweep.plan.plan import Plan
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
-from sweep.plan.trial import TrialMaker
 from sweep.plan.undrawn import Undrawn, add_undrawn
 from sweep.redaction import without_secrets
-from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import Store
-from sweep.studies.optuna_study import read_drawn
+from sweep.studies.opened import OpenedStudy
 from sweep.studies.progress import clock
 from sweep.studies.records import StudyRecord, changes, lasting
 from trainers.exceptions import ClusterError
@@ -66,35 +63,25 @@ class Outlook:
         return changes(before, lasting(self.plan.study)) if before else {}
 
 
-def planned(study: Study, store: Store, settings: Settings, verify: bool = False) -> tuple[Plan, TrialMaker]:
-    """A study's plan with the cells that its search has drawn so far, and the maker of those to come.
-
-    Raises:
-        MetsweepError: the cohort or Optuna's database cannot be used.
-    """
-    maker = trial_maker(study, store, verify)
-    drawn = [(one.number, one.cell) for one in read_drawn(study, settings.optuna_storage)]
-    return plan_with(maker, study, drawn), maker
-
-
-def look_ahead(study: Study, store: Store, settings: Settings, verify: bool = False) -> Outlook:
+def look_ahead(opened: OpenedStudy) -> Outlook:
     """What is left to do of a study, and what it costs.
 
     Raises:
         MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
-    plan, maker = planned(study, store, settings, verify)
+    study, store, plan = opened.study, opened.store, opened.plan()
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
     estimator = Estimator(plan, store, there)
     jobs = Jobs(plan, missing, estimator)
-    bound = add_undrawn(plan, maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
-    capacity = look_at(settings.ray_address)
+    bound = add_undrawn(plan, opened.maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
+    ray_address = opened.settings.ray_address
+    capacity = look_at(ray_address)
     impossible = _impossible(study, capacity) if missing or bound.cells else None
     return Outlook(
         plan,
         store,
-        f"the cluster at {without_secrets(settings.ray_address)}" if settings.ray_address else "this machine",
+        f"the cluster at {without_secrets(ray_address)}" if ray_address else "this machine",
         missing,
         estimator,
         bound,
@@ -139,9 +126,9 @@ def show_plan(outlook: Outlook, console: TextConsole) -> None:
         console.say(f"{outlook.where.capitalize()} cannot run it: {outlook.impossible}")
 
 
-def costs_of(study: Study, settings: Settings, store: Store) -> str:
+def costs_of(opened: OpenedStudy) -> str:
     """One line on what is left to do of a study, by a rough estimate."""
-    outlook = look_ahead(study, store, settings)
+    outlook = look_ahead(opened)
     stages = len(outlook.missing) + outlook.bound.stages.total()
     return (
         f"To run: {stages:,} stages, about {clock(outlook.schedule.seconds)}, "

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.loading import load_plan
-from sweep.cli.options import Overrides, RegisteredModel, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import RegisteredModel, StudyOptions, spread
 
 if TYPE_CHECKING:
     from sweep.console import TextConsole
     from sweep.registry.promotion import Judgement
 
 
+@spread
 def promote(
-    study: StudyName,
+    chosen: StudyOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the gates; change nothing.")] = False,
     margin: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="What the paired gain in sensitivity must exceed.")
@@ -41,10 +41,6 @@ def promote(
             metavar="REASON", help="Pass over gates that do not pass; the version keeps the reason.", show_default=False
         ),
     ] = None,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
 ) -> None:
     """Make the best trial's models champions, if gates allow it.
 
@@ -72,8 +68,6 @@ def promote(
     from sweep.registry.judging import Limits
     from sweep.registry.versions import CANDIDATE, CHAMPION
     from sweep.report.report import write_report
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.studies.optuna_study import given_up
     from sweep.tracking.tracker import Tracker
     from trainers.exceptions import ConfigError
@@ -81,18 +75,22 @@ def promote(
     if alias not in (CANDIDATE, CHAMPION):
         raise ConfigError(f"--alias is {alias!r}; allowed: {CANDIDATE}, {CHAMPION}.")
     request = promotion.Request(
-        models=names_of(model), limits=Limits(margin, fps_cap), alias=alias, trial=trial, force=force, study=study
+        models=names_of(model),
+        limits=Limits(margin, fps_cap),
+        alias=alias,
+        trial=trial,
+        force=force,
+        study=chosen.study,
     )
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    plan, settings = load_plan(study, fidelity, cohort, overrides, opened, settings)
-    ended = given_up(plan.study, settings.optuna_storage)
+    opened = chosen.open()
+    plan, store, tracking_uri = opened.plan(), opened.store, opened.settings.tracking_uri
+    ended = given_up(plan.study, opened.settings.optuna_storage)
     if dry_run:
-        judged = promotion.judge(plan, opened, settings.tracking_uri, request, ended)
+        judged = promotion.judge(plan, store, tracking_uri, request, ended)
     else:
-        with only_process(plan.study.name, opened, talk.say) as lease:
-            tracker = Tracker(settings.tracking_uri, plan, opened, lease=lease, report=write_report)
-            judged = promotion.promote(plan, opened, tracker, request, ended)
+        with only_process(plan.study.name, store, talk.say) as lease:
+            tracker = Tracker(tracking_uri, plan, store, lease=lease, report=write_report)
+            judged = promotion.promote(plan, store, tracker, request, ended)
     console = output()
     for one in judged:
         _show(one, dry_run, alias, console)

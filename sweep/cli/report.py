@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from sweep.cli import talk
-from sweep.cli.loading import load_plan
-from sweep.cli.options import AsJson, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import AsJson, StudyOptions, spread
 from trainers.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from sweep.report.report import Format, Report
 
 
+@spread
 def report(
-    study: StudyName,
+    chosen: StudyOptions,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the files; default: reports/STUDY in the store.", show_default=False),
@@ -30,11 +30,7 @@ def report(
     gain: Annotated[
         float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
     ] = 0.1,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
     as_json: AsJson = False,
-    store: StoreUri = None,
 ) -> None:
     """Show what a study found: a verdict, Table 1, and where the rest is written.
 
@@ -52,13 +48,10 @@ def report(
     wanted = _formats(formats)
     from sweep.cli.console import output
     from sweep.report.report import build_report
-    from sweep.settings import Settings
-    from sweep.store import Store
 
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    plan, settings = load_plan(study, fidelity, cohort, overrides, opened, settings)
-    made = build_report(plan, opened, gain, _runs(settings.tracking_uri), study)
+    opened = chosen.open()
+    plan = opened.plan()
+    made = build_report(plan, opened.store, gain, _runs(opened.settings.tracking_uri), chosen.study)
     if as_json:
         talk.say_json(_as_dict(made))
         return
@@ -69,7 +62,7 @@ def report(
         console.print(made.table(console.width))
         for section in made.sections if full else ():
             console.print(section.table())
-    target = out or opened.local / "reports" / plan.study.name
+    target = out or opened.store.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
         first = [str(path.relative_to(target)) for path in written if path.parent == target]
         more = f" and {len(written) - len(first)} more" if len(written) > len(first) else ""
@@ -77,7 +70,7 @@ def report(
         if "console" in wanted and not full:
             html = target / "report.html"
             opened_in = f", or open {html}" if html in written else ""
-            console.say(f"{len(made.sections)} more tables: `metsweep report {study} --full`{opened_in}")
+            console.say(f"{len(made.sections)} more tables: `metsweep report {chosen.study} --full`{opened_in}")
 
 
 def _as_dict(made: Report) -> dict[str, Any]:

@@ -7,15 +7,12 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, AsWritten, Overrides, StoreUri, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import AsJson, AsWritten, StudyOptions, spread
 
 
+@spread
 def plan(
-    study: StudyName,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
+    chosen: StudyOptions,
     as_written: AsWritten = False,
     as_json: AsJson = False,
     verify: Annotated[
@@ -36,16 +33,9 @@ def plan(
       metsweep plan quickstart --fidelity laptop
     """
     from sweep.cli.console import output
-    from sweep.cli.loading import load
-    from sweep.cli.places import with_database
     from sweep.cli.planning import look_ahead, show_plan
-    from sweep.settings import Settings
-    from sweep.store import Store
 
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    resolved = load(study, fidelity, cohort, overrides, opened, as_written=as_written)
-    outlook = look_ahead(resolved, opened, with_database(settings, resolved, opened), verify)
+    outlook = look_ahead(chosen.open(launched=False, as_written=as_written, verify=verify))
     if as_json:
         from sweep.cli.plan_json import as_dict
 
@@ -54,12 +44,9 @@ def plan(
     show_plan(outlook, output())
 
 
+@spread
 def launch(
-    study: StudyName,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
-    store: StoreUri = None,
+    chosen: StudyOptions,
     as_written: AsWritten = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a trial fails.")] = False,
 ) -> None:
@@ -76,39 +63,31 @@ def launch(
     """
     from sweep.cli import STOPPED
     from sweep.cli.console import output
-    from sweep.cli.loading import extended, options_for, remember
-    from sweep.cli.places import with_database
     from sweep.engine import launch as launching
     from sweep.report.report import write_report
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.studies.outcome import INTERRUPTED
 
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store)
-    options = options_for(study, fidelity, cohort, overrides, opened, as_written=as_written)
-    resolved = extended(study, options, opened)
-    settings = with_database(settings, resolved, opened)
+    opened = chosen.open(launched=False, as_written=as_written)
     launched = launching.launch(
-        resolved,
-        settings,
+        opened.study,
+        opened.settings,
         output(quiet=True),
         write_report,
         fail_fast=fail_fast,
-        accepted=lambda: remember(study, options, resolved, opened, settings),
+        accepted=opened.remember_options,
     )
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)
     if launched.undelivered:
-        talk.say(f"MLflow lacks runs of this study, the store has them: metsweep track {study}", err=True)
+        talk.say(f"MLflow lacks runs of this study, the store has them: metsweep track {chosen.study}", err=True)
     if launched.stopped == INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:
         talk.say(f"Stopped: {launched.stopped}. The same command continues.", err=True)
         raise typer.Exit(1)
     if launched.failed:
-        talk.note(f"When the cause is mended: metsweep retry {study} --failed", err=True)
+        talk.note(f"After fixing the cause: metsweep retry {chosen.study} --failed", err=True)
         raise typer.Exit(1)
     if launched.undelivered:
         raise typer.Exit(1)
-    talk.note(f"Next: metsweep report {study}")
+    talk.note(f"Next: metsweep report {chosen.study}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Overrides, StudyCohort, StudyFidelity, StudyName
+from sweep.cli.options import StudyFileOptions, spread
 
 NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.", show_default=False)]
 SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: print it.", show_default=False)]
@@ -64,12 +64,10 @@ def list_studies() -> None:
     output().print(table)
 
 
+@spread
 def show(
-    study: StudyName,
+    chosen: StudyFileOptions,
     everything: Annotated[bool, typer.Option("--all", help="Show the defaults, too.")] = False,
-    fidelity: StudyFidelity = None,
-    cohort: StudyCohort = None,
-    overrides: Overrides = None,
 ) -> None:
     """Show a resolved study as YAML.
 
@@ -83,8 +81,8 @@ def show(
     from search_spaces.study import resolve_study
     from search_spaces.text import show_study
 
-    folder = None if cohort is None else str(cohort)
-    resolved = resolve_study(study, fidelity=fidelity, cohort=folder, overrides=overrides or ())
+    given = chosen.given
+    resolved = resolve_study(chosen.study, fidelity=given.fidelity, cohort=given.cohort, overrides=given.overrides)
     talk.say(show_study(resolved, everything), end=False)
 
 

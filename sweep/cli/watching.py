@@ -7,15 +7,10 @@ import time
 from rich.console import Group
 from rich.live import Live
 
-from search_spaces.study import Study
-from sweep.cli.cohort_kept import trial_maker
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.console import TextConsole
 from sweep.plan import Plan
-from sweep.plan.plan import plan_with
-from sweep.settings import Settings
-from sweep.store import Store
-from sweep.studies.optuna_study import read_drawn
+from sweep.studies.opened import OpenedStudy
 from sweep.studies.overview import Observer, Overview
 from trainers.exceptions import ConfigError
 
@@ -23,20 +18,18 @@ PLAIN_EVERY_SECONDS = 60.0
 
 
 class Look:
-    """One study, looked at as often as one likes; its plan grows with what is drawn."""
+    """One study, looked at again and again; its plan grows with the cells that its search draws."""
 
-    def __init__(self, study: Study, store: Store, settings: Settings) -> None:
-        self._study = study
-        self._maker = trial_maker(study, store)
-        self._observer = Observer(study, store)
-        self._settings = settings
-        self.plan: Plan = plan_with(self._maker, study, ())
+    def __init__(self, opened: OpenedStudy) -> None:
+        self._opened = opened
+        self._observer = Observer(opened.study, opened.store)
+        self.plan: Plan = opened.plan(())
 
     def now(self) -> Overview:
         """How the study stands now."""
-        drawn = read_drawn(self._study, self._settings.optuna_storage)
+        drawn = self._opened.drawn()
         if len(drawn) != self.plan.drawn:
-            self.plan = plan_with(self._maker, self._study, [(one.number, one.cell) for one in drawn])
+            self.plan = self._opened.plan(drawn)
         return self._observer.look(self.plan, drawn)
 
 

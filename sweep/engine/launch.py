@@ -18,13 +18,13 @@ from sweep.engine.steering import Steering
 from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
-from sweep.plan.plan import make_trial_maker, plan_with
+from sweep.plan.plan import make_trial_maker
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
 from sweep.studies.costs import costs_table
-from sweep.studies.optuna_study import check_optuna_study, open_storage, read_drawn
+from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
 from sweep.studies.outcome import INTERRUPTED, STOPPED_BY_HAND
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.tracking.delivery import Delivery
@@ -139,7 +139,7 @@ class _Todo:
 def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable[[Study], TrialMaker]) -> _Todo:
     trials = maker(study)
     drawn = read_drawn(study, settings.optuna_storage)
-    plan = plan_with(trials, study, [(one.number, one.cell) for one in drawn])
+    plan = plan_drawn(trials, study, drawn)
     outcomes = record.outcomes()
     stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
     told = {trial.number for trial in plan.trials if trial.name in outcomes}

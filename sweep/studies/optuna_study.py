@@ -15,6 +15,8 @@ from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
 from sweep.databases import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
+from sweep.plan import Plan, TrialMaker
+from sweep.plan.plan import plan_with
 from sweep.redaction import without_secrets
 from sweep.studies.records import changes
 from trainers.documents import shown
@@ -178,6 +180,11 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
         return []
     with _explained(uri):
         return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
+
+
+def plan_drawn(maker: TrialMaker, study: Study, drawn: Sequence[Drawn]) -> Plan:
+    """A study's plan with these drawn cells; `maker` makes the trials."""
+    return plan_with(maker, study, [(cell.number, cell.cell) for cell in drawn])
 
 
 def given_up(study: Study, uri: str) -> frozenset[int]:

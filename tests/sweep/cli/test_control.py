@@ -8,16 +8,17 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.cli.loading import load, remember
 from sweep.plan import Plan, Trial, make_plan
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.studies.opened import open_study
 from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
@@ -363,8 +364,8 @@ def test_settings_lie_over_what_a_study_was_launched_with(
 ) -> None:
     ended = metsweep("status", "small", "--json", "--set", "arms=[{variant: none}]")
     assert set(states(ended)) == {"none seed 5"}
-    launched = load("small", None, None, None, store)
-    remember("small", LaunchOptions(overrides=("seeds=[6]",)), launched, store, Settings.from_environment())
+    opened = open_study("small", LaunchOptions(), Settings.from_environment(store.uri), print)
+    replace(opened, options=LaunchOptions(overrides=("seeds=[6]",))).remember_options()
     assert record.options().overrides == ("seeds=[5]", "synthesis.review=review.csv", "seeds=[6]")
     for option in (("--fidelity", "gpu"), ("--as-written",)):
         ended = metsweep("plan", "small", *option)

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.cli.loading import extended, options_for, remember
 from sweep.plan import make_plan
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.studies.opened import open_study
 from sweep.studies.optuna_study import create_optuna_study, open_storage
-from sweep.studies.records import StudyRecord, relaunchable
+from sweep.studies.records import LaunchOptions, StudyRecord, relaunchable
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import ConfigError
@@ -37,12 +37,11 @@ def elsewhere(tmp_path: Path) -> Path:
 
 def launch(study: str, store: Store, *overrides: str, cohort: str | None = None) -> None:
     """What a launch leaves in the store before its work."""
-    options = options_for(study, None, cohort, overrides, store)
-    resolved = extended(study, options, store)
-    record = StudyRecord(store, resolved.name)
-    record.keep_study(resolved)
-    record.keep_needs(make_plan(resolved))
-    remember(study, options, resolved, store, Settings.from_environment())
+    given = LaunchOptions(cohort=cohort, overrides=overrides)
+    opened = open_study(study, given, Settings.from_environment(store.uri), print, launched=False)
+    opened.record.keep_study(opened.study)
+    opened.record.keep_needs(make_plan(opened.study))
+    opened.remember_options()
 
 
 @pytest.mark.parametrize("relative", ["of the study", "--cohort", "--set"])
@@ -127,7 +126,7 @@ def test_a_relative_cohort_of_an_older_version_is_read_where_it_is_the_same(
         assert "Give --cohort" in ended.err
         assert metsweep("status", "mine", "--cohort", here / "cohort").code == 0
     with pytest.raises(ConfigError):
-        extended("mine", options_for("mine", None, None, None, store), store)
+        open_study("mine", LaunchOptions(), Settings.from_environment(store.uri), print)
 
 
 def test_the_database_of_a_search_is_found_from_elsewhere(

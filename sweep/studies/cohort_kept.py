@@ -1,27 +1,28 @@
-"""What makes a study's trials, also where its cohort is not: to read results, the store is enough."""
+"""What makes a study's trials, even where its cohort no longer exists: to read results, the store is enough."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from search_spaces.study import Study
-from sweep.cli import talk
+from sweep.plan import TrialMaker
 from sweep.plan.plan import make_trial_maker
-from sweep.plan.trial import TrialMaker
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from trainers.exceptions import CohortError
 
 
-def trial_maker(study: Study, store: Store, verify: bool = False) -> TrialMaker:
-    """As `make_trial_maker`; of a cohort that is gone since the last launch by what the slice set says of its content.
+def trial_maker(study: Study, store: Store, note: Callable[[str], None], verify: bool = False) -> TrialMaker:
+    """As `make_trial_maker`; for a cohort that is gone since the last launch, by the fingerprint in its slice set.
 
-    What is taken is said on stderr.
+    Args:
+        note: receives a line where the cohort is gone.
 
     Raises:
-        CohortError: as `make_trial_maker`, where the store does not tell what the cohort was.
+        CohortError: as `make_trial_maker`, where the store has no fingerprint of the cohort.
     """
     try:
         return make_trial_maker(study, verify)
@@ -30,10 +31,9 @@ def trial_maker(study: Study, store: Store, verify: bool = False) -> TrialMaker:
         if fingerprint is None:
             raise
     folder = Path(study.cohort).absolute()
-    talk.note(
-        f"The cohort folder {folder} is gone, so trials are those of the last launch's cohort. If it has moved: "
-        "--cohort PATH.",
-        err=True,
+    note(
+        f"The cohort folder {folder} is gone, so trials are those of the last launch's cohort. If the folder has "
+        "moved: --cohort PATH."
     )
     return TrialMaker(study, PrepareStage(study.prepare, cohort=folder, fingerprint=fingerprint))
 
@@ -43,5 +43,5 @@ def _kept_fingerprint(study: Study, store: Store) -> str | None:
     record = StudyRecord(store, study.name)
     if (record.launched() or {}).get("cohort") != os.path.abspath(study.cohort):
         return None
-    found = [store.find("prepare", key) for key in record.needs().get("prepare", set())]
-    return next((str(one.manifest.identity["cohort"]) for one in found if one), None)
+    artifacts = [store.find("prepare", key) for key in record.needs().get("prepare", set())]
+    return next((str(artifact.manifest.identity["cohort"]) for artifact in artifacts if artifact), None)
