@@ -30,8 +30,8 @@ def source_of(name: str, store: Store) -> str | Layer:
         if store.is_there():
             raise unknown
         raise ConfigError(
-            f"{unknown} The store {store.uri} does not exist either: set METSWEEP_STORE (--store) to the store that the "
-            "study was launched with."
+            f"{unknown} The store {store.uri} does not exist either: set METSWEEP_STORE (--store) to the store that "
+            "the study was launched with."
         )
     return Layer(f"{name} as launched with the store {store.uri}", values)
 

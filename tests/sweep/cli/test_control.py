@@ -286,8 +286,8 @@ def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
         (("--trials", 9), "draws nothing"),
         (("--arms", "cpgan:4"), "'cpgan' is no variant. Did you mean 'cpggan'?"),
         (("--arms", "cpggan:many"), "allowed is variant:count,count"),
-        (("--arms", "cpggan:4"), "holds all that already"),
-        ((), "holds all that already"),
+        (("--arms", "cpggan:4"), "already includes all of this"),
+        ((), "already includes all of this"),
     ],
 )
 def test_extend_refuses(metsweep: Metsweep, record: StudyRecord, options: tuple, message: str) -> None:
