@@ -24,11 +24,12 @@ from sweep.cli import (
     track,
 )
 from sweep.cli.commands import DATA, MACHINE, MODELS, STUDIES, Command, Group
+from sweep.cli.rooms import Root
 
 # Plain help: it keeps the examples' lines as they are, and importing rich for it would double its time.
 app = typer.Typer(
     name="metsweep",
-    cls=Group,
+    cls=Root,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -52,16 +52,20 @@ class Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of commands."""
         panels: dict[str, list[tuple[str, str]]] = {}
-        width = max(map(len, self.commands))
-        for name, command in self.commands.items():
+        names = self.list_commands(ctx)
+        width = max(map(len, names))
+        for name in names:
+            command = self.commands[name]
             panel = getattr(command, "rich_help_panel", None)
-            told = command.get_short_help_str(formatter.width - 6 - width)
-            panels.setdefault(panel if isinstance(panel, str) else "Commands", []).append((name.ljust(width), told))
-        for title, rows in sorted(panels.items(), key=lambda item: PANELS.index(item[0]) if item[0] in PANELS else 0):
+            line = command.get_short_help_str(formatter.width - 6 - width)
+            panels.setdefault(panel if isinstance(panel, str) else "Commands", []).append((name.ljust(width), line))
+        for title in sorted(panels, key=lambda title: PANELS.index(title) if title in PANELS else len(PANELS)):
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(panels[title])
 
 
 DATA, STUDIES, MODELS, MACHINE = "Data, and stages by hand", "Studies", "Models", "Store and machine"
 PANELS = (DATA, STUDIES, MODELS, MACHINE)
 """Titles in the order of the help."""
+OTHERS = "Other rooms"
+"""Title of the commands that join through entry points, listed last."""

@@ -75,6 +75,38 @@ print("heavy:", [name for name in {HEAVY} if name in sys.modules])
     assert done.stdout.endswith("heavy: []\n")
 
 
+def test_commands_of_other_rooms_join_through_entry_points(
+    metsweep: Metsweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "room"))
+    dist_info = tmp_path / "room" / "fake_room-1.0.dist-info"
+    dist_info.mkdir(parents=True)
+    (dist_info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-room\nVersion: 1.0\n")
+    entries = ("greet = fake_room:greet", "shelf = fake_room:shelf", "plan = fake_room:greet", "gone = fake_room:gone")
+    (dist_info / "entry_points.txt").write_text("\n".join(("[metsweep.commands]", *entries)))
+    (tmp_path / "room" / "fake_room.py").write_text(
+        "import typer\n"
+        "shelf = typer.Typer(help='Keep things on a shelf.')\n"
+        "@shelf.command()\n"
+        "def put(thing: str) -> None:\n    typer.echo(f'put {thing}')\n"
+        "@shelf.command()\n"
+        "def take() -> None: ...\n"
+        "def greet(name: str, loud: bool = False) -> None:\n"
+        "    'Greet a person.'\n"
+        "    typer.echo(name.upper() if loud else name)\n"
+    )
+    listed = metsweep("--help")
+    others = listed.out.split("\nOther rooms:\n")[1].split()
+    assert " ".join(others).startswith("greet Greet a person. shelf Keep things on a shelf.")
+    assert [line.partition(" (")[0] for line in listed.err.splitlines()] == ["Command plan", "Command gone"]
+    assert "left out: AttributeError: " in listed.err
+    assert "Update or uninstall fake-room." in listed.err
+    assert metsweep("greet", "ada", "--loud").out == "ADA\n"
+    assert metsweep("shelf", "put", "a book").out == "put a book\n"
+    assert "Greet" not in metsweep("plan", "--help").out
+    assert metsweep("doctor", "--help").err == "", "own commands load no other room"
+
+
 def test_version_help_and_groups_of_commands(metsweep: Metsweep) -> None:
     assert metsweep("--version").out == f"metsweep {importlib.metadata.version('metsweep')}\n"
     told = metsweep("-h").out
