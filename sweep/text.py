@@ -1,4 +1,4 @@
-"""Text from outside (names, paths, errors, what a server says) is shown as text: it cannot steer a terminal."""
+"""How text and numbers are shown: text from outside (names, paths, errors) cannot steer a terminal."""
 
 from __future__ import annotations
 
@@ -11,3 +11,17 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a
 def visible(text: object) -> str:
     r"""A text whose control characters are escaped, as Python writes them: `\x1b[2J` clears no screen."""
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def bytes_text(size: float) -> str:
+    """A number of bytes in a unit that suits it, in powers of 1,000: `1.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def count_text(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural: `1 cell`, `1,200 cells`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -15,6 +15,7 @@ from sweep.plan.schedule import Schedule
 from sweep.plan.undrawn import Undrawn
 from sweep.stages import Stage
 from sweep.studies.progress import clock
+from sweep.text import bytes_text
 
 MOST_SEEDS, MOST_SOURCES = 12, 3
 """More of them are told by their number."""
@@ -115,7 +116,7 @@ def _peak(planned: Schedule) -> str:
 def totals(usage: Usage, planned: Schedule, bytes_: int, study: Study, measured: bool) -> Iterable[str]:
     """Lines on what is left to do: resources, money, budget."""
     hours = f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
-    yield f"{hours}, {_bytes(bytes_)} to write."
+    yield f"{hours}, {bytes_text(bytes_)} to write."
     if not measured:
         yield "Where it says assumed, the time may be off by several times until a stage of that kind has been run."
     yield from _money(usage, study)
@@ -234,11 +235,3 @@ def _budget(usage: Usage, planned: Schedule, study: Study) -> Iterable[str]:
             else "too little: the launch will stop when it is used up, and go on when launched again"
         )
         yield f"Budget: {needed:,.2f} of {allowed:g} {unit} (budget.{key}), {verdict}."
-
-
-def _bytes(number: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"

@@ -8,6 +8,7 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import AsJson, StoreUri
+from sweep.text import bytes_text
 
 if TYPE_CHECKING:
     from sweep.store import Artifact, Manifest
@@ -53,11 +54,11 @@ def ls(
     for artifact in made:
         manifest = artifact.manifest
         age = _age(time.time() - manifest.cost.finished)
-        table.add_row(manifest.stage, manifest.key[:12], _bytes(manifest.size), age, seen.made_by(artifact))
+        table.add_row(manifest.stage, manifest.key[:12], bytes_text(manifest.size), age, seen.made_by(artifact))
     console = output()
     if made:
         console.print(table)
-    size = _bytes(sum(one.manifest.size for one in made))
+    size = bytes_text(sum(one.manifest.size for one in made))
     console.say(f"{len(made)} artifacts, {size}, in {without_secrets(opened.uri)}")
     for damage in seen.damaged:
         talk.say(f"damaged: {damage.reason}", err=True)
@@ -85,8 +86,8 @@ def du(as_json: AsJson = False, store: StoreUri = None) -> None:
         return
     table = TextTable("what", "size", box=None, pad_edge=False)
     for name, size in sorted(used.items(), key=lambda item: -item[1]):
-        table.add_row(name, _bytes(size))
-    table.add_row("in all", _bytes(sum(used.values())))
+        table.add_row(name, bytes_text(size))
+    table.add_row("in all", bytes_text(sum(used.values())))
     output().print(table)
 
 
@@ -147,7 +148,7 @@ def verify(
             }
         )
     else:
-        talk.say(f"{len(whole)} artifacts are whole ({files} files, {_bytes(size)}), {len(damaged)} damaged.")
+        talk.say(f"{len(whole)} artifacts are whole ({files} files, {bytes_text(size)}), {len(damaged)} damaged.")
         if unsealed:
             talk.say(
                 f"{unsealed} manifests were made before manifests had checksums: their identity and files were "
@@ -195,14 +196,14 @@ def gc(
             opened.patiently(f"remove {one.what}", one.remove)
         size += one.size
         if not as_json:
-            talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({_bytes(one.size)}): {one.why}")
+            talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({bytes_text(one.size)}): {one.why}")
     if as_json:
         removals = [{"what": one.what, "why": one.why, "bytes": one.size} for one in garbage]
         talk.say_json(
             {"store": without_secrets(opened.uri), "removed": not dry_run, "removals": removals, "bytes": size}
         )
         return
-    talk.say(f"{len(garbage)} removals, {_bytes(size)}{', nothing was removed' if dry_run else ''}.")
+    talk.say(f"{len(garbage)} removals, {bytes_text(size)}{', nothing was removed' if dry_run else ''}.")
 
 
 def _registered_keys(tracking_uri: str) -> set[str]:
@@ -246,14 +247,6 @@ def _as_dict(manifest: Manifest) -> dict[str, Any]:
         "seconds": cost.seconds,
         "host": cost.host,
     }
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _age(seconds: float) -> str:

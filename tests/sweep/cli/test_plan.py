@@ -129,9 +129,9 @@ def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict,
 
 
 def bytes_told(plan: str) -> float:
-    found = re.search(r"CPU-hours, (\S+) (bytes|kB|MB|GB) to write", plan)
+    found = re.search(r"CPU-hours, (\S+) (B|kB|MB|GB) to write", plan)
     assert found
-    return float(found[1]) * 1000 ** ["bytes", "kB", "MB", "GB"].index(found[2])
+    return float(found[1]) * 1000 ** ["B", "kB", "MB", "GB"].index(found[2])
 
 
 def test_cells_to_draw_are_counted_without_what_is_in_the_store_and_with_their_bytes(
