@@ -10,7 +10,7 @@ from search_spaces.study import Study
 from sweep.console import TextConsole, TextTable
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
-from sweep.plan.estimate import Estimate, Estimator, Usage, kinds
+from sweep.plan.estimate import Estimate, Estimator, Usage
 from sweep.plan.schedule import Schedule
 from sweep.plan.undrawn import Undrawn
 from sweep.stages import Stage
@@ -64,7 +64,7 @@ def stages(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> It
     unique = Counter(stage.name for stage in plan.stages.values())
     to_run = Counter(stage.name for stage in missing.values())
     told: dict[str, list[tuple[Estimate, int]]] = {}
-    for stage, number in kinds(missing.values()):
+    for stage, number in estimator.alike(missing.values()):
         if estimate := estimator.of(stage):
             told.setdefault(stage.name, []).append((estimate, number))
     for name, number in unique.items():
@@ -160,39 +160,22 @@ def show_changes(
     """What differs from the last launch, which stages are made anew for it, and because of which key."""
     for key, (old, new) in changed.items():
         console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
-    now: dict[str, list[str]] = {}
-    for key, stage in plan.stages.items():
-        now.setdefault(stage.name, []).append(key)
-    for name, keys in now.items():
-        known = before.get(name, set())
-        anew = sum(key in missing and key not in known for key in keys)
+    stages: dict[str, list[Stage]] = {}
+    for stage in plan.stages.values():
+        stages.setdefault(stage.name, []).append(stage)
+    for name, planned in stages.items():
+        keys = {stage.key for stage in planned}
+        needed_before = before.get(name, set())
+        anew = sum(key in missing and key not in needed_before for key in keys)
         if not before or not anew:
             continue
         reused = sum(key not in missing for key in keys)
-        gone = len(known - set(keys))
-        because = ", ".join(key for key in changed if _decides(key, name)) or (
-            "the cohort's content, or of metsweep's own version" if gone else "more trials"
+        because = ", ".join(key for key in changed if key.split(".")[0] in planned[0].sections) or (
+            "the cohort's content, or of metsweep's own version" if needed_before - keys else "more trials"
         )
         console.say(
             f"{name}: {anew:,} to be made that the last launch did not need, because of {because}; {reused:,} reused."
         )
-
-
-READS = {
-    "prepare": ("prepare",),
-    "gan": ("prepare", "gan", "variants"),
-    "synthesize": ("prepare", "gan", "variants", "synthesis"),
-    "detector": ("prepare", "gan", "variants", "synthesis", "detector"),
-    "evaluate": ("prepare", "gan", "variants", "synthesis", "detector", "evaluation"),
-    "realism": ("prepare", "gan", "variants", "synthesis", "detector", "evaluation", "realism"),
-}
-"""Stage -> sections of a study that decide its key, by itself or through its inputs."""
-
-
-def _decides(key: str, stage: str) -> bool:
-    section = key.split(".")[0]
-    more = {"arms", "seeds", "count_scale", "cohort"} if stage != "prepare" else {"cohort"}
-    return section in READS[stage] or section in more
 
 
 def seeds_told(seeds: Sequence[int]) -> str:

@@ -49,7 +49,7 @@ class Outlook:
     @property
     def bytes(self) -> int:
         """What is to be written."""
-        return self.plan.bytes_of(self.missing) + self.bound.bytes
+        return round(sum(stage.bytes_written for stage in self.missing.values()) + self.bound.bytes)
 
     @property
     def nothing_left(self) -> bool:
@@ -73,7 +73,7 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     there = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
     estimator = Estimator(plan, store, there)
-    jobs = Jobs(plan, missing, estimator)
+    jobs = Jobs(missing, estimator)
     bound = add_undrawn(plan, opened.maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
     ray_address = opened.settings.ray_address
     capacity = look_at(ray_address)
@@ -107,8 +107,7 @@ def show_plan(outlook: Outlook, console: TextConsole) -> None:
     console.print(plan_tables.stages_table(plan, missing, estimator))
     for stage in plan.gans.values():
         if stage.detector:
-            arm = stage.detector.label.removeprefix("detector ")
-            console.say(f"The generator of {stage.label} learns from one more detector: {arm}.")
+            console.say(f"The generator of {stage.label} learns from one more detector: {stage.detector.label}.")
     plan_tables.show_changes(outlook.changed, record.needs(), plan, missing, console)
     console.say(plan_tables.sharing(plan, estimator))
     if outlook.nothing_left:

@@ -65,7 +65,7 @@ def ensure(stage: Stage, store: Store, board: Any, trial: str) -> Artifact:
         except LostLeaseError:
             logger.warning("lease lost, waiting for who took it over", extra={"trial": trial, "stage": stage.name})
         except StoreError:
-            if attempt == ATTEMPTS or all(store.find(one.name, one.key) for one in stage.inputs.ancestry.values()):
+            if attempt == ATTEMPTS or all(store.find(needed.name, needed.key) for needed in stage.inputs_first()[:-1]):
                 raise
             attempt += 1
 

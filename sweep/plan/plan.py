@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +12,10 @@ from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.plan.known_files import KnownFiles
 from sweep.plan.trial import Trial, TrialMaker
-from sweep.stages import DetectorStage, GANStage, PrepareStage, Stage, SynthesizeStage
+from sweep.stages import GANStage, PrepareStage, Stage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
 from trainers.exceptions import CohortError
-
-GAN_BYTES, DETECTOR_BYTES = 1_000_000_000, 4_000_000_000
-"""A training run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +27,11 @@ class Plan:
 
     @cached_property
     def cells(self) -> dict[str, tuple[Trial, ...]]:
-        """Name of a cell -> its trials, one a seed."""
-        found: dict[str, list[Trial]] = {}
+        """Name of a cell -> its trials, one per seed."""
+        cells: dict[str, list[Trial]] = {}
         for trial in self.trials:
-            found.setdefault(trial.cell, []).append(trial)
-        return {name: tuple(trials) for name, trials in found.items()}
+            cells.setdefault(trial.cell, []).append(trial)
+        return {name: tuple(trials) for name, trials in cells.items()}
 
     @cached_property
     def drawn(self) -> int:
@@ -46,13 +41,11 @@ class Plan:
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """Stage key -> stage; every stage after its inputs."""
-        found: dict[str, Stage] = {}
-        looked_at: set[int] = set()
-        with _uncollected():
-            for trial in self.trials:
-                for goal in trial.goals:
-                    _collect(goal, found, looked_at)
-        return found
+        stages: dict[str, Stage] = {}
+        for trial in self.trials:
+            for goal in trial.goals:
+                goal.collect(stages)
+        return stages
 
     @property
     def gans(self) -> dict[str, GANStage]:
@@ -62,15 +55,7 @@ class Plan:
     @cached_property
     def wanted(self) -> Counter[str]:
         """Stage name -> how many such stages would run if every trial ran its own."""
-        alike: dict[int, tuple[Trial, int]] = {}  # trials of a cell differ in their last stages only
-        for trial in self.trials:
-            known = id(trial) if trial.realism else id(trial.evaluate.detector.inputs)
-            alike[known] = (trial, alike[known][1] + 1 if known in alike else 1)
-        wanted: Counter[str] = Counter()
-        for trial, times in alike.values():
-            for stage in trial.stages.values():
-                wanted[stage.name] += times
-        return wanted
+        return Counter(stage.name for trial in self.trials for stage in trial.stages.values())
 
     @property
     def shared(self) -> int:
@@ -79,24 +64,13 @@ class Plan:
 
     def missing(self, store: Store) -> dict[str, Stage]:
         """The stages whose artifacts are not in the store yet."""
-        there = {name: store.keys(name) for name in self.wanted}
-        return {key: stage for key, stage in self.stages.items() if key not in there[stage.name]}
+        done_keys = {name: store.keys(name) for name in self.wanted}
+        return {key: stage for key, stage in self.stages.items() if key not in done_keys[stage.name]}
 
     def unfinished(self, store: Store) -> list[Trial]:
-        """Trials of whose goals one is not in the store."""
-        there = {name: store.keys(name) for name in ("evaluate", "realism")}
-        return [trial for trial in self.trials if any(goal.key not in there[goal.name] for goal in trial.goals)]
-
-    def bytes_of(self, stages: Mapping[str, Stage]) -> int:
-        """What stages will write, cautiously: slices, and each training run's model and checkpoints."""
-        pixels = self.study.prepare.size**2
-        drawn = sum(isinstance(stage, SynthesizeStage) for stage in stages.values()) * self.study.synthesis.shard_size
-        gans = sum(isinstance(stage, GANStage) for stage in stages.values())
-        detectors = sum(isinstance(stage, DetectorStage) for stage in stages.values())
-        gan_width = self.study.gan.width * max(self.study.gan.widths) / 512
-        return round(
-            drawn * pixels + gans * GAN_BYTES * gan_width**2 + detectors * DETECTOR_BYTES * self.study.detector.width**2
-        )
+        """Trials with a goal that is not in the store."""
+        done_keys = {name: store.keys(name) for name in {goal.name for trial in self.trials for goal in trial.goals}}
+        return [trial for trial in self.trials if any(goal.key not in done_keys[goal.name] for goal in trial.goals)]
 
 
 def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
@@ -112,11 +86,6 @@ def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
 
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     """`make_plan` with a maker that will make the trials of cells yet to be drawn."""
-    with _uncollected():
-        return _plan_with(maker, study, drawn)
-
-
-def _plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
 
@@ -143,30 +112,6 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     known.keep()
     _check_normal_subjects(study, cohort)
     return TrialMaker(study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=fingerprint))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Python's garbage collector would look through all of a growing plan again and again, and find nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _collect(stage: Stage, found: dict[str, Stage], looked_at: set[int]) -> None:
-    """Add a stage after its inputs; `looked_at` holds the inputs that many stages share and that are there."""
-    if stage.key in found:
-        return
-    if id(stage.inputs) not in looked_at:
-        looked_at.add(id(stage.inputs))
-        for needed in stage.inputs.values():
-            if needed.key not in found:
-                _collect(needed, found, looked_at)
-    found[stage.key] = stage
 
 
 def _check_normal_subjects(study: Study, cohort: Cohort) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from sweep.plan.estimate import START_UP_S, Estimator
-from sweep.plan.plan import Plan
+from sweep.plan.estimate import Estimator
 from sweep.stages import Stage
 from trainers.distributed import WorkerResources
+
+START_UP_S = 15.0
+"""Starting one Ray Train job; 13.6-20.2 s were measured (sweep/README.md)."""
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Job:
 
     seconds: float
     on: WorkerResources
-    after: list[int] = field(default_factory=list)
+    after: Sequence[int] = ()
     """Positions of the jobs that it waits for, all before it."""
 
 
@@ -42,50 +44,40 @@ class Jobs:
 
     Args:
         missing: stage key -> stage.
-        estimator: tells how long each takes.
+        estimator: estimates how long each takes.
         progress: stage key -> share that is done, of stages under way.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        missing: Mapping[str, Stage],
-        estimator: Estimator,
-        progress: Mapping[str, float] | None = None,
+        self, missing: Mapping[str, Stage], estimator: Estimator, progress: Mapping[str, float] | None = None
     ) -> None:
         self.all: list[Job] = []
         self.unknown: set[str] = set()
-        """Names of stages whose time nothing tells; they count as 0 s."""
+        """Names of stages whose time is unknown; they count as 0 s."""
         self._estimator, self._progress = estimator, progress or {}
         self._job_of: dict[str, int] = {}
-        self._after: dict[int, list[int]] = {}
-        shards: dict[str, list[Stage]] = defaultdict(list)
+        led: dict[str, int] = {}
         for stage in missing.values():
-            if stage.name == "synthesize":
-                shards[stage.inputs["gan"].key].append(stage)
-        for key, stage in missing.items():
-            if stage.name == "gan":
-                self.add([stage, *shards[key]])
-            elif stage.name == "synthesize":
-                if key not in self._job_of:
-                    self.add(shards[stage.inputs["gan"].key])
-            elif stage.name == "evaluate" and (job := self._job_of.get(stage.inputs["detector"].key)) is not None:
-                self.all[job].seconds += self._seconds(stage)
+            leader = stage.inputs[stage.joins].key if stage.joins else stage.key
+            if leader in led:
+                self._join(stage, led[leader])
             else:
-                self.add([stage])
+                led[leader] = self.add([stage])
 
-    def add(self, stages: Sequence[Stage], after: list[int] | None = None) -> int:
+    def add(self, stages: Sequence[Stage], after: Sequence[int] | None = None) -> int:
         """Add a job of these stages, after those that make what the first of them reads; returns its position."""
-        starts = stages[0].on_ray_train and not self._progress.get(stages[0].key)
-        seconds = sum(map(self._seconds, stages)) + (START_UP_S if starts else 0.0)
+        first, job = stages[0], len(self.all)
+        if after is None:
+            after = sorted({self._job_of[needed.key] for needed in first.inputs.values() if needed.key in self._job_of})
+        starts = first.on_ray_train and not self._progress.get(first.key)
+        self.all.append(Job(START_UP_S if starts else 0.0, first.resources, after))
         for stage in stages:
-            self._job_of[stage.key] = len(self.all)
-        inputs = stages[0].inputs
-        if after is None and id(inputs) not in self._after:
-            needed = {self._job_of[one.key] for one in inputs.values() if one.key in self._job_of}
-            self._after[id(inputs)] = sorted(needed)
-        self.all.append(Job(seconds, stages[0].resources, self._after[id(inputs)] if after is None else after))
-        return len(self.all) - 1
+            self._join(stage, job)
+        return job
+
+    def _join(self, stage: Stage, job: int) -> None:
+        self._job_of[stage.key] = job
+        self.all[job].seconds += self._seconds(stage)
 
     def _seconds(self, stage: Stage) -> float:
         estimate = self._estimator.of(stage)

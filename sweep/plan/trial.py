@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, cast
 
 from search_spaces.cell import Cell, Variant
@@ -19,9 +18,6 @@ from sweep.stages import (
     Stage,
     SynthesizeStage,
 )
-from sweep.stages.once import Steady
-from sweep.stages.stage import canonical
-from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, GANVariant
 
 FIRST_FEEDBACK_SEED = 1_000_000
@@ -29,7 +25,7 @@ FIRST_FEEDBACK_SEED = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Trial(Steady):
+class Trial:
     """One detector: an arm (variant x synthetic count) with hyperparameters and one seed."""
 
     variant: Variant
@@ -65,10 +61,18 @@ class Trial(Steady):
         """The stages that nothing else reads; the trial is done when they are."""
         return (self.evaluate, self.realism) if self.realism else (self.evaluate,)
 
-    @cached_property
+    @property
+    def own_goals(self) -> tuple[Stage, ...]:
+        """Those that the trial's own run in MLflow shows, not that of its GAN."""
+        return tuple(goal for goal in self.goals if goal.run_kind == "trial")
+
+    @property
     def stages(self) -> dict[str, Stage]:
         """Stage key -> every stage that the trial needs, after its inputs."""
-        return {stage.key: stage for goal in self.goals for stage in goal.inputs_first()}
+        stages: dict[str, Stage] = {}
+        for goal in self.goals:
+            goal.collect(stages)
+        return stages
 
     @property
     def gan(self) -> GANStage | None:
@@ -78,7 +82,7 @@ class Trial(Steady):
 
 
 class TrialMaker:
-    """Makes the trials of one study on one slice set; stages that several of them need are the same objects.
+    """Makes the trials of one study on one slice set.
 
     A subclass may name other stage classes, e.g. with trainers that only take time.
     """
@@ -92,9 +96,7 @@ class TrialMaker:
     def __init__(self, study: Study, prepared: PrepareStage) -> None:
         self._study = study
         self._prepared = prepared
-        self._gans: dict[tuple[str, str], GANStage] = {}
-        self._shards: dict[tuple[str, str, int], tuple[SynthesizeStage, ...]] = {}
-        self._detectors: dict[tuple[str, int], DetectorConfig] = {}
+        self._shards: dict[tuple[str, str], list[SynthesizeStage]] = {}
         self._looked_at: set[str] = set()
 
     @property
@@ -131,10 +133,8 @@ class TrialMaker:
     def _shards_of(self, study: Study, cell: Cell) -> tuple[SynthesizeStage, ...]:
         if cell.variant == "none":
             return ()
-        known = (cell.variant, canonical(study.gan))
-        if known not in self._gans:
-            self._gans[known] = self._gan(study, study.gan_for(cast(GANVariant, cell.variant)))
-        return self._first_shards(study, self._gans[known], study.synthetic_count(cell.count))
+        gan = self._gan(study, study.gan_for(cast(GANVariant, cell.variant)))
+        return self._first_shards(study, gan, study.synthetic_count(cell.count))
 
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
         feedback = None
@@ -148,20 +148,16 @@ class TrialMaker:
 
     def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
         """As many as hold `slices` slices."""
-        known = (gan.key, canonical(study.synthesis), -(-slices // study.synthesis.shard_size))
-        if known not in self._shards:
-            self._shards[known] = tuple(
-                self.synthesize_stage(study.synthesis, gan, shard) for shard in range(known[-1])
-            )
-        return self._shards[known]
+        shards = self._shards.setdefault((gan.key, study.synthesis.model_dump_json()), [])
+        needed = -(-slices // study.synthesis.shard_size)
+        shards += [self.synthesize_stage(study.synthesis, gan, shard) for shard in range(len(shards), needed)]
+        return tuple(shards[:needed])
 
     def _detector(
         self, study: Study, seed: int, shards: tuple[SynthesizeStage, ...] = (), count: int = 0
     ) -> DetectorStage:
-        known = (canonical(study.detector), seed)
-        if known not in self._detectors:
-            self._detectors[known] = study.detector.model_copy(update={"seed": seed})
-        return self.detector_stage(self._detectors[known], self._prepared, shards, count, study.resources.detector)
+        config = study.detector.model_copy(update={"seed": seed})
+        return self.detector_stage(config, self._prepared, shards, count, study.resources.detector)
 
     def _realism(self, study: Study, gan: GANStage) -> RealismStage:
         """With a detector that has seen real slices only: that of the arm `none` and the first seed, where there is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.cell import Cell, Variant
@@ -12,12 +12,9 @@ from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan
 from sweep.plan.schedule import Jobs
 from sweep.plan.trial import Trial, TrialMaker
-from sweep.stages import GANStage, RealismStage, Stage, SynthesizeStage
+from sweep.stages import Stage
 from sweep.store import Store
 from trainers.exceptions import ConfigError
-
-MADE_FOR_GAN = (GANStage, SynthesizeStage, RealismStage)
-"""Stages of a cell that others with the same GAN share."""
 
 
 @dataclass
@@ -28,7 +25,7 @@ class Undrawn:
     usage: Usage = field(default_factory=Usage)
     stages: Counter[str] = field(default_factory=Counter)
     """Stage name -> how many at most."""
-    bytes: int = 0
+    bytes: float = 0
     """What they write."""
     a_gan_each: bool = False
     """Whether every cell may need a GAN of its own, as a key of `gan` is drawn."""
@@ -53,18 +50,18 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         return used.gpu_seconds or used.cpu_seconds
 
     dearest = max(cells, key=lambda variant: cost(cells[variant]))
-    as_drawn = replace(plan, study=study.with_params(drawn[dearest]))
 
     def add(stages: list[Stage], after: list[int] | None = None) -> int:
         bound.usage += estimator.total(stages)
         bound.stages.update(stage.name for stage in stages)
-        bound.bytes += as_drawn.bytes_of({stage.key: stage for stage in stages})
+        bound.bytes += sum(stage.bytes_written for stage in stages)
         return jobs.add(stages, after)
 
     of_gan = {variant: _made_for_gan(trials, plan) for variant, trials in cells.items()}
     if not bound.a_gan_each:
-        there = plan.stages.keys() | set().union(*(store.keys(kind.name) for kind in MADE_FOR_GAN))
-        of_gan = {variant: [one for one in stages if one.key not in there] for variant, stages in of_gan.items()}
+        names = {stage.name for stages in of_gan.values() for stage in stages}
+        made = plan.stages.keys() | set().union(*(store.keys(name) for name in names))
+        of_gan = {variant: [stage for stage in stages if stage.key not in made] for variant, stages in of_gan.items()}
     shared = {} if bound.a_gan_each else {variant: add(stages) for variant, stages in of_gan.items() if stages}
     for _ in range(left):
         before = [shared[dearest]] if dearest in shared else []
@@ -73,7 +70,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         elif shards_anew and cells[dearest][0].gan:
             before = [add([*cells[dearest][0].evaluate.detector.shards], before)]
         for trial in cells[dearest]:
-            add([trial.evaluate.detector, trial.evaluate], before)
+            add([trial.evaluate.detector, *trial.own_goals], before)
     return bound
 
 
@@ -82,9 +79,14 @@ def _made_for_gan(trials: list[Trial], plan: Plan) -> list[Stage]:
     first = trials[0]
     if first.gan is None:
         return []
-    looks = [one.realism for one in (first, *plan.trials) if one.realism and one.gan and one.gan.key == first.gan.key]
-    needed = {one.key: one for goal in (first.evaluate, *looks[:1]) for one in goal.inputs_first()}
-    return [one for one in needed.values() if isinstance(one, MADE_FOR_GAN)]
+    trials_of_gan = [trial for trial in (first, *plan.trials) if trial.gan and trial.gan.key == first.gan.key]
+    looks: dict[str, Stage] = {}
+    for goal in (goal for trial in trials_of_gan for goal in trial.goals if goal.run_kind == "gan"):
+        looks.setdefault(goal.name, goal)
+    needed: dict[str, Stage] = {}
+    for goal in (first.evaluate, *looks.values()):
+        goal.collect(needed)
+    return [stage for stage in needed.values() if stage.run_kind == "gan"]
 
 
 def _dearest(study: Study, variant: Variant) -> Cell:

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.stages.once import once
+from sweep.stages.network_stage import NetworkStage
 from sweep.stages.prepare import PrepareStage
-from sweep.stages.stage import Inputs, Stage
+from sweep.stages.stage import RunKind, Stage
 from sweep.stages.synthesize import SynthesizeStage
+from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
 
+PAPER_BYTES = 4_000_000_000
+"""Of a run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
+
 
 @dataclass(frozen=True, eq=False)
-class DetectorStage(Stage):
+class DetectorStage(NetworkStage):
     """Trains one detector and picks its checkpoint on the validation split."""
 
     name: ClassVar[str] = "detector"
     version: ClassVar[int] = 3
+    sections: ClassVar[tuple[str, ...]] = (*SynthesizeStage.sections, "detector")
+    run_kind: ClassVar[RunKind] = "trial"
     trains: ClassVar[bool] = True
+    core_flops: ClassVar[float] = 19e9
+    other_s: ClassVar[float] = 8.0
 
     config: DetectorConfig
     slices: PrepareStage
     shards: tuple[SynthesizeStage, ...]
     count: int
-    workers: WorkerResources = field(default_factory=WorkerResources)
+    workers: WorkerResources
 
-    @once
-    def inputs(self) -> Inputs:
-        return _inputs(self.slices, self.shards)
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"slices": self.slices} | {f"shard{shard.shard}": shard for shard in self.shards}
 
     def extra_identity(self) -> dict[str, Any]:
         return {"count": self.count}
@@ -48,12 +55,22 @@ class DetectorStage(Stage):
         arm = f"{self.shards[0].gan.config.variant} {self.count}" if self.shards else "none"
         return f"detector {arm} seed {self.config.seed}"
 
+    @classmethod
+    def work_of(cls, identity: Mapping[str, Any], network: Mapping[str, Any] | None) -> Work:
+        by_epochs = identity["config"].get("epochs") is not None
+        return replace(super().work_of(identity, network), count=identity["count"] if by_epochs else 0)
+
+    @classmethod
+    def flops(cls, work: Work, slices: SliceCounts) -> float:
+        from trainers.detector.flops import training_flops
+
+        config = DetectorConfig.model_validate_json(work.config)
+        return training_flops(config, slices.train, slices.validation, work.count)
+
+    @property
+    def bytes_written(self) -> float:
+        return PAPER_BYTES * self.config.width**2
+
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
         train_detector(self.config, open_slice_set(inputs["slices"]), shards, self.count, out, context)
-
-
-@lru_cache(maxsize=1024)
-def _inputs(slices: PrepareStage, shards: tuple[SynthesizeStage, ...]) -> Inputs:
-    """One object for all detectors of an arm."""
-    return Inputs({"slices": slices} | {f"shard{shard.shard}": shard for shard in shards})

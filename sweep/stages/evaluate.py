@@ -8,27 +8,35 @@ from pathlib import Path
 from typing import ClassVar
 
 from sweep.stages.detector import DetectorStage
-from sweep.stages.once import once
-from sweep.stages.stage import Inputs, Stage
+from sweep.stages.network_stage import NetworkStage
+from sweep.stages.stage import RunKind, Stage
+from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
+from trainers.detector.config import DetectorConfig
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluateStage(Stage):
+class EvaluateStage(NetworkStage):
     """Scores one detector."""
 
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 3
+    sections: ClassVar[tuple[str, ...]] = (*DetectorStage.sections, "evaluation")
+    run_kind: ClassVar[RunKind] = "trial"
+    network: ClassVar[str | None] = "detector"
+    joins: ClassVar[str | None] = "detector"
+    core_flops: ClassVar[float] = 19e9
+    other_s: ClassVar[float] = 4.0
 
     config: EvaluationConfig
     detector: DetectorStage
 
-    @once
-    def inputs(self) -> Inputs:
-        return Inputs({"detector": self.detector, "slices": self.detector.slices})
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"detector": self.detector, "slices": self.detector.slices}
 
     @property
     def resources(self) -> WorkerResources:
@@ -37,6 +45,13 @@ class EvaluateStage(Stage):
     @property
     def label(self) -> str:
         return self.detector.label.replace("detector", "evaluate", 1)
+
+    @classmethod
+    def flops(cls, work: Work, slices: SliceCounts) -> float:
+        from trainers.detector.flops import forward_flops
+
+        detector = DetectorConfig.model_validate_json(work.network)
+        return slices.scored * forward_flops(detector, detector.validation_size)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         slices = open_slice_set(inputs["slices"])

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from sweep.stages.once import once
+from sweep.stages.network_stage import NetworkStage
 from sweep.stages.prepare import PrepareStage
-from sweep.stages.stage import Inputs, Stage
+from sweep.stages.stage import RunKind, Stage
+from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
 
-if TYPE_CHECKING:
-    from sweep.stages.detector import DetectorStage
+PAPER_BYTES = 1_000_000_000
+"""Of a run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True, eq=False)
-class GANStage(Stage):
+class GANStage(NetworkStage):
     """Trains one GAN on the training split."""
 
     name: ClassVar[str] = "gan"
     version: ClassVar[int] = 2
+    sections: ClassVar[tuple[str, ...]] = (*PrepareStage.sections, "arms", "seeds", "count_scale", "gan", "variants")
+    run_kind: ClassVar[RunKind] = "gan"
     trains: ClassVar[bool] = True
+    core_flops: ClassVar[float] = 34e9
+    other_s: ClassVar[float] = 6.0
 
     config: GANConfig
     slices: PrepareStage
-    workers: WorkerResources = field(default_factory=WorkerResources)
-    detector: DetectorStage | None = None
+    workers: WorkerResources
+    detector: Stage | None = None
     """`cpggan+detector`: the detector of real slices that scores the synthetic ones; None for the other variants."""
 
-    @once
-    def inputs(self) -> Inputs:
-        return Inputs({"slices": self.slices} | ({"detector": self.detector} if self.detector else {}))
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"slices": self.slices} | ({"detector": self.detector} if self.detector else {})
 
     @property
     def resources(self) -> WorkerResources:
@@ -43,6 +48,16 @@ class GANStage(Stage):
     @property
     def label(self) -> str:
         return f"gan {self.config.variant}"
+
+    @classmethod
+    def flops(cls, work: Work, slices: SliceCounts) -> float:
+        from trainers.gan.flops import training_flops
+
+        return training_flops(GANConfig.model_validate_json(work.config))
+
+    @property
+    def bytes_written(self) -> float:
+        return PAPER_BYTES * (self.config.width * max(self.config.widths) / 512) ** 2
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.gan.training import train_gan

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.detector import DetectorStage
 from sweep.stages.gan import GANStage
-from sweep.stages.once import once
-from sweep.stages.stage import Inputs, Stage
+from sweep.stages.stage import Findings, RunKind, Stage
 from sweep.stages.synthesize import SynthesizeStage
+from sweep.stages.work import Assumed, SliceCounts
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
+from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
+
+SECONDS_A_SLICE = 0.08
+"""Assumed per synthetic slice, as the demo took."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +28,9 @@ class RealismStage(Stage):
 
     name: ClassVar[str] = "realism"
     version: ClassVar[int] = 1
+    sections: ClassVar[tuple[str, ...]] = (*DetectorStage.sections, "evaluation", "realism")
+    run_kind: ClassVar[RunKind] = "gan"
+    network: ClassVar[str | None] = "detector"
 
     config: RealismConfig
     evaluation: EvaluationConfig
@@ -38,10 +45,10 @@ class RealismStage(Stage):
         """Whose slices are looked at."""
         return self.shards[0].gan
 
-    @once
-    def inputs(self) -> Inputs:
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
         shards = {f"shard{shard.shard}": shard for shard in self.shards}
-        return Inputs({"slices": self.gan.slices, "detector": self.detector} | shards)
+        return {"slices": self.gan.slices, "detector": self.detector} | shards
 
     def extra_identity(self) -> dict[str, Any]:
         return {"evaluation": self.evaluation.model_dump(mode="json")}
@@ -53,6 +60,15 @@ class RealismStage(Stage):
     @property
     def label(self) -> str:
         return f"realism {self.gan.config.variant}"
+
+    @property
+    def part(self) -> str:
+        """With the key: with other settings the stage is run, and logged, again."""
+        return f"realism-{self.key[:8]}"
+
+    def assumed(self, slices: SliceCounts) -> Assumed:
+        number = self.config.slices
+        return Assumed(number * SECONDS_A_SLICE, f"{number} slices, {SECONDS_A_SLICE:g} s each assumed")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.evaluation.realism.realism import realism
@@ -68,3 +84,23 @@ class RealismStage(Stage):
             context.progress,
             context.device,
         )
+
+    def findings(self, artifact: Path) -> Findings:
+        from trainers.evaluation.realism.report import read_realism
+
+        report = read_realism(artifact)
+        (gan,) = report.synthetic.values()
+        metrics: dict[str, float] = {}
+        for path, figures in (("realism", asdict(gan)), ("realism/held_out", asdict(report.real))):
+            metrics |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
+        note = f"Do these slices give away patients of the training split? {gan.memorisation.verdict.sentence}."
+        return Findings(metrics, note=note)
+
+
+def _numbers(path: str, value: Any) -> dict[str, float]:
+    """The figures of nested mappings by their path, e.g. `realism/kid/mean`, an interval's as `low` and `high`."""
+    if isinstance(value, Interval):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
+    return {path: float(value)} if isinstance(value, int | float) else {}

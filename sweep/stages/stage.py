@@ -1,38 +1,37 @@
-"""The contract of a stage."""
+"""The contract of a stage: everything that planner, engine and tracking ask of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from sweep.stages.once import Steady, once
+from pydantic_core import to_json
+
+from sweep.stages.work import Assumed, SliceCounts, Work
 from sweep.store.manifest import inputs_text, stage_key
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
+RunKind = Literal["sweep", "gan", "trial"]
 
-class Inputs(Steady, dict[str, "Stage"]):
-    """The stages that another reads, by name; where many stages read the same, they share one object."""
 
-    @once
-    def digest(self) -> str:
-        """Names and keys as text."""
-        return inputs_text({name: stage.key for name, stage in self.items()})
+@dataclass(frozen=True)
+class Findings:
+    """What a run in MLflow shows of an artifact, beside its cost and its figures as pictures."""
 
-    @once
-    def ancestry(self) -> Mapping[str, Stage]:
-        """Stage key -> all of them and what they need in turn, every stage after what it reads."""
-        found: dict[str, Stage] = {}
-        for stage in self.values():
-            found |= {one.key: one for one in stage.inputs_first() if one.key not in found}
-        return found
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Name -> value."""
+    step: int = 0
+    """Of all these metrics and of the cost."""
+    note: str | None = None
+    """The run's description."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stage(Steady, ABC):
+class Stage(ABC):
     """A memoised unit of work, decided by its name, version, config and inputs alone.
 
     Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses without
@@ -43,22 +42,58 @@ class Stage(Steady, ABC):
     """One of the words of the design: prepare, gan, synthesize, detector, evaluate, realism."""
     version: ClassVar[int]
     """Raised whenever the stage's code changes what it makes."""
+    sections: ClassVar[tuple[str, ...]]
+    """Top-level keys of a study that decide the stage's key, by themselves or through its inputs."""
+    run_kind: ClassVar[RunKind]
+    """Whose run in MLflow shows the artifact: the sweep's, that of the GAN it needs, or that of the trial it is for."""
     trains: ClassVar[bool] = False
     """Whether it is a training loop, which every worker runs, or work for one."""
+    network: ClassVar[str | None] = None
+    """Input, and name of its stage, whose network decides the cost; None if the stage's own config does."""
+    joins: ClassVar[str | None] = None
+    """Input in whose job the stage runs if both are missing; None if it has a job of its own."""
+    other_s: ClassVar[float] = 0.0
+    """Assumed seconds of all that `flops` does not count: starting, reading slices, drawing figures, resampling."""
 
     config: Config
+    key: str = field(init=False)
+    """SHA-256 over what `identity` holds, hexadecimal."""
+
+    def __post_init__(self) -> None:
+        inputs = inputs_text({name: stage.key for name, stage in self.inputs.items()})
+        key = stage_key(self.name, self.version, self.config.model_dump_json(), inputs, self.extra_identity())
+        object.__setattr__(self, "key", key)
 
     @property
     @abstractmethod
-    def inputs(self) -> Inputs:
+    def inputs(self) -> Mapping[str, Stage]:
         """Stages whose artifacts `run` reads, by the name it reads them under."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """Do the work: read the inputs' folders, write the artifact's files into `out`.
 
-        Training stages call it once a rank; the others run with one rank.
+        Training stages call it once per rank; the others run with one rank.
         """
+
+    @abstractmethod
+    def assumed(self, slices: SliceCounts) -> Assumed:
+        """How long the stage takes if the store holds no stage of its name."""
+
+    @classmethod
+    def flops(cls, work: Work, slices: SliceCounts) -> float | None:
+        """Floating point operations (FLOPs) of a stage with this work; None where they do not decide its time.
+
+        Raises:
+            ValidationError: the work is of an older version whose config is not allowed any more, or its network is
+                missing.
+        """
+        return None
+
+    @property
+    def bytes_written(self) -> float:
+        """What the artifact and its checkpoints occupy at most; 0 if it is negligible."""
+        return 0
 
     @property
     def resources(self) -> WorkerResources:
@@ -70,9 +105,32 @@ class Stage(Steady, ABC):
         """Whether it needs a Ray Train job; what one worker does is a Ray task."""
         return self.trains and self.resources.workers > 1
 
+    @property
+    def label(self) -> str:
+        """What a person reads: the stage and the first digits of its key."""
+        return f"{self.name} {self.key[:8]}"
+
+    @property
+    def part(self) -> str:
+        """Name of the artifact's part of its run in MLflow, unique in that run."""
+        return self.name
+
+    def findings(self, artifact: Path) -> Findings:
+        """What the run in MLflow shows of the artifact in a folder."""
+        return Findings()
+
     def inputs_first(self) -> list[Stage]:
         """Its inputs, their inputs and itself, each once, every stage after what it reads."""
-        return [*self.inputs.ancestry.values(), self]
+        stages: dict[str, Stage] = {}
+        self.collect(stages)
+        return list(stages.values())
+
+    def collect(self, stages: dict[str, Stage]) -> None:
+        """Add to `stages`, by their keys, those of `inputs_first` that it lacks."""
+        if self.key not in stages:
+            for needed in self.inputs.values():
+                needed.collect(stages)
+            stages[self.key] = self
 
     def extra_identity(self) -> dict[str, Any]:
         """What else decides the artifact, beside config and inputs."""
@@ -89,30 +147,21 @@ class Stage(Steady, ABC):
             **self.extra_identity(),
         }
 
-    @once
-    def key(self) -> str:
-        """SHA-256 over what `identity` holds, hexadecimal."""
-        return stage_key(self.name, self.version, canonical(self.config), self.inputs.digest, self.extra_identity())
-
     @property
-    def label(self) -> str:
-        """What a person reads: the stage and the first digits of its key."""
-        return f"{self.name} {self.key[:8]}"
+    def work(self) -> Work:
+        """What decides the stage's cost."""
+        network = self.inputs[self.network].config.model_dump(mode="json") if self.network else None
+        return self.work_of(self.identity, network)
+
+    @classmethod
+    def work_of(cls, identity: Mapping[str, Any], network: Mapping[str, Any] | None) -> Work:
+        """The work of a stage with this identity, which an older version may have written.
+
+        Args:
+            network: config of the input that `network` names.
+        """
+        return Work(_seedless(identity["config"]), "" if network is None else _seedless(network))
 
 
-def canonical(config: Config) -> str:
-    """Every value of a config as JSON, in the order of its fields.
-
-    Made once for each object: large plans hold few configs in many stages.
-    """
-    known = _texts.get(id(config))
-    if known is None:
-        if len(_texts) >= MOST_TEXTS:
-            _texts.clear()
-        known = _texts[id(config)] = (config, config.model_dump_json())
-    return known[1]
-
-
-MOST_TEXTS = 2**15
-_texts: dict[int, tuple[Config, str]] = {}
-"""By the config as an object, which must live as long as its text: comparing values would cost more than it saves."""
+def _seedless(config: Mapping[str, Any]) -> str:
+    return to_json({key: value for key, value in config.items() if key != "seed"}).decode()

@@ -5,26 +5,34 @@ Synthetic slice i depends on (GAN, i) alone, so a synthetic count is a prefix an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.gan import GANStage
-from sweep.stages.once import once
-from sweep.stages.stage import Inputs, Stage
+from sweep.stages.network_stage import NetworkStage
+from sweep.stages.stage import Findings, RunKind, Stage
+from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
-from trainers.gan.config import SynthesisConfig
+from trainers.gan.config import GANConfig, SynthesisConfig
 from trainers.gan.review import Review, review_of
 
 
 @dataclass(frozen=True, eq=False)
-class SynthesizeStage(Stage):
+class SynthesizeStage(NetworkStage):
     """Draws synthetic slices `shard * shard_size` up to the next shard."""
 
     name: ClassVar[str] = "synthesize"
     version: ClassVar[int] = 2
+    sections: ClassVar[tuple[str, ...]] = (*GANStage.sections, "synthesis")
+    run_kind: ClassVar[RunKind] = "gan"
+    network: ClassVar[str | None] = "gan"
+    joins: ClassVar[str | None] = "gan"
+    core_flops: ClassVar[float] = 34e9
+    other_s: ClassVar[float] = 2.0
 
     config: SynthesisConfig
     gan: GANStage
@@ -35,10 +43,11 @@ class SynthesizeStage(Stage):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "review", review_of(self.config, self.gan.config.variant, self.shard))
+        super().__post_init__()
 
-    @once
-    def inputs(self) -> Inputs:
-        return Inputs({"gan": self.gan, "slices": self.gan.slices})
+    @property
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"gan": self.gan, "slices": self.gan.slices}
 
     def extra_identity(self) -> dict[str, Any]:
         reviewed = {"review": self.review.content} if self.review.attempts else {}
@@ -52,8 +61,30 @@ class SynthesizeStage(Stage):
     def label(self) -> str:
         return f"synthesize {self.gan.config.variant} shard {self.shard}"
 
+    @property
+    def part(self) -> str:
+        return f"synthesize-{self.shard}"
+
+    @classmethod
+    def flops(cls, work: Work, slices: SliceCounts) -> float:
+        from trainers.gan.flops import drawing_flops
+
+        config = SynthesisConfig.model_validate_json(work.config)
+        return config.shard_size * drawing_flops(GANConfig.model_validate_json(work.network))
+
+    @property
+    def bytes_written(self) -> float:
+        return self.config.shard_size * self.gan.slices.config.size**2
+
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.gan.synthesis import synthesize
 
         slices = open_slice_set(inputs["slices"])
         synthesize(inputs["gan"], slices, self.config, self.shard, self.review, out, context)
+
+    def findings(self, artifact: Path) -> Findings:
+        meta = json.loads((artifact / "meta.json").read_text())
+        metrics = {f"gan/{name}": meta[name] for name in ("box_contrast", "box_contrast_real")}
+        metrics["gan/discard_rate"] = meta["curation"]["discard_rate"]
+        metrics["gan/unclear"] = meta["curation"]["unclear"] / meta["synthesis"]["shard_size"]
+        return Findings(metrics, step=self.shard)

@@ -51,7 +51,7 @@ class Pace:
         """
         given_up = {key for key, stage in progress.items() if stage.state in GIVEN_UP}
         missing = _missing(self._plan, there, given_up)
-        jobs = Jobs(self._plan, missing, self._estimator, _shares(progress))
+        jobs = Jobs(missing, self._estimator, _shares(progress))
         rest = schedule(jobs.all, self._cpus, self._gpus).seconds
         if self._expected is None:
             self._expected = rest
@@ -84,7 +84,7 @@ def seconds_left(
     """
     missing = _missing(plan, there, given_up)
     busy = [missing[key].resources for key, stage in progress.items() if stage.state == "running" and key in missing]
-    jobs = Jobs(plan, missing, Estimator(plan, store, there, count_flops=False), _shares(progress))
+    jobs = Jobs(missing, Estimator(plan, store, there, count_flops=False), _shares(progress))
     if not busy or jobs.unknown:
         return None
     cpus = sum(on.workers * on.cpus_per_worker for on in busy)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from sweep.machine_use import read_system_samples
 from sweep.models.packaging import save_detector
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
-from sweep.stages import PrepareStage
+from sweep.stages import PrepareStage, Stage
 from sweep.store import Artifact, Cost, Store
 from sweep.tracking.tags import (
     ARM,
@@ -108,15 +109,14 @@ class RunContent:
 
 
 def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
-    """The run of a trial, or None before it is evaluated."""
-    evaluated = store.find("evaluate", trial.evaluate.key)
-    if evaluated is None:
-        return None
+    """The run of a trial, or None before its own goals are in the store."""
     stage = trial.evaluate.detector
-    detector = store.find("detector", stage.key)
-    prepared = store.find("prepare", stage.slices.key)
-    if detector is None or prepared is None:
+    detector = store.find(stage.name, stage.key)
+    prepared = store.find(stage.slices.name, stage.slices.key)
+    goals = {goal: artifact for goal in trial.own_goals if (artifact := store.find(goal.name, goal.key))}
+    if detector is None or prepared is None or len(goals) < len(trial.own_goals):
         return None
+    evaluated = goals.pop(trial.evaluate)
     slices = [real_slices(stage.slices, prepared)]
     params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
     params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
@@ -154,8 +154,8 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         key=trial.evaluate.key,
         name=trial.name,
         tags=tags,
-        costs=(detector.manifest.cost, evaluated.manifest.cost),
-        parts=(training, _evaluation_part(evaluated)),
+        costs=tuple(artifact.manifest.cost for artifact in (detector, evaluated, *goals.values())),
+        parts=(training, _evaluation_part(evaluated), *itertools.starmap(part_of, goals.items())),
         complete=True,
         started=detector.manifest.cost.started,
         finished=evaluated.manifest.cost.finished,
@@ -174,6 +174,14 @@ def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
     tags = {GPU_SECONDS: f"{gpu_seconds:.1f}", CPU_SECONDS: f"{cpu_seconds:.1f}"}
     cost = prices.cost(gpu_seconds, cpu_seconds)
     return tags if cost is None else {**tags, COST: f"{cost:.4f}", CURRENCY: prices.currency}
+
+
+def part_of(stage: Stage, artifact: Artifact) -> Part:
+    """What a run shows of a stage: its findings and cost."""
+    findings, finished = stage.findings(artifact.path), artifact.manifest.cost.finished
+    points = [Point(name, value, finished, findings.step) for name, value in findings.metrics.items()]
+    costs = [replace(point, step=findings.step) for point in cost_points(artifact)]
+    return Part(stage.part, points=(*points, *costs), figures=artifact.path / "figures", note=findings.note)
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:

@@ -21,7 +21,7 @@ from sweep.store import Lease, Store
 from sweep.tracking.experiment import find_experiment
 from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.run_content import Part, RunContent, cost_points, cost_tags, trial_content
+from sweep.tracking.run_content import RunContent, cost_tags, part_of, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.study_content import describe_experiment, write_study
 from sweep.tracking.tags import CLUSTER, KIND, PARENT_RUN, STAGE_KEY, STUDY
@@ -113,7 +113,7 @@ class Tracker:
         Looks only for what is not finished yet, so it is cheap when there is nothing new.
         """
         self._refuse_if_lost()
-        self._record_prepare()
+        self._record_shared()
         finished = self._record_gans() + self._record_trials()
         self._delete_twins()
         return finished
@@ -197,15 +197,15 @@ class Tracker:
     def _holds_gan(self, key: str, after: StagesAfter) -> bool:
         return self._is_finished(key) and {"gan", *after} <= set(self._runs[key].written)
 
-    def _record_prepare(self) -> None:
+    def _record_shared(self) -> None:
+        """What belongs to the parent run."""
         writer, parent = self._opened
-        if "prepare" in parent.written:
-            return
-        for key, stage in self.plan.stages.items():
-            artifact = self._store.find(stage.name, key) if stage.name == "prepare" else None
-            if artifact is not None:
-                with explained(self.tracking_uri):
-                    self._wrote |= writer.write(parent, [Part("prepare", points=cost_points(artifact))])
+        for stage in self.plan.stages.values():
+            if stage.run_kind == "sweep" and stage.part not in parent.written:
+                artifact = self._store.find(stage.name, stage.key)
+                if artifact is not None:
+                    with explained(self.tracking_uri):
+                        self._wrote |= writer.write(parent, [part_of(stage, artifact)])
 
     def _record_gans(self) -> int:
         plan, after = self.plan, stages_after_gans(self.plan)
@@ -221,10 +221,12 @@ class Tracker:
         return finished
 
     def _record_trials(self) -> int:
-        lacking = {one.evaluate.key: one for one in self.plan.trials if not self._is_finished(one.evaluate.key)}
-        evaluated = self._made_of(trial.evaluate for trial in lacking.values())
+        lacking = [trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)]
+        made = self._made_of(goal for trial in lacking for goal in trial.own_goals)
         return sum(
-            self._write(trial_content(lacking[key], self.plan, self._store)) for key in lacking if key in evaluated
+            self._write(trial_content(trial, self.plan, self._store))
+            for trial in lacking
+            if made.issuperset(goal.key for goal in trial.own_goals)
         )
 
     def _made_of(self, stages: Iterable[Stage]) -> set[str]:

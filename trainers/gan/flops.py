@@ -1,0 +1,88 @@
+"""Floating point operations (FLOPs) of a GAN, counted on its networks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from trainers.flops import count_flops
+from trainers.gan.checkpoint import TrainingState
+from trainers.gan.config import GANConfig
+from trainers.gan.losses import penalty
+from trainers.gan.schedule import Phase
+
+SHAPE = {
+    "variant", "resolution", "initial_resolution", "widths", "unet_widths", "critic_widths", "width", "min_width",
+    "latent_size", "condition_channels", "batch_size", "stddev_group", "loss", "penalty_interval",
+}  # fmt: skip
+"""Fields of a GAN that decide what a step computes."""
+
+
+def training_flops(config: GANConfig) -> float:
+    """Of a whole training run, at every resolution of its schedule (without fades and augmentation)."""
+    shape = _shape(config)
+    return sum(images * _per_image(shape, resolution).training for resolution, images in _schedule(config).items())
+
+
+def drawing_flops(config: GANConfig) -> float:
+    """Of drawing one image."""
+    return _per_image(_shape(config), config.resolution).drawing
+
+
+def _schedule(config: GANConfig) -> dict[int, float]:
+    """Resolution -> images shown at it."""
+    if config.variant == "image2image":
+        return {config.resolution: float(config.total_images)}
+    *earlier, last = config.resolutions()
+    shown = {side: 1000 * (config.fade_length(side) + config.stable_length(side)) for side in earlier}
+    return {**shown, last: config.total_images - sum(shown.values())}
+
+
+@dataclass(frozen=True)
+class _PerImage:
+    training: float
+    drawing: float
+
+
+def _shape(config: GANConfig) -> str:
+    return config.model_dump_json(include=SHAPE)
+
+
+@lru_cache(maxsize=4)
+def _on_meta(shape: str) -> TrainingState:
+    """The networks on torch's `meta` device, which computes nothing."""
+    shortest = {"total_kimg": 1.0, "fade_kimg": 0.0, "stable_kimg": 0.0}
+    return TrainingState.initial(GANConfig.model_validate({**json.loads(shape), **shortest}), torch.device("meta"))
+
+
+@lru_cache(maxsize=512)
+def _per_image(shape: str, resolution: int) -> _PerImage:
+    """Counted over one step of the networks."""
+    state, phase = _on_meta(shape), Phase(resolution, 1.0)
+    batch = state.config.batch_size
+    images = torch.empty(batch, 1, resolution, resolution, device="meta")
+    condition, mix = torch.empty_like(images), torch.empty(batch, device="meta")
+    latents = torch.empty(batch, *state.generator.latent_shape, device="meta")
+
+    def draw() -> torch.Tensor:
+        return state.generator(latents, condition, phase)
+
+    def step() -> None:
+        with torch.no_grad():
+            fake = draw()
+        both = torch.cat([images, fake]), torch.cat([condition, condition])
+        state.discriminator(*both, phase).sum().backward()
+        state.discriminator.requires_grad_(False)
+        state.discriminator(draw(), condition, phase).sum().backward()
+        state.discriminator.requires_grad_(True)
+
+    def regularise() -> None:
+        penalty(state.config, state.discriminator, images, images, condition, phase, mix).backward()
+
+    with torch.no_grad():
+        drawing = count_flops(draw)
+    training = count_flops(step) + count_flops(regularise) / state.config.penalty_interval
+    return _PerImage(training / batch, drawing / batch)
