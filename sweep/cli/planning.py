@@ -10,7 +10,7 @@ from sweep.cli import plan_tables
 from sweep.console import TextConsole
 from sweep.engine.cluster import Capacity, look_at
 from sweep.plan.estimate import Estimator, Usage
-from sweep.plan.plan import Plan
+from sweep.plan.plan import Plan, bytes_of
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
 from sweep.plan.undrawn import Undrawn, add_undrawn
 from sweep.redaction import without_secrets
@@ -49,7 +49,7 @@ class Outlook:
     @property
     def bytes(self) -> int:
         """What is to be written."""
-        return round(sum(stage.bytes_written for stage in self.missing.values()) + self.bound.bytes)
+        return bytes_of(self.missing.values()) + self.bound.bytes
 
     @property
     def nothing_left(self) -> bool:

@@ -18,7 +18,7 @@ from sweep.engine.steering import Steering
 from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
-from sweep.plan.plan import make_trial_maker
+from sweep.plan.plan import bytes_of, make_trial_maker
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
@@ -75,7 +75,7 @@ def launch(
     record = StudyRecord(store, study.name)
     todo = _look(study, settings, record, maker)
     check_optuna_study(study, todo.trials.slices.key, settings.optuna_storage)
-    store.check_writable(todo.plan.bytes_of(todo.missing))
+    store.check_writable(bytes_of(todo.missing.values()))
     with ExitStack() as stack:
         connected = todo.any
         if connected:  # Ray may refuse: nothing is written before

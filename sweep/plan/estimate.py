@@ -81,7 +81,7 @@ class Estimator:
         self._slices = self._slice_counts(plan)
 
     def of(self, stage: Stage) -> Estimate | None:
-        """What a stage will take, or took; None if neither history nor, as FLOPs are not counted, an assumption says."""
+        """What a stage will take, or took; None without like history if FLOPs are not to be counted."""
         kind = self._kind(stage)
         if kind not in self._estimates:
             self._estimates[kind] = self._estimate(stage)

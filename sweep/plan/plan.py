@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +71,11 @@ class Plan:
         """Trials with a goal that is not in the store."""
         done_keys = {name: store.keys(name) for name in {goal.name for trial in self.trials for goal in trial.goals}}
         return [trial for trial in self.trials if any(goal.key not in done_keys[goal.name] for goal in trial.goals)]
+
+
+def bytes_of(stages: Iterable[Stage]) -> int:
+    """What stages will write, cautiously."""
+    return round(sum(stage.bytes_written for stage in stages))
 
 
 def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 from search_spaces.cell import Cell, Variant
 from search_spaces.study import Study
 from sweep.plan.estimate import Estimator, Usage
-from sweep.plan.plan import Plan
+from sweep.plan.plan import Plan, bytes_of
 from sweep.plan.schedule import Jobs
 from sweep.plan.trial import Trial, TrialMaker
 from sweep.stages import Stage
@@ -25,7 +25,7 @@ class Undrawn:
     usage: Usage = field(default_factory=Usage)
     stages: Counter[str] = field(default_factory=Counter)
     """Stage name -> how many at most."""
-    bytes: float = 0
+    bytes: int = 0
     """What they write."""
     a_gan_each: bool = False
     """Whether every cell may need a GAN of its own, as a key of `gan` is drawn."""
@@ -54,7 +54,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     def add(stages: list[Stage], after: list[int] | None = None) -> int:
         bound.usage += estimator.total(stages)
         bound.stages.update(stage.name for stage in stages)
-        bound.bytes += sum(stage.bytes_written for stage in stages)
+        bound.bytes += bytes_of(stages)
         return jobs.add(stages, after)
 
     of_gan = {variant: _made_for_gan(trials, plan) for variant, trials in cells.items()}

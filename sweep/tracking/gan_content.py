@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sweep.models.packaging import save_generator
 from sweep.plan import Plan
 from sweep.stages import GANStage, Stage
-from sweep.store import Artifact, Store
+from sweep.store import Store
 from sweep.tracking.run_content import (
     NetworkFiles,
     Part,

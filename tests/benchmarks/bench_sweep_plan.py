@@ -53,7 +53,7 @@ def planned(trials: int) -> dict[str, float]:
         took["the plan: CPU seconds"] = time.process_time() - worked
         took["the plan"] = sum(list(took.values())[:3])
         estimator = timed("FLOPs and GPU-hours", lambda: _estimator(made, store))
-        timed("schedule on 64 GPUs", lambda: schedule(Jobs(made, made.stages, estimator).all, 512, 64))
+        timed("schedule on 64 GPUs", lambda: schedule(Jobs(made.stages, estimator).all, 512, 64))
     took["memory of the process, MB"] = psutil.Process().memory_info().rss / 1e6
     return took
 

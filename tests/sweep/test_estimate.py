@@ -8,20 +8,28 @@ import pytest
 
 from search_spaces.study import load_study
 from sweep.plan import Plan
-from sweep.plan.estimate import GPU_FLOPS, SECONDS_A_VOLUME, Estimator
+from sweep.plan.estimate import Estimator
 from sweep.plan.plan import plan_with
 from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
 from sweep.plan.trial import TrialMaker
-from sweep.plan.work import SliceCounts, detector_flops, gan_flops
 from sweep.stages import PrepareStage, Stage
+from sweep.stages.network_stage import GPU_FLOPS
+from sweep.stages.prepare import SECONDS_A_VOLUME
+from sweep.stages.work import SliceCounts
 from sweep.store import Store
 from tests.sweep.publishing import cost_of, publishing
 from tests.sweep.small_study import small_plan
+from trainers.detector import flops
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
 from trainers.gan.config import GANConfig
+from trainers.gan.flops import training_flops as gan_flops
 
 CORE = WorkerResources()
+
+
+def detector_flops(config: DetectorConfig, slices: SliceCounts, synthetic: int) -> float:
+    return flops.training_flops(config, slices.train, slices.validation, synthetic)
 
 
 def publish(store: Store, stage: Stage, seconds: float, **on: float) -> None:
@@ -83,7 +91,7 @@ def test_the_demo_is_estimated_as_it_was_measured(tmp_path: Path) -> None:
         assert sum(one.seconds for one in told if one) == pytest.approx(seconds, rel=0.25), name
     prepare = 22 * SECONDS_A_VOLUME / 2
     rest = {key: stage for key, stage in plan.stages.items() if stage.name != "prepare"}
-    assert prepare + schedule(Jobs(plan, rest, estimator).all, cpus=2, gpus=0).seconds == pytest.approx(585, rel=0.2)
+    assert prepare + schedule(Jobs(rest, estimator).all, cpus=2, gpus=0).seconds == pytest.approx(585, rel=0.2)
 
 
 def test_history_counts_by_the_devices_that_it_had(tmp_path: Path) -> None:
@@ -110,7 +118,7 @@ def test_without_history_and_without_counting_nothing_is_told(tmp_path: Path) ->
     plan = small_plan()
     estimator = Estimator(plan, Store(tmp_path), count_flops=False)
     assert estimator.of(named(plan, "gan")[0]) is None
-    assert Jobs(plan, plan.stages, estimator).unknown == set(plan.wanted)
+    assert Jobs(plan.stages, estimator).unknown == set(plan.wanted)
 
 
 def test_a_gan_computes_by_images_and_by_resolution() -> None:
@@ -170,13 +178,13 @@ def test_jobs_wait_for_what_they_read(tmp_path: Path, workers: int, start_up: fl
     for stage in plan.stages.values():
         publish(store, stage, took[stage.name], cpus=stage.resources.workers * stage.resources.cpus_per_worker)
     estimator = Estimator(plan, store)
-    many = schedule(Jobs(plan, plan.stages, estimator).all, cpus=100, gpus=0)
+    many = schedule(Jobs(plan.stages, estimator).all, cpus=100, gpus=0)
     # Slices, then a GAN with its two shards, then a detector and its evaluation.
     chain = 8 + (start_up + 100 + 2 * 3) + (start_up + 20 + 1)
     assert many.seconds == many.longest_chain == pytest.approx(chain)
     assert many.peak == 3  # two GANs and the real-only detector
     done = {key: 0.5 for key, stage in plan.stages.items() if stage.name == "gan"}
-    half = schedule(Jobs(plan, plan.stages, estimator, done).all, cpus=100, gpus=0)
+    half = schedule(Jobs(plan.stages, estimator, done).all, cpus=100, gpus=0)
     assert half.seconds == pytest.approx(chain - start_up - 50), "a job that trains has started"
 
 

@@ -24,7 +24,8 @@ import torch
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.execution import UnseenArtifactError, _Job, ensure
 from sweep.engine.runner import start_board
-from sweep.stages import Inputs, Stage
+from sweep.stages import Stage
+from sweep.stages.work import Assumed, SliceCounts
 from sweep.store import Artifact, Store
 from trainers.config import Config
 from trainers.distributed import FAILURES, Context, Placement, WorkerResources
@@ -53,8 +54,11 @@ class Base(Stage):
     diary: Path
 
     @property
-    def inputs(self) -> Inputs:
-        return Inputs({})
+    def inputs(self) -> Mapping[str, Stage]:
+        return {}
+
+    def assumed(self, slices: SliceCounts) -> Assumed:
+        return Assumed(1.0, "a test")
 
     @property
     def resources(self) -> WorkerResources:
@@ -102,8 +106,11 @@ class Trained(Stage):
     base: Base
 
     @property
-    def inputs(self) -> Inputs:
-        return Inputs({"base": self.base})
+    def inputs(self) -> Mapping[str, Stage]:
+        return {"base": self.base}
+
+    def assumed(self, slices: SliceCounts) -> Assumed:
+        return Assumed(1.0, "a test")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         checkpoint = context.load_checkpoint()

@@ -13,7 +13,8 @@ import pytest
 
 from sweep.engine import fencing
 from sweep.engine.execution import produce
-from sweep.stages import Inputs, Stage
+from sweep.stages import Stage
+from sweep.stages.work import Assumed, SliceCounts
 from sweep.store import Store
 from trainers.config import Config
 from trainers.distributed import Context, Placement
@@ -40,8 +41,11 @@ class Stepping(Stage):
     done: list[int]
 
     @property
-    def inputs(self) -> Inputs:
-        return Inputs({})
+    def inputs(self) -> Mapping[str, Stage]:
+        return {}
+
+    def assumed(self, slices: SliceCounts) -> Assumed:
+        return Assumed(1.0, "a test")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         for step in range(1, 7):

@@ -8,6 +8,7 @@ import pytest
 
 from search_spaces.study import Study, load_study
 from sweep.plan import Plan, make_plan
+from sweep.plan.plan import bytes_of
 from sweep.plan.trial import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.store import Store
@@ -15,6 +16,7 @@ from sweep.tracking.gan_content import gan_content
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
 from trainers.data.cohort import open_cohort
+from trainers.distributed import WorkerResources
 
 ARMS = [{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]
 BEYOND = [*ARMS, {"variant": "cpggan+detector", "counts": [4000, 8000]}]
@@ -38,7 +40,7 @@ def gan(plan: Plan, variant: str) -> GANStage:
 def test_its_gan_learns_from_one_detector_of_real_slices_that_no_trial_uses(cohort: Path) -> None:
     plan = plan_of(cohort, BEYOND)
     feedback = gan(plan, "cpggan+detector").detector
-    assert feedback is not None
+    assert isinstance(feedback, DetectorStage)
     assert (feedback.count, feedback.shards) == (0, ())
     assert feedback.config == plan.study.detector.model_copy(update={"seed": FIRST_FEEDBACK_SEED})
     of_trials = {trial.evaluate.detector.key for trial in plan.trials}
@@ -69,7 +71,7 @@ def test_more_seeds_keep_the_gan_unless_one_is_its_detectors(cohort: Path) -> No
     key = gan(plan_of(cohort, BEYOND), "cpggan+detector").key
     assert gan(plan_of(cohort, BEYOND, seeds=(0, 1, 2, 3)), "cpggan+detector").key == key
     taken = gan(plan_of(cohort, BEYOND, seeds=(0, FIRST_FEEDBACK_SEED)), "cpggan+detector")
-    assert taken.detector is not None
+    assert isinstance(taken.detector, DetectorStage)
     assert taken.detector.config.seed == FIRST_FEEDBACK_SEED + 1
     assert taken.key != key
 
@@ -80,15 +82,14 @@ def test_its_bytes_are_counted(cohort: Path, tmp_path: Path) -> None:
     assert taught.detector is not None
     store = Store(tmp_path)
     assert taught.detector.key in beyond.missing(store)
-    one = {taught.detector.key: taught.detector}
-    assert beyond.bytes_of(one) == alone.bytes_of(alone.missing(store)) / len(alone.trials)
+    assert bytes_of([taught.detector]) == bytes_of(alone.missing(store).values()) / len(alone.trials)
 
 
 def test_it_teaches_the_gan_and_is_told_to_mlflow(tmp_path: Path) -> None:
     study, store = small_plan().study, Store(tmp_path)
     prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")
-    feedback = DetectorStage(study.detector, prepared, shards=(), count=0)
-    taught = GANStage(study.gan_for("cpggan+detector"), prepared, detector=feedback)
+    feedback = DetectorStage(study.detector, prepared, shards=(), count=0, workers=WorkerResources())
+    taught = GANStage(study.gan_for("cpggan+detector"), prepared, WorkerResources(), feedback)
     for stage in taught.inputs_first():
         make(stage, store)
     content = gan_content(taught, {}, Plan(study, ()), store)

@@ -13,6 +13,7 @@ from sweep.store import Store
 from sweep.tracking.gan_content import gan_content, stages_after_gans
 from tests.sweep.small_study import SHARD, small_plan
 from trainers.data.slice_set import open_slice_set
+from trainers.distributed import WorkerResources
 from trainers.exceptions import ConfigError
 from trainers.gan.config import GANVariant
 
@@ -21,7 +22,7 @@ def stage(review: Path | None = None, number: int = 0, variant: GANVariant = "cp
     study = small_plan().study
     prepared = PrepareStage(study.prepare, cohort=Path("discs"), fingerprint="discs")
     config = study.synthesis.model_copy(update={"review": None if review is None else str(review)})
-    return SynthesizeStage(config, GANStage(study.gan_for(variant), prepared), number)
+    return SynthesizeStage(config, GANStage(study.gan_for(variant), prepared, WorkerResources()), number)
 
 
 def write(path: Path, *rows: str, header: str = "slice_id,decision") -> Path:
