@@ -11,7 +11,7 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
 	$(BIN)/metsweep launch quickstart
 	$(BIN)/metsweep report quickstart
-	$(BIN)/metsweep promote quickstart --force "make demo: one seed and two validation patients let no gate tell a gain"
+	$(BIN)/metsweep promote quickstart --force "make demo: one seed and two validation patients are too few for any gate to detect a gain"
 
 test: $(INSTALLED)  ## every fast test
 	$(PYTEST) -m "not slow"
