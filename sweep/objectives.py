@@ -18,10 +18,6 @@ Metrics = dict[str, dict[str, dict[str, Any]]]
 """Split -> IoU name -> figures, as the evaluate stage writes them."""
 
 
-NOT_A_NUMBER = "is not a number."
-"""How `undefined` ends."""
-
-
 def read_metrics(artifact: Artifact) -> Metrics:
     """The figures of an evaluate artifact."""
     return json.loads(artifact.text("metrics.json"))
@@ -45,11 +41,16 @@ def violations(study: Study, seeds: Sequence[Metrics]) -> dict[str, float]:
 
 
 def undefined(study: Study, seeds: Sequence[Metrics]) -> str | None:
-    """Why a cell has failed although it is evaluated: an objective or a bounded figure is not a number."""
-    for one in (*study.objectives, *study.constraints):
-        if math.isnan(_mean(one, seeds)):
-            return f"{one.metric} at IoU {one.iou:g} {NOT_A_NUMBER}"
+    """The objective or bounded figure that is not a number, so that a cell has failed although it is evaluated."""
+    for asked in (*study.objectives, *study.constraints):
+        if math.isnan(_mean(asked, seeds)):
+            return f"{asked.metric} at IoU {asked.iou:g}"
     return None
+
+
+def not_a_number(figure: str) -> str:
+    """The error of a cell with an `undefined` figure."""
+    return f"{figure} is not a number."
 
 
 def figure(asked: Objective | Constraint, validation: Mapping[str, Mapping[str, Any]]) -> float:

@@ -86,7 +86,7 @@ def stop(
     Example:
       metsweep stop quickstart "cpggan 400 seed 0"
     """
-    from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
+    from sweep.studies.outcome import Outcome, StopReason
     from sweep.studies.overview import launch_state
     from sweep.studies.records import Request
     from sweep.studies.selection import select, unfinished
@@ -99,7 +99,7 @@ def stop(
     alive = launch_state(record.status()) == "alive"
     if alive:
         record.ask(Request(action="stop", trials=names))
-    record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=STOPPED_BY_HAND)))
+    record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)))
     _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
     talk.say(
         "Training keeps a checkpoint and ends within seconds."

@@ -94,7 +94,9 @@ def as_dict(overview: Overview) -> dict[str, Any]:
 def _row(one: TrialState) -> tuple[str, ...]:
     share = "" if one.share is None else f"{one.share:.0%}"
     value = "" if one.value is None else f"{one.value:.3f}"
-    return one.trial.name, one.state, one.stage, share, one.left.removesuffix(" left"), value
+    left = "" if one.seconds_left is None else clock(one.seconds_left)
+    stage = f"{one.stage}, made by {one.maker}" if one.maker else one.stage
+    return one.trial.name, one.state, stage, share, left, value
 
 
 def _launch(overview: Overview, study: str) -> str:

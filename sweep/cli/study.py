@@ -65,7 +65,7 @@ def launch(
     from sweep.cli.console import output
     from sweep.engine import launch as launching
     from sweep.report.report import write_report
-    from sweep.studies.outcome import INTERRUPTED
+    from sweep.studies.outcome import StopReason
 
     opened = chosen.open(launched=False, as_written=as_written)
     launched = launching.launch(
@@ -80,10 +80,10 @@ def launch(
         talk.say(f"error: trial {name} failed: {error}", err=True)
     if launched.undelivered:
         talk.say(f"MLflow lacks runs of this study, the store has them: metsweep track {chosen.study}", err=True)
-    if launched.stopped == INTERRUPTED:
+    if launched.stopped == StopReason.INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:
-        talk.say(f"Stopped: {launched.stopped}. The same command continues.", err=True)
+        talk.say(f"Stopped: {launched.stopped.text}. The same command continues.", err=True)
         raise typer.Exit(1)
     if launched.failed:
         talk.note(f"After fixing the cause: metsweep retry {chosen.study} --failed", err=True)

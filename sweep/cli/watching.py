@@ -12,6 +12,7 @@ from sweep.console import TextConsole
 from sweep.plan import Plan
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.overview import Observer, Overview
+from sweep.studies.progress import clock
 from trainers.exceptions import ConfigError
 
 PLAIN_EVERY_SECONDS = 60.0
@@ -74,7 +75,9 @@ def _print_changes(look: Look, overview: Overview, study: str, every_seconds: fl
             if at != known or (again and one.state == "running"):
                 share = "" if one.share is None else f"{one.share:.0%}"
                 value = "" if one.value is None else f"validation {one.value:.3f}"
-                parts = (one.trial.name, one.state, one.stage, share, one.left, value, one.reason)
+                maker = one.maker and f"made by {one.maker}"
+                left = "" if one.seconds_left is None else f"{clock(one.seconds_left)} left"
+                parts = (one.trial.name, one.state, one.stage, maker, share, left, value, one.reason)
                 console.say("  ".join(filter(None, parts)))
         if again:
             said = time.monotonic()

@@ -1,17 +1,23 @@
-"""The board of a sweep: every stage tells it how far it is, every trial asks it whether to stop; one Ray actor."""
+"""The board of a sweep: every stage reports its progress there, every trial asks there whether to stop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sweep.studies.progress import StageProgress, clock
+from sweep.studies.progress import StageProgress, StageState
 
 if TYPE_CHECKING:  # the board's process would import torch for nothing
+    from sweep.plan import Trial
     from sweep.stages import Stage
-    from trainers.distributed import OnProgress
+    from sweep.studies.outcome import StopReason
+
+HEAD_NODE, DRIVER_SHARE = "node:__internal_head__", 0.001
+"""A trial's driver function only waits: it holds a share of a resource that no worker needs, on the node least likely
+to be taken away. With so much as a sliver of a CPU it could starve the workers that it waits for."""
 
 
 class Board:
@@ -20,8 +26,8 @@ class Board:
     def __init__(self) -> None:
         self._stages: dict[str, StageProgress] = {}
         self._trials: dict[str, bytes] = {}
-        self._stops: dict[str, str] = {}
-        self._stop_all: str | None = None
+        self._stops: dict[str, StopReason] = {}
+        self._stop_all: StopReason | None = None
         self._validated: dict[str, dict[int, dict[str, float]]] = {}
         self._drivers: set[str] = set()
 
@@ -38,15 +44,15 @@ class Board:
         """The pickled trial of that name."""
         return self._trials[name]
 
-    def stop(self, name: str, reason: str) -> None:
+    def stop(self, name: str, reason: StopReason) -> None:
         """Ask a trial to end at its next stop point."""
         self._stops[name] = reason
 
-    def stop_all(self, reason: str) -> None:
+    def stop_all(self, reason: StopReason) -> None:
         """Ask every trial to end."""
         self._stop_all = reason
 
-    def stop_reason(self, name: str) -> str | None:
+    def stop_reason(self, name: str) -> StopReason | None:
         """Why a trial is to end, or None if it is not."""
         return self._stop_all or self._stops.get(name)
 
@@ -54,7 +60,7 @@ class Board:
         """Work done -> figures on the validation split that the stage `key` reported there, with this driver."""
         return self._validated.get(key, {})
 
-    def set_state(self, key: str, label: str, state: str) -> None:
+    def set_state(self, key: str, label: str, state: StageState) -> None:
         """A stage began to wait, to run, or ended; one trial's waiting does not hide that another runs the stage."""
         before = self._stages.get(key)
         if state == "waiting" and before is not None and before.state in {"running", "done"}:
@@ -62,10 +68,9 @@ class Board:
         self._stages[key] = replace(before, state=state, made_by="") if before else StageProgress(label, state)
 
     def wait_for(self, key: str, holder: str, silent_s: float) -> None:
-        """A trial waits for the process that makes a stage; worth telling if that is none of ours."""
+        """A trial waits for the process that makes a stage; worth showing if that is none of ours."""
         if holder not in self._drivers:
-            made_by = f"{holder}, which told last {clock(silent_s)} ago"
-            self._stages[key] = replace(self._stages[key], made_by=made_by)
+            self._stages[key] = replace(self._stages[key], made_by=holder, silent_s=silent_s)
 
     def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """A running stage got further."""
@@ -81,27 +86,95 @@ class Board:
         return dict(self._stages)
 
 
-def reporter(board: Any, stage: Stage) -> OnProgress:
-    """The progress function of a stage: sends to the board's actor without waiting."""
-    return lambda done, total, metrics: board.advance.remote(stage.key, done, total, dict(metrics))
+class BoardHandle:
+    """The board as a launch, its trials and their workers see it: Ray carries each call to its actor. Picklable.
+
+    Methods that answer wait for the answer; the others return at once.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @staticmethod
+    def start() -> BoardHandle:
+        """A new board: an actor that occupies nothing and sits on the head node, where drivers are."""
+        import ray
+
+        return BoardHandle(ray.remote(Board).options(num_cpus=0, resources={HEAD_NODE: DRIVER_SHARE}).remote())
+
+    def join(self, driver: str) -> None:
+        """As Board."""
+        self._actor.join.remote(driver)
+
+    def hand_out(self, trial: Trial) -> None:
+        """Keep a trial for whoever is to run it."""
+        from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
+
+        self._actor.hand_out.remote(trial.name, cloudpickle.dumps(trial))  # pyright: ignore[reportPrivateImportUsage]
+
+    def trial(self, name: str) -> Trial:
+        """The trial of that name, which was handed out."""
+        from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
+
+        return cloudpickle.loads(self._answer(self._actor.trial.remote(name)))
+
+    def stop(self, name: str, reason: StopReason) -> None:
+        """As Board."""
+        self._actor.stop.remote(name, reason)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """As Board."""
+        self._actor.stop_all.remote(reason)
+
+    def stop_reason(self, name: str) -> StopReason | None:
+        """As Board."""
+        return self._answer(self._actor.stop_reason.remote(name))
+
+    def ask_stop_reason(self, name: str) -> Future[StopReason | None]:
+        """`stop_reason` without waiting."""
+        return self._actor.stop_reason.remote(name).future()
+
+    def validated(self, key: str) -> dict[int, dict[str, float]]:
+        """As Board."""
+        return self._answer(self._actor.validated.remote(key))
+
+    def set_state(self, stage: Stage, state: StageState) -> None:
+        """As Board."""
+        self._actor.set_state.remote(stage.key, stage.label, state)
+
+    def wait_for(self, stage: Stage, holder: str, silent_s: float) -> None:
+        """As Board."""
+        self._actor.wait_for.remote(stage.key, holder, silent_s)
+
+    def advance(self, stage: Stage, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """As Board."""
+        self._actor.advance.remote(stage.key, done, total, dict(metrics))
+
+    def snapshot(self) -> dict[str, StageProgress]:
+        """As Board."""
+        return self._answer(self._actor.snapshot.remote())
+
+    @staticmethod
+    def _answer(reference: Any) -> Any:
+        import ray
+
+        return ray.get(reference)
 
 
 class AskedToStop:
     """Whether a trial is to stop: asks the board once in a while and never waits for its answer."""
 
-    def __init__(self, board: Any, trial: str, every_seconds: float = 1.0) -> None:
+    def __init__(self, board: BoardHandle, trial: str, every_seconds: float = 1.0) -> None:
         self._board, self._trial, self._every_seconds = board, trial, every_seconds
-        self._question: Any = None
+        self._answer: Future[StopReason | None] | None = None
         self._asked = 0.0
         self._stop = False
 
     def __call__(self) -> bool:
-        import ray
-
-        if self._question is None and time.monotonic() - self._asked >= self._every_seconds:
+        if self._answer is None and time.monotonic() - self._asked >= self._every_seconds:
             self._asked = time.monotonic()
-            self._question = self._board.stop_reason.remote(self._trial)
-        elif self._question is not None and ray.wait([self._question], timeout=0)[0]:
-            self._stop = ray.get(self._question) is not None
-            self._question = None
+            self._answer = self._board.ask_stop_reason(self._trial)
+        elif self._answer is not None and self._answer.done():
+            self._stop = self._answer.result() is not None
+            self._answer = None
         return self._stop

@@ -14,7 +14,7 @@ from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.studies.pace import Pace
-from sweep.studies.progress import StageProgress, clock
+from sweep.studies.progress import StageProgress, StageState, clock
 
 PLAIN_EVERY_SECONDS = 120.0
 """How often the whole is told where output is no terminal."""
@@ -47,7 +47,7 @@ class Display:
         self._pace: Pace | None = None
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._began = time.monotonic()
-        self._states: dict[str, str] = {}
+        self._states: dict[str, StageState] = {}
         self._since: dict[str, float] = {}
         self._begun: set[str] = set()
         self._said = -PLAIN_EVERY_SECONDS
@@ -99,15 +99,15 @@ class Display:
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
         now = time.monotonic()
         for key, stage in stages.items():
-            trials = self._for(key)
-            who = stage.label if stage.label.endswith(trials) else f"{stage.label} (for {trials})"
+            who = self._who(key, stage.label)
             if self._states.get(key) != stage.state:
                 self._states[key] = stage.state
                 began = self._since.get(key, now)
                 self._since[key] = now
                 if stage.state not in ("waiting", "running"):
                     took = f" after {clock(now - began)}" if stage.state in SUMMED_UP else ""
-                    self._say(who, f"{stage.state}{took}")
+                    state = "damaged, to be made again" if stage.state == "damaged" else stage.state
+                    self._say(who, f"{state}{took}")
             elif stage.state == "running" and key not in self._begun and now - self._since[key] >= TOLD_AFTER_SECONDS:
                 self._begun.add(key)
                 self._say(who, "running", _share(stage), stage.time_left())
@@ -142,6 +142,11 @@ class Display:
             self._left = self._pace.seconds_left(there, stages)
         took = 0.0 if first else time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
+
+    def _who(self, key: str, label: str) -> str:
+        """A stage and its trial; the label of a stage that an arm's trial alone needs is the trial's name already."""
+        trials, stage = self._for(key), self._plan.stages.get(key)
+        return label if stage and label == f"{stage.name} {trials}" else f"{label} (for {trials})"
 
     def _for(self, key: str) -> str:
         """Which trial a stage works for; a shared stage works for several."""

@@ -7,6 +7,7 @@ resources share one job or task: its workers train the GAN, draw from it, train 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import platform
@@ -16,9 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sweep.engine.board import AskedToStop, reporter
+from sweep.engine.board import AskedToStop, BoardHandle
 from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.fencing import Fenced
 from sweep.engine.misses import why_missed
@@ -43,7 +43,7 @@ ATTEMPTS = 3
 """How often a trial begins again because an artifact that it reads turned out to be damaged."""
 
 
-def ensure(stage: Stage, store: Store, board: Any, trial: str) -> Artifact:
+def ensure(stage: Stage, store: Store, board: BoardHandle, trial: str) -> Artifact:
     """The artifact of `stage`; it and what it needs are made where they are not in the store.
 
     Identical stages wanted by several trials run once: the first to come holds their leases, the others wait without
@@ -71,7 +71,7 @@ def ensure(stage: Stage, store: Store, board: Any, trial: str) -> Artifact:
 
 
 def produce(
-    stage: Stage, store: Store, placement: Placement, board: Any, trial: str, fence: Fence, requested: float
+    stage: Stage, store: Store, placement: Placement, board: BoardHandle, trial: str, fence: Fence, requested: float
 ) -> None:
     """Run one stage where its inputs are in the store, and publish what rank 0 wrote; each rank returns after that.
 
@@ -83,7 +83,7 @@ def produce(
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
     fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial))
-    context = Context(placement, fenced, reporter(board, stage), fenced.asked_to_stop)
+    context = Context(placement, fenced, functools.partial(board.advance, stage), fenced.asked_to_stop)
     if placement.rank != 0:
         if stage.trains:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
@@ -92,7 +92,7 @@ def produce(
         while store.find(stage.name, stage.key) is None:
             time.sleep(0.5)
         return
-    board.set_state.remote(stage.key, stage.label, "running")
+    board.set_state(stage, "running")
     with store.writing(stage.name, stage.key) as folder, peak_memory() as memory:
         started = time.time()
         with fenced.watched(), system_samples(folder) if stage.trains else nullcontext():
@@ -111,7 +111,7 @@ def produce(
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost, Machine.this(cost.gpus))
     fenced.clear()
-    board.set_state.remote(stage.key, stage.label, "done")
+    board.set_state(stage, "done")
     logger.info(
         "stage done",
         extra={
@@ -143,7 +143,7 @@ def _not_there(store: Store, stage: Stage) -> str:
     )
 
 
-def _whole(store: Store, stage: Stage, board: Any) -> Path:
+def _whole(store: Store, stage: Stage, board: BoardHandle) -> Path:
     """The verified files of an artifact on this machine."""
     artifact = found(store, stage)
     try:
@@ -151,11 +151,13 @@ def _whole(store: Store, stage: Stage, board: Any) -> Path:
     except DamagedArtifact as error:
         logger.warning("artifact damaged", extra={"stage": stage.name, "key": stage.key, "error": str(error)})
         store.set_aside(artifact, str(error))
-        board.set_state.remote(stage.key, stage.label, "damaged, made again")
+        board.set_state(stage, "damaged")
         raise
 
 
-def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, asked_to_stop: Callable[[], bool]) -> None:
+def _run_job(
+    stages: Sequence[Stage], store: Store, board: BoardHandle, trial: str, asked_to_stop: Callable[[], bool]
+) -> None:
     """Make the missing artifacts of consecutive stages in one Ray Train job, or in one Ray task for one worker."""
 
     def missing(among: Sequence[Stage]) -> list[Stage]:
@@ -165,7 +167,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
         leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing(stages)}
         for stage in stages:
             if stage.key in leases:
-                board.set_state.remote(stage.key, stage.label, "waiting")
+                board.set_state(stage, "waiting")
                 if not leases[stage.key].acquire(asked_to_stop, _telling(board, stage)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
@@ -189,7 +191,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
-            if missing(wanted) and _asked(board, trial):
+            if missing(wanted) and board.stop_reason(trial):
                 raise StopRequestedError(f"{trial} was asked to stop and did.")
             if unseen := missing(wanted):
                 raise UnseenArtifactError(_not_there(store, unseen[0]))
@@ -198,7 +200,7 @@ def _run_job(stages: Sequence[Stage], store: Store, board: Any, trial: str, aske
             lost = any(not leases[stage.key].check() for stage in unmade)
             for stage in unmade:
                 state = "stopped" if lost or isinstance(error, StopRequestedError) else "failed"
-                board.set_state.remote(stage.key, stage.label, state)
+                board.set_state(stage, state)
             if lost and not isinstance(error, StopRequestedError):
                 raise LostLeaseError(f"The work of {trial} was taken over while it was suspended.") from error
             raise
@@ -212,7 +214,7 @@ class _Job:
     fences: Mapping[str, Fence]
     """Stage key -> of its lease."""
     store: Store
-    board: Any
+    board: BoardHandle
     trial: str
     requested: float
 
@@ -228,19 +230,13 @@ class _Job:
             requested = time.time()
 
 
-def _telling(board: Any, stage: Stage) -> OnWait:
+def _telling(board: BoardHandle, stage: Stage) -> OnWait:
     """Tells the board who else is making a stage."""
-    return lambda holder, silent_s: board.wait_for.remote(stage.key, str(holder), silent_s)
+    return lambda holder, silent_s: board.wait_for(stage, str(holder), silent_s)
 
 
-def _asked(board: Any, trial: str) -> bool:
-    import ray
-
-    return ray.get(board.stop_reason.remote(trial)) is not None
-
-
-def _stop_if_asked(board: Any, trial: str, before: Stage) -> None:
-    if _asked(board, trial):
+def _stop_if_asked(board: BoardHandle, trial: str, before: Stage) -> None:
+    if board.stop_reason(trial):
         raise StopRequestedError(f"{trial} was asked to stop before {before.label}.")
 
 

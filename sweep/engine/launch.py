@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from search_spaces.study import Study
 from sweep.console import TextConsole
 from sweep.databases import DatabaseFile
+from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import connected, describe_cluster, ray_cluster
 from sweep.engine.display import Display
 from sweep.engine.local_ray import copy_logs
@@ -25,7 +26,7 @@ from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
 from sweep.studies.costs import costs_table
 from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
-from sweep.studies.outcome import INTERRUPTED, STOPPED_BY_HAND
+from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker, WriteReport
@@ -38,7 +39,7 @@ class Launched:
 
     failed: dict[str, str]
     """Trial name -> error of those that failed; the others are complete, logged and reported."""
-    stopped: str | None
+    stopped: StopReason | None
     """Why the launch ended before the study was done; None if it did not."""
     undelivered: bool = False
     """Whether MLflow refused runs, or delivering them ended by an error; one that is away takes them later."""
@@ -102,7 +103,7 @@ def launch(
         if not study.search.draws:
             undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
             launched = replace(launched, failed=launched.failed | undefined)
-        ended = "KILLED" if launched.stopped == INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
+        ended = "KILLED" if launched.stopped == StopReason.INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
         undelivered = not delivery.finish(ended) and delivery.failed
         launched = replace(launched, undelivered=undelivered)
         lease.refuse_if_lost()
@@ -141,7 +142,7 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     drawn = read_drawn(study, settings.optuna_storage)
     plan = plan_drawn(trials, study, drawn)
     outcomes = record.outcomes()
-    stopped = {name for name, one in outcomes.items() if one.reason == STOPPED_BY_HAND}
+    stopped = {name for name, one in outcomes.items() if one.reason == StopReason.STOPPED_BY_HAND}
     told = {trial.number for trial in plan.trials if trial.name in outcomes}
     running = {one.number for one in drawn if one.state == "RUNNING"}
     # A cell that was told needs its artifacts still: one may be damaged, a seed be added.
@@ -183,11 +184,11 @@ def _run(
     fail_fast: bool,
 ) -> tuple[Plan, Launched]:
     """Run it on the connected cluster; returns the plan with all cells that were drawn."""
-    from sweep.engine.runner import run_trials, start_board
+    from sweep.engine.runner import run_trials
     from sweep.engine.search import StudySearch
 
     store, study = record.store, todo.plan.study
-    board = start_board()
+    board = BoardHandle.start()
     storage = open_storage(settings.optuna_storage)
     database = DatabaseFile("Optuna", settings.optuna_storage, "cells that its search has drawn are not known there")
     display = Display(todo.plan, console, store, connected())

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from typing import Any
 
 from search_spaces.study import Study
-from sweep.engine.board import Board
+from sweep.engine.board import DRIVER_SHARE, HEAD_NODE, BoardHandle
 from sweep.engine.cluster import concurrent_trials
 from sweep.engine.search import StudySearch
 from sweep.engine.trial_driver import run_trial
@@ -19,10 +18,6 @@ from sweep.store import Store
 from sweep.studies.progress import watched_figure
 
 logger = logging.getLogger(__name__)
-
-HEAD_NODE, DRIVER_SHARE = "node:__internal_head__", 0.001
-"""A trial's driver function only waits: it holds a share of a resource that no worker needs, on the node least likely
-to be taken away. With so much as a sliver of a CPU it could starve the workers that it waits for."""
 
 LOST_DRIVERS = 10
 """How often a trial's driver function is started again after its process was lost."""
@@ -35,14 +30,7 @@ MOST_TRIALS = 10**9
 """The search decides when there is nothing more to run."""
 
 
-def start_board() -> Any:
-    """The sweep's board, an actor that occupies nothing and sits on the head node, where drivers are."""
-    import ray
-
-    return ray.remote(Board).options(num_cpus=0, resources={HEAD_NODE: DRIVER_SHARE}).remote()
-
-
-def run_trials(study: Study, search: StudySearch, store: Store, board: Any) -> None:
+def run_trials(study: Study, search: StudySearch, store: Store, board: BoardHandle) -> None:
     """Run what the search hands out until it is idle or closed. Must be called with Ray connected."""
     from ray import tune
     from ray.tune.execution import class_cache

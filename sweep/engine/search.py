@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.trial import TrialState
-from ray import cloudpickle  # pyright: ignore[reportAttributeAccessIssue]
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
-from sweep.objectives import evaluated, objective_values, undefined, violations
+from sweep.engine.board import BoardHandle
+from sweep.objectives import evaluated, not_a_number, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.store import Store
 from sweep.studies.arms import record_arm
 from sweep.studies.drawing import Drawing, DrawnCell
-from sweep.studies.optuna_study import ERROR, RETRY_OF
-from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.studies.optuna_study import ERROR, RETRY_OF, create_optuna_study
+from sweep.studies.outcome import Outcome, StopReason
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -43,20 +42,21 @@ def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     return alone
 
 
-class StudySearch(OptunaSearch):
-    """Hands trials to Ray Tune and tells Optuna how their cells ended.
+class StudySearch(Searcher):
+    """Hands trials to Ray Tune and reports to Optuna how their cells ended.
 
-    Ray's own OptunaSearch tells a trial that was stopped early as complete, leaves one whose objective is NaN running
-    for ever, and forgets which trials were running when its process died. Here a cell ends COMPLETE with the mean over
-    its seeds, PRUNED with its last value, or FAIL with the reason, and cells that a killed driver left RUNNING are gone
-    on with under the same number. In an ablation Optuna only keeps a record of the cells.
+    Ray's own OptunaSearch, of which nothing would be left, reports a trial that was stopped early as complete, leaves
+    one whose objective is NaN running for ever, and forgets which trials were running when its process died. Here a
+    cell ends COMPLETE with the mean over its seeds, PRUNED with its last value, or FAIL with the reason, and cells that
+    a killed driver left RUNNING are resumed under the same number. In an ablation Optuna only keeps a record of the
+    cells.
 
     Args:
         plan: the study's trials so far.
         maker: makes the trials of a cell that is drawn.
         storage: Optuna's database.
         store: where evaluations are read from.
-        board: the sweep's board actor.
+        board: the sweep's board.
         tell: called when a trial ended.
         held: whether the study is this launch's still; once it is not, what became of a trial is told to nobody.
     """
@@ -67,22 +67,15 @@ class StudySearch(OptunaSearch):
         maker: TrialMaker,
         storage: BaseStorage,
         store: Store,
-        board: Any,
+        board: BoardHandle,
         tell: Tell,
         held: Callable[[], bool] = lambda: True,
     ) -> None:
-        study = plan.study
-        super().__init__(
-            lambda trial: dict(study.draw(trial).params),  # never called: `suggest` draws itself
-            metric=[one.metric for one in study.objectives],
-            mode=[one.direction.removesuffix("imize") for one in study.objectives],
-            study_name=study.name,
-            storage=storage,
-        )
-        self._plan, self._study = plan, study
+        super().__init__()
+        self._plan, self._study = plan, plan.study
         self._store, self._board, self._tell, self._held = store, board, tell, held
-        self._optuna: optuna.Study = self._ot_study  # pyright: ignore[reportAttributeAccessIssue]
-        self._drawing = Drawing(self._optuna, study, maker)
+        self._optuna = create_optuna_study(plan.study, storage)
+        self._drawing = Drawing(self._optuna, plan.study, maker)
         self._queue: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, DrawnCell] = {}
@@ -138,10 +131,10 @@ class StudySearch(OptunaSearch):
         """End trials that run, and do not begin those that wait."""
         for trial in self._named(names):
             if trial in self.running:
-                self._board.stop.remote(trial.name, STOPPED_BY_HAND)
+                self._board.stop(trial.name, StopReason.STOPPED_BY_HAND)
             elif trial in self._queue:
                 self._queue.remove(trial)
-                self._end(trial, Outcome(state="stopped", reason=STOPPED_BY_HAND))
+                self._end(trial, Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND))
 
     @_alone
     def retry(self, names: Iterable[str]) -> None:
@@ -158,7 +151,7 @@ class StudySearch(OptunaSearch):
         trial = None if self._closed else self._next()
         if trial is None:
             return None if self._running and not self._closed else Searcher.FINISHED
-        self._board.hand_out.remote(trial.name, cloudpickle.dumps(trial))  # pyright: ignore[reportPrivateImportUsage]
+        self._board.hand_out(trial)
         self._running[trial_id] = trial
         return {"trial": trial.name}
 
@@ -174,7 +167,7 @@ class StudySearch(OptunaSearch):
         cell.optuna.report(result["validated"], result["step"])
         if cell.optuna.should_prune():
             for one in cell.trials:
-                self._board.stop.remote(one.name, PRUNED)
+                self._board.stop(one.name, StopReason.PRUNED)
 
     @_alone
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -183,9 +176,9 @@ class StudySearch(OptunaSearch):
         if trial is None or not self._held():
             return
         if error or result is None or "state" not in result:
-            outcome = Outcome(state="failed", reason="Its driver was lost, again and again.")
+            outcome = Outcome(state="failed", error="Its driver was lost, again and again.")
         else:
-            outcome = Outcome(state=result["state"], reason=result.get("reason"))
+            outcome = Outcome.model_validate({name: result.get(name) for name in Outcome.model_fields})
         self._end(trial, outcome)
 
     def save(self, checkpoint_path: str) -> None:
@@ -224,22 +217,22 @@ class StudySearch(OptunaSearch):
         if outcome.state == "done":
             if all(map(self._is_done, cell.trials)):
                 self._complete(cell)
-        elif outcome.state == "failed" or outcome.reason in (PRUNED, STOPPED_BY_HAND):
+        elif outcome.state == "failed" or outcome.reason in (StopReason.PRUNED, StopReason.STOPPED_BY_HAND):
             self._abandon(cell, outcome)
 
     def _end_arm(self, trial: Trial, outcome: Outcome) -> None:
         """Record an arm of an ablation once all seeds are done, or when one fails."""
         trials = self._plan.cells[trial.cell]
         ended = outcome.state == "failed" or (outcome.state == "done" and all(map(self._is_done, trials)))
-        if ended and not self._study.search.draws:
-            error = outcome.reason if outcome.state == "failed" else None
-            if why := record_arm(self._optuna, self._study, trials, self._store, error):
-                self._tell(trials[0], Outcome(state="failed", reason=why))
+        if not ended or self._study.search.draws:
+            return
+        if error := record_arm(self._optuna, self._study, trials, self._store, outcome.error):
+            self._tell(trials[0], Outcome(state="failed", error=error))
 
     def _complete(self, cell: DrawnCell) -> None:
         metrics = [evaluated(trial, self._store) for trial in cell.trials]
-        if why := undefined(self._study, metrics):
-            failed = Outcome(state="failed", reason=why)
+        if figure := undefined(self._study, metrics):
+            failed = Outcome(state="failed", error=not_a_number(figure))
             self._tell(cell.trials[0], failed)
             self._abandon(cell, failed)
             return
@@ -254,10 +247,10 @@ class StudySearch(OptunaSearch):
         self._queue = deque(trial for trial in self._queue if trial.name not in names)
         for trial in self._running.values():
             if trial.name in names:
-                self._board.stop.remote(trial.name, outcome.reason or outcome.state)
-        if outcome.reason == PRUNED:
+                self._board.stop(trial.name, outcome.reason or StopReason.CELL_ENDED)
+        if outcome.reason == StopReason.PRUNED:
             self._optuna.tell(cell.optuna, state=TrialState.PRUNED)
         else:
-            cell.optuna.set_user_attr(ERROR, outcome.reason)
+            cell.optuna.set_user_attr(ERROR, outcome.why)
             self._optuna.tell(cell.optuna, state=TrialState.FAIL)
         del self._cells[cell.optuna.number]

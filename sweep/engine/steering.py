@@ -10,23 +10,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweep.databases import DatabaseFile, ReplacedDatabaseError
+from sweep.engine.board import BoardHandle
 from sweep.engine.display import Display
 from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
 from sweep.store import Lease
-from sweep.studies.outcome import (
-    DATABASE_LOST,
-    FAILED_FAST,
-    INTERRUPTED,
-    OVER_BUDGET,
-    PRUNED,
-    STOPPED_BY_HAND,
-    TAKEN_OVER,
-    Outcome,
-)
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Status, StudyRecord
 from sweep.tracking.tracker import Tracker
@@ -36,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT = (PRUNED, STOPPED_BY_HAND)
+KEPT = (StopReason.PRUNED, StopReason.STOPPED_BY_HAND)
 """Reasons that stay with a trial; a launch that ended early for another reason leaves no mark on its trials."""
 STATUS_EVERY_SECONDS = 2.0
 
@@ -57,7 +49,7 @@ class Steering:
     def __init__(
         self,
         record: StudyRecord,
-        board: Any,
+        board: BoardHandle,
         display: Display,
         tracker: Tracker,
         database: DatabaseFile,
@@ -67,7 +59,7 @@ class Steering:
     ) -> None:
         self.failed: dict[str, str] = {}
         """Trial name -> error."""
-        self.stopped: str | None = None
+        self.stopped: StopReason | None = None
         """Why all was asked to end."""
         self._record, self._board, self._display, self._tracker = record, board, display, tracker
         self._database, self._lease = database, lease
@@ -91,7 +83,7 @@ class Steering:
                     yield
                 finally:
                     signal.signal(signal.SIGINT, before)
-            self._display.show(self._snapshot())  # what ended since the last look
+            self._display.show(self._board.snapshot())  # what ended since the last look
         finally:
             self._display.stop()
             if self._lease.check():
@@ -100,8 +92,8 @@ class Steering:
     def trial_ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note how a trial ended."""
         if outcome.state == "failed":
-            self.failed[trial.name] = outcome.reason or "no reason given"
-            logger.error("trial failed", extra={"trial": trial.name, "error": outcome.reason})
+            self.failed[trial.name] = outcome.error or "no reason given"
+            logger.error("trial failed", extra={"trial": trial.name, "error": outcome.error})
         elif outcome.state == "done":
             self.failed.pop(trial.name, None)
         if (outcome.state != "stopped" or outcome.reason in KEPT) and self._lease.check():
@@ -114,15 +106,15 @@ class Steering:
 
     def _look(self, search: StudySearch) -> None:
         if not self._lease.check():
-            if self.stopped != TAKEN_OVER:
+            if self.stopped != StopReason.TAKEN_OVER:
                 self._display.say("This launch has lost its study to another one: training ends.")
-                self._stop(search, TAKEN_OVER)
+                self._stop(search, StopReason.TAKEN_OVER)
             return
         self._end_without_database(search)
         plan = search.plan
         self._tracker.follow(plan)
         self._display.follow(plan)
-        stages = self._snapshot()
+        stages = self._board.snapshot()
         self._display.show(stages)
         self._name_makers(stages)
         if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
@@ -136,46 +128,41 @@ class Steering:
             else:
                 search.retry(request.trials)
         if self.stopped is None and (reason := self._reason_to_stop(search, stages)):
-            if reason == INTERRUPTED:
+            if reason == StopReason.INTERRUPTED:
                 self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
             self._stop(search, reason)
 
-    def _snapshot(self) -> dict[str, StageProgress]:
-        import ray
-
-        return ray.get(self._board.snapshot.remote())  # pyright: ignore[reportReturnType]
-
     def _end_without_database(self, search: StudySearch) -> None:
-        if not search.plan.study.search.draws or self.stopped == DATABASE_LOST:
+        if not search.plan.study.search.draws or self.stopped == StopReason.DATABASE_LOST:
             return
         try:
             self._database.check()
         except ReplacedDatabaseError as error:
             self._display.say(f"{error} Training ends; the store keeps what is done.")
-            self._stop(search, DATABASE_LOST)
+            self._stop(search, StopReason.DATABASE_LOST)
 
-    def _stop(self, search: StudySearch, reason: str) -> None:
+    def _stop(self, search: StudySearch, reason: StopReason) -> None:
         self.stopped = reason
         search.close()
-        self._board.stop_all.remote(reason)
+        self._board.stop_all(reason)
 
     def _name_makers(self, stages: Mapping[str, StageProgress]) -> None:
-        """Say once for whom one waits, who is no trial of this launch."""
+        """Name each process outside this launch that its trials wait for, once."""
         for key, stage in stages.items():
             if stage.made_by and key not in self._named:
                 self._named.add(key)
-                self._display.say(f"{stage.label} is waited for: it is made by {stage.made_by}.")
+                self._display.say(f"Waiting for {stage.label}, which is made by {stage.maker()}.")
 
-    def _reason_to_stop(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> str | None:
+    def _reason_to_stop(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> StopReason | None:
         budget = search.plan.study.budget
         if self._interrupted:
-            return INTERRUPTED
+            return StopReason.INTERRUPTED
         if self.failed and self._fail_fast:
-            return FAILED_FAST
+            return StopReason.FAILED_FAST
         if budget.wall_hours is not None and time.monotonic() - self._began > 3600 * budget.wall_hours:
-            return OVER_BUDGET
+            return StopReason.OVER_BUDGET
         if budget.gpu_hours is not None and self._gpu_seconds_used(search, stages) > 3600 * budget.gpu_hours:
-            return OVER_BUDGET
+            return StopReason.OVER_BUDGET
         return None
 
     def _gpu_seconds_used(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> float:
@@ -194,7 +181,7 @@ class Steering:
                 under_way += on.workers * on.gpus_per_worker * max(0.0, time.time() - one.first_report[0])
         return sum(self._gpu_seconds.values()) + under_way
 
-    def _keep_status(self, search: StudySearch, stages: dict[str, Any], finished: bool = False) -> None:
+    def _keep_status(self, search: StudySearch, stages: dict[str, StageProgress], finished: bool = False) -> None:
         self._status_kept = time.monotonic()
         self._record.keep_status(
             Status(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sweep.store import Lease, Store
 from sweep.store.lease import LOST_AFTER_S
 from sweep.store.process import Process
-from sweep.studies.progress import clock
+from sweep.studies.progress import last_update
 from trainers.exceptions import StoreError
 
 LEASE_LAPSES_S = LOST_AFTER_S + 5.0
@@ -35,8 +35,8 @@ def only_process(study: str, store: Store, tell: Callable[[str], None]) -> Itera
         nonlocal waited_for
         if waited_for is None:
             tell(
-                f"Waiting for study {study}, which is run on {holder}; it told last {clock(silent_s)} ago, and "
-                f"counts as gone after {LOST_AFTER_S:.0f} s of silence."
+                f"Waiting for study {study}, which runs on {holder} ({last_update(silent_s)}; after "
+                f"{LOST_AFTER_S:.0f} s without an update it counts as gone)."
             )
         waited_for = holder
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import Any
 
+from sweep.engine.board import BoardHandle
 from sweep.engine.execution import ensure
 from sweep.logs import log_to
 from sweep.plan import Trial
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 0.5
 
 
-def run_trial(config: dict[str, Any], store: Store, board: Any, watched: str | None) -> dict[str, Any]:
-    """Make the goals of the trial named in `config`; tells Tune the validation figures along the way.
+def run_trial(config: dict[str, Any], store: Store, board: BoardHandle, watched: str | None) -> dict[str, Any]:
+    """Make the goals of the trial named in `config`; reports the validation figures along the way to Tune.
 
     Ray Train's own reports to Tune can hang a trial for good when Tune is slow (they share a queue of size one with
     the thread that reads it), so only this function's thread reports, and the work is done in another.
@@ -36,46 +37,42 @@ def run_trial(config: dict[str, Any], store: Store, board: Any, watched: str | N
         The trial's outcome. A failure is an outcome too: what is raised here is a driver that was lost, which Tune
         starts again.
     """
-    import ray
-    from ray import cloudpickle, tune
+    from ray import tune
 
     log_to(store.local / "logs")
-    board.join.remote(str(Process.this()))
-    trial: Trial = cloudpickle.loads(ray.get(board.trial.remote(config["trial"])))
+    board.join(str(Process.this()))
+    trial = board.trial(config["trial"])
     work = _Work(trial, store, board)
-    told: set[int] = set()
+    reported: set[int] = set()
     while work.is_alive():
         work.join(LOOK_EVERY_SECONDS)
         if watched is None:
             continue
-        validated = ray.get(board.validated.remote(trial.evaluate.detector.key))
-        for step in sorted(set(validated) - told):
-            told.add(step)
+        validated = board.validated(trial.evaluate.detector.key)
+        for step in sorted(set(validated) - reported):
+            reported.add(step)
             tune.report({"validated": validated[step][watched], "step": step})
     assert work.outcome is not None, "the thread has ended"
-    return work.outcome.model_dump()
+    return work.outcome.model_dump(mode="json")
 
 
 class _Work(threading.Thread):
     """Makes the goals of one trial."""
 
-    def __init__(self, trial: Trial, store: Store, board: Any) -> None:
+    def __init__(self, trial: Trial, store: Store, board: BoardHandle) -> None:
         super().__init__(name=trial.name, daemon=True)
         self.outcome: Outcome | None = None
         self._trial, self._store, self._board = trial, store, board
         self.start()
 
     def run(self) -> None:
-        import ray
-
         try:
             for goal in self._trial.goals:
                 ensure(goal, self._store, self._board, self._trial.name)
             self.outcome = Outcome(state="done")
         except StopRequestedError:
-            reason: Any = ray.get(self._board.stop_reason.remote(self._trial.name))
-            self.outcome = Outcome(state="stopped", reason=reason)
+            self.outcome = Outcome(state="stopped", reason=self._board.stop_reason(self._trial.name))
         except Exception as error:
             logger.exception("trial failed", extra={"trial": self._trial.name})
-            said = str(error).strip().splitlines() or [repr(error)]
-            self.outcome = Outcome(state="failed", reason=without_secrets(said[-1]))
+            lines = str(error).strip().splitlines() or [repr(error)]
+            self.outcome = Outcome(state="failed", error=without_secrets(lines[-1]))

@@ -19,7 +19,7 @@ from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
 from sweep.report.section import estimate_text
 from sweep.store import Artifact, Store
-from sweep.studies.outcome import STOPPED_BY_HAND
+from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
@@ -172,7 +172,7 @@ def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) 
     """The commands that make what is missing; a launch alone leaves aside what was stopped by hand."""
     launch = f"`metsweep launch {study}`"
     outcomes = StudyRecord(store, plan.study.name).outcomes()
-    ended = {name for name, outcome in outcomes.items() if outcome.reason == STOPPED_BY_HAND}
+    ended = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}
     stopped = dict.fromkeys(f'"{trial.cell}"' for trial in missing if trial.name in ended)
     return f"`metsweep retry {study} {' '.join(stopped)}` and {launch}" if stopped else launch
 

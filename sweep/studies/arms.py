@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.cell import VARIANTS
 from search_spaces.study import Study
-from sweep.objectives import NOT_A_NUMBER, evaluated, objective_values, undefined
+from sweep.objectives import evaluated, not_a_number, objective_values, undefined
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 from sweep.studies.optuna_study import ARM, ERROR, create_optuna_study
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 KEYS = "metsweep.evaluations"
-"""Attribute: keys of the evaluations of an arm, one a seed."""
+"""Attribute: keys of the evaluations of an arm, one per seed."""
+UNDEFINED = "metsweep.undefined"
+"""Attribute: the objective of a failed arm that is not a number; `ERROR` says so in words."""
 MOST_SLICES = 10**9
 """Optuna refuses a range that changes, so it is wide from the start."""
 
@@ -28,24 +30,24 @@ def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str
     Returns:
         Name of an arm's first trial -> why it failed, of arms recorded now whose objective is not a number.
     """
-    there = store.keys("evaluate")
-    complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in there for trial in trials)]
+    done_keys = store.keys("evaluate")
+    complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in done_keys for trial in trials)]
     if not complete:
         return {}
-    found = create_optuna_study(plan.study, storage)
-    failed = {trials[0].name: record_arm(found, plan.study, trials, store) for trials in complete}
+    optuna_study = create_optuna_study(plan.study, storage)
+    failed = {trials[0].name: record_arm(optuna_study, plan.study, trials, store) for trials in complete}
     return {name: error for name, error in failed.items() if error is not None}
 
 
 def record_arm(
-    found: optuna.Study, study: Study, trials: Sequence[Trial], store: Store, error: str | None = None
+    optuna_study: optuna.Study, study: Study, trials: Sequence[Trial], store: Store, error: str | None = None
 ) -> str | None:
     """Record one arm that has ended, once: as complete with the means over its seeds, or as failed.
 
     Args:
-        found: Optuna's study.
+        optuna_study: Optuna's.
         study: ours.
-        trials: of the arm, one a seed; all evaluated, unless it failed.
+        trials: of the arm, one per seed; all evaluated, unless it failed.
         store: where the evaluations are.
         error: why it failed.
 
@@ -55,14 +57,20 @@ def record_arm(
     import optuna
 
     keys = [trial.evaluate.key for trial in trials]
-    attributes = [one.user_attrs for one in found.get_trials(deepcopy=False)]
-    told = {one.get(ERROR, "") for one in attributes if (one.get(ARM), one.get(KEYS)) == (trials[0].arm, keys)}
-    if error in told or (error is None and any(why == "" or why.endswith(NOT_A_NUMBER) for why in told)):
+    recorded = [
+        attributes
+        for attributes in (trial.user_attrs for trial in optuna_study.get_trials(deepcopy=False))
+        if (attributes.get(ARM), attributes.get(KEYS)) == (trials[0].arm, keys)
+    ]
+    if any(attributes.get(ERROR) == error for attributes in recorded):
+        return None
+    if error is None and any(map(_is_undefined, recorded)):
         return None
     metrics = [] if error else [evaluated(trial, store) for trial in trials]
-    not_a_number = None if error else undefined(study, metrics)
-    failed = error or not_a_number
-    found.add_trial(
+    undefined_figure = None if error else undefined(study, metrics)
+    undefined_error = undefined_figure and not_a_number(undefined_figure)
+    failed = error or undefined_error
+    optuna_study.add_trial(
         optuna.trial.create_trial(
             state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
             values=None if failed else objective_values(study, metrics),
@@ -71,7 +79,14 @@ def record_arm(
                 "arm.variant": optuna.distributions.CategoricalDistribution(VARIANTS),
                 "arm.count": optuna.distributions.IntDistribution(0, MOST_SLICES),
             },
-            user_attrs={ARM: trials[0].arm, KEYS: keys} | ({ERROR: failed} if failed else {}),
+            user_attrs={ARM: trials[0].arm, KEYS: keys}
+            | ({ERROR: failed} if failed else {})
+            | ({UNDEFINED: undefined_figure} if undefined_figure else {}),
         )
     )
-    return not_a_number
+    return undefined_error
+
+
+def _is_undefined(attributes: Mapping[str, Any]) -> bool:
+    """Whether an arm was recorded as failed for its objective; older databases have no attribute but the words."""
+    return UNDEFINED in attributes or attributes.get(ERROR, "").endswith("is not a number.")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
@@ -43,6 +43,10 @@ COMMON = {
 """Parts of a study that decide what the value of a drawn cell means."""
 
 
+DrawnState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
+"""Optuna's names; no drawn cell is WAITING."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A cell that the search drew."""
@@ -50,8 +54,7 @@ class Drawn:
     number: int
     """Optuna's."""
     cell: Cell
-    state: str
-    """Optuna's name: RUNNING, COMPLETE, PRUNED or FAIL."""
+    state: DrawnState
     error: str | None
     """Why it failed."""
 

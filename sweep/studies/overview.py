@@ -15,7 +15,7 @@ from sweep.objectives import Metrics, objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 from sweep.studies.optuna_study import Drawn
-from sweep.studies.outcome import PRUNED, Outcome
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
 from sweep.studies.progress import KEPT, StageProgress, watched_figure
 from sweep.studies.records import Status, StudyRecord
@@ -36,12 +36,14 @@ class TrialState:
     state: State
     stage: str = ""
     """What is being made for it, or waited for."""
+    maker: str = ""
+    """Who makes that where it is no trial of the launch, e.g. `ws1, process 123 (last update 4 s ago)`."""
     share: float | None = None
     """How much of that is done."""
-    left: str = ""
-    """How long that takes still."""
+    seconds_left: float | None = None
+    """Time that the rest of that takes."""
     reason: str | None = None
-    """Why it failed, or was stopped."""
+    """Why it failed or was stopped, in words."""
     value: float | None = None
     """The study's first objective: of the done trial, or of the weights that the running detector keeps so far."""
 
@@ -151,11 +153,10 @@ class Observer:
                 continue
             at = stages.get(key)
             if at is None or at.state != "running":
-                made_by = f", which is made by {at.made_by}" if at and at.made_by else ""
-                return TrialState(trial, "waiting", stage=f"{at.label if at else stage.label}{made_by}")
+                return TrialState(trial, "waiting", at.label if at else stage.label, at.maker() if at else "")
             share = at.done / at.total if at.total else None
             validated = at.metrics.get(KEPT + watched_figure(self._study.objectives[0].direction))
-            return TrialState(trial, "running", at.label, share, at.time_left(), value=validated)
+            return TrialState(trial, "running", at.label, "", share, at.seconds_left(), value=validated)
         return TrialState(trial, "running")
 
     def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:
@@ -181,13 +182,13 @@ class Observer:
 def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:
     if outcome is None:
         return TrialState(trial, "waiting")
-    if outcome.reason == PRUNED:
+    if outcome.reason == StopReason.PRUNED:
         return TrialState(trial, "pruned")
-    return TrialState(trial, "failed" if outcome.state == "failed" else "stopped", reason=outcome.reason)
+    return TrialState(trial, "failed" if outcome.state == "failed" else "stopped", reason=outcome.why)
 
 
 def _outcome_of(drawn: Drawn) -> Outcome | None:
     """How the search says that a drawn cell ended, unless it ended well."""
     if drawn.state == "PRUNED":
-        return Outcome(state="stopped", reason=PRUNED)
-    return Outcome(state="failed", reason=drawn.error) if drawn.state == "FAIL" else None
+        return Outcome(state="stopped", reason=StopReason.PRUNED)
+    return Outcome(state="failed", error=drawn.error) if drawn.state == "FAIL" else None

@@ -6,8 +6,12 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from trainers.detector.history import FPS, KEPT, SENSITIVITY
+
+StageState = Literal["waiting", "running", "done", "failed", "stopped", "damaged"]
+"""`waiting` for resources; `damaged`: the artifact was set aside, and is to be made again."""
 
 
 @dataclass(frozen=True)
@@ -15,23 +19,33 @@ class StageProgress:
     """How far one stage is."""
 
     label: str
-    state: str
-    """`waiting` (for resources), `running`, `done`, `failed` or `stopped`."""
+    state: StageState
     done: int = 0
     total: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     first_report: tuple[float, int] | None = None
     """Unix seconds and work done at this attempt's first report: the pace counts from there, a resumed run's too."""
     made_by: str = ""
-    """Who makes it where that is no trial of this launch, e.g. `ws1, process 123, which told last 0:04 ago`."""
+    """The process that makes it where that is no trial of this launch, e.g. `ws1, process 123`."""
+    silent_s: float = 0.0
+    """Seconds since that process last renewed its lease."""
 
-    def time_left(self) -> str:
-        """How long still at the pace of this attempt, e.g. `2:03 left`; empty before the pace is known."""
+    def maker(self) -> str:
+        """Who makes it, in words; empty where that is a trial of this launch."""
+        return f"{self.made_by} ({last_update(self.silent_s)})" if self.made_by else ""
+
+    def seconds_left(self) -> float | None:
+        """The time that the rest takes at the pace of this attempt; None before the pace is known."""
         if self.state != "running" or self.first_report is None or self.done >= self.total:
-            return ""
+            return None
         began, done_then = self.first_report
         progressed = self.done - done_then
-        return f"{clock((time.time() - began) * (self.total - self.done) / progressed)} left" if progressed else ""
+        return (time.time() - began) * (self.total - self.done) / progressed if progressed else None
+
+    def time_left(self) -> str:
+        """`seconds_left` in words, e.g. `2:03 left`; empty if it is unknown."""
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"{clock(seconds)} left"
 
     def with_finite_metrics(self) -> StageProgress:
         """The same without figures that are no number, which JSON cannot hold."""
@@ -55,6 +69,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def last_update(seconds: float) -> str:
+    """How long ago a process reported, e.g. `last update 4 s ago`."""
+    return f"last update {f'{seconds:.0f} s' if seconds < 60 else clock(seconds)} ago"
 
 
 def watched_figure(direction: str) -> str:

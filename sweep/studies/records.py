@@ -178,7 +178,7 @@ class StudyRecord:
         before = self.outcomes()
         kept = {name: one for name, one in (before | dict(ended)).items() if one.state != "done"}
         if kept != before:
-            self._write("outcomes.json", _OUTCOMES.dump_python(kept))
+            self._write("outcomes.json", _OUTCOMES.dump_python(kept, mode="json"))
 
     def forget_outcomes(self, trials: Iterable[str]) -> None:
         """Let trials run again at the next launch."""

@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record.keep_needs(plan)
         record.keep_extension({"seeds": [0, 1]})
         record.keep_options(LaunchOptions(overrides=("detector.steps=900",)))
-        record.keep_outcome("none seed 0", Outcome(state="failed", reason="no memory"))
+        record.keep_outcome("none seed 0", Outcome(state="failed", error="no memory"))
         record.keep_status(Status(updated=0, began=0, host="here", pid=1))
         made = create_optuna_study(study, open_storage(f"sqlite:///{folder / 'optuna.db'}"))
         made.ask({name: one.distribution() for name, one in study.space.items()})

@@ -174,7 +174,7 @@ def test_requests_of_other_commands_and_the_budget(home: Home) -> None:
     home.until(lambda: home.steps("detector"), driver)
     record.ask(Request(action="stop", trials=("cpggan 400 seed 0",)))
     home.until(lambda: "cpggan 400 seed 0" in record.outcomes(), driver)
-    assert record.outcomes()["cpggan 400 seed 0"].reason == "stopped by hand"
+    assert record.outcomes()["cpggan 400 seed 0"].why == "stopped by hand"
     record.ask(Request(action="retry", trials=("cpggan 400 seed 0",)))
     home.pace(gan=0.5, detector=0.5)
     home.finish(driver)
@@ -184,7 +184,7 @@ def test_requests_of_other_commands_and_the_budget(home: Home) -> None:
     home.counts = (400, 800, 1200)
     home.pace(gan=0.5, detector=600)
     output = home.finish(home.launch(budget={"wall_hours": 20 / 3600}), status=1)
-    assert "over budget" in output
+    assert "over_budget" in output
     home.pace(gan=0.5, detector=0.5)
     home.finish()
 

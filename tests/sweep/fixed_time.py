@@ -35,7 +35,7 @@ from sweep.stages import (
     RealismStage,
     SynthesizeStage,
 )
-from sweep.studies.outcome import INTERRUPTED
+from sweep.studies.outcome import StopReason
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
@@ -245,7 +245,7 @@ def main(folder: Path, arguments: list[str]) -> int:
         console.print(str(error), soft_wrap=True, markup=False)
         return error.exit_code
     console.print(str(launched), soft_wrap=True, markup=False)
-    if launched.stopped == INTERRUPTED:
+    if launched.stopped == StopReason.INTERRUPTED:
         return 130
     return 1 if launched.failed or launched.stopped or launched.undelivered else 0
 

@@ -19,7 +19,7 @@ from sweep.stages import Stage
 from sweep.store import Store
 from sweep.studies.costs import costs_table
 from sweep.studies.pace import Pace
-from sweep.studies.progress import StageProgress
+from sweep.studies.progress import StageProgress, StageState
 from tests.sweep.publishing import cost_of, publish_empty
 from tests.sweep.small_study import small_plan
 
@@ -86,7 +86,7 @@ def test_lines_where_output_is_no_terminal(plan: Plan, store: Store, monkeypatch
     shown = display.Display(plan, TextConsole(text, width=200), store, Capacity(({"CPU": 1},)))
     stages: dict[str, StageProgress] = {}
 
-    def second(**states: str) -> None:
+    def second(**states: StageState) -> None:
         nonlocal now
         for label, state in states.items():
             key = next(key for key, stage in plan.stages.items() if stage.label.startswith(label))

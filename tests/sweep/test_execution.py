@@ -14,16 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import psutil
 import pytest
 import ray.cloudpickle
 import torch
 
+from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import ray_cluster
 from sweep.engine.execution import UnseenArtifactError, _Job, ensure
-from sweep.engine.runner import start_board
 from sweep.stages import Stage
 from sweep.stages.work import Assumed, SliceCounts
 from sweep.store import Artifact, Store
@@ -139,12 +139,12 @@ def _note_one_step(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def board() -> Iterator[Any]:
+def board() -> Iterator[BoardHandle]:
     with ray_cluster(None, []):
-        yield start_board()
+        yield BoardHandle.start()
 
 
-def test_two_trials_that_want_the_same_stage_run_it_once(board: Any, tmp_path: Path) -> None:
+def test_two_trials_that_want_the_same_stage_run_it_once(board: BoardHandle, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     diary = tmp_path / "diary.txt"
     base = Base(Number(value=3), diary)
@@ -176,41 +176,41 @@ class Unshared(Store):
         return None if os.getpid() == self.here else super().find(stage, key)
 
 
-def test_an_artifact_that_cannot_be_seen_is_a_failure_and_is_not_made_again(board: Any, tmp_path: Path) -> None:
+def test_an_artifact_that_cannot_be_seen_is_a_failure_and_is_not_made_again(board: BoardHandle, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
     with pytest.raises(UnseenArtifactError, match="Every node must reach the store under the same path"):
         ensure(Base(Number(), diary), Unshared(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0"]
 
 
-def test_lost_worker_continues_from_its_checkpoint(board: Any, tmp_path: Path) -> None:
+def test_lost_worker_continues_from_its_checkpoint(board: BoardHandle, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
     ensure(Trained(Number(value=-1), Base(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
     assert not list((tmp_path / "store" / "checkpoints").glob("*/latest"))
 
 
-def test_what_another_trial_sets_aside_meanwhile_is_no_failure_of_this_one(board: Any, tmp_path: Path) -> None:
+def test_what_another_trial_sets_aside_meanwhile_is_no_failure_of_this_one(board: BoardHandle, tmp_path: Path) -> None:
     store, light = Store(tmp_path / "store"), Light(Number(), tmp_path / "diary.txt")
     ensure(light, store, board, "trial")
     assert ensure(Outlasting(Number(), light), store, board, "trial").path.is_dir()
     assert store.find("light", light.key) is None
 
 
-def test_a_stage_whose_process_always_dies_fails_in_words(board: Any, tmp_path: Path) -> None:
+def test_a_stage_whose_process_always_dies_fails_in_words(board: BoardHandle, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
     with pytest.raises(TrainingError, match="trial: dying: its process died, each time it was begun"):
         ensure(Dying(Number(), diary), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["begun"] * (1 + FAILURES)
 
 
-def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: Any, tmp_path: Path) -> None:
+def test_what_a_job_published_before_it_lost_a_worker_is_not_made_again(board: BoardHandle, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
     ensure(Trained(Number(value=-1), Light(Number(), diary)), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["base 0", "trained -1 resumed=True"]
 
 
-def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(board: Any, tmp_path: Path) -> None:
+def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(board: BoardHandle, tmp_path: Path) -> None:
     """Two ranks, as threads: the second has nothing to do in the first stage and comes to the next one at once."""
     store, diary = Store(tmp_path / "store"), tmp_path / "diary.txt"
     light = Light(Number(value=5), diary)

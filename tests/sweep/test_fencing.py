@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,8 +67,11 @@ def write(folder: Path, step: int) -> None:
 @pytest.fixture
 def board() -> Any:
     """Answers nothing: nobody asks to stop."""
-    silent = SimpleNamespace(remote=lambda *_: None)
-    return SimpleNamespace(set_state=silent, advance=silent, stop_reason=silent)
+    return SimpleNamespace(set_state=_silent, advance=_silent, ask_stop_reason=lambda _: Future())
+
+
+def _silent(*_: object) -> None:
+    return None
 
 
 def run(stage: Stepping, store: Store, board: Any) -> None:

@@ -24,16 +24,7 @@ from sweep.registry.records import records
 from sweep.registry.versions import Reign
 from sweep.report.gan_table import gan_section
 from sweep.store import Store
-from sweep.studies.outcome import (
-    DATABASE_LOST,
-    FAILED_FAST,
-    INTERRUPTED,
-    OVER_BUDGET,
-    PRUNED,
-    STOPPED_BY_HAND,
-    TAKEN_OVER,
-    Outcome,
-)
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from sweep.tracking.tags import REIGN, read_tag
 from tests.sweep.judged_study import judged_plan
@@ -99,9 +90,9 @@ def test_stage_keys_are_as_before(study: str, cohort: Path) -> None:
 
 
 def test_outcomes_with_reasons_in_english(record: StudyRecord) -> None:
-    stopped = (PRUNED, STOPPED_BY_HAND, INTERRUPTED, OVER_BUDGET, FAILED_FAST, TAKEN_OVER, DATABASE_LOST)
+    stopped = [reason for reason in StopReason if reason != StopReason.CELL_ENDED]
     assert record.outcomes() == {
-        "none seed 0": Outcome(state="failed", reason="CohortError: No volume."),
+        "none seed 0": Outcome(state="failed", error="CohortError: No volume."),
         **{f"t{i} cpggan 4 seed 0": Outcome(state="stopped", reason=reason) for i, reason in enumerate(stopped)},
     }
 

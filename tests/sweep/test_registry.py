@@ -26,7 +26,7 @@ from sweep.registry.rollback import planned, roll_back
 from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
-from sweep.studies.outcome import STOPPED_BY_HAND, Outcome
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from sweep.tracking.tags import COHORT, FORCED, JUDGED, STAGE_KEY, TRIAL
 from sweep.tracking.tracker import Tracker
@@ -155,7 +155,9 @@ def test_an_arm_that_is_missing_is_refused_with_the_commands_that_make_it(tmp_pa
         put(store, trial, 0.5)
     with pytest.raises(StoreError, match=r"2 of 5 trials.*Run `metsweep launch small` first"):
         ranking(plan, store, {0})
-    StudyRecord(store, "small").keep_outcome("cpggan 8 seed 0", Outcome(state="stopped", reason=STOPPED_BY_HAND))
+    StudyRecord(store, "small").keep_outcome(
+        "cpggan 8 seed 0", Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)
+    )
     with pytest.raises(StoreError, match='Run `metsweep retry small "cpggan 8"` and `metsweep launch small` first'):
         ranking(plan, store, {0})
 

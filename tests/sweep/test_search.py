@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -16,6 +15,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.study import Study
 from sweep.console import TextConsole
+from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
 from sweep.engine.launch import _look, launch
@@ -34,7 +34,7 @@ from sweep.studies.optuna_study import (
     given_up,
     open_storage,
 )
-from sweep.studies.outcome import INTERRUPTED, PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
 from tests.sweep.publishing import publishing
@@ -54,14 +54,18 @@ SEARCH = {
 }
 
 
-class Board:
-    """Notes what the search tells the board."""
+class Board(BoardHandle):
+    """Notes what the search reports to the board."""
 
     def __init__(self) -> None:
         self.handed_out: list[str] = []
-        self.stopped: list[tuple[str, str]] = []
-        self.hand_out = SimpleNamespace(remote=lambda name, _: self.handed_out.append(name))
-        self.stop = SimpleNamespace(remote=lambda name, reason: self.stopped.append((name, reason)))
+        self.stopped: list[tuple[str, StopReason]] = []
+
+    def hand_out(self, trial: Trial) -> None:
+        self.handed_out.append(trial.name)
+
+    def stop(self, name: str, reason: StopReason) -> None:
+        self.stopped.append((name, reason))
 
 
 class Sweep:
@@ -240,8 +244,8 @@ def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tm
             assert second[1].cell == given[1].cell
             sweep.finish(*second)
         else:
-            assert (given[1].name, PRUNED) in sweep.board.stopped
-            sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": PRUNED})
+            assert (given[1].name, StopReason.PRUNED) in sweep.board.stopped
+            sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": StopReason.PRUNED})
     pruned = sweep.told[1]
     assert (pruned.state.name, pruned.value) == ("PRUNED", 0.1)
     assert given_up(sweep.study, f"sqlite:///{tmp_path / 'optuna.db'}") == {1}
@@ -294,8 +298,8 @@ def test_failures_are_told_and_can_be_drawn_again(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, arms=[])
     given = sweep.next()
     assert given is not None
-    sweep.search.on_trial_complete(given[0], {"state": "failed", "reason": "out of memory"})
-    assert sweep.outcomes[given[1].name] == Outcome(state="failed", reason="out of memory")
+    sweep.search.on_trial_complete(given[0], {"state": "failed", "error": "out of memory"})
+    assert sweep.outcomes[given[1].name] == Outcome(state="failed", error="out of memory")
     assert sweep.told[0].user_attrs[ERROR] == "out of memory"
     sweep.search.retry([given[1].name])
     again = sweep.next()
@@ -309,7 +313,7 @@ def test_failures_are_told_and_can_be_drawn_again(tmp_path: Path) -> None:
 
 def test_an_interrupted_cell_stays_open_and_one_stopped_by_hand_is_closed(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, arms=[])
-    for reason, state in ((INTERRUPTED, "RUNNING"), (STOPPED_BY_HAND, "FAIL")):
+    for reason, state in ((StopReason.INTERRUPTED, "RUNNING"), (StopReason.STOPPED_BY_HAND, "FAIL")):
         given = sweep.next()
         assert given is not None
         sweep.search.on_trial_complete(given[0], {"state": "stopped", "reason": reason})

@@ -16,7 +16,7 @@ from sweep.engine.steering import Steering
 from sweep.engine.trial_driver import _Work
 from sweep.plan.plan import plan_with
 from sweep.store import Store
-from sweep.studies.outcome import Outcome
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.overview import launch_state
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Request, Status, StudyRecord
@@ -57,7 +57,7 @@ def test_a_failure_that_says_nothing_is_told_by_its_name(monkeypatch: pytest.Mon
     work = _Work(trial, None, None)  # pyright: ignore[reportArgumentType]
     work.join()
     assert work.outcome is not None
-    assert (work.outcome.state, work.outcome.reason) == ("failed", "MemoryError()")
+    assert (work.outcome.state, work.outcome.error) == ("failed", "MemoryError()")
 
 
 def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_store(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_
     record.ask(Request(action="stop", trials=("of the other launch",)))
     asked: list[str] = []
     said: list[str] = []
-    board: Any = SimpleNamespace(stop_all=SimpleNamespace(remote=asked.append))
+    board: Any = SimpleNamespace(stop_all=asked.append)
     display: Any = SimpleNamespace(say=said.append)
     search: Any = SimpleNamespace(close=lambda: asked.append("closed"))
     with store.lease("study", "timed") as lease:
@@ -75,8 +75,8 @@ def test_a_launch_that_lost_its_study_ends_its_trials_and_writes_nothing_to_the_
         for _ in range(3):
             steering._look(search)
         trial: Any = SimpleNamespace(name="trial")
-        steering.trial_ended(trial, Outcome(state="failed", reason="its Ray was suspended"))
-    assert asked == ["closed", "another launch has taken the study over"]
+        steering.trial_ended(trial, Outcome(state="failed", error="its Ray was suspended"))
+    assert asked == ["closed", StopReason.TAKEN_OVER]
     assert len(said) == 1
     assert record.status() is None
     assert record.outcomes() == {}
@@ -90,7 +90,7 @@ def test_a_search_whose_database_is_lost_says_so_once_and_ends(tmp_path: Path, r
     database = DatabaseFile("Optuna", f"sqlite:///{path}", "cells are not known there")
     asked: list[str] = []
     said: list[str] = []
-    board: Any = SimpleNamespace(stop_all=SimpleNamespace(remote=asked.append))
+    board: Any = SimpleNamespace(stop_all=asked.append)
     display: Any = SimpleNamespace(say=said.append)
     steering = Steering(Any, board, display, Any, database, Any, fail_fast=False)  # pyright: ignore
 
@@ -132,6 +132,6 @@ def test_who_makes_a_stage_is_told_if_it_is_none_of_this_launch(tmp_path: Path) 
     steering = Steering(StudyRecord(Store(tmp_path), "timed"), None, display, Any, Any, Any, fail_fast=False)  # pyright: ignore
     for _ in range(2):
         steering._name_makers(board.snapshot())
-    assert said == ["gan cpggan is waited for: it is made by there, process 2, which told last 0:04 ago."]
+    assert said == ["Waiting for gan cpggan, which is made by there, process 2 (last update 4 s ago)."]
     board.set_state("k1", "gan cpggan", "running")
     assert board.snapshot()["k1"].made_by == ""

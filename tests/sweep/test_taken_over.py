@@ -200,7 +200,7 @@ def test_who_has_the_study_is_named_to_whom_waits_for_it(tmp_path: Path) -> None
     holder = f"on {os.uname().nodename}, process {os.getpid()}"
     assert len(told) == 1
     assert holder in told[0]
-    assert "told last 0:00 ago" in told[0]
+    assert "last update 0 s ago" in told[0]
     assert f"{holder}. Follow it with `metsweep watch timed`" in str(caught.value)
 
 

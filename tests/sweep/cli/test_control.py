@@ -19,7 +19,7 @@ from sweep.plan import Plan, Trial, make_plan
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.studies.opened import open_study
-from sweep.studies.outcome import PRUNED, STOPPED_BY_HAND, Outcome
+from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
@@ -111,7 +111,7 @@ def test_status_tells_the_state_of_every_trial(
     record.keep_outcomes(
         {
             failed.name: Outcome(state="failed", reason="CUDA is out of memory."),
-            pruned.name: Outcome(state="stopped", reason=PRUNED),
+            pruned.name: Outcome(state="stopped", reason=StopReason.PRUNED),
         }
     )
     launch_is_at_work(record, (running,))
@@ -144,7 +144,7 @@ def test_the_best_cell_has_all_its_seeds(metsweep: Metsweep, plan: Plan, store: 
 
 def test_time_left_by_what_was_made(metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord) -> None:
     first, second, *others = plan.trials
-    record.keep_outcomes({trial.name: Outcome(state="stopped", reason=STOPPED_BY_HAND) for trial in others})
+    record.keep_outcomes({trial.name: Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND) for trial in others})
     for trial in (first, *others[1:]):
         finish(trial, store, 0.5)
     for stage in others[0].stages.values():
@@ -181,7 +181,7 @@ def test_stop_without_a_launch_is_kept_for_the_next(metsweep: Metsweep, record: 
     assert ended.code == 0, ended.err
     assert "Stopped: cpggan 4 seed 0, cpggan 4 seed 1." in ended.out
     assert "No launch is at work now" in ended.out
-    stopped = Outcome(state="stopped", reason=STOPPED_BY_HAND)
+    stopped = Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)
     assert record.outcomes() == {"cpggan 4 seed 0": stopped, "cpggan 4 seed 1": stopped}
     assert list(record.take_requests()) == []
     assert states(metsweep("status", STUDY, "--json"))["cpggan 4 seed 1"] == "stopped"
@@ -221,7 +221,7 @@ def test_retry_forgets_what_failed(metsweep: Metsweep, plan: Plan, record: Study
     record.keep_outcomes(
         {
             failed: Outcome(state="failed", reason="broken"),
-            stopped: Outcome(state="stopped", reason=STOPPED_BY_HAND),
+            stopped: Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND),
         }
     )
     ended = metsweep("retry", STUDY, "--failed")
