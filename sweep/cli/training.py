@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -9,7 +10,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,11 +18,10 @@ from sweep.cli.console import progress
 from sweep.cli.result import Unfinished
 from sweep.detect import SLICES_FILE
 from sweep.doctor import usable_cores
+from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import ray_cluster
-from sweep.engine.runner import start_board
 from sweep.repeating import repeating
 from sweep.settings import Settings
-from sweep.studies.progress import StageProgress
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
@@ -127,7 +126,7 @@ def train(run: Run, unfinished: Unfinished, workers: int) -> None:
 
 def _train_on_workers(run: Run, unfinished: Unfinished, checkpoints: FolderCheckpoints, workers: int) -> None:
     with ray_cluster(Settings.from_environment().ray_address, [resources := _resources(workers)]):
-        board = start_board()
+        board = BoardHandle.start()
         with progress(run.label) as on_progress, _forwarding(board, on_progress):
             train_on_ray(
                 _OnRank(run, unfinished.result, checkpoints, board),
@@ -142,15 +141,12 @@ class _OnRank:
     run: Run
     result: Path
     checkpoints: FolderCheckpoints
-    board: Any
+    board: BoardHandle
 
     def __call__(self, placement: Placement) -> None:
-        def on_progress(done: int, total: int, metrics: Any) -> None:
-            self.board.advance.remote(self.run.label, done, total, dict(metrics))
-
         if placement.rank == 0:
-            self.board.set_state.remote(self.run.label, self.run.label, "running")
-        context = Context(placement, self.checkpoints, on_progress)
+            self.board.set_state(self.run.label, self.run.label, "running")
+        context = Context(placement, self.checkpoints, functools.partial(self.board.advance, self.run.label))
         if placement.rank == 0:
             self.run(self.result, context)
             return
@@ -163,16 +159,15 @@ def _resources(workers: int) -> WorkerResources:
     return WorkerResources(workers=workers, cpus_per_worker=max(1, usable_cores() // workers), gpus_per_worker=gpus)
 
 
-def _forwarding(board: Any, on_progress: OnProgress, every_seconds: float = 1.0) -> AbstractContextManager[None]:
-    """Passes what the workers tell the board on to this process's progress."""
-    import ray
-
+def _forwarding(
+    board: BoardHandle, on_progress: OnProgress, every_seconds: float = 1.0
+) -> AbstractContextManager[None]:
+    """Passes what the workers report to the board on to this process's progress."""
     before = None
 
     def forward() -> None:
         nonlocal before
-        snapshot: dict[str, StageProgress] = ray.get(board.snapshot.remote())
-        for stage in snapshot.values():
+        for stage in board.snapshot().values():
             if stage.total and (stage.done, stage.total) != before:
                 on_progress(stage.done, stage.total, stage.metrics)
                 before = (stage.done, stage.total)

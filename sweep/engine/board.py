@@ -12,7 +12,6 @@ from sweep.studies.progress import StageProgress, StageState
 
 if TYPE_CHECKING:  # the board's process would import torch for nothing
     from sweep.plan import Trial
-    from sweep.stages import Stage
     from sweep.studies.outcome import StopReason
 
 HEAD_NODE, DRIVER_SHARE = "node:__internal_head__", 0.001
@@ -138,17 +137,17 @@ class BoardHandle:
         """As Board."""
         return self._answer(self._actor.validated.remote(key))
 
-    def set_state(self, stage: Stage, state: StageState) -> None:
+    def set_state(self, key: str, label: str, state: StageState) -> None:
         """As Board."""
-        self._actor.set_state.remote(stage.key, stage.label, state)
+        self._actor.set_state.remote(key, label, state)
 
-    def wait_for(self, stage: Stage, holder: str, silent_s: float) -> None:
+    def wait_for(self, key: str, holder: str, silent_s: float) -> None:
         """As Board."""
-        self._actor.wait_for.remote(stage.key, holder, silent_s)
+        self._actor.wait_for.remote(key, holder, silent_s)
 
-    def advance(self, stage: Stage, done: int, total: int, metrics: Mapping[str, float]) -> None:
+    def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """As Board."""
-        self._actor.advance.remote(stage.key, done, total, dict(metrics))
+        self._actor.advance.remote(key, done, total, dict(metrics))
 
     def snapshot(self) -> dict[str, StageProgress]:
         """As Board."""

@@ -83,7 +83,7 @@ def produce(
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
     fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial))
-    context = Context(placement, fenced, functools.partial(board.advance, stage), fenced.asked_to_stop)
+    context = Context(placement, fenced, functools.partial(board.advance, stage.key), fenced.asked_to_stop)
     if placement.rank != 0:
         if stage.trains:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
@@ -92,7 +92,7 @@ def produce(
         while store.find(stage.name, stage.key) is None:
             time.sleep(0.5)
         return
-    board.set_state(stage, "running")
+    board.set_state(stage.key, stage.label, "running")
     with store.writing(stage.name, stage.key) as folder, peak_memory() as memory:
         started = time.time()
         with fenced.watched(), system_samples(folder) if stage.trains else nullcontext():
@@ -111,7 +111,7 @@ def produce(
         )
         store.publish(folder, stage.name, stage.key, stage.identity, cost, Machine.this(cost.gpus))
     fenced.clear()
-    board.set_state(stage, "done")
+    board.set_state(stage.key, stage.label, "done")
     logger.info(
         "stage done",
         extra={
@@ -151,7 +151,7 @@ def _whole(store: Store, stage: Stage, board: BoardHandle) -> Path:
     except DamagedArtifact as error:
         logger.warning("artifact damaged", extra={"stage": stage.name, "key": stage.key, "error": str(error)})
         store.set_aside(artifact, str(error))
-        board.set_state(stage, "damaged")
+        board.set_state(stage.key, stage.label, "damaged")
         raise
 
 
@@ -167,7 +167,7 @@ def _run_job(
         leases = {stage.key: store.lease(stage.name, stage.key) for stage in missing(stages)}
         for stage in stages:
             if stage.key in leases:
-                board.set_state(stage, "waiting")
+                board.set_state(stage.key, stage.label, "waiting")
                 if not leases[stage.key].acquire(asked_to_stop, _telling(board, stage)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
@@ -200,7 +200,7 @@ def _run_job(
             lost = any(not leases[stage.key].check() for stage in unmade)
             for stage in unmade:
                 state = "stopped" if lost or isinstance(error, StopRequestedError) else "failed"
-                board.set_state(stage, state)
+                board.set_state(stage.key, stage.label, state)
             if lost and not isinstance(error, StopRequestedError):
                 raise LostLeaseError(f"The work of {trial} was taken over while it was suspended.") from error
             raise
@@ -232,7 +232,7 @@ class _Job:
 
 def _telling(board: BoardHandle, stage: Stage) -> OnWait:
     """Tells the board who else is making a stage."""
-    return lambda holder, silent_s: board.wait_for(stage, str(holder), silent_s)
+    return lambda holder, silent_s: board.wait_for(stage.key, str(holder), silent_s)
 
 
 def _stop_if_asked(board: BoardHandle, trial: str, before: Stage) -> None:

@@ -110,7 +110,7 @@ def test_status_tells_the_state_of_every_trial(
         publish_empty(store, stage)
     record.keep_outcomes(
         {
-            failed.name: Outcome(state="failed", reason="CUDA is out of memory."),
+            failed.name: Outcome(state="failed", error="CUDA is out of memory."),
             pruned.name: Outcome(state="stopped", reason=StopReason.PRUNED),
         }
     )
@@ -220,7 +220,7 @@ def test_retry_forgets_what_failed(metsweep: Metsweep, plan: Plan, record: Study
     failed, stopped, *_ = [trial.name for trial in plan.trials]
     record.keep_outcomes(
         {
-            failed: Outcome(state="failed", reason="broken"),
+            failed: Outcome(state="failed", error="broken"),
             stopped: Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND),
         }
     )
