@@ -13,16 +13,14 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
-from sweep.redaction import without_secrets
 from sweep.store import Manifest, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 from trainers.detector.prediction import Detector, check_folder, load_detector, predict
 from trainers.distributed import Placement
 from trainers.documents import MIB, read_json, why
-from trainers.exceptions import TrackingError, TrainingError
+from trainers.exceptions import TrainingError
 
-CHAMPION = "models:/metsweep-detector@champion"
 SLICES_FILE = "slices.json"
 """Beside a detector's weights: the SliceConfig of the slices that it was trained on."""
 COLUMNS = (
@@ -148,38 +146,6 @@ def slice_config_of_set(slices: Path) -> SliceConfig:
         TrainingError: its `meta.json` does not say it.
     """
     return _slice_config(open_slice_set(slices).meta.get("config", {}), slices / "meta.json")
-
-
-def champion_folder(model: str, tracking_uri: str) -> Path:
-    """Local folder of a registered detector's weights and config, e.g. of CHAMPION.
-
-    Raises:
-        TrackingError: the registry cannot be reached, or does not hold the model.
-    """
-    from sweep.databases import will_be_made
-    from sweep.tracking.mlflow_client import connect
-
-    if will_be_made(tracking_uri):
-        raise TrackingError(_not_registered(model, tracking_uri))
-    connect(tracking_uri)
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        folder = Path(download_artifacts(artifact_uri=model))
-    except MlflowException:
-        raise TrackingError(_not_registered(model, tracking_uri)) from None
-    weights = next(folder.rglob("model.pt"), None)
-    if weights is None:
-        raise TrackingError(f"{model} holds no detector: there is no model.pt in it. Allowed: a metsweep-detector.")
-    return weights.parent
-
-
-def _not_registered(model: str, tracking_uri: str) -> str:
-    where = without_secrets(tracking_uri)
-    if model == CHAMPION:
-        return f"The registry at {where} has no champion yet: `metsweep promote STUDY` makes one."
-    return f"The registry at {where} does not hold {model}. Allowed: models:/NAME@ALIAS or models:/NAME/VERSION."
 
 
 def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:

@@ -49,16 +49,17 @@ def detect(
     from sweep.cli.console import output
     from sweep.cli.result import result_folder
     from sweep.console import TextTable
+    from sweep.registry.champion import CHAMPION, champion_folder
     from sweep.registry.quality import quality_in_tags, quality_of_folder
     from sweep.registry.versions import tags_of_model
     from sweep.settings import Settings
     from trainers.data.volume_file import load_image
 
     load_image(volume)
-    name = model or detection.CHAMPION
+    name = model or CHAMPION
     if name.startswith("models:/"):
         tracking_uri = Settings.from_environment().tracking_uri
-        folder = detection.champion_folder(name, tracking_uri)
+        folder = champion_folder(name, tracking_uri)
         quality = quality_in_tags(tags_of_model(name, tracking_uri))
     else:
         folder = checked(Path(name))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.detect import champion_folder
+from sweep.registry.champion import champion_folder
 from sweep.registry.versions import Version
 from sweep.report.section import Line, Section, estimate_text
 from sweep.stages import PrepareStage

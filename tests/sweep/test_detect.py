@@ -14,15 +14,14 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from sweep.detect import (
-    CHAMPION,
     COLUMNS,
-    champion_folder,
     detect,
     draw_overlays,
     slice_config,
     slice_config_of_set,
 )
 from sweep.plan import Plan
+from sweep.registry.champion import CHAMPION, champion_folder
 from sweep.registry.quality import Quality, quality_in_tags, quality_of_folder
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect

@@ -17,8 +17,9 @@ from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 
 from search_spaces.search import Constraint
-from sweep.detect import MODEL_COLUMNS, champion_folder, detect, slice_config
+from sweep.detect import MODEL_COLUMNS, detect, slice_config
 from sweep.plan import Plan
+from sweep.registry.champion import champion_folder
 from sweep.registry.judging import Limits
 from sweep.registry.promotion import Judgement, Request, judge, promote
 from sweep.registry.records import records
