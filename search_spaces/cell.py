@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from trainers.gan.config import GANVariant
-
-Variant = Literal["none", GANVariant]
-VARIANTS: tuple[str, ...] = ("none", *get_args(GANVariant))
+from trainers.variants import Variant
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from search_spaces.cell import VARIANTS, Cell, Variant
+from search_spaces.cell import Cell
 from search_spaces.problems import KeyPath, MisfitError, Problem, complaints, did_you_mean, first_message
 from search_spaces.search import MOST_TRIALS
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
 from trainers.config import Config
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
+from trainers.variants import GANS, REAL_ONLY, VARIANTS, Variant
 
 if TYPE_CHECKING:
     from search_spaces.schema import Study
@@ -196,8 +197,11 @@ def _key_problems(key: str, drawn: Dimension) -> Iterator[Problem]:
         yield from _choice_of_variants(drawn)
     elif key == "count":
         yield from _whole_counts(drawn)
-    elif not key.startswith("detector.") and drawn.when is not None and "none" in drawn.when.variant:
-        yield Problem((*at, "when", "variant"), "the variant 'none' has no GAN, so this key is never drawn for it")
+    elif not key.startswith("detector.") and drawn.when is not None:
+        for variant in drawn.when.variant:
+            if variant not in GANS:
+                message = f"the variant {variant!r} has no GAN, so this key is never drawn for it"
+                yield Problem((*at, "when", "variant"), message)
 
 
 def _choice_of_variants(drawn: Dimension) -> Iterator[Problem]:
@@ -248,7 +252,7 @@ def _count_problems(study: Study) -> Iterator[Problem]:
                 message = f"{count} is no slice at all at count_scale {study.count_scale:g}"
                 yield Problem(("space", "count", *at), message)
     for variant in study.variants_to_draw() if study.search.draws else ():
-        if variant == "none" or "count" in study.dimensions(variant):
+        if variant == REAL_ONLY or "count" in study.dimensions(variant):
             continue
         counts = [count for arm in study.arms if arm.variant == variant for count in arm.counts]
         if len(counts) != 1:

@@ -7,6 +7,7 @@ from typing import Any
 from search_spaces.checks import drawable
 from search_spaces.layers import OWN
 from search_spaces.schema import Study
+from trainers.variants import REAL_ONLY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -21,7 +22,7 @@ def study_schema() -> dict[str, Any]:
     space = properties["space"]
     dimension = space.pop("additionalProperties")
     described = {
-        "variant": "Which variant to draw; `none` is the real-only arm.",
+        "variant": f"Which variant to draw; `{REAL_ONLY}` is the real-only arm.",
         "count": "How many synthetic slices, in the paper's scale.",
         **drawable(),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 from pydantic import Field, ValidationError, model_validator
 
 from search_spaces import checks
-from search_spaces.cell import Cell, Variant
+from search_spaces.cell import Cell
 from search_spaces.problems import MisfitError, explain
 from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
 from search_spaces.space import Dimension
@@ -19,7 +19,8 @@ from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANConfig, GANVariant, SynthesisConfig
+from trainers.gan.config import GANConfig, SynthesisConfig
+from trainers.variants import GANS, REAL_ONLY, GANVariant, Variant
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -42,10 +43,12 @@ class Arm(Config):
 
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:
-        if self.variant == "none" and self.counts != (0,):
-            raise ValueError("variant 'none' draws no slices, so its counts must be left out")
-        if self.variant != "none" and (not self.counts or 0 in self.counts):
-            raise ValueError(f"variant {self.variant!r} needs counts above 0; the real-only arm is variant 'none'")
+        if self.variant == REAL_ONLY and self.counts != (0,):
+            raise ValueError(f"variant {REAL_ONLY!r} draws no slices, so its counts must be left out")
+        if self.variant != REAL_ONLY and (not self.counts or 0 in self.counts):
+            raise ValueError(
+                f"variant {self.variant!r} needs counts above 0; the real-only arm is variant {REAL_ONLY!r}"
+            )
         return self
 
 
@@ -128,7 +131,7 @@ class Study(Config):
         """Variants that a search may draw: those of `space.variant`, else those of `arms` other than `none`."""
         if "variant" in self.space:
             return tuple(cast(Variant, variant) for variant in self.space["variant"].tried())
-        return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant != "none"))
+        return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant != REAL_ONLY))
 
     def dimensions(self, variant: Variant) -> dict[str, Dimension]:
         """What is drawn for a variant, apart from the variant itself."""
@@ -137,7 +140,7 @@ class Study(Config):
             for key, drawn in self.space.items()
             if key != "variant"
             and (drawn.when is None or variant in drawn.when.variant)
-            and (variant != "none" or key.startswith("detector."))
+            and (variant != REAL_ONLY or key.startswith("detector."))
         }
 
     def draw(self, trial: BaseTrial) -> Cell:
@@ -156,7 +159,7 @@ class Study(Config):
     def cell_of(self, params: Mapping[str, Any]) -> Cell:
         """The cell that an Optuna trial drew, from its `params`."""
         variant = params["variant"] if "variant" in params else self.variants_to_draw()[0]
-        count = 0 if variant == "none" else params["count"] if "count" in params else self._only_count(variant)
+        count = 0 if variant == REAL_ONLY else params["count"] if "count" in params else self._only_count(variant)
         rest = {key: value for key, value in params.items() if key not in ("variant", "count")}
         return Cell(variant, count, tuple(sorted(rest.items())))
 
@@ -190,9 +193,7 @@ class Study(Config):
             sections.setdefault(section, {})[name] = value
         changed: dict[str, Any] = {}
         for section, values in sections.items():
-            config = (
-                self.gan_for(cell.variant) if section == "gan" and cell.variant != "none" else getattr(self, section)
-            )
+            config = self.gan_for(cell.variant) if section == "gan" and cell.variant in GANS else getattr(self, section)
             changed[section] = _updated(config, values)
         if "gan" in changed:
             changed["variants"] = {name: over for name, over in self.variants.items() if name != cell.variant}

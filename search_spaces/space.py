@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from search_spaces.cell import Variant
 from search_spaces.problems import MisfitError, Problem
 from trainers.config import Config
+from trainers.variants import Variant
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

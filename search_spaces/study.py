@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from search_spaces.cell import VARIANTS, Cell, Variant
+from search_spaces.cell import Cell
 from search_spaces.layers import Layer, Layers, override_layer, read_layer
 from search_spaces.problems import did_you_mean, explain
 from search_spaces.schema import Arm, Resources, SectionConfig, Study
@@ -22,13 +22,11 @@ from trainers.documents import shown
 from trainers.exceptions import ConfigError
 
 __all__ = [
-    "VARIANTS",
     "Arm",
     "Cell",
     "Resolved",
     "Resources",
     "Study",
-    "Variant",
     "explain",
     "is_study_file",
     "load_study",

@@ -9,6 +9,9 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers, refuse_below
+from trainers.variants import GANS
+
+TAUGHT = " or ".join(name for name, gan in GANS.items() if gan.needs_detector)
 
 
 def prepare(
@@ -54,12 +57,12 @@ def prepare(
 def train_gan(
     slices: Slices,
     out: Out,
-    variant: Annotated[str, typer.Option(help="cpggan, cpggan+normal, image2image or cpggan+detector.")] = "cpggan",
+    variant: Annotated[str, typer.Option(help=f"{', '.join(GANS)}.")] = "cpggan",
     detector: Annotated[
         Path | None,
         typer.Option(
             metavar="DETECTOR",
-            help="cpggan+detector: the detector of real slices that the generator also learns from.",
+            help=f"{TAUGHT}: the detector of real slices that the generator also learns from.",
             show_default=False,
         ),
     ] = None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from search_spaces.cell import VARIANTS
 from search_spaces.problems import did_you_mean
 from search_spaces.study import Study
 from sweep.cli.planning import costs_of
 from sweep.studies.opened import OpenedStudy
 from trainers.exceptions import ConfigError
+from trainers.variants import REAL_ONLY, VARIANTS
 
 
 def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Sequence[str]) -> Iterator[str]:
@@ -75,16 +75,16 @@ def _arm(text: str) -> list[Any]:
             f"--arms {text!r}: {variant!r} is no variant.{did_you_mean(variant, VARIANTS)} "
             f"Allowed: {', '.join(VARIANTS)}."
         )
-    if variant == "none" and not counts:
+    if variant == REAL_ONLY and not counts:
         return [variant, [0]]
     try:
         numbers = [int(count) for count in counts.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1 or variant == "none":
+    if not numbers or min(numbers) < 1 or variant == REAL_ONLY:
         raise ConfigError(
-            f"--arms {text!r}: allowed is variant:count,count with whole numbers above 0, e.g. cpggan:4000,8000; none "
-            "has no count."
+            f"--arms {text!r}: allowed is variant:count,count with whole numbers above 0, e.g. cpggan:4000,8000; "
+            f"{REAL_ONLY} has no count."
         )
     return [cast(str, variant), numbers]
 

@@ -16,6 +16,7 @@ from sweep.stages import GANStage, PrepareStage, Stage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
 from trainers.exceptions import CohortError
+from trainers.variants import GANS
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,10 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
 
 def _check_normal_subjects(study: Study, cohort: Cohort) -> None:
     asked = {arm.variant for arm in study.arms} | (set(study.variants_to_draw()) if study.search.draws else set())
-    if "cpggan+normal" in asked and not any(subject.kind == "normal" for subject in cohort.subjects):
+    needing = [variant for variant in asked if variant in GANS and GANS[variant].needs_normals]
+    if needing and not any(subject.kind == "normal" for subject in cohort.subjects):
         raise CohortError(
             f"{cohort.folder / MANIFEST}: 0 of {len(cohort.subjects)} subjects are of kind normal, but the study "
-            f"{study.name} has an arm of cpggan+normal, whose GAN needs at least 1. Add normal subjects to the cohort, "
+            f"{study.name} has an arm of {needing[0]}, whose GAN needs at least 1. Add normal subjects to the cohort, "
             "or leave that arm out of the study."
         )

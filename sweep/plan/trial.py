@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
-from search_spaces.cell import Cell, Variant
+from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.stages import (
     DetectorStage,
@@ -18,7 +18,8 @@ from sweep.stages import (
     Stage,
     SynthesizeStage,
 )
-from trainers.gan.config import GANConfig, GANVariant
+from trainers.gan.config import GANConfig
+from trainers.variants import GANS, Variant
 
 FIRST_FEEDBACK_SEED = 1_000_000
 """Seed of the detector that `cpggan+detector` learns from, unless a trial uses it."""
@@ -131,14 +132,14 @@ class TrialMaker:
         return made
 
     def _shards_of(self, study: Study, cell: Cell) -> tuple[SynthesizeStage, ...]:
-        if cell.variant == "none":
+        if cell.variant not in GANS:
             return ()
-        gan = self._gan(study, study.gan_for(cast(GANVariant, cell.variant)))
+        gan = self._gan(study, study.gan_for(cell.variant))
         return self._first_shards(study, gan, study.synthetic_count(cell.count))
 
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
         feedback = None
-        if config.variant == "cpggan+detector":
+        if config.traits.needs_detector:
             # A seed that no trial uses: the trials' real-only detectors judge synthetic slices (do they find the
             # boxes?), and the very one that the generator was optimised against would praise its own pupil. It is far
             # from the usual seeds, so that the same study with more of them keeps its GAN.

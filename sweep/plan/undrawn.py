@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.cell import Cell, Variant
+from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, bytes_of
@@ -15,6 +15,7 @@ from sweep.plan.trial import Trial, TrialMaker
 from sweep.stages import Stage
 from sweep.store import Store
 from trainers.exceptions import ConfigError
+from trainers.variants import Variant
 
 
 @dataclass

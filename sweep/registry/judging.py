@@ -22,7 +22,6 @@ from sweep.registry.gates import (
 from sweep.registry.lineage import cell_keys, evaluations
 from sweep.registry.selection import IOU, Ranked
 from sweep.registry.versions import Version
-from sweep.report.evidence import REAL_ONLY
 from sweep.stages import RealismStage
 from sweep.store import Store
 from sweep.tracking.tags import PREPARE_KEY, TRIAL
@@ -30,6 +29,7 @@ from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.realism.report import SyntheticFigures, read_realism
+from trainers.variants import REAL_ONLY
 
 
 @dataclass(frozen=True)

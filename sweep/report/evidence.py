@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sweep.report.results import REAL_ONLY, Results
+from sweep.report.results import Results
 from sweep.store import Store
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
@@ -16,6 +16,7 @@ from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.outcome import Outcome
+from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

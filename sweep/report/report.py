@@ -12,7 +12,7 @@ from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
 from sweep.report.machines import machines_told
-from sweep.report.results import REAL_ONLY, Results, Row, read_results
+from sweep.report.results import Results, Row, read_results
 from sweep.report.section import Section
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
@@ -24,6 +24,7 @@ from sweep.report.sections.trace import RunOf, trace_section
 from sweep.report.table1 import WIDE, Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
+from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,8 +14,7 @@ from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
-
-REAL_ONLY = "none"
+from trainers.variants import REAL_ONLY
 
 
 @dataclass(frozen=True)

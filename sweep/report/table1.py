@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence, Gain
-from sweep.report.results import REAL_ONLY, Results, Row
+from sweep.report.results import Results, Row
 from sweep.report.section import MISSING, Line, Section, Value, covers, over, p_text, signed
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.outcome import name_of
+from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
     from sweep.console import TextTable

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 from sweep.report.evidence import Evidence, Gain
-from sweep.report.results import REAL_ONLY
 from sweep.report.section import p_text, signed
 from sweep.report.sections.gains import advice
+from trainers.variants import REAL_ONLY
 
 ALPHA = 0.05
 """Holm-adjusted p below which a gain counts as shown."""

@@ -16,6 +16,7 @@ from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
+from trainers.variants import REAL_ONLY
 
 PAPER_BYTES = 4_000_000_000
 """Of a run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
@@ -52,7 +53,7 @@ class DetectorStage(NetworkStage):
 
     @property
     def label(self) -> str:
-        arm = f"{self.shards[0].gan.config.variant} {self.count}" if self.shards else "none"
+        arm = f"{self.shards[0].gan.config.variant} {self.count}" if self.shards else REAL_ONLY
         return f"detector {arm} seed {self.config.seed}"
 
     @classmethod

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.cell import VARIANTS
 from search_spaces.study import Study
 from sweep.objectives import evaluated, not_a_number, objective_values, undefined
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 from sweep.studies.optuna_study import ARM, ERROR, create_optuna_study
+from trainers.variants import VARIANTS
 
 if TYPE_CHECKING:
     import optuna

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from search_spaces.cell import Cell, Variant
+from search_spaces.cell import Cell
 from sweep.plan import Plan, Trial
 from sweep.stages import Stage
 from sweep.store import Cost, Store
@@ -20,6 +20,7 @@ from trainers.evaluation.evaluate import TABLES, truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
 from trainers.evaluation.summary import summarise
 from trainers.matching import DETECTION_COLUMNS
+from trainers.variants import Variant
 
 Skill = Callable[[Trial], float]
 SEARCH = {

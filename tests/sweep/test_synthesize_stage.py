@@ -15,7 +15,7 @@ from tests.sweep.small_study import SHARD, small_plan
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANVariant
+from trainers.variants import GANVariant
 
 
 def stage(review: Path | None = None, number: int = 0, variant: GANVariant = "cpggan") -> SynthesizeStage:

@@ -38,7 +38,7 @@ class TrainingSlices:
         self._slices = slices
         self._boxes = slices.boxes_by_slice()
         self._tumour = slices.indices("train", "tumour")
-        self._normal = _normal_rows(slices) if config.variant == "cpggan+normal" else self._tumour[:0]
+        self._normal = _normal_rows(slices) if config.traits.needs_normals else self._tumour[:0]
         groups = config.batch_size // config.group
         bounds = [config.group * (groups * part // world_size) for part in (rank, rank + 1)]
         self.share = range(*bounds)
@@ -109,12 +109,12 @@ def check_fits(config: GANConfig, slices: SliceSet, world_size: int) -> None:
     normal = len(_normal_rows(slices))
     if not tumour:
         raise TrainingError(f"{slices.path}: got 0 tumour slices in the training split; a GAN needs at least 1.")
-    if config.variant == "cpggan+normal" and not normal:
+    if config.traits.needs_normals and not normal:
         raise TrainingError(
-            f"{slices.path}: got 0 slices of normal subjects in the training split; cpggan+normal needs some. "
-            "Add normal subjects to the cohort or use the variant cpggan."
+            f"{slices.path}: got 0 slices of normal subjects in the training split; {config.variant} needs at least 1. "
+            "Add normal subjects to the cohort or use another variant."
         )
-    available = tumour + (normal if config.variant == "cpggan+normal" else 0)
+    available = tumour + (normal if config.traits.needs_normals else 0)
     if config.batch_size > available:
         raise TrainingError(
             f"{slices.path}: gan.batch_size is {config.batch_size}, but the training split has {available} slices; "

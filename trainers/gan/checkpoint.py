@@ -17,15 +17,20 @@ from trainers.exceptions import TrainingError
 from trainers.gan.config import GANConfig
 from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator, Discriminator, Generator
+from trainers.variants import Networks
 
 FILE = "training.pt"
+NETWORKS: dict[Networks, tuple[type[Generator], type[Discriminator]]] = {
+    "cpggan": (CPGGANGenerator, CPGGANDiscriminator),
+    "u-net": (UNetGenerator, ConvolutionalDiscriminator),
+}
 Report = dict[str, float]
 
 
 def build_generator(config: GANConfig, weights: torch.Generator | None = None) -> Generator:
     """The variant's generator on the CPU; initial weights are drawn from `weights` (seeded by the config if None)."""
-    weights = weights or torch.Generator().manual_seed(config.seed)
-    return UNetGenerator(config, weights) if config.variant == "image2image" else CPGGANGenerator(config, weights)
+    generator, _ = NETWORKS[config.traits.networks]
+    return generator(config, weights or torch.Generator().manual_seed(config.seed))
 
 
 @dataclass
@@ -56,11 +61,8 @@ class TrainingState:
         """Fresh networks on `device`, the same for equal seeds."""
         weights = torch.Generator().manual_seed(config.seed)
         generator = build_generator(config, weights)
-        discriminator: Discriminator
-        if config.variant == "image2image":
-            discriminator = ConvolutionalDiscriminator(config, weights)
-        else:
-            discriminator = CPGGANDiscriminator(config, weights)
+        _, discriminator_class = NETWORKS[config.traits.networks]
+        discriminator = discriminator_class(config, weights)
         generator.to(device)
         discriminator.to(device)
         return cls(

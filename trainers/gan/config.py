@@ -8,8 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainers.config import Config, Seed, Text
 from trainers.data.conditions import ConditionConfig
-
-GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
+from trainers.variants import GANS, GANTraits, GANVariant
 
 SMALLEST = 4
 """Side of the first images that progressive growing makes, pixels."""
@@ -19,9 +18,10 @@ Channels = Annotated[int, Field(ge=1, le=8192)]
 class GANConfig(Config):
     """One GAN and its training run."""
 
-    variant: GANVariant = "cpggan"
-    """The GAN of an arm: CPGGAN, CPGGAN trained also with normal brains, the image-to-image GAN, or CPGGAN whose
-    generator also learns from a frozen detector."""
+    variant: GANVariant = Field(
+        default="cpggan",
+        description=f"The GAN of an arm: {'; '.join(f'{name}, {gan.description}' for name, gan in GANS.items())}.",
+    )
     resolution: int = Field(default=256, le=512)
     """Height and width of the slices, pixels; a power of two, up to the 512 that slices are made of."""
     initial_resolution: int = Field(default=SMALLEST, le=512)
@@ -110,9 +110,10 @@ class GANConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> GANConfig:
-        if self.variant == "image2image":
-            if self.resolution < 16:
-                raise ValueError(f"resolution: got {self.resolution}; allowed for image2image: 16 or more")
+        smallest = self.traits.smallest
+        if self.resolution < smallest:
+            raise ValueError(f"resolution: got {self.resolution}; allowed for {self.variant}: {smallest} or more")
+        if not self.traits.grows:
             return self
         if self.initial_resolution > self.resolution:
             raise ValueError(f"initial_resolution: got {self.initial_resolution}; allowed: up to {self.resolution}")
@@ -130,14 +131,24 @@ class GANConfig(Config):
             )
         return self
 
+    @property
+    def traits(self) -> GANTraits:
+        """What holds of every GAN of this variant."""
+        return GANS[self.variant]
+
+    @property
+    def first_resolution(self) -> int:
+        """Resolution at which training starts, pixels: the last one, too, if the GAN does not grow."""
+        return self.initial_resolution if self.traits.grows else self.resolution
+
     def resolutions(self, smallest: int | None = None) -> list[int]:
-        """The resolutions of progressive growing, first (`initial_resolution` unless given) to last, pixels."""
-        first = smallest or self.initial_resolution
+        """The resolutions of training, first (`first_resolution` unless given) to last, pixels."""
+        first = smallest or self.first_resolution
         return [1 << level for level in range(first.bit_length() - 1, self.resolution.bit_length())]
 
     def fade_length(self, resolution: int) -> float:
         """Thousands of images over which `resolution` is faded in; 0 for the first one."""
-        return 0.0 if resolution == self.initial_resolution else self.fade_kimg_at.get(resolution, self.fade_kimg)
+        return 0.0 if resolution == self.first_resolution else self.fade_kimg_at.get(resolution, self.fade_kimg)
 
     def stable_length(self, resolution: int) -> float:
         """Thousands of images at `resolution`, faded in, before the next one."""
@@ -157,7 +168,7 @@ class GANConfig(Config):
     @property
     def group(self) -> int:
         """Images of a step that stay on one worker, as their minibatch statistics are shared; 1 without such."""
-        if self.variant == "image2image":
+        if not self.traits.grouped:
             return 1
         return max(size for size in range(1, self.stddev_group + 1) if self.batch_size % size == 0)
 

@@ -86,15 +86,19 @@ class DetectorFeedback:
 
 
 def open_feedback(config: GANConfig, detector: Path | None, device: torch.device) -> DetectorFeedback | None:
-    """The teacher of `cpggan+detector`, None for the other variants.
+    """The detector that a variant learns from; None for a variant that learns from none.
 
     Raises:
         TrainingError: the variant needs a detector and got none, or the reverse, or the detector does not fit.
     """
-    if (config.variant == "cpggan+detector") != (detector is not None):
+    if config.traits.needs_detector and detector is None:
         raise TrainingError(
-            f"gan.variant is {config.variant} and the detector is {detector}; allowed: with cpggan+detector the folder "
-            "of a detector trained on real slices, with the other variants none."
+            f"gan.variant is {config.variant}, which learns from a detector, but none is given; allowed: the folder of "
+            "a detector trained on real slices."
+        )
+    if detector and not config.traits.needs_detector:
+        raise TrainingError(
+            f"gan.variant is {config.variant}, which learns from no detector, but {detector} is given. Leave it out."
         )
     return DetectorFeedback(detector, config.resolution, device) if detector else None
 

@@ -34,8 +34,6 @@ def drawing_flops(config: GANConfig) -> float:
 
 def _schedule(config: GANConfig) -> dict[int, float]:
     """Resolution -> images shown at it."""
-    if config.variant == "image2image":
-        return {config.resolution: float(config.total_images)}
     *earlier, last = config.resolutions()
     shown = {side: 1000 * (config.fade_length(side) + config.stable_length(side)) for side in earlier}
     return {**shown, last: config.total_images - sum(shown.values())}

@@ -15,12 +15,13 @@ from typing import Literal, cast, get_args
 
 from trainers.documents import read_table, shown
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANVariant, SynthesisConfig
+from trainers.gan.config import SynthesisConfig
+from trainers.variants import GANS, GANVariant
 
 Decision = Literal["keep", "discard"]
 NEEDED, OPTIONAL = ("slice_id", "decision"), ("source",)
 ATTEMPT_ID = re.compile(r"synthetic-(\d{6,18})-(\d{1,9})", re.ASCII)
-SOURCE = re.compile(rf"({'|'.join(map(re.escape, get_args(GANVariant)))})-[0-9a-f]{{12}}")
+SOURCE = re.compile(rf"({'|'.join(map(re.escape, GANS))})-[0-9a-f]{{12}}")
 
 
 def attempt_id(image: int, number: int) -> str:

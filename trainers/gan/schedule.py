@@ -19,10 +19,8 @@ def phase_at(config: GANConfig, images: float) -> Phase:
     """The phase after `images` real images were shown.
 
     Each resolution but the first starts with a linear fade from alpha 0 to 1 and goes on with alpha 1; the first has no
-    fade and the last goes on until the end (Karras et al. 2018, section 2). The image-to-image GAN does not grow.
+    fade and the last goes on until the end (Karras et al. 2018, section 2). A GAN that does not grow has one.
     """
-    if config.variant == "image2image":
-        return Phase(config.resolution, 1.0)
     left = images / 1000
     for resolution in config.resolutions():
         fade = config.fade_length(resolution)

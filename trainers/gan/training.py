@@ -133,7 +133,7 @@ def _report(state: TrainingState, metrics: dict[str, float], context: Context) -
     metrics |= {"gan/resolution": float(phase.resolution), "gan/alpha": phase.alpha, "gan/skipped": float(skipped)}
     if config.augment != "none":
         metrics["gan/augment_probability"] = float(state.augment_probability)
-    if config.variant != "cpggan+detector":
+    if not config.traits.needs_detector:
         del metrics["gan/detector_loss"]
     if context.device.type == "cuda":
         metrics["gan/peak_memory_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30

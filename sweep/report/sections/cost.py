@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from search_spaces.search import Prices
 from sweep.report.evidence import Evidence
-from sweep.report.results import REAL_ONLY, Results
+from sweep.report.results import Results
 from sweep.report.section import MISSING, Line, Section, Value, decimal
 from sweep.report.sections.gains import decided
 from sweep.stages import Stage
 from sweep.store import Artifact, Store
+from trainers.variants import REAL_ONLY
 
 
 @dataclass(frozen=True)

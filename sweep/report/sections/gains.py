@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweep.report.evidence import Evidence, Gain
-from sweep.report.results import REAL_ONLY
 from sweep.report.section import (
     MISSING,
     Line,
@@ -21,6 +20,7 @@ from sweep.report.section import (
 from trainers.evaluation.comparison import Comparison, seeds_needed
 from trainers.evaluation.outcome import name_of
 from trainers.evaluation.summary import few_patients
+from trainers.variants import REAL_ONLY
 
 SOUGHT = 0.1
 """The gain that the column of seeds is about unless another is asked for: the paper's ten points of sensitivity."""

@@ -92,7 +92,7 @@ def test_a_detector_teaches_a_gan(metsweep: Metsweep, slices: Path, fidelity: Pa
 
     ended = metsweep("train", "gan", slices, "--fidelity", fidelity, "--detector", "detector", "--out", "other")
     assert ended.code == 2
-    assert "gan.variant is cpggan and the detector is" in ended.err
+    assert "gan.variant is cpggan, which learns from no detector, but" in ended.err
     ended = metsweep(*command, "--set", "gan.resolution=64", "--set", "gan.total_kimg=1", "--out", "other")
     assert ended.code == 2
     assert "trained on slices of 32 x 32 pixels, but gan.resolution is 64" in ended.err
