@@ -78,7 +78,7 @@ def test_misspelt_variant(refused, slices: Path) -> None:
 
 def test_a_gan_without_the_detector_that_it_needs(refused, slices: Path) -> None:
     train = ("train", "gan", slices, "--out", "gan")
-    refused(*train, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "a detector, but none is given"))
+    refused(*train, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "but none is given"))
     refused(*train, "--variant", "cpggan+detector", "--detector", slices, parts=("is not a trained detector",))
 
 
@@ -122,7 +122,7 @@ def test_a_gan_that_cannot_be_trained_is_refused_before_ray_starts(
 
     train(slices, "--set", "gan.batch_size=5000", parts=("gan.batch_size is 5000", "allowed: 1 to"))
     train(Path("tumours"), "--variant", "cpggan+normal", parts=("tumours", "0 slices of normal subjects"))
-    train(slices, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "a detector, but none is given"))
+    train(slices, "--variant", "cpggan+detector", parts=("gan.variant is cpggan+detector", "but none is given"))
     train(slices, "--detector", slices, parts=("gan.variant is cpggan, which learns from no detector, but",))
 
 
