@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.problems import MisfitError, Problem
 from trainers.config import Config, Seed, Text
+from trainers.evaluation.measures import TABLE1
 
 Metric = Literal[
     "sensitivity",
@@ -17,7 +18,13 @@ Metric = Literal[
     "sensitivity_at_4_fps",
     "sensitivity_at_8_fps",
 ]
-
+AT_FPS: dict[Metric, int] = {
+    "sensitivity_at_1_fps": 1,
+    "sensitivity_at_2_fps": 2,
+    "sensitivity_at_4_fps": 4,
+    "sensitivity_at_8_fps": 8,
+}
+"""Metrics that are read from the FROC curve -> false positives per slice at which."""
 
 MOST_TRIALS = 100_000
 """A plan holds a trial in 10 kB of memory, and this many are planned in seconds."""
@@ -70,7 +77,8 @@ class Objective(Config):
 
     @model_validator(mode="after")
     def _towards_the_better(self) -> Objective:
-        better = "minimize" if self.metric == "fps_per_slice" else "maximize"
+        lower = {measure.name for measure in TABLE1 if measure.better == "lower"}
+        better = "minimize" if self.metric in lower else "maximize"
         if self.direction != better:
             message = f"allowed for {self.metric} is {better}; got {self.direction!r}"
             raise MisfitError([Problem(("direction",), message)])

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search_spaces.search import Constraint, Objective
+from search_spaces.search import AT_FPS, Constraint, Objective
 from search_spaces.study import Study
 from sweep.plan import Trial
 from sweep.store import Artifact, Store
@@ -32,18 +32,18 @@ def evaluated(trial: Trial, store: Store) -> Metrics:
 
 def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:
     """The value of each objective, mean over the seeds of a cell; NaN where a figure is not defined."""
-    return [_mean(one, seeds) for one in study.objectives]
+    return [mean(one, seeds) for one in study.objectives]
 
 
 def violations(study: Study, seeds: Sequence[Metrics]) -> dict[str, float]:
     """Constraint -> how far the mean over the seeds lies beyond its bound; 0 or less keeps to it."""
-    return {f"{one.metric} at IoU {one.iou:g}": one.violation(_mean(one, seeds)) for one in study.constraints}
+    return {f"{one.metric} at IoU {one.iou:g}": one.violation(mean(one, seeds)) for one in study.constraints}
 
 
 def undefined(study: Study, seeds: Sequence[Metrics]) -> str | None:
     """The objective or bounded figure that is not a number, so that a cell has failed although it is evaluated."""
     for asked in (*study.objectives, *study.constraints):
-        if math.isnan(_mean(asked, seeds)):
+        if math.isnan(mean(asked, seeds)):
             return f"{asked.metric} at IoU {asked.iou:g}"
     return None
 
@@ -59,13 +59,11 @@ def figure(asked: Objective | Constraint, validation: Mapping[str, Mapping[str, 
     Args:
         validation: IoU name -> figures of the validation split.
     """
-    metric, figures = asked.metric, validation[name_of(asked.iou)]
-    if metric in figures:
-        value = figures[metric]
-    else:
-        value = figures["at_fps_per_slice"][metric.removeprefix("sensitivity_at_").removesuffix("_fps")]["sensitivity"]
+    figures, fps = validation[name_of(asked.iou)], AT_FPS.get(asked.metric)
+    value = figures[asked.metric] if fps is None else figures["at_fps_per_slice"][f"{fps}"]["sensitivity"]
     return math.nan if value is None else float(value)
 
 
-def _mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
+def mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
+    """The same, mean over the seeds of a cell."""
     return statistics.fmean(figure(asked, metrics["validation"]) for metrics in seeds)

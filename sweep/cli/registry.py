@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from sweep.console import TextTable
     from sweep.registry.versions import Registry, Version
+    from trainers.evaluation.measures import Measure
 
 
 def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
@@ -54,11 +56,13 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
     from rich import box
 
     from sweep.console import TextTable
-    from sweep.tracking.tags import FPS, STUDY, TRIAL
+    from sweep.tracking.tags import STUDY, TRIAL
+    from trainers.evaluation.measures import TABLE1
 
     table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("version", "alias", "trial", "sens.", "FPs", "since", "forced"):
-        table.add_column(title, justify="right" if title in ("version", "sens.", "FPs") else "left")
+    measures = [measure.short for measure in TABLE1]
+    for title in ("version", "alias", "trial", *measures, "since", "forced"):
+        table.add_column(title, justify="right" if title in ("version", *measures) else "left")
     for one in versions:
         tags = one.tags
         champion = since.get(one.number) if "champion" in one.aliases else None
@@ -66,8 +70,7 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
             one.number,
             ", ".join(one.aliases),
             f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
-            _sensitivity(one),
-            "-" if (fps := _figure(one, FPS)) is None else f"{fps:.2f}",
+            *(_measured(one, measure) for measure in TABLE1),
             ("registered " if champion is None else "champion ")
             + (champion or one.registered.isoformat())[:16].replace("T", " "),
             _forced(one) or "",
@@ -77,28 +80,32 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
 
 def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
     from sweep.registry.quality import quality_in_tags
-    from sweep.tracking.tags import FPS, SENSITIVITY, STAGE_KEY, STUDY, TRIAL
+    from sweep.tracking.tags import STAGE_KEY, STUDY, TRIAL
+    from trainers.evaluation.measures import TABLE1
 
     quality = quality_in_tags(one.tags)
+    unrounded = asdict(quality) if quality else {}
+    measured = {f"validation_{measure.name}": unrounded.get(measure.name, _figure(one, measure)) for measure in TABLE1}
     return {
         "version": one.number,
         "aliases": list(one.aliases),
         "study": one.tags.get(STUDY),
         "trial": one.tags.get(TRIAL),
         "stage_key": one.tags.get(STAGE_KEY),
-        "validation_sensitivity": quality.sensitivity if quality else _figure(one, SENSITIVITY),
         "validation_sensitivity_interval": quality and [quality.low, quality.high],
-        "validation_fps_per_slice": quality.fps_per_slice if quality else _figure(one, FPS),
+        **measured,
         "registered": one.registered.isoformat(),
         "champion_since": since.get(one.number) if "champion" in one.aliases else None,
         "forced": _forced(one),
     }
 
 
-def _figure(one: Version, tag: str) -> float | None:
-    """A figure that a version carries, or None; anyone may write tags."""
+def _figure(one: Version, measure: Measure) -> float | None:
+    """A figure in the tags of a version, or None; anyone may write tags."""
+    from sweep.tracking.tags import validation_tag
+
     try:
-        return float(one.tags[tag])
+        return float(one.tags[validation_tag(measure.name)])
     except (KeyError, ValueError):
         return None
 
@@ -111,16 +118,16 @@ def _forced(one: Version) -> str | None:
     return judged[-1].forced if judged else None
 
 
-def _sensitivity(one: Version) -> str:
-    """With its interval; alone of versions that were registered before they said it."""
+def _measured(one: Version, measure: Measure) -> str:
+    """A figure of Table 1; sensitivity with its interval, where the version has one."""
     from sweep.registry.quality import quality_in_tags
-    from sweep.tracking.tags import SENSITIVITY
+    from trainers.evaluation.measures import SENSITIVITY
     from trainers.evaluation.outcome import with_interval
 
-    told, figure = quality_in_tags(one.tags), _figure(one, SENSITIVITY)
-    if told is not None and told.low is not None and told.high is not None:
-        return with_interval(told.sensitivity, (told.low, told.high), 3)
-    return "-" if figure is None else f"{figure:.3f}"
+    quality, figure = quality_in_tags(one.tags), _figure(one, measure)
+    if measure is SENSITIVITY and quality is not None and quality.low is not None and quality.high is not None:
+        return with_interval(quality.sensitivity, (quality.low, quality.high), measure.digits)
+    return "-" if figure is None else f"{figure:.{measure.digits}f}"
 
 
 def rollback(

@@ -15,7 +15,7 @@ import numpy as np
 
 from sweep.registry.champion import champion_folder
 from sweep.registry.versions import Version
-from sweep.report.section import Line, Section, estimate_text
+from sweep.report.section import Line, Section, measured_texts
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from sweep.tracking.tags import COHORT, EVALUATION, PREPARE, TRIAL, read_tag
@@ -29,7 +29,8 @@ from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import truth_of
-from trainers.evaluation.metrics import counts_by, figures
+from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.metrics import counts_by
 from trainers.evaluation.outcome import Outcome, match_outcomes, name_of
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import ConfigError, TrackingError
@@ -72,10 +73,10 @@ class Compared:
             lines = []
             for side in (self.first, self.second):
                 arm = Arm({0: side.outcomes[iou]}, side.config)
-                lines.append(Line([side.label, estimate_text(arm.sensitivity), estimate_text(arm.fps_per_slice, 2)]))
+                lines.append(Line([side.label, *measured_texts(arm)]))
             lines += [Line([name, *_gain(one)]) for name, one in self.gains(iou).items()]
             title = f"{self.cohort}, IoU {iou:g}"
-            yield Section(name_of(iou), title, ("detector", "sensitivity", "FPs per slice"), lines)
+            yield Section(name_of(iou), title, ("detector", *(measure.title for measure in TABLE1)), lines)
 
     def gains(self, iou: float) -> dict[str, Comparison]:
         """Paired gains of the second over the first, over patients."""
@@ -101,17 +102,16 @@ class Compared:
         """One line an IoU threshold and detector; the gain is in the second's."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            ["iou", "version", "trial", "sensitivity", "fps_per_slice", "gain", "gain_low", "gain_high", "p"]
-        )
+        measures = [measure.name for measure in TABLE1]
+        writer.writerow(["iou", "version", "trial", *measures, "gain", "gain_low", "gain_high", "p"])
         for iou in IOUS:
             gain = self.gains(iou)["gain"]
             numbers = (gain.difference, *gain.interval, gain.p)
             numbers_of_second = ["" if math.isnan(number) else number for number in numbers]
             for side in (self.first, self.second):
-                told = figures(counts_by(side.outcomes[iou].at(side.config.confidence)))
+                arm = Arm({0: side.outcomes[iou]}, side.config)
                 about = [iou, side.version.number, side.version.tags[TRIAL]]
-                measured = [told["sensitivity"], told["fps_per_slice"]]
+                measured = [measure.estimate(arm).mean for measure in TABLE1]
                 writer.writerow([*about, *measured, *(numbers_of_second if side is self.second else [""] * 4)])
         return text.getvalue()
 

@@ -14,16 +14,16 @@ from sweep.tracking.tags import (
     COMMIT,
     EVALUATION,
     FIDELITY,
-    FPS,
     PREPARE,
     PREPARE_KEY,
     QUALITY,
-    SENSITIVITY,
     STAGE_KEY,
     STUDY,
     TRIAL,
+    validation_tag,
 )
 from trainers.documents import shown
+from trainers.evaluation.measures import TABLE1
 from trainers.exceptions import TrackingError
 
 
@@ -43,8 +43,7 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
         FIDELITY: plan.study.fidelity,
         TRIAL: trial.name,
         CELL_KEYS: ",".join(f"{seed}:{one}" for seed, one in cell.items()),
-        SENSITIVITY: f"{ranked.sensitivity:.6f}",
-        FPS: f"{ranked.fps_per_slice:.6f}",
+        **{validation_tag(measure.name): f"{ranked.figures[measure.name]:.6f}" for measure in TABLE1},
         QUALITY: Quality.measured(ranked.measured, trial.evaluate.config.confidence).json(),
         PREPARE_KEY: prepared.key,
         PREPARE: prepared.config.model_dump_json(),

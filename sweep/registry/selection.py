@@ -17,12 +17,13 @@ from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
 from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
-from sweep.report.section import estimate_text
+from sweep.report.section import measured_texts
 from sweep.store import Artifact, Store
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.measures import TABLE1
 from trainers.exceptions import ConfigError, StoreError
 
 IOU, IOU_NAME = 0.5, "iou50"
@@ -91,13 +92,13 @@ class Ranked:
         return beyond, *signed, self.fps_per_slice
 
     def text(self) -> str:
-        """Both figures with their intervals, the same that the report shows of a single seed."""
+        """The figures of Table 1 with their intervals, the same that the report shows of a single seed."""
         own = self.measured
-        patients = f"{own.patients_with_lesions} patient{'' if own.patients_with_lesions == 1 else 's'} with lesions"
-        return (
-            f"sensitivity {estimate_text(own.sensitivity)}, {estimate_text(own.fps_per_slice, 2)} FPs per slice "
-            f"(95 % intervals over {patients}, for this trained detector alone)"
+        figures = ", ".join(
+            f"{measure.title} {text}" for measure, text in zip(TABLE1, measured_texts(own), strict=True)
         )
+        patients = f"{own.patients_with_lesions} patient{'' if own.patients_with_lesions == 1 else 's'} with lesions"
+        return f"{figures} (95 % intervals over {patients}, for this trained detector alone)"
 
 
 def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str | None = None) -> list[Ranked]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sweep.report.section import MISSING
 from sweep.report.table1 import Table1
+from trainers.evaluation.measures import TABLE1
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -22,9 +23,11 @@ SPECIAL = {
 def latex_of(table: Table1, header: Sequence[str]) -> str:
     """A `table*` environment; its preamble needs `\\usepackage{booktabs}`. Stage keys stand in comments."""
     section, ious = table.section(), table.ious
-    groups = " & ".join(rf"\multicolumn{{4}}{{c}}{{IoU $\geq$ {iou:g}}}" for iou in ious)
-    rules = " ".join(rf"\cmidrule(lr){{{2 + 4 * i}-{5 + 4 * i}}}" for i in range(len(ious)))
-    columns = " & ".join("Sensitivity & FPs/slice & Gain & $p$" for _ in ious)
+    titles = [*(f"{measure.title[0].upper()}{measure.title[1:]}" for measure in TABLE1), "Gain", "$p$"]
+    span = len(titles)
+    groups = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{IoU $\geq$ {iou:g}}}" for iou in ious)
+    rules = " ".join(rf"\cmidrule(lr){{{2 + span * i}-{1 + span * (i + 1)}}}" for i in range(len(ious)))
+    columns = " & ".join(titles * len(ious))
     caption = (
         f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + f" {table.note}"
     )
@@ -35,7 +38,7 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{tab:{table.study.replace('_', '-')}}}",
         r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'rrrr' * len(ious)}r}}",
+        rf"\begin{{tabular}}{{l{'r' * span * len(ious)}r}}",
         r"\toprule",
         rf" & {groups} & \\",
         rules,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trainers.evaluation.arms import Estimate
+from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.comparison import Comparison
+from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import with_interval
 
 if TYPE_CHECKING:
@@ -149,6 +150,21 @@ def estimate_text(estimate: Estimate, digits: int = 3) -> str:
     if math.isnan(estimate.interval.low):
         return f"{estimate.mean:.{digits}f}"
     return with_interval(estimate.mean, estimate.interval, digits)
+
+
+def measured_texts(arm: Arm) -> list[str]:
+    """The figures of Table 1 with their intervals, for people."""
+    return [estimate_text(measure.estimate(arm), measure.digits) for measure in TABLE1]
+
+
+def measured_values(arm: Arm) -> dict[str, Value]:
+    """The figures of Table 1 with their intervals as columns of a CSV file."""
+    estimates = {measure.name: measure.estimate(arm) for measure in TABLE1}
+    return {
+        column: value
+        for name, one in estimates.items()
+        for column, value in interval_values(name, one.mean, one.interval).items()
+    }
 
 
 def p_text(p: float) -> str:

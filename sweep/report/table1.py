@@ -12,6 +12,7 @@ from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import Results, Row
 from sweep.report.section import MISSING, Line, Section, Value, covers, over, p_text, signed
 from trainers.evaluation.bootstrap import Interval
+from trainers.evaluation.measures import SENSITIVITY, TABLE1, Measure
 from trainers.evaluation.outcome import name_of
 from trainers.variants import REAL_ONLY
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from sweep.console import TextTable
 
 SPLITS = ("test", "validation")
-FIGURES = {"sensitivity": 3, "fps_per_slice": 2}
-"""Figures of the table and their digits."""
-WIDE = 120
+WIDE = 60 + 30 * len(TABLE1)
 """Columns that all IoU thresholds need on the console."""
 
 
@@ -58,16 +57,15 @@ class Table1:
         """Thresholds in the study's order."""
         return self.results.plan.study.evaluation.ious
 
-    def cell(self, row: Row, iou: float, figure: str) -> Cell | None:
-        """`sensitivity` or `fps_per_slice` on the test split, or None if a seed is not complete."""
+    def cell(self, row: Row, iou: float, measure: Measure) -> Cell | None:
+        """A figure on the test split, or None if a seed is not complete."""
         if not row.complete:
             return None
-        values = row.values("test", name_of(iou), figure)
+        values = row.values("test", name_of(iou), measure.name)
         sd = statistics.stdev(values) if len(values) > 1 else None
         if self.evidence is None:
             return Cell(statistics.fmean(values), sd)
-        arm = self.evidence.by_iou[iou][row.arm]
-        bounds = (arm.sensitivity if figure == "sensitivity" else arm.fps_per_slice).interval
+        bounds = measure.estimate(self.evidence.by_iou[iou][row.arm]).interval
         return Cell(statistics.fmean(values), sd, None if math.isnan(bounds.low) else bounds)
 
     def gain(self, row: Row, iou: float) -> Gain | None:
@@ -79,13 +77,15 @@ class Table1:
         base = self.results.baseline
         if base is None or not row.complete or row is base:
             return None
-        return row.mean("test", name_of(iou), "sensitivity") - base.mean("test", name_of(iou), "sensitivity")
+        own, others = (one.mean("test", name_of(iou), SENSITIVITY.name) for one in (row, base))
+        return own - others
 
     def section(self) -> Section:
         """As a table of text, without its picture."""
         columns = ["arm"]
         for iou in self.ious:
-            columns += [f"{what} IoU {iou:g}" for what in ("sensitivity", "FPs/slice", "gain over none", "p Holm")]
+            titles = (*(measure.title for measure in TABLE1), f"gain over {REAL_ONLY}", "p Holm")
+            columns += [f"{title} IoU {iou:g}" for title in titles]
         lines = [
             Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
         ]
@@ -102,9 +102,9 @@ class Table1:
 
     def _texts(self, row: Row) -> Iterator[str]:
         for iou in self.ious:
-            for figure, digits in FIGURES.items():
-                cell = self.cell(row, iou, figure)
-                yield MISSING if cell is None else " ".join(cell.lines(digits))
+            for measure in TABLE1:
+                cell = self.cell(row, iou, measure)
+                yield MISSING if cell is None else " ".join(cell.lines(measure.digits))
             yield from self.gain_texts(row, iou)
 
     def gain_texts(self, row: Row, iou: float) -> tuple[str, str]:
@@ -128,16 +128,18 @@ class Table1:
         table = TextTable(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.title_justify = "left"
         seeds = len(self.results.plan.study.seeds)
+        meanings = " ".join(f"{measure.short}: {measure.meaning}." for measure in TABLE1)
         table.caption = (
-            "sens.: sensitivity. FPs: false positives per slice. gain: sensitivity over none, p adjusted by Holm. "
-            f"@: IoU. {_deviation(seeds)}{covers(seeds)}"
+            f"{meanings} gain: sensitivity over {REAL_ONLY}, p adjusted by Holm. @: IoU. "
+            f"{_deviation(seeds)}{covers(seeds)}"
         )
         shown = self.ious if width >= WIDE else self.ious[:1]
         if left_out := ", ".join(f"{iou:g}" for iou in self.ious[len(shown) :]):
             table.caption += f" IoU {left_out}: in {WIDE} columns, and in the files."
         table.caption_justify = "left"
         table.add_column("arm")
-        for title in (f"{short}\n@ {iou:g}" for iou in shown for short in ("sens.", "FPs", "gain")):
+        titles = (*(measure.short for measure in TABLE1), "gain")
+        for title in (f"{title}\n@ {iou:g}" for iou in shown for title in titles):
             table.add_column(title, justify="right")
         table.add_column("seeds, key")
         for row in self.results.arms:
@@ -148,9 +150,9 @@ class Table1:
 
     def _console(self, row: Row, ious: Sequence[float]) -> Iterator[str]:
         for iou in ious:
-            for figure, digits in FIGURES.items():
-                cell = self.cell(row, iou, figure)
-                yield MISSING if cell is None else "\n".join(_narrow(cell.lines(digits)))
+            for measure in TABLE1:
+                cell = self.cell(row, iou, measure)
+                yield MISSING if cell is None else "\n".join(_narrow(cell.lines(measure.digits)))
             gain, p = self.gain_texts(row, iou)
             difference, _, bounds = gain.partition(" ")
             yield "\n".join(
@@ -166,17 +168,17 @@ class Table1:
         values["machines"] = "; ".join(sorted(machines)) or None
         for split in SPLITS:
             for iou in self.ious:
-                for figure in FIGURES:
-                    found = row.values(split, name_of(iou), figure) if row.complete else []
-                    name = f"{split}_{figure}_{name_of(iou)}"
-                    values[name] = statistics.fmean(found) if found else None
-                    values[f"{name}_sd"] = statistics.stdev(found) if len(found) > 1 else None
+                for measure in TABLE1:
+                    by_seed = row.values(split, name_of(iou), measure.name) if row.complete else []
+                    name = f"{split}_{measure.name}_{name_of(iou)}"
+                    values[name] = statistics.fmean(by_seed) if by_seed else None
+                    values[f"{name}_sd"] = statistics.stdev(by_seed) if len(by_seed) > 1 else None
         for iou in self.ious:
-            for figure in FIGURES:
-                cell = self.cell(row, iou, figure)
+            for measure in TABLE1:
+                cell, name = self.cell(row, iou, measure), f"test_{measure.name}_{name_of(iou)}"
                 low, high = (None, None) if cell is None else cell.interval or (None, None)
-                values |= {f"test_{figure}_{name_of(iou)}_low": low, f"test_{figure}_{name_of(iou)}_high": high}
-            name, gain = f"test_sensitivity_{name_of(iou)}_gain_over_none", self.gain(row, iou)
+                values |= {f"{name}_low": low, f"{name}_high": high}
+            name, gain = f"test_{SENSITIVITY.name}_{name_of(iou)}_gain_over_{REAL_ONLY}", self.gain(row, iou)
             values[name] = self.difference(row, iou)
             low, high = gain.plain.interval if gain else (None, None)
             values |= {f"{name}_low": low, f"{name}_high": high}

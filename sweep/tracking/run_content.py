@@ -31,6 +31,7 @@ from sweep.tracking.tags import (
 )
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
+from trainers.evaluation.measures import TABLE1
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -234,7 +235,7 @@ def _evaluation_part(artifact: Artifact) -> Part:
 
 def _figures_to_compare(figures: Mapping[str, Any]) -> dict[str, float]:
     """Those figures of an evaluation that runs are compared by."""
-    found = {name: figures[name] for name in ("sensitivity", "fps_per_slice")}
+    found = {measure.name: figures[measure.name] for measure in TABLE1}
     found |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in figures["at_fps_per_slice"].items()}
     if figures["lesion_level"]:
         found |= {f"lesion_{name}": figures["lesion_level"][name] for name in ("sensitivity", "fps_per_volume")}

@@ -10,6 +10,8 @@ from sweep.plan import Plan
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.tags import ARMS, FIDELITY, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
+from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.outcome import name_of
 
 LONGEST_NOTE = 5000
 """What MLflow takes as an experiment's tag, characters."""
@@ -72,12 +74,12 @@ def _set_views(writer: RunWriter, plan: Plan) -> None:
     They are what MLflow's button "Share" makes, under names of our own. MLflow shows children below their parent only
     where runs are sorted by time.
     """
-    iou = f"iou{round(100 * plan.study.evaluation.ious[0])}"
-    sensitivity, fps = f"metrics.`validation/sensitivity_{iou}`", f"metrics.`validation/fps_per_slice_{iou}`"
+    iou = name_of(plan.study.evaluation.ious[0])
+    measures = [f"metrics.`validation/{measure.name}_{iou}`" for measure in TABLE1]
     drawn = dict.fromkeys(name for trial in plan.trials for name in trial.params)
     params = dict.fromkeys(("variant", "count", "seed", *drawn))
-    columns = [sensitivity, fps, *(f"params.`{name}`" for name in params)]
-    for view, key in {"trials": sensitivity, "sweep": "attributes.start_time"}.items():
+    columns = [*measures, *(f"params.`{name}`" for name in params)]
+    for view, key in {"trials": measures[0], "sweep": "attributes.start_time"}.items():
         state = {
             "searchFilter": "",
             "orderByKey": key,

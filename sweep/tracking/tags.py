@@ -31,7 +31,6 @@ STUDY, TRIAL = "metsweep.study", "metsweep.trial"
 CELL_KEYS = "metsweep.arm_keys"
 COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
 PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
-SENSITIVITY, FPS = "metsweep.validation.sensitivity_iou50", "metsweep.validation.fps_per_slice_iou50"
 QUALITY = "metsweep.validation.quality_iou50"
 """Of the version's detector, a `quality.Quality` as JSON."""
 COMMIT = "metsweep.commit"
@@ -39,6 +38,11 @@ GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
 """A gate as JSON, the reason for overriding gates, and the time of the judgement with the names of its gates."""
 REIGN = "metsweep.champion."
 """Of a registered model: prefix of the tags that keep the history of its champions."""
+
+
+def validation_tag(figure: str) -> str:
+    """The tag of a version that holds a figure of Table 1 on the validation split, at IoU 0.5."""
+    return f"metsweep.validation.{figure}_iou50"
 
 
 def read_tag(tags: Mapping[str, str], name: str, model: type[T]) -> T:

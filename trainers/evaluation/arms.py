@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,17 +57,25 @@ class Arm:
     @cached_property
     def sensitivity(self) -> Estimate:
         """Over all lesions."""
-        weights = leave_one_out_weights(self._lesions)
-        values = np.array([self._sensitivity(seed, weights) for seed in self.outcomes])
-        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, 1.0))
+        return self.ratio("true_positives", "lesions", 1.0)
 
     @cached_property
     def fps_per_slice(self) -> Estimate:
         """Over all slices."""
-        slices = next(iter(self.counts.values()))["slices"].to_numpy()
-        weights = leave_one_out_weights(slices)
-        values = np.array([ratios(weights, one["false_positives"].to_numpy(), slices) for one in self.counts.values()])
-        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0))
+        return self.ratio("false_positives", "slices")
+
+    def ratio(self, above: str, below: str, highest: float = math.inf) -> Estimate:
+        """One count divided by another, both over all patients.
+
+        Args:
+            above: one of `metrics.COUNTS`.
+            below: another, which the seeds share: `lesions` or `slices`.
+            highest: no such ratio is higher; none is below 0.
+        """
+        shared = next(iter(self.counts.values()))[below].to_numpy()
+        weights = leave_one_out_weights(shared)
+        values = np.array([ratios(weights, counts[above].to_numpy(), shared) for counts in self.counts.values()])
+        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, highest))
 
     @cached_property
     def at_fps_per_slice(self) -> dict[float, Estimate]:

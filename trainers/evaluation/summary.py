@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.evaluation.arms import Arm
 from trainers.evaluation.bootstrap import (
     CURVE_POINTS,
     FEW_PATIENTS,
@@ -21,6 +22,7 @@ from trainers.evaluation.chance import chance
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
 from trainers.evaluation.lesion_level import lesion_figures
+from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics import counts_by, diameter_class, figures, sensitivity_by_diameter
 from trainers.evaluation.outcome import Outcome, name_of
 
@@ -28,7 +30,7 @@ from trainers.evaluation.outcome import Outcome, name_of
 def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, dict[str, Any]]:
     """All figures by IoU threshold (`iou50`...), JSON-able.
 
-    `sensitivity`, `fps_per_slice` and their counts are those of `metrics.Figures`, at `config.confidence`; beside them
+    The figures of Table 1 and the counts of `metrics.Figures` are those at `config.confidence`; beside them
     `intervals` over patients, `at_fps_per_slice` (the FROC curve at 1, 2, 4 and 8), `by_diameter`, `by_scanner`,
     `lesion_level`, `chance` and `calibration`. What the truth does not allow is None or empty.
 
@@ -54,8 +56,10 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
     weights = bootstrap_weights(len(counts), config.bootstraps, config.seed)
     scanners = counts_by(shown, "scanner") if outcome.truth.slices["scanner"].notna().all() else counts.iloc[:0]
     bins = calibration([shown])
+    arm = Arm({0: outcome}, config)
     return {
         **figures(counts),
+        **{measure.name: measure.estimate(arm).mean for measure in TABLE1},
         "patients": len(counts),
         "patients_with_lesions": int((counts["lesions"] > 0).sum()),
         "intervals": {

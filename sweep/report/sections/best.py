@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from search_spaces.search import Constraint, Objective
 from search_spaces.study import Study
+from sweep import objectives
 from sweep.report.results import Results, Row
 from sweep.report.section import Line, Section, Value
+from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def best_section(results: Results) -> Section | None:
         params, broken = dict(row.trials[0].params), _broken(row, study)
         values: dict[str, Value] = {"cell": row.name, "number": row.number}
         values |= {f"validation_{_name(one)}": value_of(row, one) for one in study.objectives}
-        tested = {name: row.mean("test", iou, name) for name in ("sensitivity", "fps_per_slice")}
-        values |= {f"test_{name}_{iou}": value for name, value in tested.items()}
+        tested = {measure: row.mean("test", iou, measure.name) for measure in TABLE1}
+        values |= {f"test_{measure.name}_{iou}": value for measure, value in tested.items()}
         values |= {"feasible": int(not broken), "params": json.dumps(params, sort_keys=True)}
         cells = [row.name, *(f"{value_of(row, one):.3f}" for one in study.objectives), broken or "yes"]
-        cells += [f"{tested['sensitivity']:.3f}", f"{tested['fps_per_slice']:.2f}", row.seeds]
+        cells += [*(f"{value:.{measure.digits}f}" for measure, value in tested.items()), row.seeds]
         cells.append(", ".join(f"{key}={_short(value)}" for key, value in params.items()))
         lines.append(Line(cells, values, row.keys))
     bounds = ", ".join(map(_bound, study.constraints)) or "none"
@@ -54,8 +55,7 @@ def best_section(results: Results) -> Section | None:
             "cell",
             *(f"{_name(one)}, validation" for one in study.objectives),
             "keeps to bounds",
-            f"sensitivity, test, IoU {first.iou:g}",
-            "FPs/slice, test",
+            *(f"{measure.title}, test, IoU {first.iou:g}" for measure in TABLE1),
             "seeds",
             "hyperparameters",
         ),
@@ -114,12 +114,7 @@ def importances(rows: Sequence[Row], study: Study, objective: Objective) -> dict
 
 def value_of(row: Row, figure: Objective | Constraint) -> float:
     """What a search is told of a cell: the figure on the validation split, mean over seeds."""
-    iou = name_of(figure.iou)
-    if figure.metric in ("sensitivity", "fps_per_slice"):
-        return row.mean("validation", iou, figure.metric)
-    fps = figure.metric.removeprefix("sensitivity_at_").removesuffix("_fps")
-    at = [result["validation"][iou]["at_fps_per_slice"][fps]["sensitivity"] for result in row.results]
-    return statistics.fmean(at)
+    return objectives.mean(figure, row.results)
 
 
 def _replayed(row: Row, rows: Sequence[Row], study: Study, objective: Objective) -> FrozenTrial:

@@ -9,8 +9,19 @@ from functools import partial
 from typing import Any
 
 from sweep.report.evidence import Evidence
-from sweep.report.section import Line, Section, Value, covers, decimal, estimate_text, interval_values
+from sweep.report.section import (
+    Line,
+    Section,
+    Value,
+    covers,
+    decimal,
+    estimate_text,
+    interval_values,
+    measured_texts,
+    measured_values,
+)
 from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
 BANDS = (
@@ -63,11 +74,10 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
                     ("calibration", "error"),
                 )
             )
-            cells = [name, estimate_text(arm.sensitivity), estimate_text(arm.fps_per_slice, 2), decimal(lesions)]
+            cells = [name, *measured_texts(arm), decimal(lesions)]
             values: dict[str, Value] = {
                 "arm": name,
-                **interval_values("sensitivity", arm.sensitivity.mean, arm.sensitivity.interval),
-                **interval_values("fps_per_slice", arm.fps_per_slice.mean, arm.fps_per_slice.interval),
+                **measured_values(arm),
                 "lesion_sensitivity": lesions,
                 "fps_per_volume": volumes,
                 "chance_sensitivity": chance,
@@ -78,7 +88,14 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
         yield Section(
             f"whole_lesions_{name_of(iou)}",
             f"Slices, whole lesions and chance, IoU {iou:g}",
-            ("arm", "sensitivity", "FPs/slice", "whole lesions", "FPs/volume", "by chance", "calibration error"),
+            (
+                "arm",
+                *(measure.title for measure in TABLE1),
+                "whole lesions",
+                "FPs/volume",
+                "by chance",
+                "calibration error",
+            ),
             lines,
             _whole_note(evidence) if iou == tuple(evidence.by_iou)[-1] else "",
         )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, Value, covers, estimate_text, interval_values
+from sweep.report.section import Line, Section, Value, covers, measured_texts, measured_values
 from trainers.data.slice_set import Split
-from trainers.evaluation.arms import Estimate
+from trainers.evaluation.arms import Arm, Estimate
+from trainers.evaluation.measures import FPS, SENSITIVITY, TABLE1
 from trainers.evaluation.outcome import name_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ class Place:
     """Where a row lies on one split."""
 
     row: Row
-    sensitivity: Estimate
-    fps_per_slice: Estimate
+    arm: Arm
 
 
 def pareto_section(results: Results, evidence: Evidence) -> Section | None:
@@ -41,14 +41,13 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         cells = [on_validation.row.name]
         values: dict[str, Value] = {"arm": on_validation.row.name}
         for split, one in zip(SPLITS, (on_validation, on_test), strict=True):
-            cells += [estimate_text(one.sensitivity), estimate_text(one.fps_per_slice, 2)]
-            values |= interval_values(f"{split}_sensitivity", one.sensitivity.mean, one.sensitivity.interval)
-            values |= interval_values(f"{split}_fps_per_slice", one.fps_per_slice.mean, one.fps_per_slice.interval)
+            cells += measured_texts(one.arm)
+            values |= {f"{split}_{name}": value for name, value in measured_values(one.arm).items()}
         lines.append(Line([*cells, on_validation.row.seeds], values, on_validation.row.keys))
     return Section(
         "pareto",
         f"Pareto front of sensitivity against false positives, IoU {iou:g}",
-        ("arm", *(f"{what}, {split}" for split in SPLITS for what in ("sensitivity", "FPs/slice")), "seeds"),
+        ("arm", *(f"{measure.title}, {split}" for split in SPLITS for measure in TABLE1), "seeds"),
         lines,
         f"Of {len(results.complete)} complete arms and drawn cells, those that no other one beats in both means on the "
         "validation split; the test split chooses nothing and is shown to see whether the choice holds. One row beats "
@@ -80,8 +79,7 @@ def front(rows: Sequence[Row], iou: str) -> list[Row]:
 def place(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
     """Means and intervals of one row."""
     known = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
-    arm = known or row.outcomes(split, evidence.config)[iou]
-    return Place(row, arm.sensitivity, arm.fps_per_slice)
+    return Place(row, known or row.outcomes(split, evidence.config)[iou])
 
 
 def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:
@@ -93,7 +91,7 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
     for axes, (split, shown) in zip(panels, places.items(), strict=True):
         means = [[row.mean(split, iou, figure) for row in rows] for figure in ("fps_per_slice", "sensitivity")]
         axes.plot(*means, "o", color="0.65", ms=4, label="arms and drawn cells")
-        x, y = ([getattr(one, name) for one in shown] for name in ("fps_per_slice", "sensitivity"))
+        x, y = ([measure.estimate(one.arm) for one in shown] for measure in (FPS, SENSITIVITY))
         axes.errorbar(
             [one.mean for one in x],
             [one.mean for one in y],
@@ -106,7 +104,7 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
             label="front of the validation split",
         )
         for one in shown:
-            point = one.fps_per_slice.mean, one.sensitivity.mean
+            point = one.arm.fps_per_slice.mean, one.arm.sensitivity.mean
             axes.annotate(one.row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set(xlabel="false positives per slice", title=f"{split} split", xlim=(0, None))
         axes.grid(alpha=0.3)

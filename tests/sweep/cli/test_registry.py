@@ -19,7 +19,7 @@ from sweep.registry.records import Record
 from sweep.registry.selection import ranking
 from sweep.registry.versions import DETECTOR, Registry
 from sweep.store import Store
-from sweep.tracking.tags import COHORT, EVALUATION, QUALITY, SENSITIVITY, STAGE_KEY
+from sweep.tracking.tags import COHORT, EVALUATION, QUALITY, STAGE_KEY, validation_tag
 from sweep.tracking.tracker import Tracker
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort, read_manifest, write_manifest
@@ -142,7 +142,7 @@ def test_versions_are_listed_for_programs(metsweep: Metsweep, registry: Registry
     assert second["champion_since"] is None
     tags = registry.find(DETECTOR, "2").tags
     assert second["validation_sensitivity"] == json.loads(tags[QUALITY])["sensitivity"]
-    assert second["validation_sensitivity"] == pytest.approx(float(tags[SENSITIVITY]), abs=1e-6)
+    assert second["validation_sensitivity"] == pytest.approx(float(tags[validation_tag("sensitivity")]), abs=1e-6)
     assert second["stage_key"] == tags[STAGE_KEY]
 
 
@@ -153,7 +153,7 @@ def test_nothing_of_a_version_is_cut_and_its_tags_are_text(
     client = MlflowClient(registry.tracking_uri, registry.tracking_uri)
     for key, value in Record.now((Gate("pulse", 0.0, 0.0, "fail", "no"),), "[/b] \x1b[2J").tags(1).items():
         client.set_model_version_tag(DETECTOR, "1", key, value)
-    client.set_model_version_tag(DETECTOR, "1", SENSITIVITY, "[red]none")
+    client.set_model_version_tag(DETECTOR, "1", validation_tag("sensitivity"), "[red]none")
     monkeypatch.setenv("COLUMNS", str(width))
     ended = metsweep("registry", "--model", "detector")
     assert ended.code == 0, ended.err
