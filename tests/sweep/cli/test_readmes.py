@@ -115,5 +115,9 @@ def test_settings_for_several_workers_are_a_studys(cohort: Path, tmp_path: Path)
 def test_readmes_are_short_and_their_links_lead_somewhere(readme: Path) -> None:
     most = {"README.md": 150, "tests/benchmarks/RESULTS.md": 400}.get(str(readme), 200)
     assert len(text(readme).splitlines()) <= most
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text(readme)):
-        assert (ROOT / readme).parent.joinpath(link).exists(), link
+    for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text(readme)):
+        target = (ROOT / readme).parent / path if path else ROOT / readme
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, f"{path}#{anchor}"
