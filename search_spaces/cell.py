@@ -14,7 +14,7 @@ class Cell:
 
     variant: Variant
     """The GAN that draws the synthetic slices; `none` is the real-only arm."""
-    count: int = 0
+    paper_count: int = 0
     """Synthetic slices, in the paper's scale; 0 for `none`."""
     params: tuple[tuple[str, Any], ...] = ()
     """(dotted key, value) of everything else that was drawn, sorted by key; nothing in the cells of `arms`."""

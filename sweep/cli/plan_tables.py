@@ -53,8 +53,8 @@ def arms(plan: Plan, missing: Mapping[str, Stage]) -> Iterator[ArmRow]:
         trials[arm] += 1
         evaluated[arm] += trial.evaluate.key not in missing
     for cell in plan.study.cells():
-        arm = (cell.variant, plan.study.synthetic_count(cell.count))
-        yield ArmRow(cell.variant, cell.count, arm[1], trials[arm], evaluated[arm])
+        arm = (cell.variant, plan.study.synthetic_count(cell.paper_count))
+        yield ArmRow(cell.variant, cell.paper_count, arm[1], trials[arm], evaluated[arm])
     if plan.study.search.draws:
         yield ArmRow("drawn so far", None, None, trials["drawn", 0], evaluated["drawn", 0])
 

@@ -113,7 +113,7 @@ class TrialMaker:
         """
         study = self._study.with_params(cell)
         shards = self._shards_of(study, cell)
-        count = study.synthetic_count(cell.count)
+        count = study.synthetic_count(cell.paper_count)
         params = dict(cell.params)
         made = [
             Trial(
@@ -135,7 +135,7 @@ class TrialMaker:
         if cell.variant not in GANS:
             return ()
         gan = self._gan(study, study.gan_for(cell.variant))
-        return self._first_shards(study, gan, study.synthetic_count(cell.count))
+        return self._first_shards(study, gan, study.synthetic_count(cell.paper_count))
 
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
         feedback = None

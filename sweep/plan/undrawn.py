@@ -101,5 +101,5 @@ def _dearest(study: Study, variant: Variant) -> Cell:
     try:
         study.with_params(cell)
     except ConfigError:
-        return Cell(cell.variant, cell.count)
+        return Cell(cell.variant, cell.paper_count)
     return cell

@@ -73,7 +73,7 @@ class Found(NamedTuple):
 
 def true_sensitivity(cell: Cell) -> float:
     knobs = dict(cell.params)
-    count = cell.count / BEST_COUNT
+    count = cell.paper_count / BEST_COUNT
     return (
         0.60
         + GAINS[cell.variant] * count * math.exp(1 - count)
@@ -87,7 +87,7 @@ def true_sensitivity(cell: Cell) -> float:
 def reached(cell: Cell, share: float) -> float:
     """Of what the cell ends at, after a share of the steps."""
     slow = (math.log10(3e-2) - math.log10(dict(cell.params)["detector.learning_rate"])) / math.log10(30)
-    tau = 0.15 + 0.2 * slow + 0.15 * cell.count / 12_000
+    tau = 0.15 + 0.2 * slow + 0.15 * cell.paper_count / 12_000
     return (1 - math.exp(-share / tau)) / (1 - math.exp(-1 / tau))
 
 

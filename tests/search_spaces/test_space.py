@@ -90,12 +90,12 @@ def test_a_drawn_cell_is_rebuilt_from_its_trial_and_keeps_to_the_space(space: di
             section, _, name = key.partition(".")
             assert getattr(values[section], name) == value
         if cell.variant == "none":
-            assert cell.count == 0
+            assert cell.paper_count == 0
             assert all(key.startswith("detector.") for key, _ in cell.params)
         else:
             low, high = space["count"]["int"]
-            assert low <= cell.count <= high
-            assert (cell.count - low) % space["count"].get("step", 1) == 0
+            assert low <= cell.paper_count <= high
+            assert (cell.paper_count - low) % space["count"].get("step", 1) == 0
             assert made.gan_for(cell.variant) == made.gan or not any(key.startswith("gan.") for key, _ in cell.params)
 
 
@@ -120,7 +120,7 @@ def test_only_what_applies_to_a_variant_is_drawn() -> None:
         "cpggan": {"detector.box_gain", "gan.learning_rate"},
         "image2image": {"detector.box_gain", "gan.learning_rate", "gan.width"},
     }
-    assert all(cell.count % 400 == 0 and (cell.count > 0) == (cell.variant != "none") for cell in cells)
+    assert all(cell.paper_count % 400 == 0 and (cell.paper_count > 0) == (cell.variant != "none") for cell in cells)
     assert all(hash(cell) for cell in cells)
 
 
@@ -163,7 +163,7 @@ def test_variant_and_count_come_from_the_arms_where_they_are_not_drawn() -> None
     study = searching(arms=arms, space={"gan.drift": {"float": [0, 1]}})
     assert study.cells() == [Cell("none"), Cell("cpggan", 4000)]
     drawing, cells = trials(study, 3)
-    assert [(cell.variant, cell.count) for cell in cells] == [("cpggan", 4000)] * 3
+    assert [(cell.variant, cell.paper_count) for cell in cells] == [("cpggan", 4000)] * 3
     assert study.cell_of(drawing.trials[0].params) == cells[0]
 
 
