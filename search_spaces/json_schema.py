@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.checks import drawable
 from search_spaces.layers import OWN
 from search_spaces.schema import Study
+from search_spaces.space_checks import drawable
 from trainers.variants import REAL_ONLY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

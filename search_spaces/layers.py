@@ -8,8 +8,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from search_spaces.checks import SECTIONS
 from search_spaces.problems import FORMS, KeyPath
+from search_spaces.space_checks import SECTIONS
 from search_spaces.yaml_text import DEEPEST, parse_yaml
 from trainers.documents import MIB, read_text, shown
 from trainers.exceptions import ConfigError

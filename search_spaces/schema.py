@@ -1,147 +1,33 @@
-"""The study: what to try, at which fidelity, on which cohort; complete and checked."""
+"""The study: complete and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from search_spaces import checks
 from search_spaces.cell import Cell
 from search_spaces.problems import MisfitError, explain
-from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
-from search_spaces.space import Dimension
-from trainers.config import Config, Seed, Text
-from trainers.data.prepare import PrepareConfig
-from trainers.detector.config import DetectorConfig
-from trainers.distributed import WorkerResources
-from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.realism.config import RealismConfig
+from search_spaces.space_checks import space
+from search_spaces.values import StudyValues
 from trainers.exceptions import ConfigError
-from trainers.gan.config import GANConfig, SynthesisConfig
-from trainers.variants import GANS, REAL_ONLY, GANVariant, Variant
+from trainers.variants import REAL_ONLY, Variant
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-SectionConfig = TypeVar("SectionConfig", bound=Config)
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-"""What a study may be called."""
-LONGEST_NAME = 100
-Count = Annotated[int, Field(ge=0, le=checks.MOST_SLICES)]
 
-
-class Arm(Config):
-    """One or more rows of the ablation: a variant at one or several synthetic counts."""
-
-    variant: Variant
-    """The GAN that draws the synthetic slices; `none` is the real-only arm."""
-    counts: tuple[Count, ...] = Field(default=(0,), max_length=10_000)
-    """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them. At most 10,000,000 each: so
-    many slices of 256 x 256 pixels take 655 GB."""
-
-    @model_validator(mode="after")
-    def _counts_fit_variant(self) -> Arm:
-        if self.variant == REAL_ONLY and self.counts != (0,):
-            raise ValueError(f"variant {REAL_ONLY!r} draws no slices, so its counts must be left out")
-        if self.variant != REAL_ONLY and (not self.counts or 0 in self.counts):
-            raise ValueError(
-                f"variant {self.variant!r} needs counts above 0; the real-only arm is variant {REAL_ONLY!r}"
-            )
-        return self
-
-
-class Resources(Config):
-    """What each training stage occupies on the cluster."""
-
-    gan: WorkerResources = WorkerResources()
-    """One GAN training run."""
-    detector: WorkerResources = WorkerResources()
-    """One detector training run."""
-
-
-class Study(Config):
+class Study(StudyValues):
     """A resolved study: every config complete, every value checked."""
-
-    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
-    """Name of the MLflow experiment, of the report and of a folder; file systems take 255 characters, of which a report
-    needs some."""
-    cohort: Text
-    """Folder of the cohort; a relative path counts from the working directory."""
-    fidelity: Text
-    """Set of overrides that shrinks or grows the study: `paper`, `gpu`, `laptop` or the path of a YAML file."""
-    arms: tuple[Arm, ...] = Field(default=(), max_length=10_000)
-    """Rows of the ablation: enumerated, always run. May be left out if a search draws everything."""
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=10_000)
-    """Each detector, of `arms` or drawn, is trained once a seed; its GAN is shared by all seeds. At most 10,000, as the
-    ten arms of Table 1 then make the most trials that are planned."""
-    count_scale: float = Field(default=1.0, gt=0, le=1000)
-    """Factor on every synthetic count, so that one study fits every fidelity."""
-    space: dict[str, Dimension] = Field(default_factory=dict)
-    """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `synthesis` and
-    `detector`. `none` draws no count and no key of `gan` or `synthesis`. What is not drawn comes from `arms`."""
-    search: SearchConfig = SearchConfig()
-    """How the space is searched."""
-    objectives: tuple[Objective, ...] = Field(default=(Objective(),), min_length=1)
-    """What the search makes better, on the validation split; of several, it looks for the best trade-offs."""
-    constraints: tuple[Constraint, ...] = ()
-    """Bounds on figures of the validation split, which the best cell keeps to."""
-    budget: Budget = Budget()
-    """What a launch may use."""
-    prices: Prices = Prices()
-    """What the machines cost."""
-    prepare: PrepareConfig = PrepareConfig()
-    """How volumes become slices."""
-    gan: GANConfig = GANConfig()
-    """How GANs are trained; each arm sets the variant."""
-    variants: dict[GANVariant, dict[str, Any]] = Field(default_factory=dict)
-    """Overrides of `gan` for one variant."""
-    synthesis: SynthesisConfig = SynthesisConfig()
-    """How synthetic slices are drawn."""
-    detector: DetectorConfig = DetectorConfig()
-    """How the detector is trained; each trial sets the seed."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """How detections are scored."""
-    realism: RealismConfig = RealismConfig()
-    """How each GAN's slices are compared with real ones."""
-    resources: Resources = Resources()
-    """Workers, CPUs and GPUs of the training stages."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
-        for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.figures, checks.search, checks.space):
+        for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.figures, checks.search, space):
             if problems := check(self):
                 raise MisfitError(problems)
         return self
-
-    def gan_for(self, variant: GANVariant) -> GANConfig:
-        """The GAN config of one variant."""
-        return _updated(self.gan, {**self.variants.get(variant, {}), "variant": variant})
-
-    def synthetic_count(self, count: int) -> int:
-        """A count of the paper's scale at this study's scale."""
-        return round(count * self.count_scale)
-
-    def cells(self) -> list[Cell]:
-        """What `arms` enumerates, in its order."""
-        return [Cell(arm.variant, count) for arm in self.arms for count in arm.counts]
-
-    def variants_to_draw(self) -> tuple[Variant, ...]:
-        """Variants that a search may draw: those of `space.variant`, else those of `arms` other than `none`."""
-        if "variant" in self.space:
-            return tuple(cast(Variant, variant) for variant in self.space["variant"].tried())
-        return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant != REAL_ONLY))
-
-    def dimensions(self, variant: Variant) -> dict[str, Dimension]:
-        """What is drawn for a variant, apart from the variant itself."""
-        return {
-            key: drawn
-            for key, drawn in self.space.items()
-            if key != "variant"
-            and (drawn.when is None or variant in drawn.when.variant)
-            and (variant != REAL_ONLY or key.startswith("detector."))
-        }
 
     def draw(self, trial: BaseTrial) -> Cell:
         """Let an Optuna trial draw a cell: the variant first, then only what applies to that variant.
@@ -166,47 +52,20 @@ class Study(Config):
     def with_params(self, cell: Cell) -> Study:
         """The study with a cell's dotted values set; itself if there are none.
 
-        Keys of `gan` win over the overrides in `variants`: `gan` becomes the whole config of the cell's variant.
-
         Raises:
-            ConfigError: values that are not allowed together.
+            ConfigError: values that are not allowed, or not together.
         """
         if not cell.params:
             return self
+        where = f"study {self.name}, drawn {dict(cell.params)}"
         try:
-            return self.applied(cell)
+            study = self.applied(cell)
         except ValidationError as error:
-            raise ConfigError(explain(f"study {self.name}, drawn {dict(cell.params)}", error)) from None
-        except MisfitError as error:
-            raise ConfigError(f"study {self.name}, drawn {dict(cell.params)}: {error}.") from None
-
-    def applied(self, cell: Cell) -> Study:
-        """As `with_params`, for the check of a space.
-
-        Raises:
-            ValidationError: a section refuses its values.
-            MisfitError: sections that do not fit together.
-        """
-        sections: dict[str, dict[str, Any]] = {}
-        for key, value in cell.params:
-            section, _, name = key.partition(".")
-            sections.setdefault(section, {})[name] = value
-        changed: dict[str, Any] = {}
-        for section, values in sections.items():
-            config = self.gan_for(cell.variant) if section == "gan" and cell.variant in GANS else getattr(self, section)
-            changed[section] = _updated(config, values)
-        if "gan" in changed:
-            changed["variants"] = {name: over for name, over in self.variants.items() if name != cell.variant}
-        study = self.model_copy(update=changed)
+            raise ConfigError(explain(where, error)) from None
         if problems := checks.sizes(study):
-            raise MisfitError(problems)
+            raise ConfigError(f"{where}: {MisfitError(problems)}.")
         return study
 
     def _only_count(self, variant: Variant) -> int:
         """The count of a variant that `space` does not draw."""
         return next(count for arm in self.arms if arm.variant == variant for count in arm.counts)
-
-
-def _updated(config: SectionConfig, values: Mapping[str, Any]) -> SectionConfig:
-    # Not model_dump, which leaves out the fields that no stage key depends on.
-    return type(config).model_validate({**dict(config), **values})

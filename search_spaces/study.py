@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from search_spaces.cell import Cell
 from search_spaces.layers import Layer, Layers, override_layer, read_layer
 from search_spaces.problems import did_you_mean, explain
-from search_spaces.schema import Arm, Resources, SectionConfig, Study
+from search_spaces.schema import Study
+from search_spaces.values import Arm, Resources, SectionConfig
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from search_spaces.layers import Layers, merged
 from search_spaces.problems import KeyPath
-from search_spaces.schema import LONGEST_NAME, NAME, Study
+from search_spaces.schema import Study
 from search_spaces.study import Resolved, read_study, shipped
+from search_spaces.values import LONGEST_NAME, NAME
 from search_spaces.yaml_text import to_yaml
 from trainers.documents import shown
 from trainers.exceptions import ConfigError

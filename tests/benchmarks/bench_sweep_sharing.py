@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from search_spaces.schema import Resources
 from search_spaces.study import Study, load_study
+from search_spaces.values import Resources
 from sweep.console import TextConsole
 from sweep.engine.launch import launch
 from sweep.plan import Plan, TrialMaker

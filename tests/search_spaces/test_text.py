@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from search_spaces.checks import drawable
 from search_spaces.json_schema import DIALECT, study_schema
+from search_spaces.space_checks import drawable
 from search_spaces.study import load_study, read_study, resolve_study, shipped
 from search_spaces.text import EXAMPLES, new_study, show_study
 from tests.search_spaces.studies import SCHEMA, TEXT, written
