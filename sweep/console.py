@@ -24,8 +24,8 @@ class TextConsole(Console):
         file: where to write; default: stdout.
         stderr: write to stderr instead.
         width: in columns; default: the terminal's, or COLUMNS.
-        force_terminal: whether it is a terminal; default: found out.
-        record: keep all for `export_text`.
+        force_terminal: whether it is a terminal; default: detected.
+        record: keep all output for `export_text`.
         quiet: print nothing.
     """
 
@@ -52,11 +52,11 @@ class TextConsole(Console):
         )
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """All strings that are printed pass here."""
+        """All printed strings pass here."""
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-        """All that is written passes here; rich fills the last column of tables with blanks, which a file needs not."""
+        """All output passes here; rich pads the last column of tables with blanks, which a file does not need."""
         text = super()._render_buffer(buffer)
         return text if self.is_terminal else re.sub(r" +(?=\n)", "", text)
 
@@ -66,7 +66,7 @@ class TextConsole(Console):
 
 
 class TextTable(Table):
-    """A table whose words are never cut: columns wrap between words, and where those do not fit it becomes a list.
+    """A table whose words are never cut: columns wrap between words; a table that does not fit becomes a list.
 
     A column with `no_wrap` keeps its cells on one line.
     """
@@ -89,7 +89,7 @@ class TextTable(Table):
         yield from super().__rich_console__(console, options)
 
     def _as_list(self, console: Console) -> RenderResult:
-        """A line `title: cell` for every cell that holds something; one empty line after every row."""
+        """A line `title: cell` for every cell that is not empty, and an empty line after every row."""
         if self.title:
             yield _folding(console, self.title)
         titles = [_one_line(console, column.header) for column in self.columns]
@@ -111,7 +111,7 @@ def _needs(console: Console, wide: ConsoleOptions, column: Column) -> Measuremen
 
 
 def _shared_out(needs: list[Measurement], room: int) -> list[int]:
-    """Widths of the columns, where `room` is left beyond what they need; those that want little get it first."""
+    """Widths of the columns, where `room` is left beyond what they need; columns that want little get it first."""
     widths = [need.minimum for need in needs]
     wanting = sorted(range(len(needs)), key=lambda i: needs[i].span)
     for position, i in enumerate(wanting):

@@ -1,4 +1,4 @@
-"""Databases of MLflow and Optuna: the file behind an SQLite URI, whether it is whole, and whose an error is."""
+"""Databases of MLflow and Optuna: the file behind an SQLite URI, its damage, and the origin of errors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trainers.exceptions import TrackingError
 
 
 class ReplacedDatabaseError(TrackingError):
-    """The SQLite file that this process has open is not the one of that name any more; a new process opens that."""
+    """The open SQLite file was deleted or replaced; a new process opens the new file."""
 
     exit_code = 1
 
 
 class DatabaseFile:
-    """Notices that the file of an SQLite database was deleted or replaced: connections go on writing into the old one.
+    """Notices that an SQLite file was deleted or replaced: open connections continue to write into the old file.
 
     Args:
-        whose: the library that keeps it, for messages.
-        uri: of the database; nothing is noticed of one that is no SQLite file.
-        lost: what is missing unless the same file is put back, for messages.
+        whose: the library that owns the database, for messages.
+        uri: of the database; other URIs than those of SQLite files are not checked.
+        lost: what is lost unless the same file is restored, for messages.
     """
 
     def __init__(self, whose: str, uri: str, lost: str) -> None:
@@ -33,24 +33,24 @@ class DatabaseFile:
         self._first: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Look whether it is the file that was there when it was first looked at.
+        """Refuse any file but the one that the first check saw.
 
         Raises:
-            ReplacedDatabaseError: it is not.
+            ReplacedDatabaseError: the file was deleted or replaced.
         """
         if self._path is None:
             return
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except FileNotFoundError:
             now = None
         else:
-            now = (found.st_dev, found.st_ino)
+            now = (status.st_dev, status.st_ino)
         self._first = self._first or now
         if now != self._first:
             raise ReplacedDatabaseError(
                 f"{self._whose}'s database {self._path} was {'replaced' if now else 'deleted'} while this command used "
-                f"it. Unless the same file is put back, {self._lost}."
+                f"it. Unless the same file is restored, {self._lost}."
             )
 
 
@@ -82,50 +82,50 @@ def refuse_damaged(whose: str, uri: str, tables: Collection[str], remedy: str) -
     """Refuse an SQLite file whose pages do not fit together, or which has lost a table: libraries would go on without.
 
     Args:
-        whose: the library that keeps it.
-        uri: of a database; only of SQLite files anything is found.
-        tables: what all versions of the library make.
+        whose: the library that owns the database.
+        uri: of a database; only SQLite files are checked.
+        tables: those that all versions of the library make.
         remedy: what to do, a sentence or two.
 
     Raises:
-        TrackingError: it is no database, or damaged.
+        TrackingError: the file is damaged or not a database.
     """
     file = sqlite_file(uri)
-    if file is not None and file.exists() and (found := damage_of(file, tables)):
-        raise TrackingError(f"{whose}'s database {file} is damaged: {found}. {remedy}")
+    if file is not None and file.exists() and (damage := damage_of(file, tables)):
+        raise TrackingError(f"{whose}'s database {file} is damaged: {damage}. {remedy}")
 
 
 def damage_of(file: Path, tables: Collection[str] = ()) -> str | None:
-    """What is wrong with an SQLite file; None if nothing, or if another process keeps it from looking.
+    """The damage of an SQLite file; None if it is intact, or if another process blocks the check.
 
     Args:
-        file: one that is there; a new one is empty.
-        tables: all of which it must have once it has one of them.
+        file: an existing file; a new database is empty.
+        tables: the file must have all of them once it has any.
     """
     try:
         # Writable, so that what a killed process left half-written is rolled back.
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=60)) as connection:
-            ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
-            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.OperationalError:  # whoever opens it to use it says so
+            ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+            present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError:  # whoever opens the file to use it reports that
         return None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return str(error)
-    if found != "ok":
-        return " ".join(found.replace("*** in database main ***", "").split())
-    lost = {*tables} - there if there & {*tables} else set()
-    return f"it lacks the table {min(lost)}" if lost else None
+    if verdict != "ok":
+        return " ".join(verdict.replace("*** in database main ***", "").split())
+    lost = {*tables} - present if present & {*tables} else set()
+    return f"the table {min(lost)} is missing" if lost else None
 
 
 def in_a_line(error: Exception, uri: str, libraries: Collection[str]) -> str:
-    """What an error says, without the secrets of a URI; its kind, too, where it is none of the libraries' own."""
+    """An error's first line without the secrets of a URI; with its kind unless it is a library's own error."""
     text = without_secrets(error, uri).strip().partition("\n")[0].rstrip(".")
     own = type(error).__module__.partition(".")[0] in libraries or isinstance(error, OSError | ImportError)
     return text if own and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def came_from(error: Exception, libraries: Collection[str]) -> bool:
-    """Whether an error was raised by, or below, a library: one that reads a damaged database may raise anything."""
+    """Whether an error was raised by, or below, a library: reading a damaged database may raise any error."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     names = [type(error).__module__, *(str(frame.f_globals.get("__name__")) for frame in frames)]
     return any(name.partition(".")[0] in libraries for name in names)

@@ -31,7 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 """z: canonical slice; x, y: pixels of the prepared slice; i, j, k: voxel edges of the file; mm: world (RAS+)."""
 SPACE = "RAS+"
-"""What `boxes.csv` says of its millimetres in each line (column `mm_space`)."""
+"""The space of the millimetres in each line of `boxes.csv` (column `mm_space`)."""
 COORDINATES = {
     "slice": "axial slices from inferior to superior, from 0",
     "pixels": "edges on the prepared slice: x from the patient's right to the left, y from anterior to posterior",
@@ -39,9 +39,9 @@ COORDINATES = {
     "mm": f"{SPACE}, the world of the file's affine (NIfTI, nibabel): x to the right, y to anterior, z to superior; "
     "for LPS+ (DICOM, ITK) turn the signs of x and y and swap their lower and upper",
 }
-"""What `boxes.json` says of its numbers."""
+"""Explains the numbers in `boxes.json`."""
 MODEL_COLUMNS = ("slice", *COLUMNS[1:])
-"""What the detector's MLflow model calls them; `slice` is z, or of slices without a volume their position."""
+"""Columns of the detector's MLflow model; `slice` is z, or the position for slices without a volume."""
 OVERLAY_SIDE = 512
 COLOUR = "#ffd600"
 BACKGROUND = "#000000"
@@ -51,11 +51,11 @@ LETTER_SIZE = 20
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a detector found in a volume."""
+class Detections:
+    """A detector's boxes in a volume."""
 
     boxes: pd.DataFrame
-    """One row a box, columns COLUMNS; by slice, then by falling confidence."""
+    """One row per box, columns COLUMNS; by slice, then by falling confidence."""
     slices: VolumeSlices
     """The slices that the detector saw."""
 
@@ -70,7 +70,7 @@ def detect(
     model: str,
     quality: Mapping[str, Any] | None = None,
     stripped: bool | None = None,
-) -> Found:
+) -> Detections:
     """Find lesions in a volume and write `boxes.json`, `boxes.csv` and `overlays/` into the existing folder `out`.
 
     Args:
@@ -78,49 +78,49 @@ def detect(
         detector_dir: what `train_detector` wrote.
         config: how the detector's training slices were made; the volume's are made the same way.
         confidence: detections below it are left out.
-        model: what `boxes.json` calls the detector.
-        quality: what `boxes.json` says of it on validation; None if that is not known.
-        stripped: whether the volume shows only the brain; None finds out.
+        model: name of the detector for `boxes.json`.
+        quality: validation figures for `boxes.json`; None if unknown.
+        stripped: whether the volume shows only the brain; None detects it.
 
     Raises:
         CohortError: the volume cannot be used.
         TrainingError: `detector_dir` holds no detector.
     """
-    found = find(load_detector(detector_dir, Placement.alone().device), volume, config, confidence, stripped)
-    found.boxes.assign(mm_space=SPACE).to_csv(out / "boxes.csv", index=False)
+    detections = find(load_detector(detector_dir, Placement.alone().device), volume, config, confidence, stripped)
+    detections.boxes.assign(mm_space=SPACE).to_csv(out / "boxes.csv", index=False)
     about = {
         "volume": str(volume),
         "model": model,
         "detector_on_validation": quality,
         "confidence": confidence,
-        "slices": len(found.slices.images),
+        "slices": len(detections.slices.images),
         "coordinates": COORDINATES,
     }
-    boxes = [_nested(row) for row in _rows(found.boxes)]
+    boxes = [_nested(row) for row in _rows(detections.boxes)]
     (out / "boxes.json").write_text(json.dumps({**about, "boxes": boxes}, indent=2))
-    draw_overlays(found.slices, found.boxes, out / "overlays")
-    return found
+    draw_overlays(detections.slices, detections.boxes, out / "overlays")
+    return detections
 
 
 def find(
     detector: Detector, volume: Path, config: SliceConfig, confidence: float, stripped: bool | None = None
-) -> Found:
+) -> Detections:
     """What `detect` does, with an opened detector and writing nothing.
 
     Raises:
         CohortError: the volume cannot be used.
     """
     slices = volume_slices(volume, config, stripped)
-    return Found(_located(predict(detector, slices.images, confidence), slices), slices)
+    return Detections(_located(predict(detector, slices.images, confidence), slices), slices)
 
 
 def slice_config(detector_dir: Path) -> SliceConfig:
     """How the slices were made that a detector was trained on.
 
-    It is written beside the weights, or is the config of the `prepare` artifact that the detector's manifest names.
+    The config lies beside the weights, or is that of the `prepare` artifact that the detector's manifest names.
 
     Raises:
-        TrainingError: it is not known, or `detector_dir` holds no detector.
+        TrainingError: the config is unknown, or `detector_dir` holds no detector.
     """
     check_folder(detector_dir)
     beside = detector_dir / SLICES_FILE
@@ -133,8 +133,8 @@ def slice_config(detector_dir: Path) -> SliceConfig:
         if prepared is not None:
             return _slice_config(prepared.manifest.identity["config"], prepared.path)
     raise TrainingError(
-        f"{detector_dir} does not say how its training slices were made: it lacks {SLICES_FILE}. "
-        "Name the slice set that it was trained on with --slices."
+        f"{detector_dir} does not record how its training slices were made: {SLICES_FILE} is missing. "
+        "Name the slice set that the detector was trained on with --slices."
     )
 
 
@@ -143,7 +143,7 @@ def slice_config_of_set(slices: Path) -> SliceConfig:
 
     Raises:
         SliceSetError: `slices` is not a slice set.
-        TrainingError: its `meta.json` does not say it.
+        TrainingError: its `meta.json` does not record the config.
     """
     return _slice_config(open_slice_set(slices).meta.get("config", {}), slices / "meta.json")
 
@@ -152,8 +152,8 @@ def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:
     try:
         return SliceConfig.model_validate({name: fields[name] for name in SliceConfig.model_fields})
     except (KeyError, TypeError, ValidationError) as error:
-        told = why(error) if isinstance(error, ValidationError) else f"it lacks {error}"
-        raise TrainingError(f"{where} does not say how slices are made: {told}. Prepare and train again.") from None
+        reason = why(error) if isinstance(error, ValidationError) else f"{error} is missing"
+        raise TrainingError(f"{where} does not record how slices are made: {reason}. Prepare and train anew.") from None
 
 
 def _located(detections: pd.DataFrame, slices: VolumeSlices) -> pd.DataFrame:
@@ -188,20 +188,20 @@ def draw_overlays(slices: VolumeSlices, boxes: pd.DataFrame, folder: Path) -> No
     size = slices.images.shape[1]
     factor = max(1, OVERLAY_SIDE // size)
     position = {int(z): i for i, z in enumerate(slices.z)}
-    for z, found in boxes.groupby("z"):
+    for z, on_slice in boxes.groupby("z"):
         image = Image.fromarray(slices.images[position[int(str(z))]]).convert("RGB")
         image = image.resize((size * factor, size * factor), Image.Resampling.BICUBIC)
         pen = ImageDraw.Draw(image)
-        for x0, y0, x1, y1 in found[["x0", "y0", "x1", "y1"]].to_numpy():
+        for x0, y0, x1, y1 in on_slice[["x0", "y0", "x1", "y1"]].to_numpy():
             pen.rectangle((x0 * factor, y0 * factor, x1 * factor, y1 * factor), outline=COLOUR, width=2)
         # Above all boxes, so that none runs through a number.
-        for x0, y0, confidence in found[["x0", "y0", "confidence"]].to_numpy():
-            _tell(pen, (x0 * factor, y0 * factor), f"{confidence:.2f}")
+        for x0, y0, confidence in on_slice[["x0", "y0", "confidence"]].to_numpy():
+            _number(pen, (x0 * factor, y0 * factor), f"{confidence:.2f}")
         _label(pen, int(str(z)), size * factor)
         image.save(folder / f"z{int(str(z)):03d}.png")
 
 
-def _tell(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
+def _number(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
     """A text on black, legible on any tissue: above a box, or within it at the upper border of the picture."""
     font = ImageFont.load_default(NUMBER_SIZE)
     x, y = corner

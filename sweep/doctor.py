@@ -1,4 +1,4 @@
-"""What this machine or cluster has, what is missing, and how to mend it."""
+"""What this machine or cluster has, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweep.settings import Settings
 from trainers.exceptions import ClusterError, StoreError, TrackingError
 
 OK, LOOK, MISSING = "ok", "look", "missing"
-"""States: fine; works, but look at it; the demo cannot run."""
+"""States: fine; works, but deserves a look; the demo cannot run."""
 
 DEMO_MEMORY = 6e9
 DEMO_DISK = 2e9
@@ -42,18 +42,18 @@ PACKAGE_FILES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """One thing that was examined."""
 
     what: str
     state: str
     """OK, LOOK or MISSING."""
     found: str
-    mend: str = ""
-    """What to do; empty where nothing need be done."""
+    fix: str = ""
+    """What to do; empty where nothing needs to be done."""
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; changes nothing, and starts nothing but a connection to RAY_ADDRESS if that is set."""
+    """Examine everything; changes nothing, and starts nothing but a connection to RAY_ADDRESS if that is set."""
     return [
         _python(),
         *_packages(),
@@ -106,8 +106,8 @@ def _packages() -> Iterator[Finding]:
     ]
     if other:
         more = f" and {len(other) - 5} more" if len(other) > 5 else ""
-        mend = f"pip install --constraint {constraints} metsweep"
-        yield Finding("versions", LOOK, f"differ from the tested ones: {', '.join(other[:5])}{more}", mend)
+        fix = f"pip install --constraint {constraints} metsweep"
+        yield Finding("versions", LOOK, f"differ from the tested ones: {', '.join(other[:5])}{more}", fix)
     else:
         yield Finding("versions", OK, f"as tested ({constraints})")
 
@@ -116,10 +116,8 @@ def _opencv() -> Finding:
     try:
         import cv2
     except ImportError as error:
-        mend = (
-            "pip uninstall --yes opencv-python opencv-python-headless && pip install --no-deps opencv-python-headless"
-        )
-        return Finding("OpenCV", MISSING, f"cannot be loaded: {error}", mend)
+        fix = "pip uninstall --yes opencv-python opencv-python-headless && pip install --no-deps opencv-python-headless"
+        return Finding("OpenCV", MISSING, f"cannot be loaded: {error}", fix)
     return Finding("OpenCV", OK, cv2.__version__)
 
 
@@ -146,7 +144,7 @@ def _constraints() -> Path | None:
 def _cores() -> Finding:
     cores = usable_cores()
     if cores < 2:
-        return Finding("cores", LOOK, str(cores), "The demo is made for 2 cores and will take longer.")
+        return Finding("cores", LOOK, str(cores), "The demo is made for 2 cores and will take longer here.")
     return Finding("cores", OK, str(cores))
 
 
@@ -154,8 +152,8 @@ def _memory() -> Finding:
     have = usable_memory()
     found = f"{have / 1e9:.1f} GB"
     if have < DEMO_MEMORY:
-        mend = f"The demo needs up to {DEMO_MEMORY / 1e9:.0f} GB; use a larger machine."
-        return Finding("memory", MISSING, found, mend)
+        fix = f"The demo needs up to {DEMO_MEMORY / 1e9:.0f} GB; use a larger machine."
+        return Finding("memory", MISSING, found, fix)
     return Finding("memory", OK, found)
 
 
@@ -173,8 +171,8 @@ def _store(uri: str) -> Iterator[Finding]:
     free = shutil.disk_usage(next(path for path in (store.local, *store.local.parents) if path.exists())).free
     if free < DEMO_DISK:
         variable = "METSWEEP_STORE (--store)" if store.uri == str(store.local) else "METSWEEP_CACHE"
-        mend = f"The demo needs about {DEMO_DISK / 1e9:.0f} GB: free some space, or set {variable} to another folder."
-        yield Finding("disk of the store", MISSING, f"{free / 1e9:.1f} GB free", mend)
+        fix = f"The demo needs about {DEMO_DISK / 1e9:.0f} GB: free some space, or set {variable} to another folder."
+        yield Finding("disk of the store", MISSING, f"{free / 1e9:.1f} GB free", fix)
     else:
         yield Finding("disk of the store", OK, f"{free / 1e9:.1f} GB free")
 
@@ -188,8 +186,8 @@ def _gpu() -> Finding:
         built = (
             f"torch {torch.__version__} is built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU torch"
         )
-        mend = "The laptop fidelity needs none. Where there is a GPU, look at its driver: nvidia-smi."
-        return Finding("GPU", OK, f"none ({built})", mend)
+        fix = "The laptop fidelity needs none. If this machine has a GPU, check its driver: nvidia-smi."
+        return Finding("GPU", OK, f"none ({built})", fix)
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return Finding("GPU", OK, f"{', '.join(names)}; CUDA {torch.version.cuda}")
 
@@ -212,23 +210,23 @@ def _ray(address: str | None) -> Finding:
 
 
 def _mlflow(uri: str) -> Finding:
-    mend = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
+    fix = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
     try:
         reach(uri)
     except (OSError, ValueError, sqlite3.Error, TrackingError) as error:
-        return Finding("MLflow", MISSING, _trouble(uri, error), mend)
+        return Finding("MLflow", MISSING, _trouble(uri, error), fix)
     return Finding("MLflow", OK, without_secrets(uri))
 
 
 def _optuna(uri: str) -> Finding:
     from sqlalchemy.exc import SQLAlchemyError
 
-    mend = "Start it there, correct OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
+    fix = "Start it there, correct OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
     try:
         reach(uri)
         held = optuna_tables(uri)
     except (OSError, ValueError, ImportError, sqlite3.Error, SQLAlchemyError, TrackingError) as error:
-        return Finding("Optuna", MISSING, _trouble(uri, error), mend)
+        return Finding("Optuna", MISSING, _trouble(uri, error), fix)
     return Finding("Optuna", OK, f"{without_secrets(uri)}, {held}")
 
 
@@ -242,7 +240,7 @@ def _package_files() -> Iterator[Finding]:
         absent = {package: file for package, file in files if not _package_file(package, file)}
         packages = list(dict.fromkeys(package for package, _ in files))
         if absent:
-            found = ", ".join(f"{file} of {package} is not there" for package, file in absent.items())
+            found = ", ".join(f"{file} of {package} is missing" for package, file in absent.items())
             yield Finding(purpose, MISSING, found, f"pip install --force-reinstall {' '.join(absent)}")
         else:
             yield Finding(purpose, OK, f"in {', '.join(packages)}")

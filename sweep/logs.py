@@ -1,4 +1,4 @@
-"""Structured logging: one JSON object a line, from every process of a sweep, beside the store's artifacts."""
+"""Structured logging: one JSON object per line, from every process of a sweep, beside the store's artifacts."""
 
 from __future__ import annotations
 

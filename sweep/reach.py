@@ -17,9 +17,9 @@ def reach(uri: str) -> None:
     """Connect to a tracking server or a database; check the folder of an SQLite file that does not exist yet.
 
     Raises:
-        OSError: nobody answers, or the folder cannot be written.
+        OSError: the server does not answer, or the folder cannot be written.
         ValueError: the URI cannot be read.
-        TrackingError: the URI is that of no server, or the file is no database or damaged.
+        TrackingError: the URI does not name a server, or the file is damaged or not a database.
     """
     if uri.startswith("http"):
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
@@ -30,19 +30,19 @@ def reach(uri: str) -> None:
             socket.create_connection((host, port), timeout=SECONDS_TO_ANSWER).close()
     elif not will_be_made(uri):
         if damage := damage_of(file):
-            raise TrackingError(f"it is damaged: {damage}")
+            raise TrackingError(f"damaged: {damage}")
     else:
         with tempfile.TemporaryFile(dir=next(path for path in file.absolute().parents if path.exists())):
             pass
 
 
 def optuna_tables(uri: str) -> str:
-    """What a database that answers holds of Optuna's, in words.
+    """Optuna's tables in a database that answers, in words.
 
     Raises:
-        SQLAlchemyError: it refuses the login, or cannot be read.
-        ImportError: its driver is not installed.
-        TrackingError: it is not Optuna's, or of another version.
+        SQLAlchemyError: the database refuses the login, or cannot be read.
+        ImportError: the driver is not installed.
+        TrackingError: the database is not Optuna's, or of another version.
     """
     import sqlalchemy
 
@@ -55,7 +55,7 @@ def optuna_tables(uri: str) -> str:
         if not tables:
             return "empty: tables will be made"
         if not {"version_info", "alembic_version"} <= tables:
-            raise TrackingError("it holds tables, but not those of Optuna")
+            raise TrackingError("its tables are not those of Optuna")
         schema = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
     open_storage(uri)
     return f"schema {schema}"

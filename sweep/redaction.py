@@ -35,7 +35,7 @@ def without_secrets(text: object, *uris: str) -> str:
     """
     masked = _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text)))
     # The longest first: one may hold another.
-    for secret in sorted({one for uri in uris for one in _secrets_of(uri)}, key=len, reverse=True):
+    for secret in sorted({secret for uri in uris for secret in _secrets_of(uri)}, key=len, reverse=True):
         masked = masked.replace(secret, MASK)
     return masked
 

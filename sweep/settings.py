@@ -16,7 +16,7 @@ from sweep.redaction import without_secrets
 from trainers.exceptions import ConfigError, StoreError
 
 _SCHEME = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""Begins what is meant as a URI, not as a folder."""
+"""Begins a text that is meant as a URI, not as a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Settings:
         in_s3 = uri.startswith("s3://")
         if _SCHEME.match(uri) and not in_s3:
             raise StoreError(
-                f"METSWEEP_STORE (--store): {without_secrets(uri)} is no place for a store; allowed: a folder, or "
+                f"METSWEEP_STORE (--store): {without_secrets(uri)} is not a place for a store; allowed: a folder, or "
                 "s3://bucket/prefix."
             )
         return Settings(
@@ -51,10 +51,10 @@ class Settings:
 
 
 def cache_folder() -> Path:
-    """What can be made again: METSWEEP_CACHE, else `~/.cache/metsweep`.
+    """Folder for files that can be made again: METSWEEP_CACHE, else `~/.cache/metsweep`.
 
     Raises:
-        ConfigError: it is no folder.
+        ConfigError: METSWEEP_CACHE is not a folder.
     """
     return Path(_variable("METSWEEP_CACHE") or _at_home("~/.cache/metsweep", "METSWEEP_CACHE")).absolute()
 
@@ -68,16 +68,16 @@ def _checked(text: str, name: str) -> str | None:
     """A URI, folder or address without spaces around it and with `~` as the home folder; None if it is empty.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is none of these.
     """
     value = text.strip()
     try:
         value.encode()
         urlsplit(value)
     except ValueError:  # whose text may hold a password
-        raise ConfigError(f"{name} is no folder, URI or address. Correct or unset it.") from None
+        raise ConfigError(f"{name} is not a folder, URI or address. Correct or unset it.") from None
     if not value.isprintable():
-        raise ConfigError(f"{name} holds a control character; allowed: one line of text. Correct or unset it.")
+        raise ConfigError(f"{name} contains a control character; allowed: one line of text. Correct or unset it.")
     prefix, path = split_sqlite(value)
     return prefix + _at_home(path, name) if path.startswith("~") else value or None
 

@@ -20,8 +20,8 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `metsweep` with the arguments of this process, or with those given; returns the exit code.
 
-    A user's mistake ends with one message on stderr and code 2, Ctrl-C with code 130. What nobody expected ends with
-    one line and code 1; its traceback is kept in a file.
+    A user's mistake ends with one message on stderr and code 2, Ctrl-C with code 130. An unexpected
+    error ends with one line and code 1; its traceback is kept in a file.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
@@ -61,13 +61,13 @@ def _run(arguments: list[str]) -> int:
 
 @contextmanager
 def _faults_of_threads(arguments: Sequence[str]) -> Iterator[None]:
-    """A thread that dies tells it as the command itself does."""
+    """A thread that dies reports its error as the command itself does."""
 
-    def tell(died: threading.ExceptHookArgs) -> None:
+    def report(died: threading.ExceptHookArgs) -> None:
         if isinstance(died.exc_value, Exception):
             _fault(died.exc_value, arguments)
 
-    before, threading.excepthook = threading.excepthook, tell
+    before, threading.excepthook = threading.excepthook, report
     try:
         yield
     finally:
@@ -75,7 +75,7 @@ def _faults_of_threads(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def _nobody_reads() -> bool:
-    """Whether stdout has no reader any more (`metsweep store ls | head`); nothing is written there from then on."""
+    """Whether stdout no longer has a reader (`metsweep store ls | head`); nothing is written there from then on."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

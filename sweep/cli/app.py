@@ -63,8 +63,8 @@ def _add(panel: str, *commands: Callable[..., Any], **named: Callable[..., Any])
         app.command(name, cls=Command, rich_help_panel=panel)(command)
 
 
-def _add_group(name: str, panel: str, told: str, **commands: Callable[..., Any]) -> None:
-    group = typer.Typer(cls=Group, help=told, rich_markup_mode=None)
+def _add_group(name: str, panel: str, summary: str, **commands: Callable[..., Any]) -> None:
+    group = typer.Typer(cls=Group, help=summary, rich_markup_mode=None)
     for command, function in commands.items():
         group.command(command, cls=Command)(function)
     app.add_typer(group, name=name, rich_help_panel=panel)
@@ -92,7 +92,7 @@ _add(MODELS, promote.promote, registry.registry, registry.rollback, registry.com
 _add_group(
     "store",
     MACHINE,
-    "Look into the store of artifacts, check it and clear it up.",
+    "List, verify and clean up artifacts.",
     ls=store.ls,
     du=store.du,
     verify=store.verify,

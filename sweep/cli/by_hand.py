@@ -27,8 +27,8 @@ def prepare(
     """Make a slice set of a cohort.
 
     Every volume is stripped of its skull, cropped to the brain, cut into axial slices of one size and scaled to grey
-    levels; the annotation becomes boxes. Patients are divided into train, validation and test where the cohort leaves
-    that open.
+    levels; the annotation becomes boxes. Patients whose split the cohort does not set are divided into train,
+    validation and test.
 
     \b
     Example:
@@ -73,7 +73,7 @@ def train_gan(
     """Train a GAN on the training split of a slice set.
 
     Checkpoints are kept beside OUT until the run has ended: Ctrl-C and the same command again continue it. The result
-    holds the averaged generator, its config, the history of the losses and figures.
+    holds the averaged generator, its config, and the history of losses and figures.
 
     \b
     Example:
@@ -117,10 +117,11 @@ def synthesize(
     """Draw synthetic slices from a trained GAN.
 
     Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on
-    the GAN and i alone, so the first 200 of 1000 are the 200. `--set synthesis.max_shift=0.05` and the like change how
-    boxes are drawn. A slice whose tumours do not stand out is drawn again (`--set synthesis.curate=false` keeps it); a
-    list with the columns slice_id and decision (keep or discard) overrides this. Ctrl-C and the same command again
-    continue. The result holds pictures: samples, interpolations, a moving box, discarded slices.
+    the GAN and i alone, so a set of 200 equals the first 200 slices of a set of 1000. Options such as `--set
+    synthesis.max_shift=0.05` change how boxes are drawn. A slice whose tumours do not stand out is drawn again (`--set
+    synthesis.curate=false` keeps it); a list with the columns slice_id and decision (keep or discard) overrides this.
+    Ctrl-C and the same command again continue. The result includes pictures: samples, interpolations, a moving box,
+    discarded slices.
 
     \b
     Example:
@@ -152,7 +153,7 @@ def synthesize(
     if curation["threshold"] is not None:
         talk.say(
             f"Curation: {100 * curation['discard_rate']:.1f} % of {curation['attempts']} attempts discarded, threshold "
-            f"of visibility {curation['threshold']:.2f}; slices that stayed unclear: {curation['unclear']}."
+            f"of visibility {curation['threshold']:.2f}; slices that remained unclear: {curation['unclear']}."
         )
     if config.review is not None:
         talk.say(
@@ -162,7 +163,7 @@ def synthesize(
         others = len(read_review(Path(config.review)).attempts) - len(run.review.attempts)
         if others:
             talk.say(
-                f"{config.review}: {others} decisions are not about these slices, but about images beyond --count "
+                f"{config.review}: {others} decisions do not concern these slices, but images beyond --count "
                 f"{count} or of a GAN of another variant."
             )
     talk.note(
@@ -219,8 +220,8 @@ def train_detector(
     selection = json.loads((out / "selection.json").read_text())
     if not selection["sensitivity"]:
         talk.say(
-            f"Warning: it finds no lesion of the validation split at {100 * selection['confidence']:g} % confidence. "
-            f"Train longer (detector.steps; it had {selection['steps']}) or faster (detector.learning_rate)."
+            f"Warning: the detector finds no lesion of the validation split at {100 * selection['confidence']:g} % "
+            f"confidence. Train longer (detector.steps, now {selection['steps']}) or faster (detector.learning_rate)."
         )
 
 

@@ -1,7 +1,7 @@
 """Results of stages by hand that other commands read again: written with checksums, and checked before they are used.
 
-One turned bit of weights or pixels makes other boxes, and no reader notices it. A folder of a store has its manifest; a
-result by hand gets `SHA256SUMS`, which `sha256sum --check` reads, too.
+One flipped bit of weights or pixels makes other boxes, and no reader notices it. A folder of a store has its manifest;
+a result by hand gets `SHA256SUMS`, which `sha256sum --check` reads, too.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def write_checksums(folder: Path) -> None:
 
 
 def checked(folder: Path) -> Path:
-    """The folder of a result. What is in it is as it was written, if its manifest or `SHA256SUMS` is in it, too.
+    """The folder of a result, whose files are as they were written if it has a manifest or `SHA256SUMS`.
 
     Raises:
-        StoreError: a file is not what was written, or the checksums themselves are damaged.
+        StoreError: a file differs from what was written, or the checksums themselves are damaged.
     """
     made = Manifest.beside(folder)
     if made is not None:
@@ -39,25 +39,25 @@ def checked(folder: Path) -> Path:
     return folder
 
 
-def _refuse_other(folder: Path, sums: Mapping[str, str], told_by: str) -> None:
+def _refuse_other(folder: Path, sums: Mapping[str, str], source: str) -> None:
     for name, sha256 in sums.items():
         path = folder / name
-        # What is missing is told by whoever needs it; pictures are not missed.
+        # Whoever needs a missing file reports it; pictures are not missed.
         if path.is_file() and StoredFile.at(path).sha256 != sha256:
             raise StoreError(
-                f"{path} is damaged or was changed: its SHA-256 is not what {told_by} beside it says. Copy the whole "
-                "folder again, or make it again."
+                f"{path} is damaged or was changed: its SHA-256 differs from the one in {source} beside it. Copy the "
+                "whole folder again, or make it again."
             )
 
 
 def _read_sums(file: Path) -> dict[str, str]:
     sums: dict[str, str] = {}
     for number, line in enumerate(read_text(file, StoreError, MIB).splitlines(), start=1):
-        found = _LINE.fullmatch(line)
-        if found is None:
+        match = _LINE.fullmatch(line)
+        if match is None:
             raise StoreError(
                 f"{file}, line {number}: is not a SHA-256, two spaces and the name of a file. Copy the whole folder "
                 "again, or remove this file if the others are right."
             )
-        sums[found[2]] = found[1]
+        sums[match[2]] = match[1]
     return sums

@@ -20,9 +20,9 @@ def demo(
 ) -> None:
     """Make the demo cohort: simulated patients on real heads.
 
-    Every patient gets an own anatomy, scanner, lesions and bright vessels; the heads that they start from lie inside
-    installed Python packages, so nothing is downloaded. Stopped, the same command continues; a cohort that is complete
-    is left as it is.
+    Every patient gets their own anatomy, scanner, lesions and bright vessels; the base heads lie inside installed
+    Python packages, so nothing is downloaded. Stopped, the same command continues; a complete cohort is left
+    unchanged.
 
     \b
     Example:
@@ -51,9 +51,9 @@ def check(
 ) -> None:
     """Check a cohort and show what it holds.
 
-    Reads the manifest and all annotation, assigns the splits that the manifest leaves open, and refuses what `metsweep
-    prepare` would refuse: a missing file, a patient in two splits, a split without lesions. Volumes are opened by their
-    headers only.
+    Reads the manifest and all annotations, assigns the splits that the manifest leaves open, and refuses what `metsweep
+    prepare` would refuse: a missing file, a patient in two splits, a split without lesions. Only the headers of volumes
+    are read.
 
     \b
     Example:

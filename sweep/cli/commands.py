@@ -1,4 +1,4 @@
-"""What all commands have in common: `--quiet`, `--verbose` and `-h`, and help that lists commands in groups."""
+"""Shared by all commands: `--quiet`, `--verbose` and `-h`, and help that lists commands in groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _common(
         bool, typer.Option("--quiet", "-q", help="Results and errors only.", callback=talk.be_quiet)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell on stderr what is logged.", callback=talk.be_verbose)
+        bool, typer.Option("--verbose", "-v", help="Show log messages on stderr.", callback=talk.be_verbose)
     ] = False,
 ) -> None: ...
 
@@ -36,7 +36,7 @@ class Command(TyperCommand):
     """A command with the common options."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Its own ones, the common ones, and help."""
+        """The command's own options, the common ones, and help."""
         own = super().get_params(ctx)
         return [*own[:-1], *COMMON, own[-1]]
 
@@ -45,7 +45,7 @@ class Group(TyperGroup):
     """Commands, listed under the titles that they were given (`rich_help_panel`); plain, as rich is slow to import."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Its own ones, the common ones, and help."""
+        """The command's own options, the common ones, and help."""
         own = super().get_params(ctx)
         return [*own[:-1], *COMMON, own[-1]]
 

@@ -1,4 +1,4 @@
-"""`metsweep status`, `watch`, `stop`, `retry` and `extend`, from any machine that reaches the store."""
+"""`metsweep status`, `watch`, `stop`, `retry` and `extend`, on any machine that reaches the store."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Cells = Annotated[
 def status(
     chosen: StudyOptions,
     as_json: AsJson = False,
-    all_trials: Annotated[bool, typer.Option("--all", help="Every trial, however many there are.")] = False,
+    all_trials: Annotated[bool, typer.Option("--all", help="Show every trial.")] = False,
 ) -> None:
-    """Show how a study stands.
+    """Show the state of a study.
 
-    Every trial: done, running, waiting, failed, stopped or pruned; which stage, how far, how long still; its figure on
-    the validation split by the study's objective, and the best cell so far. Needs the store alone (and Optuna's
-    database, if cells are drawn), from any machine.
+    Per trial: done, running, waiting, failed, stopped or pruned; its stage, progress and time left; its figure on the
+    validation split by the study's objective. Also the best cell so far. Works from any machine that reaches the store
+    (and Optuna's database, if cells are drawn).
 
     \b
     Example:
@@ -54,12 +54,12 @@ def status(
 @spread
 def watch(
     chosen: StudyOptions,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 2.0,
 ) -> None:
-    """Follow a study while it is launched, wherever that is.
+    """Follow a running launch, on any machine.
 
-    A table that is drawn anew on a terminal, lines elsewhere. It ends when the launch ends, or with Ctrl-C, which
-    leaves the launch alone.
+    Updates a table on a terminal, prints lines elsewhere. Ends when the launch ends, or with Ctrl-C, which does not
+    stop the launch.
 
     \b
     Example:
@@ -77,10 +77,10 @@ def stop(
     chosen: StudyOptions,
     cells: Cells = None,
 ) -> None:
-    """Stop trials; the others go on.
+    """Stop trials; the other trials continue.
 
-    A running launch ends them at the next checkpoint, and no later launch begins them, until `metsweep retry`. What
-    they have trained so far is kept.
+    A running launch ends them at the next checkpoint, and no later launch starts them until `metsweep retry`. Their
+    checkpoints are kept.
 
     \b
     Example:
@@ -102,22 +102,22 @@ def stop(
     record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)))
     _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
     talk.say(
-        "Training keeps a checkpoint and ends within seconds."
+        "Training writes a checkpoint and ends within seconds."
         if alive
-        else "No launch is at work now; the next one leaves them alone."
+        else "No launch is running now; the next launch leaves these trials out."
     )
-    talk.note(f'To go on with them: metsweep retry {chosen.study} "{names[0]}"')
+    talk.note(f'To resume: metsweep retry {chosen.study} "{names[0]}"')
 
 
 @spread
 def retry(
     chosen: StudyOptions,
     cells: Cells = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every trial that failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run every failed trial again.")] = False,
 ) -> None:
-    """Run trials again that failed or were stopped.
+    """Run failed or stopped trials again.
 
-    A running launch takes them up at once, else the next one does. They go on from their last checkpoint.
+    A running launch starts them at once, otherwise the next launch does. They resume from their last checkpoint.
 
     \b
     Example:
@@ -139,7 +139,7 @@ def retry(
         _say_trials("Asked the launch to run again", names)
     else:
         _say_trials("To be run again", names)
-        talk.note(f"No launch is at work now. Next: metsweep launch {chosen.study}")
+        talk.note(f"No launch is running now. Next: metsweep launch {chosen.study}")
 
 
 @spread
@@ -147,24 +147,32 @@ def extend(
     chosen: StudyOptions,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=1, max=10_000, help="Seeds in all: 0, 1, ... and those there.", show_default=False),
+        typer.Option(
+            "--seeds",
+            min=1,
+            max=10_000,
+            help="Total number of seeds: 0, 1, ... and the present ones.",
+            show_default=False,
+        ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Cells in all that a search draws.", show_default=False)
+        int | None,
+        typer.Option("--trials", min=1, help="Total number of cells that a search draws.", show_default=False),
     ] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
             "--arms",
             metavar="VARIANT:COUNT,COUNT",
-            help='More arms, with counts as the study writes them: "cpggan:16000"; may be repeated.',
+            help='More arms, with counts as in the study file: "cpggan:16000"; may be repeated.',
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Add seeds, cells to draw or arms to a study; what is done stays done.
+    """Add seeds, cells to draw or arms to a study.
 
-    Kept in the store, over the study file and under --set: every command sees it from then on. Nothing is run.
+    Finished trials are kept. The store keeps the additions for all later commands; they override the study file, and
+    --set overrides them. Nothing is run.
 
     \b
     Example:

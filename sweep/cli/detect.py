@@ -23,20 +23,20 @@ def detect(
     slices: Annotated[
         Path | None,
         typer.Option(
-            help="Slice set the detector was trained on, where the detector does not say.", show_default=False
+            help="Slice set that the detector was trained on, if the detector does not record it.", show_default=False
         ),
     ] = None,
     stripped: Annotated[
         bool | None,
-        typer.Option("--stripped/--with-skull", help="What the volume shows; default: found out.", show_default=False),
+        typer.Option("--stripped/--with-skull", help="What the volume shows; default: detected.", show_default=False),
     ] = None,
 ) -> None:
     """Find lesions in a volume.
 
     The volume is prepared as the detector's training slices were. Writes boxes.csv and boxes.json (the slice, the box
     in pixels of the prepared slice, in voxels of the file and in millimetres, RAS+, and the confidence) and a picture
-    of each slice with a box, the patient's right on the left. One line says how good the detector is on validation. It
-    is the champion of the MLflow registry unless another is named. For research, not for diagnosis.
+    of each slice with a box, the patient's right on the left. One line shows the detector's validation figures. The
+    detector is the champion of the MLflow registry unless another is named. For research, not for diagnosis.
 
     \b
     Example:
@@ -66,7 +66,7 @@ def detect(
         quality = quality_of_folder(folder, confidence)
     config = detection.slice_config(folder) if slices is None else detection.slice_config_of_set(checked(slices))
     with result_folder(out) as unfinished:
-        found = detection.detect(
+        detected = detection.detect(
             volume,
             folder,
             config,
@@ -76,8 +76,10 @@ def detect(
             quality=quality and asdict(quality),
             stripped=stripped,
         )
-    most = found.boxes.sort_values("confidence", ascending=False).head(10)
-    table = TextTable(title=f"{len(found.boxes)} boxes on {found.boxes['z'].nunique()} slices", title_justify="left")
+    most = detected.boxes.sort_values("confidence", ascending=False).head(10)
+    table = TextTable(
+        title=f"{len(detected.boxes)} boxes on {detected.boxes['z'].nunique()} slices", title_justify="left"
+    )
     for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm, RAS+)"):
         table.add_column(column, justify="right")
     for row in most.to_dict("records"):
@@ -90,7 +92,7 @@ def detect(
             ", ".join(f"{value:.1f}" for value in world),
         )
     console = output()
-    unknown = "How good this detector is on validation is not known: no evaluation of it is at hand."
+    unknown = "Validation figures of this detector are unknown: no evaluation was recorded with it."
     console.say(unknown if quality is None else quality.sentence(confidence))
     console.print(table)
     console.say(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}")

@@ -1,4 +1,4 @@
-"""Adds to a study that was launched: seeds, cells to draw, arms."""
+"""Adds seeds, cells to draw and arms to a launched study."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from search_spaces.problems import did_you_mean
 from search_spaces.study import Study
 from sweep.cli.planning import costs_of
 from sweep.studies.opened import OpenedStudy
+from sweep.text import count_text
 from trainers.exceptions import ConfigError
 from trainers.variants import REAL_ONLY, VARIANTS
 
@@ -37,10 +38,10 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
         )
     opened.record.keep_extension(added)
     stages = len(new.stages.keys() - old.stages.keys())
-    drawn = f", {more_to_draw:,} cells to draw" if more_to_draw else ""
+    drawn = f", {count_text(more_to_draw, 'cell')} to draw" if more_to_draw else ""
     yield (
-        f"Study {study.name} now has {len(new.trials):,} trials: {len(new.trials) - len(old.trials):,} more, with "
-        f"{stages:,} new stages{drawn}."
+        f"Study {study.name} now has {count_text(len(new.trials), 'trial')}: {len(new.trials) - len(old.trials):,} "
+        f"more, with {count_text(stages, 'new stage')}{drawn}."
     )
     yield costs_of(after)
     yield f"Next: metsweep launch {opened.given}"
@@ -49,8 +50,8 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
 def _more_seeds(study: Study, wanted: int) -> list[int]:
     if wanted <= len(study.seeds):
         raise ConfigError(
-            f"--seeds is {wanted}, but study {study.name} has {len(study.seeds)} already: {_told(study.seeds)}; "
-            "allowed: more. To run fewer, change the study file, or give --set seeds=[...]."
+            f"--seeds is {wanted}, but study {study.name} already has {len(study.seeds)}: "
+            f"{_listed(study.seeds)}; allowed: more. To run fewer, change the study file, or give --set seeds=[...]."
         )
     return [seed for seed in range(wanted) if seed not in study.seeds]
 
@@ -63,7 +64,7 @@ def _more_trials(study: Study, wanted: int) -> int:
         )
     if wanted <= study.search.trials:
         raise ConfigError(
-            f"--trials is {wanted}, but study {study.name} draws {study.search.trials} already; allowed: more."
+            f"--trials is {wanted}, but study {study.name} already draws {study.search.trials}; allowed: more."
         )
     return wanted
 
@@ -72,7 +73,7 @@ def _arm(text: str) -> list[Any]:
     variant, _, counts = text.partition(":")
     if variant not in VARIANTS:
         raise ConfigError(
-            f"--arms {text!r}: {variant!r} is no variant.{did_you_mean(variant, VARIANTS)} "
+            f"--arms {text!r}: {variant!r} is not a variant.{did_you_mean(variant, VARIANTS)} "
             f"Allowed: {', '.join(VARIANTS)}."
         )
     if variant == REAL_ONLY and not counts:
@@ -89,5 +90,5 @@ def _arm(text: str) -> list[Any]:
     return [cast(str, variant), numbers]
 
 
-def _told(seeds: Sequence[int]) -> str:
+def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds[:12])) + (", ..." if len(seeds) > 12 else "")

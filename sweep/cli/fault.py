@@ -1,4 +1,4 @@
-"""What becomes of an exception that nobody expected: one line for the person, the traceback in a file of its own."""
+"""What becomes of an unexpected exception: one line for the person, the traceback in a file of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.exceptions import ConfigError
 _SECRET_VARIABLE = re.compile("SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
 _URI_VARIABLES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")
 SHORTEST_SECRET = 4
-"""Characters; what is shorter stands in too many words."""
+"""Characters; anything shorter occurs in too many words."""
 
 
 def describe(error: Exception) -> str:
@@ -47,8 +47,8 @@ def keep_traceback(error: Exception, arguments: Sequence[str]) -> str:
             file.write(_masked(text))
     except (OSError, ConfigError) as refused:  # ConfigError: METSWEEP_CACHE names no folder
         why = str(refused).rstrip(".")
-        return f"The traceback could not be kept: {why}. Set METSWEEP_CACHE to a folder that can be written."
-    return f"The traceback is in {path}; please send it with a report of this fault of metsweep."
+        return f"The traceback could not be written: {why}. Set METSWEEP_CACHE to a folder that can be written."
+    return f"The traceback is in {path}; please send it with a report of this bug in metsweep."
 
 
 def _masked(text: str) -> str:

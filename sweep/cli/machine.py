@@ -15,8 +15,8 @@ HOST = "127.0.0.1"
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI.
 
-    It shows the runs of MLFLOW_TRACKING_URI, else of mlflow.db in the working directory. Ctrl-C ends it; results are
-    not touched. When MLFLOW_TRACKING_URI names a server, its address is shown instead.
+    The UI shows the runs of MLFLOW_TRACKING_URI, else of mlflow.db in the working directory. Ctrl-C stops it; results
+    are not touched. When MLFLOW_TRACKING_URI names a server, its address is shown instead.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
         talk.say(f"The MLflow UI is served by the tracking server: {without_secrets(uri)}")
         return
     _refuse_used(port)
-    talk.say(f"MLflow UI: http://{HOST}:{port} (there in some seconds; Ctrl-C ends it)")
+    talk.say(f"MLflow UI: http://{HOST}:{port} (ready in a few seconds; Ctrl-C stops the UI)")
     sys.stdout.flush()
     from sweep.tracking.study_content import study_pages
 
@@ -51,9 +51,9 @@ def doctor(
     store: StoreUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is here, what is missing, and how to mend it.
+    """Show what this machine has, what is missing, and how to fix it.
 
-    Looks at Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
+    Checks Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
     set), MLflow, and the data and weights that the demo takes from packages. Exit code 0 if the demo can run, else 1.
 
     \b
@@ -73,11 +73,11 @@ def doctor(
         from sweep.cli.console import output
         from sweep.console import TextTable
 
-        table = TextTable(title="What is here", title_justify="left")
-        for column in ("what", "state", "found", "how to mend it"):
+        table = TextTable(title="This machine", title_justify="left")
+        for column in ("what", "state", "found", "how to fix it"):
             table.add_column(column, overflow="fold")
         for finding in findings:
-            table.add_row(finding.what, finding.state, finding.found, finding.mend)
+            table.add_row(finding.what, finding.state, finding.found, finding.fix)
         console = output()
         console.print(table)
         console.say(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
@@ -90,12 +90,12 @@ def _refuse_used(port: int) -> None:
     from trainers.exceptions import TrackingError
 
     with socket.socket() as probe:
-        # As servers do: a port whose last connections are only fading away is free.
+        # As servers do: a port whose last connections are closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise TrackingError(
-                f"Port {port} on {HOST} cannot be used: {error.strerror}. Stop what uses it, or name a free one: "
-                f"metsweep ui --port {min(port + 1, 65535)}."
+                f"Port {port} on {HOST} cannot be used: {error.strerror}. Stop the process that uses the "
+                f"port, or name a free port: metsweep ui --port {min(port + 1, 65535)}."
             ) from None

@@ -14,7 +14,7 @@ Metrics = Mapping[str, Mapping[str, Any]]
 
 
 def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivity and false positives (FPs)") -> None:
-    """Print every figure, a table a subject and a column an IoU threshold."""
+    """Print every figure, one table per subject and one column per IoU threshold."""
     first = next(iter(metrics.values()))
     console.say(
         f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
@@ -29,7 +29,7 @@ def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivi
         console.print(_table("Sensitivity and FPs per slice by scanner", metrics, _scanner_rows(metrics)))
     for name, left_out in (("by_diameter", "lesion diameters"), ("lesion_level", "volume and z of the slices")):
         if not first[name]:
-            console.say(f"Not told by the truth: {left_out}; figures that need it are left out.")
+            console.say(f"The truth file has no {left_out}; figures that need them are left out.")
 
 
 def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> TextTable:
@@ -45,29 +45,34 @@ def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]
 def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     every = list(metrics.values())
     rows = [
-        (label, [with_interval(one[key], one["intervals"][key], digits) for one in every])
+        (label, [with_interval(figures[key], figures["intervals"][key], digits) for figures in every])
         for label, key, digits in (("sensitivity", "sensitivity", 3), ("FPs per slice", "fps_per_slice", 2))
     ]
     for fps in every[0]["at_fps_per_slice"]:
-        points = [one["at_fps_per_slice"][fps] for one in every]
+        points = [figures["at_fps_per_slice"][fps] for figures in every]
         rows.append((f"sensitivity at {fps} FPs per slice", [_point(point) for point in points]))
     if every[0]["lesion_level"]:
-        whole = [one["lesion_level"] for one in every]
-        rows.append((f"whole lesions found, of {whole[0]['lesions']}", [f"{one['sensitivity']:.3f}" for one in whole]))
-        rows.append(("FPs per volume, linked over slices", [f"{one['fps_per_volume']:.2f}" for one in whole]))
+        whole = [figures["lesion_level"] for figures in every]
+        rows.append(
+            (f"whole lesions found, of {whole[0]['lesions']}", [f"{level['sensitivity']:.3f}" for level in whole])
+        )
+        rows.append(("FPs per volume, linked over slices", [f"{level['fps_per_volume']:.2f}" for level in whole]))
     if every[0]["chance"]:
-        chance = [one["chance"] for one in every]
+        chance = [figures["chance"] for figures in every]
         rows.append(
             (
                 "sensitivity by chance, over shuffles",
-                [with_interval(one["sensitivity"], one["interval"], 3) for one in chance],
+                [with_interval(shuffled["sensitivity"], shuffled["interval"], 3) for shuffled in chance],
             )
         )
-    for name, label in (("gain", "gain over the other, jackknife"), ("gain_at_equal_fps", "gain at its FPs per slice")):
+    for name, label in (
+        ("gain", "gain over the other detector, jackknife"),
+        ("gain_at_equal_fps", "gain at its FPs per slice"),
+    ):
         if name in every[0]:
-            rows.append((label, [_gain(one[name]) for one in every]))
+            rows.append((label, [_gain(figures[name]) for figures in every]))
     if every[0]["calibration"]:
-        errors = [one["calibration"]["error"] for one in every]
+        errors = [figures["calibration"]["error"] for figures in every]
         rows.append(("calibration error", ["-" if error is None else f"{error:.3f}" for error in errors]))
     return rows
 
@@ -87,17 +92,17 @@ def _point(point: Mapping[str, Any]) -> str:
 def _diameter_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     rows = []
     for name in next(iter(metrics.values()))["by_diameter"]:
-        found = [one["by_diameter"][name] for one in metrics.values()]
+        bins = [figures["by_diameter"][name] for figures in metrics.values()]
         unit = "" if name == "unknown" else " mm"
-        cells = [with_interval(one["sensitivity"], one["interval"], 3) for one in found]
-        rows.append((f"{name}{unit}, {found[0]['lesions']} boxes", cells))
+        cells = [with_interval(at_iou["sensitivity"], at_iou["interval"], 3) for at_iou in bins]
+        rows.append((f"{name}{unit}, {bins[0]['lesions']} boxes", cells))
     return rows
 
 
 def _scanner_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     rows = []
     for name in next(iter(metrics.values()))["by_scanner"]:
-        found = [one["by_scanner"][name] for one in metrics.values()]
-        cells = [f"{one['sensitivity']:.3f} at {one['fps_per_slice']:.2f}" for one in found]
-        rows.append((f"{name}, {found[0]['lesions']} lesions", cells))
+        scanners = [figures["by_scanner"][name] for figures in metrics.values()]
+        cells = [f"{at_iou['sensitivity']:.3f} at {at_iou['fps_per_slice']:.2f}" for at_iou in scanners]
+        rows.append((f"{name}, {scanners[0]['lesions']} lesions", cells))
     return rows

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _shipped(folder: str) -> list[str]:
-    """Names of what is shipped, found without importing what reads it: a shell waits for them."""
+    """Names of what is shipped, listed without importing their reader: a shell waits for them."""
     return [file.stem for file in (Path(search_spaces.__file__).parent / folder).glob("*.yaml")]
 
 
@@ -30,7 +30,7 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
 
 
 def _studies(incomplete: str) -> list[str]:
-    """Those that are shipped, and those that were launched into a store that is a folder."""
+    """Shipped studies, and studies launched with a store that is a folder."""
     store = Path(os.environ.get("METSWEEP_STORE") or "metsweep-store")
     return _beginning(incomplete, [*_shipped("studies"), *(folder.name for folder in (store / "studies").glob("*"))])
 
@@ -43,7 +43,7 @@ StudyName = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="A shipped study (metsweep study list), a YAML file, or the name of a study that was launched.",
+        help="A shipped study (metsweep study list), a YAML file, or the name of a launched study.",
         show_default=False,
         autocompletion=_studies,
     ),
@@ -52,40 +52,41 @@ StudyFidelity = Annotated[
     str | None,
     typer.Option(
         "--fidelity",
-        help="paper, gpu, laptop or a YAML file, instead of the study's own.",
+        help="paper, gpu, laptop or a YAML file; overrides the study's.",
         autocompletion=_fidelities,
     ),
 ]
-StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder, instead of the study's own.")]
+StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder; overrides the study's.")]
 StoreUri = Annotated[
     str | None,
     typer.Option(
         "--store",
         metavar="FOLDER|S3",
-        help="Folder or s3://bucket/prefix of the artifacts; else METSWEEP_STORE, else ./metsweep-store.",
+        help="Folder or s3://bucket/prefix of the artifacts; default: METSWEEP_STORE, else ./metsweep-store.",
     ),
 ]
 Fidelity = Annotated[
     str,
-    typer.Option(help="Whose settings to start from: paper, gpu, laptop or a YAML file.", autocompletion=_fidelities),
+    typer.Option(help="Preset to start from: paper, gpu, laptop or a YAML file.", autocompletion=_fidelities),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A setting by its dotted key; may be repeated.", show_default=False
+        "--set", metavar="KEY=VALUE", help="Override a setting by its dotted key; may be repeated.", show_default=False
     ),
 ]
 
 AsWritten = Annotated[
-    bool, typer.Option("--as-written", help="Leave aside the --fidelity, --cohort and --set of the last launch.")
+    bool, typer.Option("--as-written", help="Ignore the --fidelity, --cohort and --set of the last launch.")
 ]
-Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 runs in this process, without Ray.")]
+Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 trains in this process, without Ray.")]
 Processes = Annotated[
-    int | None, typer.Option("--workers", help="Processes; default: as many as fit this machine.", show_default=False)
+    int | None,
+    typer.Option("--workers", help="Processes; default: as many as this machine has room for.", show_default=False),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 RegisteredModel = Annotated[str, typer.Option("--model", help="detector, generator or both.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or not there yet.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or new.")]
 Slices = Annotated[
     Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)
 ]
@@ -157,7 +158,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def refuse_below(least: int, **options: int | None) -> None:
-    """Refuse options whose value is less than `least`; None means that an option was not given.
+    """Refuse options whose value is less than `least`; None: the option was not given.
 
     Raises:
         ConfigError: names the first such option.

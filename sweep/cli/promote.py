@@ -19,14 +19,14 @@ def promote(
     chosen: StudyOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the gates; change nothing.")] = False,
     margin: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="What the paired gain in sensitivity must exceed.")
+        float, typer.Option(min=0.0, max=1.0, help="Gain in sensitivity that the paired interval must exceed.")
     ] = 0.0,
     fps_cap: Annotated[
         float | None,
         typer.Option(min=0.0, help="Most FPs per validation slice; default: the study's, else 12.", show_default=False),
     ] = None,
     alias: Annotated[
-        str, typer.Option(help="champion, or candidate: register and judge, leave the champion as it is.")
+        str, typer.Option(help="champion, or candidate: register and judge, but keep the current champion.")
     ] = "champion",
     model: RegisteredModel = "both",
     trial: Annotated[
@@ -38,22 +38,24 @@ def promote(
     force: Annotated[
         str | None,
         typer.Option(
-            metavar="REASON", help="Pass over gates that do not pass; the version keeps the reason.", show_default=False
+            metavar="REASON",
+            help="Override failing and undetermined gates; the version records the reason.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Make the best trial's models champions, if gates allow it.
+    """Make the best trial's models champions if they pass their gates.
 
-    The best trial is that of the study's objectives and constraints on the validation split, by default the highest
-    sensitivity at IoU 0.5; the test split has no say. Cells that a search pruned, that failed or were stopped are left
-    out; while any waits or runs, nothing is promoted. Its detector becomes the version of metsweep-detector with the
-    alias candidate, the GAN behind it that of metsweep-generator. Each becomes the champion if all its gates pass.
+    The best trial is chosen by the study's objectives and constraints on the validation split, by default the highest
+    sensitivity at IoU 0.5; the test split is not used. Cells that were pruned, failed or stopped are left out; while a
+    cell waits or runs, nothing is promoted. The trial's detector becomes the candidate of metsweep-detector, its GAN
+    that of metsweep-generator. Each candidate becomes the champion if all its gates pass.
     Detector: the interval of its own validation sensitivity lies above chance; that of its cell's gain over the
     real-only arm (seeds and patients at random, adjusted for the best of all cells) lies above the margin; false
-    positives (FPs) stay under the cap. Generator: its slices do not give away patients; tumours are where they were
-    asked for. Both: picked by validation; loads and predicts in a fresh process on the CPU.
+    positives (FPs) stay under the cap. Generator: its slices do not reveal training patients; tumours lie where they
+    were requested. Both: chosen on validation; loads and predicts in a fresh process on the CPU.
 
-    A gate that cannot tell blocks like one that fails: the exit code is 1 and the champion stays. --force passes over
+    An undetermined gate blocks like a failing gate: the exit code is 1 and the champion stays. --force overrides
     all gates but the last. Promoting the champion again changes nothing.
 
     \b
@@ -92,50 +94,49 @@ def promote(
             tracker = Tracker(tracking_uri, plan, store, lease=lease, report=write_report)
             judged = promotion.promote(plan, store, tracker, request, ended)
     console = output()
-    for one in judged:
-        _show(one, dry_run, alias, console)
-    if alias == CHAMPION and not all(one.passed or one.champion for one in judged):
+    for judgement in judged:
+        _show(judgement, dry_run, alias, console)
+    if alias == CHAMPION and not all(judgement.passed or judgement.champion for judgement in judged):
         raise typer.Exit(1)
     if not dry_run:
         talk.note("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
 
 
-def _show(one: Judgement, dry_run: bool, alias: str, console: TextConsole) -> None:
+def _show(judgement: Judgement, dry_run: bool, alias: str, console: TextConsole) -> None:
     from rich import box
 
     from sweep.console import TextTable
 
-    table = TextTable(title=f"{one.name}: {one.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = TextTable(
+        title=f"{judgement.name}: {judgement.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.title_justify = "left"
     for title in ("gate", "figure", "limit", "verdict"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("figure", "limit") else "left")
     table.add_column("why")
-    for gate in one.gates:
+    for gate in judgement.gates:
         numbers = ("-" if number is None else f"{number:.3g}" for number in (gate.figure, gate.limit))
         table.add_row(gate.name, *numbers, gate.verdict, gate.why)
-    console.say(f"Validation of {one.ranked.trial.name} at IoU 0.5: {one.ranked.text()}.")
+    console.say(f"Validation of {judgement.ranked.trial.name} at IoU 0.5: {judgement.ranked.text()}.")
     console.print(table)
-    console.say(_outcome(one, dry_run, alias))
+    console.say(_outcome(judgement, dry_run, alias))
 
 
-def _outcome(one: Judgement, dry_run: bool, alias: str) -> str:
-    """What became of a model, and what may be done now."""
-    blocking = [gate.name for gate in one.gates if not gate.passed]
-    number = f"version {one.version}" if one.version else "not registered yet"
-    forced = f" Forced past: {', '.join(blocking)}. Reason: {one.forced}" if one.forced and one.passed else ""
-    if one.champion and not one.newly:
-        judged = f", as it was judged {one.at or 'before records had a date'}" if one.at is not None else ""
-        told = f"{one.name}: {number} is the champion already{judged}. Nothing was changed."
-        return told + (forced or _held_up(blocking))
+def _outcome(judgement: Judgement, dry_run: bool, alias: str) -> str:
+    """What became of a model, and why."""
+    blocking = [gate.name for gate in judgement.gates if not gate.passed]
+    number = f"version {judgement.version}" if judgement.version else "not registered yet"
+    blocked = f" Does not pass: {', '.join(blocking)}." if blocking else ""
+    if judgement.forced and judgement.passed:
+        blocked = f" Gates overridden: {', '.join(blocking)}. Reason: {judgement.forced}"
+    if judgement.champion and not judgement.newly:
+        judged = f", as it was judged {judgement.at or 'before records had a date'}" if judgement.at is not None else ""
+        return f"{judgement.name}: {number} is already the champion{judged}. Nothing was changed.{blocked}"
     if dry_run:
-        would = "would become" if one.passed else "would not become"
-        return f"{one.name}: {number}, {would} the champion. Nothing was changed." + (forced or _held_up(blocking))
-    if one.newly:
-        return f"{one.name}: {number} is now the champion.{forced}"
-    if one.passed and alias == "candidate":
-        return f"{one.name}: {number} is the candidate; its gates let it become champion.{forced}"
-    return f"{one.name}: {number} stays candidate.{_held_up(blocking)}"
-
-
-def _held_up(blocking: list[str]) -> str:
-    return f" Does not pass: {', '.join(blocking)}." if blocking else ""
+        would = "would become" if judgement.passed else "would not become"
+        return f"{judgement.name}: {number}, {would} the champion. Nothing was changed.{blocked}"
+    if judgement.newly:
+        return f"{judgement.name}: {number} is now the champion.{blocked}"
+    if judgement.passed and alias == "candidate":
+        return f"{judgement.name}: {number} is the candidate; it passes the gates of a champion.{blocked}"
+    return f"{judgement.name}: {number} stays candidate.{blocked}"

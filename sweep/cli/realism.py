@@ -28,10 +28,10 @@ def realism(
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
 ) -> None:
-    """Tell how real synthetic slices are, and if they leak patients.
+    """Measure how realistic synthetic slices are, and whether they leak patients.
 
-    Compares each set with real training slices, and real slices of held-out patients with them too, as the yardstick.
-    Does the detector find the boxes that the slices were asked for? Are slices closer to training patients than chance
+    Compares each set with real training slices; real slices of held-out patients are the yardstick.
+    Does the detector find the boxes that the slices were drawn for? Are slices closer to training patients than chance
     allows? Several sets are drawn together in the t-SNE. Distances are measured in the features of an extractor
     (realism.extractors): compare them only within one extractor and detector, and not with published FIDs.
 
@@ -65,7 +65,7 @@ def realism(
     report = read_realism(out)
     console = output()
     console.say(
-        f"{report.compared_slices:,} slices a side. In brackets: 95 % intervals; after ±: the spread over subsets. "
+        f"{report.compared_slices:,} slices per side. In brackets: 95 % intervals; after ±: the spread over subsets. "
         f"Memorisation in features of {config.memorisation_extractor}."
     )
     console.print(_table(report))
@@ -77,7 +77,7 @@ def realism(
 
 
 def _named(folders: list[Path]) -> dict[str, Path]:
-    """Sets by the names of their folders, or by their paths where two folders are called alike.
+    """Sets by the names of their folders, or by their paths where two folders have the same name.
 
     Raises:
         ConfigError: a folder is named twice.
@@ -105,7 +105,7 @@ def _table(report: RealismReport) -> TextTable:
 
 
 def _rows(report: RealismReport) -> Iterator[tuple[str, ...]]:
-    """Label, the cell of held-out real slices, and one of each set."""
+    """Label, the cell of held-out real slices, and one cell per set."""
     from trainers.evaluation.outcome import iou_text, with_interval
 
     def recall(boxes: Found) -> str:
@@ -136,10 +136,10 @@ def _rows(report: RealismReport) -> Iterator[tuple[str, ...]]:
     )
     for iou in sets[0].box_fidelity:
         fidelity = [figures.box_fidelity[iou] for figures in sets]
-        found, at_random = (
+        conditioned, at_random = (
             [recall(getattr(at_iou, what)) for at_iou in fidelity] for what in ("conditioned", "random")
         )
-        yield f"boxes found, IoU {iou_text(iou)}", recall(fidelity[0].real), *found
+        yield f"boxes found, IoU {iou_text(iou)}", recall(fidelity[0].real), *conditioned
         yield f"at random places, IoU {iou_text(iou)}", "", *at_random
     tests = [figures.memorisation for figures in sets]
     shares = [tests[0].close_share_held_out, *(test.close_share for test in tests)]

@@ -1,4 +1,4 @@
-"""`metsweep registry`, `rollback` and `compare`: what the registry holds, the way back, two versions side by side."""
+"""`metsweep registry`, `rollback` and `compare`: list versions, return to a former champion, compare two versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
     """List the registered models.
 
-    Of every version: its aliases, study and trial, sensitivity (with its 95% interval over patients) and false
-    positives (FPs) per slice of that trial's detector on the validation split at IoU 0.5, since when it is champion or
-    else when it was registered, and whether its gates were passed over.
+    Per version: its aliases, study and trial, sensitivity (with its 95% interval over patients) and false
+    positives (FPs) per slice of that trial's detector on the validation split at IoU 0.5, when it became
+    champion or else was registered, and why gates were overridden.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
     opened = _open()
     held = {name: (opened.versions(name), _since(opened, name)) for name in names_of(model)}
     if as_json:
-        models = {name: [_as_dict(one, since) for one in versions] for name, (versions, since) in held.items()}
+        models = {name: [_as_dict(version, since) for version in versions] for name, (versions, since) in held.items()}
         talk.say_json({"registry": without_secrets(opened.tracking_uri), "models": models})
         return
     console = output()
@@ -44,11 +44,11 @@ def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
         if versions:
             console.print(_table(name, versions, since))
         else:
-            console.say(f"{name}: none yet; `metsweep promote STUDY` registers one.")
+            console.say(f"{name}: none yet; `metsweep promote STUDY` registers a version.")
 
 
 def _since(opened: Registry, name: str) -> dict[str, str]:
-    """Number of a version that was champion -> since when, the last time."""
+    """Number of a version that was champion -> when its last reign began."""
     return {reign.version: reign.since for reign in opened.history(name)}
 
 
@@ -61,70 +61,72 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
 
     table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     measures = [measure.short for measure in TABLE1]
-    for title in ("version", "alias", "trial", *measures, "since", "forced"):
+    for title in ("version", "alias", "trial", *measures, "since", "override"):
         table.add_column(title, justify="right" if title in ("version", *measures) else "left")
-    for one in versions:
-        tags = one.tags
-        champion = since.get(one.number) if "champion" in one.aliases else None
+    for version in versions:
+        tags = version.tags
+        champion = since.get(version.number) if "champion" in version.aliases else None
         table.add_row(
-            one.number,
-            ", ".join(one.aliases),
+            version.number,
+            ", ".join(version.aliases),
             f"{tags.get(STUDY, '-')}: {tags.get(TRIAL, '-')}",
-            *(_measured(one, measure) for measure in TABLE1),
+            *(_measured(version, measure) for measure in TABLE1),
             ("registered " if champion is None else "champion ")
-            + (champion or one.registered.isoformat())[:16].replace("T", " "),
-            _forced(one) or "",
+            + (champion or version.registered.isoformat())[:16].replace("T", " "),
+            _forced(version) or "",
         )
     return table
 
 
-def _as_dict(one: Version, since: Mapping[str, str]) -> dict[str, Any]:
+def _as_dict(version: Version, since: Mapping[str, str]) -> dict[str, Any]:
     from sweep.registry.quality import quality_in_tags
     from sweep.tracking.tags import STAGE_KEY, STUDY, TRIAL
     from trainers.evaluation.measures import TABLE1
 
-    quality = quality_in_tags(one.tags)
+    quality = quality_in_tags(version.tags)
     unrounded = asdict(quality) if quality else {}
-    measured = {f"validation_{measure.name}": unrounded.get(measure.name, _figure(one, measure)) for measure in TABLE1}
+    measured = {
+        f"validation_{measure.name}": unrounded.get(measure.name, _figure(version, measure)) for measure in TABLE1
+    }
     return {
-        "version": one.number,
-        "aliases": list(one.aliases),
-        "study": one.tags.get(STUDY),
-        "trial": one.tags.get(TRIAL),
-        "stage_key": one.tags.get(STAGE_KEY),
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "study": version.tags.get(STUDY),
+        "trial": version.tags.get(TRIAL),
+        "stage_key": version.tags.get(STAGE_KEY),
         "validation_sensitivity_interval": quality and [quality.low, quality.high],
         **measured,
-        "registered": one.registered.isoformat(),
-        "champion_since": since.get(one.number) if "champion" in one.aliases else None,
-        "forced": _forced(one),
+        "registered": version.registered.isoformat(),
+        "champion_since": since.get(version.number) if "champion" in version.aliases else None,
+        "forced": _forced(version),
     }
 
 
-def _figure(one: Version, measure: Measure) -> float | None:
+def _figure(version: Version, measure: Measure) -> float | None:
     """A figure in the tags of a version, or None; anyone may write tags."""
     from sweep.tracking.tags import validation_tag
 
     try:
-        return float(one.tags[validation_tag(measure.name)])
+        return float(version.tags[validation_tag(measure.name)])
     except (KeyError, ValueError):
         return None
 
 
-def _forced(one: Version) -> str | None:
-    """Why gates were passed over, when it was judged last."""
+def _forced(version: Version) -> str | None:
+    """Why gates were overridden at the last judgement."""
     from sweep.registry.records import records
 
-    judged = records(one.tags)
+    judged = records(version.tags)
     return judged[-1].forced if judged else None
 
 
-def _measured(one: Version, measure: Measure) -> str:
-    """A figure of Table 1; sensitivity with its interval, where the version has one."""
+def _measured(version: Version, measure: Measure) -> str:
+    """A figure of Table 1; sensitivity with its interval, where the version has version."""
     from sweep.registry.quality import quality_in_tags
     from trainers.evaluation.measures import SENSITIVITY
     from trainers.evaluation.outcome import with_interval
 
-    quality, figure = quality_in_tags(one.tags), _figure(one, measure)
+    quality, figure = quality_in_tags(version.tags), _figure(version, measure)
     if measure is SENSITIVITY and quality is not None and quality.low is not None and quality.high is not None:
         return with_interval(quality.sensitivity, (quality.low, quality.high), measure.digits)
     return "-" if figure is None else f"{figure:.{measure.digits}f}"
@@ -136,12 +138,12 @@ def rollback(
         str | None,
         typer.Option(metavar="VERSION", help="A former champion; default: the previous champion.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change without making it.")] = False,
 ) -> None:
     """Make the previous champion the champion again.
 
-    The history of champions is kept: rolling back once more undoes it. Only versions that have been champion are
-    allowed; others go through the gates.
+    The history of champions is kept: a second rollback undoes the first. Only former champions are allowed; other
+    versions go through the gates.
 
     \b
     Example:
@@ -159,7 +161,10 @@ def rollback(
     for move in moves:
         if not dry_run:
             roll_back(opened, move)
-        from_to = [f"version {one.number} ({one.tags.get(TRIAL, 'unknown trial')})" for one in (move.now, move.back)]
+        from_to = [
+            f"version {version.number} ({version.tags.get(TRIAL, 'unknown trial')})"
+            for version in (move.now, move.back)
+        ]
         talk.say(f"{move.now.name}@champion: from {from_to[0]} to {from_to[1]}.")
     if dry_run:
         talk.say("Nothing was changed.")
@@ -169,10 +174,13 @@ def compare(
     first: Annotated[
         str, typer.Argument(metavar="A", help="Alias or version of metsweep-detector.", show_default=False)
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another; the gain is B's over A.", show_default=False)],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="A second alias or version; the gain is B over A.", show_default=False)
+    ],
     cohort: Annotated[Path, typer.Option("--cohort", help="Cohort with boxes.", show_default=False)],
     split: Annotated[
-        str, typer.Option(help="test, validation, or all: every patient of a cohort that neither was trained on.")
+        str,
+        typer.Option(help="test, validation, or all: every patient of a cohort that neither detector was trained on."),
     ] = "test",
     out: Annotated[
         Path | None,
@@ -216,10 +224,10 @@ def compare(
 
 
 def names_of(model: str) -> tuple[str, ...]:
-    """Names in the registry of what `--model` asks for.
+    """Registered names of the models that `--model` selects.
 
     Raises:
-        ConfigError: it asks for something else.
+        ConfigError: no such model.
     """
     from sweep.registry.versions import MODELS
     from trainers.exceptions import ConfigError
@@ -241,5 +249,5 @@ def _open() -> Registry:
     opened = Registry.existing(tracking_uri)
     if opened is None:
         where = without_secrets(tracking_uri)
-        raise TrackingError(f"There is no registry at {where} yet; `metsweep promote STUDY` makes one.")
+        raise TrackingError(f"The registry at {where} does not exist yet; `metsweep promote STUDY` makes it.")
     return opened

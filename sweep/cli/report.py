@@ -1,4 +1,4 @@
-"""`metsweep report`: what a study found, as tables and pictures."""
+"""`metsweep report`: the results of a study, as tables and pictures."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ def report(
         typer.Option(help="Folder for the files; default: reports/STUDY in the store.", show_default=False),
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="What to make, with commas between: console, md, csv, tex, html.")
+        str, typer.Option("--format", help="Formats, separated by commas: console, md, csv, tex, html.")
     ] = "console,md,csv,tex,html",
-    full: Annotated[bool, typer.Option("--full", help="Print every table, not Table 1 alone.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every table, not only Table 1.")] = False,
     gain: Annotated[
-        float, typer.Option(min=0.001, max=1.0, help="True gain in sensitivity that the needed seeds are told for.")
+        float,
+        typer.Option(min=0.001, max=1.0, help="True gain in sensitivity for which the needed seeds are estimated."),
     ] = 0.1,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a study found: a verdict, Table 1, and where the rest is written.
+    """Show a study's results: a verdict, Table 1, and where the full report is.
 
-    The files, and the console with --full, hold the whole report. Of every complete arm, on the test split: sensitivity
+    The files, and the console with --full, hold the whole report. Per complete arm, on the test split: sensitivity
     and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over patients (and seeds,
     where there are several); its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds
-    are needed; the Pareto front; gain by synthetic count; the best of what a search drew and the importance of
+    are needed; the Pareto front; gain by synthetic count; the best cells of a search and the importance of
     hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, by chance; cost; and the
     stage key, artifact and MLflow run behind every number.
 
@@ -81,12 +82,12 @@ def _as_dict(made: Report) -> dict[str, Any]:
         "verdict": made.verdict,
         "header": list(made.header),
         "tables": {
-            one.name: {
-                "title": one.title,
-                "note": one.note,
-                "rows": [{**line.values, "stage_keys": list(line.keys)} for line in one.lines],
+            table.name: {
+                "title": table.title,
+                "note": table.note,
+                "rows": [{**line.values, "stage_keys": list(line.keys)} for line in table.lines],
             }
-            for one in tables
+            for table in tables
         },
     }
 
@@ -95,26 +96,26 @@ def _formats(text: str) -> list[Format]:
     """The formats of `--format`.
 
     Raises:
-        ConfigError: one is unknown.
+        ConfigError: a format is unknown.
     """
     from sweep.report.report import FORMATS
 
     names = [name.strip() for name in text.split(",")]
     if unknown := [name for name in names if name not in FORMATS]:
         raise ConfigError(
-            f"--format {text}: {unknown[0]!r} is no format; allowed: {', '.join(FORMATS)}, with commas between."
+            f"--format {text}: {unknown[0]!r} is not a format; allowed: {', '.join(FORMATS)}, separated by commas."
         )
     return cast("list[Format]", names)
 
 
 def _runs(tracking_uri: str) -> Callable[[str], str | None] | None:
-    """Stage key -> MLflow run, or None where MLflow cannot be asked: the report does not depend on it."""
+    """Stage key -> MLflow run, or None where MLflow does not answer: the report does not depend on it."""
     from sweep.report.runs import runs_by_stage_key
     from trainers.exceptions import TrackingError
 
     try:
-        found = runs_by_stage_key(tracking_uri)
+        runs = runs_by_stage_key(tracking_uri)
     except TrackingError as error:
-        talk.say(f"The report names no MLflow runs: {error}", err=True)
+        talk.say(f"The report lists no MLflow runs: {error}", err=True)
         return None
-    return None if found is None else found.get
+    return None if runs is None else runs.get

@@ -1,4 +1,4 @@
-"""The result folder of a stage that is run by hand: there whole or not at all."""
+"""The result folder of a stage that is run by hand: complete or not written at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Unfinished:
 
 @contextmanager
 def result_folder(out: Path) -> Iterator[Unfinished]:
-    """Where to write what becomes the folder `out` when the block ends well.
+    """Where to write the result that becomes the folder `out` when the block ends without an error.
 
     When the block raises, only checkpoints stay; `out` is as it was.
 
@@ -46,7 +46,7 @@ def result_folder(out: Path) -> Iterator[Unfinished]:
         lock = FileLock(unfinished.root / "lock", timeout=0).acquire()
     except Timeout:
         raise ConfigError(
-            f"--out {out}: another metsweep is writing it; wait for it, or choose another folder."
+            f"--out {out}: another metsweep process writes this folder; wait until it ends, or choose another folder."
         ) from None
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be made: {error.strerror}. Choose another folder.") from None
@@ -68,10 +68,10 @@ def result_folder(out: Path) -> Iterator[Unfinished]:
 
 def _refuse(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"--out {out} is not empty. Choose another folder, or remove this one to make it again.")
+        raise ConfigError(f"--out {out} is not empty. Choose another folder, or remove this one to write it again.")
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; allowed: a folder that is empty or not there yet.")
+        raise ConfigError(f"--out {out} is a file; allowed: an empty or a new folder.")
     if not out.absolute().parent.is_dir():
         raise ConfigError(
-            f"--out {out}: there is no folder {out.absolute().parent}. Make it first, or correct the path."
+            f"--out {out}: the folder {out.absolute().parent} does not exist. Make it first, or correct the path."
         )

@@ -29,7 +29,7 @@ def score(
     iou: Annotated[
         list[float] | None, typer.Option(help="IoU threshold; may be repeated; default: 0.5 and 0.25.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Count detections of at least this score.")] = 0.001,
+    confidence: Annotated[float, typer.Option(help="Count detections with at least this score.")] = 0.001,
     patients: Annotated[
         Path | None,
         typer.Option(help="CSV: image, patient_id, and if known volume, z, scanner, mm_per_pixel.", show_default=False),
@@ -42,16 +42,17 @@ def score(
     ] = None,
     as_json: AsJson = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for metrics.json and pictures; new or empty.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder for metrics.json and pictures; must be empty or new.", show_default=False),
     ] = None,
 ) -> None:
-    """Score anyone's detections as a study scores its own.
+    """Score any detector's boxes as a study scores its own.
 
     Sensitivity and false positives (FPs) per slice with intervals over patients, sensitivity at 1, 2, 4 and 8 FPs per
     slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration; with --against the gain
-    over another detector, also at equal FPs per slice. Greedy by score, one detection a lesion; every other detection
-    is a false positive. What the files do not tell (patients, volumes, millimetres) is left out; without patients each
-    volume, or else each image, counts as one.
+    over another detector, also at equal FPs per slice. Matching is greedy by score, one detection per lesion; every
+    other detection is a false positive. Figures that need data the files lack (patients, volumes, millimetres) are left
+    out; without patients each volume, or else each image, counts as a patient.
 
     \b
     Example:
@@ -63,10 +64,10 @@ def score(
 
     config = _config(iou or [0.5, 0.25], confidence)
     read, reference = read_truth(truth, patients)
-    found = read_detections(detections, reference)
-    outcomes = match_outcomes(found, read, config.ious)
+    boxes = read_detections(detections, reference)
+    outcomes = match_outcomes(boxes, read, config.ious)
     metrics = summarise(outcomes, config)
-    notes = [_left_out("detections", found, confidence)]
+    notes = [_left_out("detections", boxes, confidence)]
     if against is not None:
         other = read_detections(against, reference)
         others = match_outcomes(other, read, config.ious)
@@ -92,26 +93,26 @@ def _gains(outcome: Outcome, other: Outcome, config: EvaluationConfig) -> dict[s
     """Gain in sensitivity over another detector, as counted and at equal false positives per slice."""
     from trainers.evaluation.arms import Arm
 
-    own, base = (Arm({0: one}, config) for one in (outcome, other))
+    own, base = (Arm({0: seed}, config) for seed in (outcome, other))
     compared = {"gain": own.gain(base), "gain_at_equal_fps": own.gain_at_equal_fps(base)}
     return {
         name: {
-            "difference": one.difference,
-            "interval": None if any(map(math.isnan, one.interval)) else list(one.interval),
-            "p": None if math.isnan(one.p) else one.p,
-            "patients": one.patients,
+            "difference": comparison.difference,
+            "interval": None if any(map(math.isnan, comparison.interval)) else list(comparison.interval),
+            "p": None if math.isnan(comparison.p) else comparison.p,
+            "patients": comparison.patients,
         }
-        for name, one in compared.items()
-        if one is not None
+        for name, comparison in compared.items()
+        if comparison is not None
     }
 
 
-def _left_out(what: str, found: pd.DataFrame, confidence: float) -> str | None:
-    """A sentence on the detections that are not counted, if there are any."""
-    below = int((found["confidence"] < confidence).sum())
+def _left_out(what: str, boxes: pd.DataFrame, confidence: float) -> str | None:
+    """A sentence on the detections that are not counted; None if all are counted."""
+    below = int((boxes["confidence"] < confidence).sum())
     if not below:
         return None
-    return f"{below:,} of {len(found):,} {what} score below --confidence {confidence:g} and are not counted."
+    return f"{below:,} of {len(boxes):,} {what} score below --confidence {confidence:g} and are not counted."
 
 
 def _config(ious: list[float], confidence: float) -> EvaluationConfig:
@@ -122,7 +123,7 @@ def _config(ious: list[float], confidence: float) -> EvaluationConfig:
     from trainers.exceptions import ConfigError
 
     try:
-        # All detections are there already: the curve goes down to the least confident.
+        # The file holds all detections: the curve goes down to the least confident.
         return EvaluationConfig(ious=tuple(ious), confidence=confidence, froc_confidence=0)
     except ValidationError as error:
         raise ConfigError(explain("The command line", error)) from None

@@ -9,18 +9,19 @@ from typing import Any
 from sweep.console import TextTable
 from sweep.studies.overview import STATES, Overview, TrialState
 from sweep.studies.progress import clock
+from sweep.text import count_text
 
 MOST_ROWS = 30
 """Trials that are shown unless all are asked for."""
 
 
 def headline(overview: Overview, study: str) -> Iterator[str]:
-    """How many trials are how far, the best cell, how long still, and whether a launch is at work."""
+    """Trials by state, the best cell, the time left, and whether a launch is running."""
     numbers = overview.numbers
-    told = [f"{numbers[state]:,} {state}" for state in STATES if numbers[state] and state != "done"]
-    drawn = f", {overview.to_draw:,} cells yet to draw" if overview.to_draw else ""
-    done = f"{numbers['done']:,} of {len(overview.trials):,} trials done"
-    yield f"Study {overview.study.name}: {', '.join([done, *told])}{drawn}."
+    others = [f"{numbers[state]:,} {state}" for state in STATES if numbers[state] and state != "done"]
+    drawn = f", {count_text(overview.to_draw, 'cell')} yet to draw" if overview.to_draw else ""
+    done = f"{numbers['done']:,} of {count_text(len(overview.trials), 'trial')} done"
+    yield f"Study {overview.study.name}: {', '.join([done, *others])}{drawn}."
     objective = overview.study.objectives[0]
     if overview.best:
         name, value = overview.best
@@ -29,8 +30,8 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
 
 
 def states_table(overview: Overview, most: int | None) -> TextTable:
-    """One line a trial: those that run first, done ones last, and of many only the first."""
-    ordered = sorted(overview.trials, key=lambda one: STATES.index(one.state))
+    """One line per trial: running trials first, done trials last; at most `most` lines."""
+    ordered = sorted(overview.trials, key=lambda trial: STATES.index(trial.state))
     shown = ordered if most is None else ordered[:most]
     objective = overview.study.objectives[0]
     left_out = f"{len(ordered) - len(shown):,} more; --all shows them" if len(shown) < len(ordered) else None
@@ -40,17 +41,17 @@ def states_table(overview: Overview, most: int | None) -> TextTable:
     table.add_column("stage")
     for column in ("progress", "time left", f"validation {objective.metric}"):
         table.add_column(column, justify="right")
-    for one in shown:
-        table.add_row(*_row(one))
+    for trial in shown:
+        table.add_row(*_row(trial))
     return table
 
 
 def reasons(overview: Overview) -> Iterator[str]:
     """Why trials failed or were stopped, each reason once."""
     because: dict[tuple[str, str], list[str]] = {}
-    for one in overview.trials:
-        if one.reason:
-            because.setdefault((one.state, one.reason), []).append(one.trial.name)
+    for state in overview.trials:
+        if state.reason:
+            because.setdefault((state.state, state.reason), []).append(state.trial.name)
     for (state, reason), names in because.items():
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
         yield f"{who} {state}: {reason}"
@@ -76,38 +77,38 @@ def as_dict(overview: Overview) -> dict[str, Any]:
         },
         "each": [
             {
-                "trial": one.trial.name,
-                "cell": one.trial.cell,
-                "seed": one.trial.seed,
-                "params": dict(one.trial.params),
-                "state": one.state,
-                "stage": one.stage or None,
-                "progress": one.share,
-                "value": one.value,
-                "reason": one.reason,
+                "trial": at.trial.name,
+                "cell": at.trial.cell,
+                "seed": at.trial.seed,
+                "params": dict(at.trial.params),
+                "state": at.state,
+                "stage": at.stage or None,
+                "progress": at.share,
+                "value": at.value,
+                "reason": at.reason,
             }
-            for one in overview.trials
+            for at in overview.trials
         ],
     }
 
 
-def _row(one: TrialState) -> tuple[str, ...]:
-    share = "" if one.share is None else f"{one.share:.0%}"
-    value = "" if one.value is None else f"{one.value:.3f}"
-    left = "" if one.seconds_left is None else clock(one.seconds_left)
-    stage = f"{one.stage}, made by {one.maker}" if one.maker else one.stage
-    return one.trial.name, one.state, stage, share, left, value
+def _row(trial: TrialState) -> tuple[str, ...]:
+    share = "" if trial.share is None else f"{trial.share:.0%}"
+    left = "" if trial.seconds_left is None else clock(trial.seconds_left)
+    value = "" if trial.value is None else f"{trial.value:.3f}"
+    stage = f"{trial.stage}, made by {trial.maker}" if trial.maker else trial.stage
+    return trial.trial.name, trial.state, stage, share, left, value
 
 
 def _launch(overview: Overview, study: str) -> str:
     status = overview.status
     if status is None:
-        return f"What the last launch is doing is not known: it has not told it. Next: metsweep launch {study}"
+        return f"The state of the last launch is unknown: it has not reported any. Next: metsweep launch {study}"
     since = f"{clock(time.time() - status.updated)} ago"
     who = f"on {status.host}, process {status.pid}"
     if overview.launch == "alive":
-        left = "" if overview.seconds_left is None else f" About {clock(overview.seconds_left)} left in all."
-        return f"Launched {who}, {clock(time.time() - status.began)} ago; it told last {since}.{left}"
+        left = "" if overview.seconds_left is None else f" About {clock(overview.seconds_left)} left in total."
+        return f"Launched {who}, {clock(time.time() - status.began)} ago; last update {since}.{left}"
     if overview.launch == "ended":
         return f"The last launch, {who}, ended {since}."
-    return f"The launch {who} has gone away: it told last {since}. The same launch command continues."
+    return f"The launch {who} has gone silent: last update {since}. The same launch command continues."

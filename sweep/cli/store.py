@@ -1,4 +1,4 @@
-"""`metsweep store`: what the store holds, whether it is whole, and what may go."""
+"""`metsweep store`: list, verify and clean up artifacts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import AsJson, StoreUri
-from sweep.text import bytes_text
+from sweep.text import bytes_text, count_text
 
 if TYPE_CHECKING:
     from sweep.store import Artifact, Manifest
@@ -43,11 +43,11 @@ def ls(
     opened = Store(Settings.from_environment(store).store, PATIENCE_S)
     opened.check_there()
     seen = survey(opened)
-    made = [one for one in seen.artifacts.values() if stage in (None, one.manifest.stage)]
-    made.sort(key=lambda one: one.manifest.cost.finished)
+    made = [artifact for artifact in seen.artifacts.values() if stage in (None, artifact.manifest.stage)]
+    made.sort(key=lambda artifact: artifact.manifest.cost.finished)
     if as_json:
-        listed = [_as_dict(one.manifest) | {"made_by": seen.made_by(one)} for one in made]
-        damaged = [asdict(one) for one in seen.damaged]
+        listed = [_as_dict(artifact.manifest) | {"made_by": seen.made_by(artifact)} for artifact in made]
+        damaged = [asdict(damage) for damage in seen.damaged]
         talk.say_json({"store": without_secrets(opened.uri), "artifacts": listed, "damaged": damaged})
         return
     table = TextTable("stage", "key", "size", "age", "made by", box=None, pad_edge=False)
@@ -58,14 +58,14 @@ def ls(
     console = output()
     if made:
         console.print(table)
-    size = bytes_text(sum(one.manifest.size for one in made))
-    console.say(f"{len(made)} artifacts, {size}, in {without_secrets(opened.uri)}")
+    size = bytes_text(sum(artifact.manifest.size for artifact in made))
+    console.say(f"{count_text(len(made), 'artifact')}, {size}, in {without_secrets(opened.uri)}")
     for damage in seen.damaged:
         talk.say(f"damaged: {damage.reason}", err=True)
 
 
 def du(as_json: AsJson = False, store: StoreUri = None) -> None:
-    """Show how many bytes each stage holds, and what else is there.
+    """Show how many bytes each stage and everything else takes.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def du(as_json: AsJson = False, store: StoreUri = None) -> None:
 def verify(
     keys: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY]...", help="First digits of keys; all artifacts without.", show_default=False),
+        typer.Argument(metavar="[KEY]...", help="First digits of keys; default: all artifacts.", show_default=False),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Set damaged artifacts aside: the next launch makes them again.")
@@ -102,9 +102,9 @@ def verify(
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
-    """Check every artifact: its manifest against its checksum and its key, its files against size and SHA-256.
+    """Check every artifact: its manifest by checksum and key, its files by size and SHA-256.
 
-    Exit code 1 if anything is damaged, repaired or not.
+    Exit code 1 if an artifact is damaged, repaired or not.
 
     \b
     Example:
@@ -122,21 +122,22 @@ def verify(
     opened.check_there()
     whole: list[Artifact] = []
     damaged: list[Damage] = []
-    for one in verified(opened, keys or []):
-        if not isinstance(one, Damage):
-            whole.append(one)
+    for checked in verified(opened, keys or []):
+        if not isinstance(checked, Damage):
+            whole.append(checked)
             continue
-        damaged.append(one)
+        damaged.append(checked)
         if repair:
-            opened.set_aside_key(one.stage, one.key, one.reason)
+            opened.set_aside_key(checked.stage, checked.key, checked.reason)
         if not as_json:
-            talk.say(f"damaged: {one.reason}")
+            talk.say(f"damaged: {checked.reason}")
         if repair and not as_json:
-            talk.say(f"set aside: {one.stage} {one.key[:12]}; the next launch makes it again.")
-    unsealed = sum(not one.manifest.checksum for one in whole)
-    files, size = sum(len(one.manifest.files) for one in whole), sum(one.manifest.size for one in whole)
+            talk.say(f"set aside: {checked.stage} {checked.key[:12]}; the next launch makes it again.")
+    manifests = [artifact.manifest for artifact in whole]
+    unsealed = sum(not manifest.checksum for manifest in manifests)
+    files, size = sum(len(manifest.files) for manifest in manifests), sum(manifest.size for manifest in manifests)
     if as_json:
-        broken = [asdict(one) | {"set_aside": repair} for one in damaged]
+        broken = [asdict(damage) | {"set_aside": repair} for damage in damaged]
         talk.say_json(
             {
                 "store": without_secrets(opened.uri),
@@ -148,32 +149,37 @@ def verify(
             }
         )
     else:
-        talk.say(f"{len(whole)} artifacts are whole ({files} files, {bytes_text(size)}), {len(damaged)} damaged.")
+        talk.say(
+            f"{count_text(len(whole), 'artifact')} intact ({count_text(files, 'file')}, {bytes_text(size)}), "
+            f"{len(damaged)} damaged."
+        )
         if unsealed:
             talk.say(
-                f"{unsealed} manifests were made before manifests had checksums: their identity and files were "
-                "checked, their costs could not be."
+                f"{count_text(unsealed, 'manifest')} from before manifests had checksums: identity and files were "
+                "checked, costs could not be."
             )
     if damaged:
         raise typer.Exit(1)
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go and why; remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed and why; remove nothing.")
+    ] = False,
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="AGE", help="Keep artifacts younger than this: 7d, 12h, 30m or 45s.")
     ] = "7d",
     ignore_registry: Annotated[
-        bool, typer.Option("--ignore-registry", help="Do not ask MLflow which models are registered.")
+        bool, typer.Option("--ignore-registry", help="Do not spare artifacts of models registered in MLflow.")
     ] = False,
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
-    """Remove what nobody needs.
+    """Remove artifacts and files that nothing needs.
 
-    Goes: half-written files that are a day old, artifacts that were set aside, checkpoints of complete artifacts, and
-    artifacts that no study, no running stage and no registered model needs, themselves or through what was made of
-    them. MLflow (MLFLOW_TRACKING_URI) is asked for the registered models.
+    Removes half-written files that are a day old, artifacts that were set aside, checkpoints of complete artifacts, and
+    artifacts that no study, running stage or registered model needs, directly or through artifacts made from them.
+    MLflow (MLFLOW_TRACKING_URI) lists the registered models.
 
     \b
     Example:
@@ -191,26 +197,26 @@ def gc(
     registered = set() if ignore_registry else _registered_keys(settings.tracking_uri)
     size = 0
     garbage = find_garbage(opened, registered, age)
-    for one in garbage:
+    for item in garbage:
         if not dry_run:
-            opened.patiently(f"remove {one.what}", one.remove)
-        size += one.size
+            opened.patiently(f"remove {item.what}", item.remove)
+        size += item.size
         if not as_json:
-            talk.say(f"{'would remove' if dry_run else 'removed'} {one.what} ({bytes_text(one.size)}): {one.why}")
+            talk.say(f"{'would remove' if dry_run else 'removed'} {item.what} ({bytes_text(item.size)}): {item.why}")
     if as_json:
-        removals = [{"what": one.what, "why": one.why, "bytes": one.size} for one in garbage]
+        removals = [{"what": item.what, "why": item.why, "bytes": item.size} for item in garbage]
         talk.say_json(
             {"store": without_secrets(opened.uri), "removed": not dry_run, "removals": removals, "bytes": size}
         )
         return
-    talk.say(f"{len(garbage)} removals, {bytes_text(size)}{', nothing was removed' if dry_run else ''}.")
+    talk.say(f"{count_text(len(garbage), 'removal')}, {bytes_text(size)}{', nothing was removed' if dry_run else ''}.")
 
 
 def _registered_keys(tracking_uri: str) -> set[str]:
     """Stage keys of every registered model version.
 
     Raises:
-        TrackingError: MLflow cannot be asked.
+        TrackingError: MLflow does not answer.
     """
     from sweep.databases import will_be_made
     from sweep.redaction import without_secrets
@@ -221,19 +227,19 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     otherwise = "Set MLFLOW_TRACKING_URI, or give --ignore-registry if no registered model needs this store."
     # `connect` would make an empty database, and its empty registry would let every champion go.
     if will_be_made(tracking_uri):
-        raise TrackingError(f"There is no MLflow database at {without_secrets(tracking_uri)}. {otherwise}")
+        raise TrackingError(f"The MLflow database {without_secrets(tracking_uri)} does not exist. {otherwise}")
     try:
         client = connect(tracking_uri)
         with explained(tracking_uri):
-            found, token = set[str](), None
+            keys, token = set[str](), None
             while True:
                 page = client.search_model_versions(max_results=1000, page_token=token)
-                found |= {version.tags[STAGE_KEY] for version in page if STAGE_KEY in version.tags}
+                keys |= {version.tags[STAGE_KEY] for version in page if STAGE_KEY in version.tags}
                 token = page.token
                 if not token:
-                    return found
+                    return keys
     except TrackingError as error:
-        raise TrackingError(f"{error} Registered models would not be known. {otherwise}") from None
+        raise TrackingError(f"{error} Without MLflow the registered models are unknown. {otherwise}") from None
 
 
 def _as_dict(manifest: Manifest) -> dict[str, Any]:

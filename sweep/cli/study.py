@@ -1,4 +1,4 @@
-"""`metsweep plan` and `launch`: what a study would run, and running it."""
+"""`metsweep plan` and `launch`: show what a study would run, and run it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ def plan(
     as_json: AsJson = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read all files of the cohort, also those read before."),
+        typer.Option("--verify", help="Read every file of the cohort, even if read before."),
     ] = False,
 ) -> None:
     """Show what a study would run, and what it would cost.
 
-    Its arms and trials, which stages are in the store already, how many sharing saves; time on this machine or the
-    cluster of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, from what earlier stages took or else from operations
-    counted; what has changed since the last launch. Nothing is run, and nothing is written but a cache of
-    file digests. Where this machine or cluster can never
-    run the study, it says why, and what the study costs elsewhere.
+    Shows arms and trials, stages already in the store and stages saved by sharing; time on this machine or the cluster
+    of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, measured by earlier stages or else estimated from counted
+    operations; and changes since the last launch. Nothing is run, and only a cache of file digests is written. If this
+    machine or cluster can never run the study, the plan shows why, and the cost elsewhere.
 
     \b
     Example:
@@ -53,9 +52,9 @@ def launch(
     """Run a study.
 
     Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. Stopped or killed
-    at any moment, the same command continues; what is done is not done again. Every run is logged to MLflow
-    (MLFLOW_TRACKING_URI, else mlflow.db in the working directory). --fidelity, --cohort and --set are remembered: the
-    other commands, and the next launch, need not be given them again.
+    at any moment, the same command resumes the study without repeating finished stages. Every run is logged to MLflow
+    (MLFLOW_TRACKING_URI, else mlflow.db in the working directory). --fidelity, --cohort and --set are remembered for
+    the next launch and for other commands.
 
     \b
     Example:
@@ -79,7 +78,7 @@ def launch(
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)
     if launched.undelivered:
-        talk.say(f"MLflow lacks runs of this study, the store has them: metsweep track {chosen.study}", err=True)
+        talk.say(f"MLflow lacks runs of this study. To deliver them: metsweep track {chosen.study}", err=True)
     if launched.stopped == StopReason.INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:

@@ -1,4 +1,4 @@
-"""`metsweep study`: study files, before anything is planned or run."""
+"""`metsweep study`: write, list and show study files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; d
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the study is to be called.", show_default=False)],
-    like: Annotated[str, typer.Option(help="Study to begin from: a shipped one or a YAML file.")] = "quickstart",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", show_default=False)],
+    like: Annotated[str, typer.Option(help="Study to start from: a shipped study or a YAML file.")] = "quickstart",
     out: NewFile = None,
 ) -> None:
     """Write a study file to edit.
 
-    It holds the values of the study that it is begun from, a sentence over each key, and examples of the other keys.
+    The file holds the values of the study named by --like, a comment above each key, and examples of other keys.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def new(
         with path.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigError(f"{path} is there already. Choose another --out, or remove it.") from None
+        raise ConfigError(f"{path} already exists. Choose another --out, or remove it.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
     talk.note(f"Written: {path}. Edit it, then: metsweep plan {path}")
@@ -55,7 +55,7 @@ def list_studies() -> None:
     from sweep.cli.console import output
     from sweep.console import TextTable
 
-    table = TextTable("study", "fidelity", "cells", "drawn", "seeds", "what it asks")
+    table = TextTable("study", "fidelity", "cells", "drawn", "seeds", "question")
     for name, path in shipped("studies").items():
         study = load_study(name)
         asks = path.read_text().partition("\n")[0].lstrip("# ")
@@ -67,12 +67,12 @@ def list_studies() -> None:
 @spread
 def show(
     chosen: StudyFileOptions,
-    everything: Annotated[bool, typer.Option("--all", help="Show the defaults, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also show defaults.")] = False,
 ) -> None:
     """Show a resolved study as YAML.
 
-    Each value comes with where it was set: the fidelity's or the study's file and line, an option, or the default. What
-    is shown is a study file itself.
+    Each value is followed by its origin: the fidelity's or the study's file and line, an option, or the default. The
+    output is itself a valid study file.
 
     \b
     Example:
@@ -87,7 +87,7 @@ def show(
 
 
 def schema(out: SchemaFile = None) -> None:
-    """Print the JSON schema of study files, for editors that complete and check them.
+    """Print the JSON schema of study files, for editors that complete and check YAML.
 
     \b
     Example:

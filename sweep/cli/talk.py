@@ -1,4 +1,4 @@
-"""What commands say in lines, and how much of it: `--quiet` and `--verbose`, which every command takes."""
+"""How commands print lines, and how many: `--quiet` and `--verbose`, which every command takes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class _Wanted:
 
 
 wanted = _Wanted()
-"""Of the command that this process runs."""
+"""For the command that this process runs."""
 _LOGGED = ("sweep", "trainers")
 
 
 def begin() -> None:
-    """Forget what a former command of this process wanted; no text is refused by the encoding of a terminal."""
+    """Forget the options of a former command of this process; let a terminal's encoding refuse no text."""
     wanted.quiet = wanted.verbose = False
     for name in _LOGGED:
         logging.getLogger(name).removeHandler(_log)
@@ -42,7 +42,7 @@ def be_quiet(value: bool) -> None:
 
 
 def be_verbose(value: bool) -> None:
-    """`--verbose`: what is logged goes to stderr, too."""
+    """`--verbose`: log messages also go to stderr."""
     if not value or wanted.verbose:
         return
     wanted.verbose = True
@@ -53,12 +53,12 @@ def be_verbose(value: bool) -> None:
 
 
 def say(line: object, *, err: bool = False, end: bool = True) -> None:
-    """Print a result, or to stderr what went wrong."""
+    """Print a result, or an error to stderr."""
     typer.echo(visible(line), err=err, nl=end)
 
 
 def note(line: object, *, err: bool = False) -> None:
-    """Print what is no result: what to do next, what was remembered. Nothing with `--quiet`."""
+    """Print a hint, e.g. the next command or remembered options; nothing with `--quiet`."""
     if not wanted.quiet:
         say(line, err=err)
 
@@ -69,15 +69,15 @@ def say_json(value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """JSON, which knows neither NaN nor infinity: what is not defined is null."""
+    """JSON, which has neither NaN nor infinity: undefined numbers become null."""
     return json.dumps(_defined(value), indent=2, allow_nan=False)
 
 
 def _defined(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _defined(one) for key, one in value.items()}
+        return {key: _defined(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_defined(one) for one in value]
+        return [_defined(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

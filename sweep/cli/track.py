@@ -1,17 +1,18 @@
-"""`metsweep track`: MLflow brought up to what the store holds."""
+"""`metsweep track`: delivers to MLflow what the store holds."""
 
 from __future__ import annotations
 
 from sweep.cli import talk
 from sweep.cli.options import StudyOptions, spread
+from sweep.text import count_text
 
 
 @spread
 def track(chosen: StudyOptions) -> None:
-    """Deliver to MLflow what the store holds.
+    """Deliver missing runs from the store to MLflow.
 
-    For after a launch whose MLflow server was away: writes the runs that are missing there, in order and once, without
-    Ray and without running anything.
+    Use it after a launch whose MLflow server was unreachable: writes the missing runs in order and once, without Ray
+    and without running a stage.
 
     \b
     Example:
@@ -31,6 +32,6 @@ def track(chosen: StudyOptions) -> None:
         tracker.open()
         finished = tracker.record()
         tracker.close("KILLED" if missing else "FINISHED")
-    talk.say(f"{finished} runs were completed in MLflow at {without_secrets(tracker.tracking_uri)}.")
+    talk.say(f"{count_text(finished, 'run')} completed in MLflow at {without_secrets(tracker.tracking_uri)}.")
     if missing:
-        talk.say(f"{len(missing)} stages are not in the store yet; `metsweep launch {chosen.study}` makes them.")
+        talk.say(f"{count_text(len(missing), 'stage')} not in the store yet. Next: metsweep launch {chosen.study}")

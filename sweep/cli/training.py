@@ -1,4 +1,4 @@
-"""Stages by hand that take long: in this process, or with several Ray Train workers; stopped, they continue."""
+"""Long stages by hand, in this process or with several Ray Train workers; stopped, they resume."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GANRun:
 
     @property
     def identity(self) -> str:
-        """Everything that decides the result."""
+        """Everything that determines the result."""
         detector = _hash(self.detector / name for name in ("config.json", "model.pt")) if self.detector else ""
         return f"{self.config.model_dump_json()} {_content(self.slices)} {detector}"
 
@@ -79,7 +79,7 @@ class DetectorRun:
 
     @property
     def identity(self) -> str:
-        """Everything that decides the result."""
+        """Everything that determines the result."""
         shards = " ".join(map(_content, self.synthetic))
         return f"{self.config.model_dump_json()} {_content(self.slices)} {self.count} {shards}"
 
@@ -103,7 +103,7 @@ class SynthesisRun:
 
     @property
     def identity(self) -> str:
-        """Everything that decides the result."""
+        """Everything that determines the result."""
         generator = load_generator(self.gan, torch.device("cpu")).fingerprint
         return f"{self.config.model_dump_json()} {generator} {_content(self.slices)} {json.dumps(self.review.content)}"
 
@@ -112,7 +112,7 @@ Run = GANRun | DetectorRun | SynthesisRun
 
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:
-    """Do a run from the newest checkpoint of the same config and slices, if there is one."""
+    """Do a run, from the newest checkpoint of the same config and slices if one exists."""
     checkpoints = FolderCheckpoints(unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16])
     if workers == 1:
         with progress(run.label) as on_progress:
@@ -176,7 +176,7 @@ def _forwarding(
 
 
 def _content(slices: Path) -> str:
-    """Hash of what a slice set's metadata says of it: how and from what it was made."""
+    """Hash of a slice set's metadata: how and from which cohort it was made."""
     return _hash(slices / name for name in ("meta.json", "slices.parquet", "boxes.parquet"))
 
 

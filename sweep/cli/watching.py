@@ -1,4 +1,4 @@
-"""Looks at a study again and again."""
+"""Watches a study until its launch ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Look:
         self.plan: Plan = opened.plan(())
 
     def now(self) -> Overview:
-        """How the study stands now."""
+        """The study's present state."""
         drawn = self._opened.drawn()
         if len(drawn) != self.plan.drawn:
             self.plan = self._opened.plan(drawn)
@@ -35,16 +35,16 @@ class Look:
 
 
 def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -> bool:
-    """Show the study until its launch ends; whether it ended by itself, not silently.
+    """Show the study until its launch ends; whether the launch ended by itself instead of falling silent.
 
     Raises:
-        ConfigError: no launch has told how it is getting on, or what it told cannot be read.
+        ConfigError: no launch has reported its state, or the report cannot be read.
     """
     overview = look.now()
     if overview.launch == "never":
         raise ConfigError(
-            f"Study {overview.study.name}: what its last launch is doing is not known, as status.json in the store is "
-            f"missing or damaged. A launch that is at work writes it within seconds. Next: metsweep launch {study}"
+            f"Study {overview.study.name}: the state of its last launch is unknown, as status.json in the store is "
+            f"missing or damaged. A running launch writes that file within seconds. Next: metsweep launch {study}"
         )
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
@@ -63,21 +63,21 @@ def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -
 
 
 def _print_changes(look: Look, overview: Overview, study: str, every_seconds: float, console: TextConsole) -> Overview:
-    """Lines for trials whose state or stage changed, and now and then for all that run."""
+    """Print trials whose state or stage changed, and every minute all that run."""
     before: dict[str, tuple[str, str]] = {}
     said = 0.0
     while True:
         again = time.monotonic() - said >= PLAIN_EVERY_SECONDS or overview.launch != "alive"
-        for one in overview.trials:
-            at = (one.state, one.stage)
-            known = before.get(one.trial.name, ("waiting", ""))
-            before[one.trial.name] = at
-            if at != known or (again and one.state == "running"):
-                share = "" if one.share is None else f"{one.share:.0%}"
-                value = "" if one.value is None else f"validation {one.value:.3f}"
-                maker = one.maker and f"made by {one.maker}"
-                left = "" if one.seconds_left is None else f"{clock(one.seconds_left)} left"
-                parts = (one.trial.name, one.state, one.stage, maker, share, left, value, one.reason)
+        for now in overview.trials:
+            name, at = now.trial.name, (now.state, now.stage)
+            changed = at != before.get(name, ("waiting", ""))
+            before[name] = at
+            if changed or (again and now.state == "running"):
+                share = "" if now.share is None else f"{now.share:.0%}"
+                left = "" if now.seconds_left is None else f"{clock(now.seconds_left)} left"
+                value = "" if now.value is None else f"validation {now.value:.3f}"
+                maker = now.maker and f"made by {now.maker}"
+                parts = (name, now.state, now.stage, maker, share, left, value, now.reason)
                 console.say("  ".join(filter(None, parts)))
         if again:
             said = time.monotonic()

@@ -48,13 +48,13 @@ def test_this_machine_can_run_the_demo_and_looking_changes_nothing(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_missing_is_named_with_a_way_to_mend_it(tmp_path: Path) -> None:
+def test_what_is_missing_is_named_with_a_way_to_fix_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("something")
     database = f"postgresql://mlflow:{PASSWORD}@127.0.0.1:1/mlflow"
     found = findings(tmp_path, store=tmp_path / "file" / "store", uri=database, ray="127.0.0.1:1")
-    for what, mend in (("store", "METSWEEP_STORE"), ("MLflow", "MLFLOW_TRACKING_URI"), ("Ray", "RAY_ADDRESS")):
+    for what, fix in (("store", "METSWEEP_STORE"), ("MLflow", "MLFLOW_TRACKING_URI"), ("Ray", "RAY_ADDRESS")):
         assert found[what].state == MISSING
-        assert mend in found[what].mend
+        assert fix in found[what].fix
     assert PASSWORD not in str(found)
 
 
@@ -71,7 +71,7 @@ def test_optuna_s_database(tmp_path: Path) -> None:
     def look(uri: str | None = None) -> Finding:
         found = findings(tmp_path, optuna_storage=uri)["Optuna"]
         assert "\n" not in found.found
-        assert (found.state == MISSING) == ("OPTUNA_STORAGE" in found.mend)
+        assert (found.state == MISSING) == ("OPTUNA_STORAGE" in found.fix)
         return found
 
     file = tmp_path / "optuna.db"
@@ -110,7 +110,7 @@ def test_values_of_optuna_storage_that_cannot_be_used(tmp_path: Path, uri: str, 
     assert found.state == MISSING
     assert why in found.found
     assert "\n" not in found.found
-    assert "OPTUNA_STORAGE" in found.mend
+    assert "OPTUNA_STORAGE" in found.fix
 
 
 def test_versions_other_than_the_tested_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

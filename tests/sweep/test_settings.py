@@ -50,10 +50,10 @@ def test_the_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("METSWEEP_STORE", "s3:/bucket/x", "s3:/bucket/x is no place for a store; allowed: a folder, or s3://bucket"),
         ("METSWEEP_STORE", "S3://bucket/x", "is no place for a store; allowed: a folder, or s3://bucket/prefix"),
         ("METSWEEP_STORE", "~nobody-of-that-name/x", "METSWEEP_STORE is '~nobody-of-that-name/x': .*whole path"),
-        ("MLFLOW_TRACKING_URI", "http://[::1", "MLFLOW_TRACKING_URI is no folder, URI or address"),
-        ("OPTUNA_STORAGE", "postgresql://me:secret\u2100@host/x", "OPTUNA_STORAGE is no folder, URI or address"),
-        ("RAY_ADDRESS", "a\nb", "RAY_ADDRESS holds a control character"),
-        ("METSWEEP_STORE", "\udcff", "METSWEEP_STORE is no folder, URI or address"),
+        ("MLFLOW_TRACKING_URI", "http://[::1", "MLFLOW_TRACKING_URI is not a folder, URI or address"),
+        ("OPTUNA_STORAGE", "postgresql://me:secret\u2100@host/x", "OPTUNA_STORAGE is not a folder, URI or address"),
+        ("RAY_ADDRESS", "a\nb", "RAY_ADDRESS contains a control character"),
+        ("METSWEEP_STORE", "\udcff", "METSWEEP_STORE is not a folder, URI or address"),
     ],
 )
 def test_a_bad_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:

@@ -158,12 +158,12 @@ def test_time_left_by_what_was_made(metsweep: Metsweep, plan: Plan, store: Store
 def test_a_silent_launch_has_gone_away(metsweep: Metsweep, plan: Plan, record: StudyRecord) -> None:
     launch_is_at_work(record, plan.trials[:1], ago=20)
     ended = metsweep("status", STUDY)
-    assert "has gone away: it told last 0:2" in ended.out
+    assert "has gone silent: last update 0:2" in ended.out
     assert "The same launch command continues." in ended.out
     assert "4 waiting" in ended.out
     watched = metsweep("watch", STUDY)
     assert watched.code == 1
-    assert "has gone away" in watched.out
+    assert "has gone silent" in watched.out
 
 
 def test_watch_ends_with_the_launch(metsweep: Metsweep, plan: Plan, store: Store, record: StudyRecord) -> None:
@@ -180,7 +180,7 @@ def test_stop_without_a_launch_is_kept_for_the_next(metsweep: Metsweep, record: 
     ended = metsweep("stop", STUDY, "cpggan 4")
     assert ended.code == 0, ended.err
     assert "Stopped: cpggan 4 seed 0, cpggan 4 seed 1." in ended.out
-    assert "No launch is at work now" in ended.out
+    assert "No launch is running now" in ended.out
     stopped = Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)
     assert record.outcomes() == {"cpggan 4 seed 0": stopped, "cpggan 4 seed 1": stopped}
     assert list(record.take_requests()) == []
@@ -284,7 +284,7 @@ def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
         (("--seeds", 2), "has 2 already: 0, 1; allowed: more"),
         (("--seeds", 10**12), "should be less than or equal to 10000"),
         (("--trials", 9), "draws nothing"),
-        (("--arms", "cpgan:4"), "'cpgan' is no variant. Did you mean 'cpggan'?"),
+        (("--arms", "cpgan:4"), "'cpgan' is not a variant. Did you mean 'cpggan'?"),
         (("--arms", "cpggan:many"), "allowed is variant:count,count"),
         (("--arms", "cpggan:4"), "already includes all of this"),
         ((), "already includes all of this"),

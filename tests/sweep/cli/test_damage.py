@@ -78,11 +78,11 @@ def test_a_broken_status_is_told_and_left_aside(
         caplog.clear()
         ended = metsweep("status", STUDY)
         assert ended.code == 0, (how, ended)
-        assert "What the last launch is doing is not known" in ended.out
+        assert "The state of the last launch is unknown" in ended.out
         assert f"{folder / 'status.json'} is damaged: " in caplog.text
     ended = metsweep("watch", STUDY)
     assert ended.code == 2
-    assert "what its last launch is doing is not known" in ended.err
+    assert "the state of its last launch is unknown" in ended.err
     assert metsweep("retry", STUDY, "--failed").code == 0
 
 
@@ -105,7 +105,7 @@ DAMAGED_DATABASE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a page of zeros": (without_a_page, "is damaged: "),
     "a value of another kind": (sql("UPDATE trials SET datetime_start = '{'"), "is damaged: ValueError: Invalid iso"),
     "a value that is none": (sql("UPDATE trial_params SET distribution_json = '['"), "is damaged: JSONDecodeError: "),
-    "a table less": (sql("DROP TABLE trials"), "is damaged: it lacks the table trials. Restore it from a copy, or "),
+    "a table less": (sql("DROP TABLE trials"), "is damaged: the table trials is missing. Restore it from a copy, or "),
 }
 
 

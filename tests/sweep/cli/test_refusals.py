@@ -163,8 +163,8 @@ def test_result_folders_that_cannot_be_made(refused, slices: Path) -> None:
     Path("file").write_text("something")
     evaluate = ("evaluate", "detector", slices, "--out")
     refused(*evaluate, "file", parts=("--out file is a file",))
-    refused(*evaluate, "file/below", parts=("there is no folder",))
-    refused(*evaluate, "missing/parent", parts=("there is no folder", "missing"))
+    refused(*evaluate, "file/below", parts=("does not exist",))
+    refused(*evaluate, "missing/parent", parts=("does not exist", "missing"))
     refused(*evaluate, "/proc/evaluation", parts=("--out /proc/evaluation", "cannot be made"))
     refused(*evaluate, "evaluation", parts=("detector is not a trained detector",))
 

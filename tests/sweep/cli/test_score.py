@@ -58,8 +58,8 @@ def test_what_the_files_do_not_tell_is_left_out_and_said(metsweep: Metsweep) -> 
     Path("found.json").write_text(json.dumps([{"image_id": 0, "bbox": [1, 1, 9, 9], "score": 12.5}]))
     ended = metsweep("score", "truth.json", "found.json")
     assert ended.code == 0, ended.err
-    assert "Not told by the truth: lesion diameters" in ended.out
-    assert "Not told by the truth: volume and z" in ended.out
+    assert "The truth file has no lesion diameters" in ended.out
+    assert "The truth file has no volume and z" in ended.out
     assert "Intervals over 1 patient with lesions are too narrow" in ended.out
     assert "calibration" not in ended.out
     Path("patients.csv").write_text("image,patient_id\n0,a\n1,a\n2,b\n")

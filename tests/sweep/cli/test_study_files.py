@@ -25,7 +25,7 @@ def test_a_file_that_is_there_is_never_written_over(metsweep: Metsweep) -> None:
     Path("mine.yaml").write_text("precious")
     ended = metsweep("study", "new", "mine")
     assert (ended.code, ended.out) == (2, "")
-    assert "mine.yaml is there already" in ended.err
+    assert "mine.yaml already exists" in ended.err
     assert Path("mine.yaml").read_text() == "precious"
     for out, told in (("mine.txt", "end in .yaml"), ("nowhere/mine.yaml", "cannot be written")):
         ended = metsweep("study", "new", "mine", "--out", out)

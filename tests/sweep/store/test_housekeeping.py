@@ -109,13 +109,13 @@ def test_verify_tells_the_file_and_repairs(store: Store, capsys: pytest.CaptureF
     for stage in ("prepare", "detector", "evaluate"):
         keyed(store, stage)
     code, said = run(capsys, store, "verify")
-    assert (code, said) == (0, "4 artifacts are whole (8 files, 12 B), 0 damaged.\n")
+    assert (code, said) == (0, "4 artifacts intact (8 files, 12 B), 0 damaged.\n")
     flip_bit(store, stored_name(store, found(store, gan), "figures/a.txt"))
     code, said = run(capsys, store, "verify")
     assert code == 1
     assert f"Artifact gan {gan} is damaged" in said
     assert "figures/a.txt should be 3 bytes" in said
-    assert "3 artifacts are whole (6 files, 9 B), 1 damaged." in said
+    assert "3 artifacts intact (6 files, 9 B), 1 damaged." in said
     assert run(capsys, store, "verify", keyed(store, "detector")[:9])[0] == 0
     assert run(capsys, store, "verify", "nothing")[0] == 2
     code, said = run(capsys, store, "verify", "--repair")
