@@ -256,7 +256,7 @@ def test_detector_that_does_not_know_its_slices_is_refused(detector: Path, discs
     (tmp_path / "detector" / "slices.json").unlink(missing_ok=True)
     with pytest.raises(TrainingError, match="--slices"):
         slice_config(tmp_path / "detector")
-    with pytest.raises(TrainingError, match=r"meta\.json does not say"):
+    with pytest.raises(TrainingError, match=r"meta\.json does not record"):
         slice_config_of_set(discs.path)
 
 

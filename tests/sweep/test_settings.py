@@ -46,9 +46,17 @@ def test_the_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("METSWEEP_STORE", "ftp://me:secret@host/x", "no place for a store; allowed: a folder, or s3://bucket/prefix"),
-        ("METSWEEP_STORE", "s3:/bucket/x", "s3:/bucket/x is no place for a store; allowed: a folder, or s3://bucket"),
-        ("METSWEEP_STORE", "S3://bucket/x", "is no place for a store; allowed: a folder, or s3://bucket/prefix"),
+        (
+            "METSWEEP_STORE",
+            "ftp://me:secret@host/x",
+            "not a place for a store; allowed: a folder, or s3://bucket/prefix",
+        ),
+        (
+            "METSWEEP_STORE",
+            "s3:/bucket/x",
+            "s3:/bucket/x is not a place for a store; allowed: a folder, or s3://bucket",
+        ),
+        ("METSWEEP_STORE", "S3://bucket/x", "is not a place for a store; allowed: a folder, or s3://bucket/prefix"),
         ("METSWEEP_STORE", "~nobody-of-that-name/x", "METSWEEP_STORE is '~nobody-of-that-name/x': .*whole path"),
         ("MLFLOW_TRACKING_URI", "http://[::1", "MLFLOW_TRACKING_URI is not a folder, URI or address"),
         ("OPTUNA_STORAGE", "postgresql://me:secret\u2100@host/x", "OPTUNA_STORAGE is not a folder, URI or address"),

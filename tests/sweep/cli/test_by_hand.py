@@ -105,7 +105,7 @@ def test_a_detector_that_finds_nothing_says_so(metsweep: Metsweep, slices: Path,
     assert ended.code == 0, ended.err
     assert json.loads(Path("detector/selection.json").read_text())["sensitivity"] == 0
     assert "finds no lesion of the validation split at 99 % confidence" in ended.out
-    assert "detector.steps; it had 6" in ended.out
+    assert "detector.steps, now 6" in ended.out
 
 
 def test_result_that_is_there_is_not_touched(metsweep: Metsweep, slices: Path, fidelity: Path, gan: Path) -> None:
@@ -176,7 +176,7 @@ def test_review_list_overrides_the_curation(metsweep: Metsweep, slices: Path, ga
 
     Path("list.csv").write_text("slice_id,decision\nsynthetic-000000-3,keep\nsynthetic-000009-0,discard\n")
     ended = metsweep("synthesize", gan, slices, "--out", "fewer", "--count", 3, "--review", "list.csv")
-    assert "list.csv: 1 decisions are not about these slices, but about images beyond --count 3" in ended.out
+    assert "list.csv: 1 decisions do not concern these slices, but images beyond --count 3" in ended.out
 
     Path("list.csv").write_text("slice_id,decision\nsynthetic-000000-3,maybe\n")
     ended = metsweep("synthesize", gan, slices, "--out", "other", "--count", 3, "--review", "list.csv")

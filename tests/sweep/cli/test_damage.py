@@ -142,4 +142,4 @@ def test_a_damaged_database_of_mlflow_is_one_line(metsweep: Metsweep) -> None:
         assert len([line for line in ended.err.splitlines() if not line.startswith("As at the last launch")]) == 1
     ended = metsweep("report", STUDY, "--format", "console")
     assert ended.code == 0, ended
-    assert "The report names no MLflow runs: MLflow's database" in ended.err
+    assert "The report lists no MLflow runs: MLflow's database" in ended.err

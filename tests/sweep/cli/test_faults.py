@@ -65,7 +65,7 @@ def test_a_cache_that_cannot_be_written(metsweep: Metsweep, tmp_path: Path, monk
     monkeypatch.setattr("search_spaces.text.show_study", fail(ValueError("x")))
     ended = metsweep("study", "show", "quickstart")
     assert ended.code == 1
-    assert "unexpected ValueError: x. The traceback could not be kept: " in ended.err
+    assert "unexpected ValueError: x. The traceback could not be written: " in ended.err
     assert "Traceback (" not in ended.err
 
 

@@ -218,7 +218,11 @@ def test_stores_that_cannot_be_used(refused, cohort: Path) -> None:
 @pytest.mark.parametrize("command", ["status", "watch", "stop", "retry", "report", "track", "promote", "plan"])
 def test_a_name_is_looked_for_where_there_is_no_store(refused, command: str) -> None:
     refused(
-        command, "small", "--store", "/nowhere", parts=("Unknown study 'small'", "there is no store /nowhere: METSWEEP")
+        command,
+        "small",
+        "--store",
+        "/nowhere",
+        parts=("Unknown study 'small'", "The store /nowhere does not exist either: set METSWEEP"),
     )
 
 
@@ -227,7 +231,7 @@ def test_names_of_stores_that_cannot_be(refused, cohort: Path) -> None:
     for store, told in {
         "a" * 300: "File name too long",
         "a\0b": "control character",
-        "s3:/bucket": "no place for a store",
+        "s3:/bucket": "not a place for a store",
         "s3://a": "The bucket of the store is 'a'",
         f"s3://bucket/{'p' * 2000}": "has 2000 bytes",
     }.items():

@@ -79,7 +79,7 @@ def test_another_detector_is_compared_on_the_same_patients(
     assert gain["p"] < 0.05
     assert gain["patients"] == 12
     ended = metsweep("score", *files, "--against", files[1])
-    for line in ("gain over the other, jackknife", "gain at its FPs per slice"):
+    for line in ("gain over the other detector, jackknife", "gain at its FPs per slice"):
         assert re.search(rf"{line} +│ +\+0\.000 \[\+0\.000, \+0\.000\], p 1\.000", ended.out)
 
 
