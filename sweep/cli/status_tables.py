@@ -8,7 +8,7 @@ from typing import Any
 
 from sweep.console import TextTable
 from sweep.studies.overview import STATES, Overview, TrialState
-from sweep.studies.progress import clock
+from sweep.studies.progress import clock, last_update
 from sweep.text import count_text
 
 MOST_ROWS = 30
@@ -104,11 +104,11 @@ def _launch(overview: Overview, study: str) -> str:
     status = overview.status
     if status is None:
         return f"The state of the last launch is unknown: it has not reported any. Next: metsweep launch {study}"
-    since = f"{clock(time.time() - status.updated)} ago"
+    silent_s = time.time() - status.updated
     who = f"on {status.host}, process {status.pid}"
     if overview.launch == "alive":
         left = "" if overview.seconds_left is None else f" About {clock(overview.seconds_left)} left in total."
-        return f"Launched {who}, {clock(time.time() - status.began)} ago; last update {since}.{left}"
+        return f"Launched {who}, {clock(time.time() - status.began)} ago; {last_update(silent_s)}.{left}"
     if overview.launch == "ended":
-        return f"The last launch, {who}, ended {since}."
-    return f"The launch {who} has gone silent: last update {since}. The same launch command continues."
+        return f"The last launch, {who}, ended {clock(silent_s)} ago."
+    return f"The launch {who} has gone silent: {last_update(silent_s)}. The same launch command continues."

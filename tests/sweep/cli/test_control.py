@@ -158,7 +158,7 @@ def test_time_left_by_what_was_made(metsweep: Metsweep, plan: Plan, store: Store
 def test_a_silent_launch_has_gone_away(metsweep: Metsweep, plan: Plan, record: StudyRecord) -> None:
     launch_is_at_work(record, plan.trials[:1], ago=20)
     ended = metsweep("status", STUDY)
-    assert "has gone silent: last update 0:2" in ended.out
+    assert "has gone silent: last update 2" in ended.out
     assert "The same launch command continues." in ended.out
     assert "4 waiting" in ended.out
     watched = metsweep("watch", STUDY)
