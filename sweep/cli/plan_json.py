@@ -11,7 +11,7 @@ from sweep.redaction import without_secrets
 
 
 def as_dict(outlook: Outlook) -> dict[str, Any]:
-    """All that the tables and lines of `metsweep plan` tell, unrounded; hours, seconds and bytes as their names say."""
+    """All that `metsweep plan` shows, unrounded; the names give the units: hours, seconds, bytes."""
     plan, planned, usage = outlook.plan, outlook.schedule, outlook.usage
     study, prices = plan.study, plan.study.prices
     shared = plan_tables.saved(plan, outlook.estimator)
@@ -27,8 +27,8 @@ def as_dict(outlook: Outlook) -> dict[str, Any]:
         "stages_of_cells_to_draw": dict(outlook.bound.stages),
         "arms": [arm._asdict() for arm in plan_tables.arms(plan, outlook.missing)],
         "stages": [
-            one._asdict() | {"seconds_each": [_estimate(*told) for told in one.seconds_each]}
-            for one in plan_tables.stages(plan, outlook.missing, outlook.estimator)
+            row._asdict() | {"seconds_each": [_estimate(*estimate) for estimate in row.seconds_each]}
+            for row in plan_tables.stages(plan, outlook.missing, outlook.estimator)
         ],
         "to_run": {
             **_hours(usage),

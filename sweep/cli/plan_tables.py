@@ -15,14 +15,14 @@ from sweep.plan.schedule import Schedule
 from sweep.plan.undrawn import Undrawn
 from sweep.stages import Stage
 from sweep.studies.progress import clock
-from sweep.text import bytes_text
+from sweep.text import bytes_text, count_text
 
 MOST_SEEDS, MOST_SOURCES = 12, 3
-"""More of them are told by their number."""
+"""Of more than these, only the number is shown."""
 
 
 class ArmRow(NamedTuple):
-    """Trials of an arm, and how many of them are evaluated."""
+    """The trials of an arm, and how many of them are evaluated."""
 
     variant: str
     count_in_study: int | None
@@ -33,7 +33,7 @@ class ArmRow(NamedTuple):
 
 
 class StageRow(NamedTuple):
-    """Stages of one name."""
+    """The stages of a name."""
 
     stage: str
     without_sharing: int
@@ -41,7 +41,7 @@ class StageRow(NamedTuple):
     in_store: int
     to_run: int
     seconds_each: Sequence[tuple[Estimate, int]]
-    """What those to run take, and how many of them take so long."""
+    """Estimates for the stages to run, each with the number of stages that it holds for."""
 
 
 def arms(plan: Plan, missing: Mapping[str, Stage]) -> Iterator[ArmRow]:
@@ -63,12 +63,12 @@ def stages(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> It
     """Stages by name."""
     unique = Counter(stage.name for stage in plan.stages.values())
     to_run = Counter(stage.name for stage in missing.values())
-    told: dict[str, list[tuple[Estimate, int]]] = {}
+    estimates: dict[str, list[tuple[Estimate, int]]] = {}
     for stage, number in estimator.alike(missing.values()):
         if estimate := estimator.of(stage):
-            told.setdefault(stage.name, []).append((estimate, number))
+            estimates.setdefault(stage.name, []).append((estimate, number))
     for name, number in unique.items():
-        yield StageRow(name, plan.wanted[name], number, number - to_run[name], to_run[name], told.get(name, []))
+        yield StageRow(name, plan.wanted[name], number, number - to_run[name], to_run[name], estimates.get(name, []))
 
 
 def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> TextTable:
@@ -83,20 +83,20 @@ def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> TextTable:
 
 
 def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> TextTable:
-    """Stages by name: how many, how many are there, how long each takes and how one knows."""
+    """Stages by name: how many, how many are in the store, how long each takes and the source of that time."""
     table = TextTable(title="Stages", title_justify="left")
     table.add_column("stage")
     for column in ("without sharing", "unique", "in the store", "to run", "seconds each"):
         table.add_column(column, justify="right")
     table.add_column("known from")
-    for one in stages(plan, missing, estimator):
-        counts = (one.without_sharing, one.unique, one.in_store, one.to_run)
-        table.add_row(one.stage, *(f"{count:,}" for count in counts), *_each(one.seconds_each))
+    for row in stages(plan, missing, estimator):
+        counts = (row.without_sharing, row.unique, row.in_store, row.to_run)
+        table.add_row(row.stage, *(f"{count:,}" for count in counts), *_each(row.seconds_each))
     return table
 
 
 def time_left(planned: Schedule, capacity: Capacity, where: str) -> str:
-    """How long the rest takes on the cluster."""
+    """How long the remaining stages take on the cluster."""
     return (
         f"Time left: about {clock(planned.seconds)} on {where} ({capacity.total('CPU'):g} CPUs, "
         f"{capacity.total('GPU'):g} GPUs), of which the longest chain of stages takes {clock(planned.longest_chain)}; "
@@ -105,26 +105,27 @@ def time_left(planned: Schedule, capacity: Capacity, where: str) -> str:
 
 
 def elsewhere(planned: Schedule) -> str:
-    """How long it takes where there is room for all of it."""
+    """How long the remaining stages take on a cluster with room for all of them at once."""
     return f"Time left: at least {clock(planned.longest_chain)}, the longest chain of stages; {_peak(planned)}."
 
 
 def _peak(planned: Schedule) -> str:
-    return f"at most {planned.peak} jobs at once, on {planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs"
+    devices = f"{planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs"
+    return f"at most {count_text(planned.peak, 'job')} at once, on {devices}"
 
 
 def totals(usage: Usage, planned: Schedule, bytes_: int, study: Study, measured: bool) -> Iterable[str]:
-    """Lines on what is left to do: resources, money, budget."""
+    """Lines on the remaining stages: resources, money, budget."""
     hours = f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
     yield f"{hours}, {bytes_text(bytes_)} to write."
     if not measured:
-        yield "Where it says assumed, the time may be off by several times until a stage of that kind has been run."
+        yield 'Times marked "assumed" may be off severalfold until a stage of that kind has been run.'
     yield from _money(usage, study)
     yield from _budget(usage, planned, study)
 
 
 def saved(plan: Plan, estimator: Estimator) -> Usage:
-    """What it saves that trials share stages."""
+    """What trials save by sharing stages."""
     return estimator.without_sharing(plan) - estimator.total(plan.stages.values())
 
 
@@ -132,21 +133,24 @@ def sharing(plan: Plan, estimator: Estimator) -> str:
     """What sharing saves, in a sentence."""
     less = saved(plan, estimator)
     return (
-        f"Sharing saves {plan.shared:,} stages, {less.gpu_seconds / 3600:,.2f} GPU-hours and "
+        f"Sharing saves {count_text(plan.shared, 'stage')}, {less.gpu_seconds / 3600:,.2f} GPU-hours and "
         f"{less.cpu_seconds / 3600:,.2f} CPU-hours."
     )
 
 
 def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
-    """What the cells cost that are yet to be drawn."""
+    """What the cells that are yet to be drawn cost at most."""
     if not bound.cells:
         return
     stages = ", ".join(f"{number:,} {name}" for name, number in bound.stages.items())
-    gans = "one GAN a cell, as a key of gan is drawn" if bound.a_gan_each else "one GAN a variant that has none yet"
+    gans = (
+        "one GAN per cell, as a key of gan is drawn" if bound.gan_per_cell else "one GAN per variant that has none yet"
+    )
     yield (
-        f"{bound.cells:,} cells are yet to be drawn, {len(study.seeds)} seeds each: at most {stages} ({gans}), "
+        f"Yet to be drawn: {count_text(bound.cells, 'cell')}, {count_text(len(study.seeds), 'seed')} each: at most "
+        f"{stages} ({gans}), "
         f"{bound.usage.gpu_seconds / 3600:,.2f} GPU-hours and {bound.usage.cpu_seconds / 3600:,.2f} CPU-hours, with "
-        "every cell the dearest variant at the upper end of every range. The lines below count them in."
+        "the dearest variant and the upper end of every range in each cell. The lines below include them."
     )
 
 
@@ -157,7 +161,7 @@ def show_changes(
     missing: Mapping[str, Stage],
     console: TextConsole,
 ) -> None:
-    """What differs from the last launch, which stages are made anew for it, and because of which key."""
+    """Print what differs from the last launch, which stages are made anew because of that, and which key decides."""
     for key, (old, new) in changed.items():
         console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     stages: dict[str, list[Stage]] = {}
@@ -171,15 +175,13 @@ def show_changes(
             continue
         reused = sum(key not in missing for key in keys)
         because = ", ".join(key for key in changed if key.split(".")[0] in planned[0].sections) or (
-            "the cohort's content, or of metsweep's own version" if needed_before - keys else "more trials"
+            "the cohort's content or metsweep's version" if needed_before - keys else "more trials"
         )
-        console.say(
-            f"{name}: {anew:,} to be made that the last launch did not need, because of {because}; {reused:,} reused."
-        )
+        console.say(f"{name}: {anew:,} that the last launch did not need, because of {because}; {reused:,} reused.")
 
 
-def seeds_told(seeds: Sequence[int]) -> str:
-    """Few seeds one by one, many by their number."""
+def seeds_text(seeds: Sequence[int]) -> str:
+    """The seeds themselves if they are few, else their number."""
     if len(seeds) > MOST_SEEDS:
         return f"{len(seeds):,} seeds"
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -193,9 +195,9 @@ def _each(estimates: Sequence[tuple[Estimate, int]]) -> tuple[str, str]:
     sources: Counter[str] = Counter()
     for estimate, number in estimates:
         sources[estimate.source] += number
-    told = [source for source, _ in sources.most_common(MOST_SOURCES)]
-    more = f"; {len(sources) - len(told)} more" if len(sources) > len(told) else ""
-    return least if least == most else f"{least} to {most}", "; ".join(told) + more
+    shown = [source for source, _ in sources.most_common(MOST_SOURCES)]
+    more = f"; {len(sources) - len(shown)} more" if len(sources) > len(shown) else ""
+    return least if least == most else f"{least} to {most}", "; ".join(shown) + more
 
 
 def _money(usage: Usage, study: Study) -> Iterable[str]:
@@ -215,6 +217,6 @@ def _budget(usage: Usage, planned: Schedule, study: Study) -> Iterable[str]:
         verdict = (
             "enough"
             if needed <= allowed
-            else "too little: the launch will stop when it is used up, and go on when launched again"
+            else "too little: the launch stops when the budget is used up; launch again to resume"
         )
         yield f"Budget: {needed:,.2f} of {allowed:g} {unit} (budget.{key}), {verdict}."

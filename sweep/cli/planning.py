@@ -1,4 +1,4 @@
-"""Puts a plan's parts together: what is there, what is left, what it costs, what has changed."""
+"""Puts a plan's parts together: what is done, what remains, what that costs, what has changed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from sweep.store import Store
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.progress import clock
 from sweep.studies.records import StudyRecord, changes, lasting
+from sweep.text import count_text
 from trainers.exceptions import ClusterError
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """All that `metsweep plan` tells of a study."""
+    """All that `metsweep plan` shows of a study."""
 
     plan: Plan
     store: Store
     where: str
-    """The cluster that was looked at."""
+    """Name of the cluster."""
     missing: Mapping[str, Stage]
     """Stage key -> stage that is not in the store."""
     estimator: Estimator
@@ -37,13 +38,13 @@ class Outlook:
     """Cells that are yet to be drawn."""
     capacity: Capacity
     impossible: str | None
-    """Why the cluster can never run it; None if it can."""
+    """Why the cluster can never run the study; None if it can."""
     schedule: Schedule
-    """On the cluster, or where it cannot run it on one that is as large as one likes."""
+    """On the cluster; if that cannot run the study, on one with room for everything at once."""
 
     @property
     def usage(self) -> Usage:
-        """Of all that is to be run."""
+        """Of all stages to run."""
         return self.estimator.total(self.missing.values()) + self.bound.usage
 
     @property
@@ -64,15 +65,15 @@ class Outlook:
 
 
 def look_ahead(opened: OpenedStudy) -> Outlook:
-    """What is left to do of a study, and what it costs.
+    """What remains of a study, and what that costs.
 
     Raises:
         MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
     study, store, plan = opened.study, opened.store, opened.plan()
-    there = {name: store.keys(name) for name in plan.wanted}
-    missing = {key: stage for key, stage in plan.stages.items() if key not in there[stage.name]}
-    estimator = Estimator(plan, store, there)
+    done_keys = {name: store.keys(name) for name in plan.wanted}
+    missing = {key: stage for key, stage in plan.stages.items() if key not in done_keys[stage.name]}
+    estimator = Estimator(plan, store, done_keys)
     jobs = Jobs(missing, estimator)
     bound = add_undrawn(plan, opened.maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
     ray_address = opened.settings.ray_address
@@ -92,17 +93,18 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
 
 
 def show_plan(outlook: Outlook, console: TextConsole) -> None:
-    """Print all that `metsweep plan` tells of a study."""
+    """Print all that `metsweep plan` shows of a study."""
     plan, missing, estimator = outlook.plan, outlook.missing, outlook.estimator
     study = plan.study
     console.say(
-        f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, {len(plan.cells):,} cells, "
-        f"{len(plan.trials):,} trials ({plan_tables.seeds_told(study.seeds)}), store "
+        f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, "
+        f"{count_text(len(plan.cells), 'cell')}, {count_text(len(plan.trials), 'trial')} "
+        f"({plan_tables.seeds_text(study.seeds)}), store "
         f"{without_secrets(outlook.store.uri)}."
     )
     record = StudyRecord(outlook.store, study.name)
     if record.extension():
-        console.say("With what `metsweep extend` added.")
+        console.say("Includes what `metsweep extend` added.")
     console.print(plan_tables.arms_table(plan, missing))
     console.print(plan_tables.stages_table(plan, missing, estimator))
     for stage in plan.gans.values():
@@ -122,15 +124,15 @@ def show_plan(outlook: Outlook, console: TextConsole) -> None:
     for line in plan_tables.totals(outlook.usage, outlook.schedule, outlook.bytes, study, estimator.all_measured):
         console.say(line)
     if outlook.impossible:
-        console.say(f"{outlook.where.capitalize()} cannot run it: {outlook.impossible}")
+        console.say(f"{outlook.where.capitalize()} cannot run the study: {outlook.impossible}")
 
 
 def costs_of(opened: OpenedStudy) -> str:
-    """One line on what is left to do of a study, by a rough estimate."""
+    """One line on what remains of a study, by a rough estimate."""
     outlook = look_ahead(opened)
     stages = len(outlook.missing) + outlook.bound.stages.total()
     return (
-        f"To run: {stages:,} stages, about {clock(outlook.schedule.seconds)}, "
+        f"To run: {count_text(stages, 'stage')}, about {clock(outlook.schedule.seconds)}, "
         f"{outlook.usage.gpu_seconds / 3600:,.2f} GPU-hours, {outlook.usage.cpu_seconds / 3600:,.2f} CPU-hours."
     )
 

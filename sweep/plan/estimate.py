@@ -32,7 +32,7 @@ class Estimate:
     source: str
     """Where the number comes from."""
     measured: bool
-    """Whether it comes from earlier stages."""
+    """Whether the seconds come from earlier stages."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Usage:
         return Usage(self.cpu_seconds - other.cpu_seconds, self.gpu_seconds - other.gpu_seconds)
 
     def times(self, number: int) -> Usage:
-        """Of as many alike."""
+        """Of `number` stages alike."""
         return Usage(self.cpu_seconds * number, self.gpu_seconds * number)
 
 
@@ -183,12 +183,12 @@ class Estimator:
 
 
 def _comparable(cost: Cost, now: WorkerResources) -> bool:
-    """Whether a stage ran on the same kind of device, as far as it was noted."""
+    """Whether a stage ran on the same kind of device, as far as its manifest says."""
     return not cost.cpus or (cost.gpus > 0) == (now.gpus_per_worker > 0)
 
 
 def _seconds_on(cost: Cost, now: WorkerResources) -> float:
-    """Seconds of earlier work on as many devices as there are now, as if all of them helped alike."""
+    """Seconds of earlier work on as many devices as are asked for now, if time falls in proportion to them."""
     if not cost.cpus:
         return cost.seconds
     if cost.gpus and now.gpus_per_worker:
@@ -197,6 +197,6 @@ def _seconds_on(cost: Cost, now: WorkerResources) -> float:
 
 
 def _scaled(seconds: float, factor: float, other_s: float) -> float:
-    """Seconds of a stage with `factor` times the FLOPs; what is not the network stays, at most half of the seconds."""
+    """Seconds of a stage with `factor` times the FLOPs; those of other work, at most half, are not scaled."""
     rest = min(other_s, seconds / 2)
     return rest + factor * (seconds - rest)

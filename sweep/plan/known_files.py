@@ -1,4 +1,4 @@
-"""What this user's cache knows of cohorts that were read before, so that no command reads every volume again."""
+"""A cache of what was read from cohorts, so that no command reads every volume again."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST = 100_000
 CHECKSUM = 65
 """Bytes of the first line."""
 YOUNG_S = 2.0
-"""A file that changed so recently may change once more within the same time stamp."""
+"""A file that changed this recently may change once more within the same time stamp."""
 
 
 class _Content(Config):
-    """What is known; a file by its place and stamp."""
+    """The cache; a file is found by its path and stamp."""
 
     digests: dict[str, tuple[str, str]] = Field(default_factory=dict)
     """File -> `FileDigest`, hex."""
@@ -38,26 +38,26 @@ class _Content(Config):
 
 
 class KnownFiles:
-    """Digests of files, and cohorts found usable. A cache that is damaged or cannot be written is no cache."""
+    """Digests of files, and cohorts that passed the check. A cache that is damaged or cannot be written is not used."""
 
     def __init__(self, verify: bool = False) -> None:
         """Args:
-        verify: believe nothing, read everything again.
+        verify: read everything again.
         """
         self._file = cache_folder() / "cohorts.json"
         self._known = _Content() if verify else self._read()
         self._changed = False
 
     def digest(self, path: Path, volume: bool) -> FileDigest:
-        """As `file_digest`, of a file that is as it was when it was read last."""
+        """As `file_digest`, without reading a file that has not changed since it was last read."""
         try:
-            told = stamp(path)
+            stamped = stamp(path)
         except OSError:
-            return file_digest(path, volume)  # which tells why
-        key = f"{volume} {path.absolute()} {' '.join(map(str, told))}"
+            return file_digest(path, volume)  # its error says why
+        key = f"{volume} {path.absolute()} {' '.join(map(str, stamped))}"
         if key not in self._known.digests:
             digest = file_digest(path, volume)
-            if time.time() - max(told[-2:]) / 1e9 < YOUNG_S:
+            if time.time() - max(stamped[-2:]) / 1e9 < YOUNG_S:
                 return digest
             self._known.digests[key] = (digest.file.hex(), digest.content.hex())
             self._changed = True
@@ -73,7 +73,7 @@ class KnownFiles:
             self._changed = True
 
     def keep(self) -> None:
-        """Write down what is new, beside what others wrote. Of two processes at the same instant, one is forgotten."""
+        """Write new entries beside those of other processes. Of two writers at once, one is lost."""
         if not self._changed:
             return
         others = self._read()
@@ -101,5 +101,5 @@ class KnownFiles:
 
 
 def _checksum(content: bytes) -> bytes:
-    """A line before the content: a digest of which one bit turned would be another cohort."""
+    """A line before the content: a digest with a flipped bit would stand for another cohort."""
     return hashlib.sha256(content).hexdigest().encode() + b"\n"

@@ -97,32 +97,32 @@ def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]
 
 
 def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
-    """What makes a study's trials, once its cohort is known to be usable.
+    """The maker of a study's trials, after a check of its cohort.
 
     Args:
-        verify: read every file of the cohort, also those that have not changed since they were read last.
+        verify: read every file of the cohort, even those that have not changed since they were last read.
 
     Raises:
         CohortError: as `make_plan`.
     """
     if not Path(study.cohort).exists():
         raise CohortError(
-            f"There is no cohort folder {study.cohort}, which study {study.name} is about. If it has moved: --cohort "
-            "PATH; its content decides what is done already, not its place. Else `metsweep cohort demo OUT` makes a "
-            "cohort to begin with."
+            f"There is no cohort folder {study.cohort}, which study {study.name} needs. If the folder has moved, add "
+            "--cohort PATH: results are found by the cohort's content, not by its path. Without a cohort, `metsweep "
+            "cohort demo OUT` makes one to begin with."
         )
     cohort = open_cohort(Path(study.cohort))
-    known = KnownFiles(verify)
-    fingerprint = cohort.fingerprint(known.digest)
-    known.check(cohort, fingerprint, study.prepare)
-    known.keep()
+    cache = KnownFiles(verify)
+    fingerprint = cohort.fingerprint(cache.digest)
+    cache.check(cohort, fingerprint, study.prepare)
+    cache.keep()
     _check_normal_subjects(study, cohort)
     return TrialMaker(study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=fingerprint))
 
 
 def _check_normal_subjects(study: Study, cohort: Cohort) -> None:
-    asked = {arm.variant for arm in study.arms} | (set(study.variants_to_draw()) if study.search.draws else set())
-    needing = [variant for variant in asked if variant in GANS and GANS[variant].needs_normals]
+    variants = {arm.variant for arm in study.arms} | (set(study.variants_to_draw()) if study.search.draws else set())
+    needing = [variant for variant in variants if variant in GANS and GANS[variant].needs_normals]
     if needing and not any(subject.kind == "normal" for subject in cohort.subjects):
         raise CohortError(
             f"{cohort.folder / MANIFEST}: 0 of {len(cohort.subjects)} subjects are of kind normal, but the study "

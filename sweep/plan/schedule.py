@@ -12,22 +12,22 @@ from sweep.stages import Stage
 from trainers.distributed import WorkerResources
 
 START_UP_S = 15.0
-"""Starting one Ray Train job; 13.6-20.2 s were measured (sweep/README.md)."""
+"""Starting one Ray Train job; 13.6-20.2 s were measured."""
 
 
 @dataclass
 class Job:
-    """Stages that run one after the other on the same workers."""
+    """Stages that run one after another on the same workers."""
 
     seconds: float
     on: WorkerResources
     after: Sequence[int] = ()
-    """Positions of the jobs that it waits for, all before it."""
+    """Positions of the jobs that this job waits for, all smaller than its own."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What list scheduling found."""
+    """The result of list scheduling."""
 
     seconds: float
     """From the first start to the last end."""
@@ -90,8 +90,8 @@ class Jobs:
 def schedule(jobs: Sequence[Job], cpus: float, gpus: float) -> Schedule:
     """List scheduling: whenever something is free, the job that the longest chain waits for starts.
 
-    The cluster counts as one machine of `cpus` cores and `gpus` GPUs. A job that wants more than that is run on what
-    there is, as elastic runs are.
+    The cluster counts as one machine of `cpus` cores and `gpus` GPUs. A job that asks for more runs on all of
+    them, as elastic runs do.
     """
     tails = _tails(jobs)
     waits = [len(job.after) for job in jobs]
@@ -124,7 +124,7 @@ def schedule(jobs: Sequence[Job], cpus: float, gpus: float) -> Schedule:
 
 
 def schedule_anywhere(jobs: Sequence[Job]) -> Schedule:
-    """As `schedule`, on a cluster that holds all jobs at once."""
+    """As `schedule`, on a cluster with room for all jobs at once."""
     cpus = sum(job.on.workers * job.on.cpus_per_worker for job in jobs)
     return schedule(jobs, cpus, sum(job.on.workers * job.on.gpus_per_worker for job in jobs))
 

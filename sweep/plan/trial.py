@@ -34,7 +34,7 @@ class Trial:
     """Synthetic slices, at the study's scale."""
     seed: int
     evaluate: EvaluateStage
-    """What the trial is for; its inputs lead to all that it needs."""
+    """The trial's result; its inputs lead to all stages that the trial needs."""
     realism: RealismStage | None = None
     """Figures of the trial's GAN, in the first trial of each GAN."""
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Trial:
 
     @property
     def cell(self) -> str:
-        """Name of what is trained once a seed: the arm, or e.g. `t7 cpggan 4000` if it was drawn."""
+        """Name of what is trained once per seed: the arm, or e.g. `t7 cpggan 4000` if the cell was drawn."""
         return self.arm if self.number is None else f"t{self.number} {self.arm}"
 
     @property
@@ -59,12 +59,12 @@ class Trial:
 
     @property
     def goals(self) -> tuple[Stage, ...]:
-        """The stages that nothing else reads; the trial is done when they are."""
+        """The stages that no other stage reads; the trial is done when they are."""
         return (self.evaluate, self.realism) if self.realism else (self.evaluate,)
 
     @property
     def own_goals(self) -> tuple[Stage, ...]:
-        """Those that the trial's own run in MLflow shows, not that of its GAN."""
+        """The goals that the trial's own run in MLflow shows, not that of its GAN."""
         return tuple(goal for goal in self.goals if goal.run_kind == "trial")
 
     @property
@@ -98,15 +98,15 @@ class TrialMaker:
         self._study = study
         self._prepared = prepared
         self._shards: dict[tuple[str, str], list[SynthesizeStage]] = {}
-        self._looked_at: set[str] = set()
+        self._judged_gans: set[str] = set()
 
     @property
     def slices(self) -> PrepareStage:
-        """What makes the slice set that all trials learn from."""
+        """The stage that makes the slice set of all trials."""
         return self._prepared
 
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial a seed; the first one of each GAN also looks at its slices.
+        """One trial per seed; the first trial of each GAN also judges that GAN's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.
@@ -126,8 +126,8 @@ class TrialMaker:
             )
             for seed in study.seeds
         ]
-        if shards and shards[0].gan.key not in self._looked_at:
-            self._looked_at.add(shards[0].gan.key)
+        if shards and shards[0].gan.key not in self._judged_gans:
+            self._judged_gans.add(shards[0].gan.key)
             made[0] = replace(made[0], realism=self._realism(study, shards[0].gan))
         return made
 
@@ -140,15 +140,15 @@ class TrialMaker:
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
         feedback = None
         if config.traits.needs_detector:
-            # A seed that no trial uses: the trials' real-only detectors judge synthetic slices (do they find the
-            # boxes?), and the very one that the generator was optimised against would praise its own pupil. It is far
-            # from the usual seeds, so that the same study with more of them keeps its GAN.
+            # A seed that no trial uses: the trials' real-only detectors judge the synthetic slices, and a detector
+            # that the generator was optimised against would be biased in its favour. The seed is far from the usual
+            # ones, so that a study that gets more seeds keeps its GAN.
             seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
             feedback = self._detector(self._study, seed)
         return self.gan_stage(config, self._prepared, study.resources.gan, feedback)
 
     def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
-        """As many as hold `slices` slices."""
+        """As many shards as hold `slices` slices."""
         shards = self._shards.setdefault((gan.key, study.synthesis.model_dump_json()), [])
         needed = -(-slices // study.synthesis.shard_size)
         shards += [self.synthesize_stage(study.synthesis, gan, shard) for shard in range(len(shards), needed)]
@@ -161,7 +161,6 @@ class TrialMaker:
         return self.detector_stage(config, self._prepared, shards, count, study.resources.detector)
 
     def _realism(self, study: Study, gan: GANStage) -> RealismStage:
-        """With a detector that has seen real slices only: that of the arm `none` and the first seed, where there is
-        one."""
+        """Judged by a detector of real slices only, that of the arm `none` with the first seed if the study has it."""
         shards = self._first_shards(study, gan, study.realism.slices)
         return self.realism_stage(study.realism, study.evaluation, shards, self._detector(self._study, study.seeds[0]))

@@ -1,4 +1,4 @@
-"""Cells that a search has yet to draw: what they cost at most."""
+"""What the cells that a search has yet to draw cost at most."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainers.variants import Variant
 
 @dataclass
 class Undrawn:
-    """An upper bound: every cell the dearest one, at the upper end of every range."""
+    """An upper bound: every cell is of the dearest variant, at the upper end of every range."""
 
     cells: int
     usage: Usage = field(default_factory=Usage)
@@ -28,17 +28,17 @@ class Undrawn:
     """Stage name -> how many at most."""
     bytes: int = 0
     """What they write."""
-    a_gan_each: bool = False
-    """Whether every cell may need a GAN of its own, as a key of `gan` is drawn."""
+    gan_per_cell: bool = False
+    """Whether every cell may need its own GAN, as a key of `gan` is drawn."""
 
 
 def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, jobs: Jobs, store: Store) -> Undrawn:
     """Bound what `left` more cells cost, and add the jobs that make them.
 
-    GANs are at most one a variant that has none in the plan or the store; one a cell if the space holds a key of `gan`.
+    GANs are at most one per variant without a GAN in the plan or the store; one per cell if a key of `gan` is drawn.
     """
     study = plan.study
-    bound = Undrawn(left, a_gan_each=any(key.startswith("gan.") for key in study.space))
+    bound = Undrawn(left, gan_per_cell=any(key.startswith("gan.") for key in study.space))
     shards_anew = any(key.startswith("synthesis.") for key in study.space)
     if not left:
         return bound
@@ -46,7 +46,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     cells = {variant: maker.trials(cell) for variant, cell in drawn.items()}
 
     def cost(trials: list[Trial]) -> float:
-        with_gan = trials[0].stages.values() if bound.a_gan_each else [trials[0].evaluate.detector]
+        with_gan = trials[0].stages.values() if bound.gan_per_cell else [trials[0].evaluate.detector]
         used = estimator.total(with_gan)
         return used.gpu_seconds or used.cpu_seconds
 
@@ -59,14 +59,14 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         return jobs.add(stages, after)
 
     of_gan = {variant: _made_for_gan(trials, plan) for variant, trials in cells.items()}
-    if not bound.a_gan_each:
+    if not bound.gan_per_cell:
         names = {stage.name for stages in of_gan.values() for stage in stages}
         made = plan.stages.keys() | set().union(*(store.keys(name) for name in names))
         of_gan = {variant: [stage for stage in stages if stage.key not in made] for variant, stages in of_gan.items()}
-    shared = {} if bound.a_gan_each else {variant: add(stages) for variant, stages in of_gan.items() if stages}
+    shared = {} if bound.gan_per_cell else {variant: add(stages) for variant, stages in of_gan.items() if stages}
     for _ in range(left):
         before = [shared[dearest]] if dearest in shared else []
-        if of_gan[dearest] and bound.a_gan_each:
+        if of_gan[dearest] and bound.gan_per_cell:
             before = [add(of_gan[dearest])]
         elif shards_anew and cells[dearest][0].gan:
             before = [add([*cells[dearest][0].evaluate.detector.shards], before)]
@@ -91,7 +91,7 @@ def _made_for_gan(trials: list[Trial], plan: Plan) -> list[Stage]:
 
 
 def _dearest(study: Study, variant: Variant) -> Cell:
-    """A cell of a variant at the upper end of every range; with the study's own values if those do not go together."""
+    """A cell of a variant at the upper end of every range; with the study's values if those do not fit together."""
     values: dict[str, Any] = {"variant": variant}
     for key, dimension in study.dimensions(variant).items():
         tried = list(dimension.tried())

@@ -1,4 +1,4 @@
-"""One file a stage: what it reads, which config decides it, and how it calls `trainers`."""
+"""One file per stage: everything that a stage is, from its inputs to what MLflow shows of it."""
 
 from sweep.stages.detector import DetectorStage
 from sweep.stages.evaluate import EvaluateStage

@@ -19,7 +19,7 @@ from trainers.distributed import Context, WorkerResources
 from trainers.variants import REAL_ONLY
 
 PAPER_BYTES = 4_000_000_000
-"""Of a run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
+"""Written by a run at the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
 
 PAPER_BYTES = 1_000_000_000
-"""Of a run of the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
+"""Written by a run at the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True, eq=False)

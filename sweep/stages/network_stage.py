@@ -18,8 +18,8 @@ class NetworkStage(Stage):
     """Trains or runs a network, whose operations decide the time."""
 
     core_flops: ClassVar[float]
-    """Assumed FLOPs per second of one CPU core: as the demo's two GANs and five detectors did, two at once on two
-    cores. A detector's layers are smaller."""
+    """Assumed FLOPs per second of one CPU core, as measured on the demo's two GANs and five detectors, two at once on
+    two cores. A detector's layers are smaller."""
 
     @classmethod
     @abstractmethod
@@ -28,8 +28,8 @@ class NetworkStage(Stage):
     def assumed(self, slices: SliceCounts) -> Assumed:
         flops, on = self.flops(self.work, slices), self.resources
         if on.gpus_per_worker:
-            rate, speed = on.gpus_per_worker * GPU_FLOPS, f"{GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
+            rate, speed = on.gpus_per_worker * GPU_FLOPS, f"{GPU_FLOPS / 1e12:g} TFLOP/s per GPU"
         else:
-            rate, speed = on.cpus_per_worker * self.core_flops, f"{self.core_flops / 1e9:g} GFLOP/s a core"
+            rate, speed = on.cpus_per_worker * self.core_flops, f"{self.core_flops / 1e9:g} GFLOP/s per core"
         source = f"{flops:.2g} FLOPs at {speed}, and {self.other_s:g} s for the rest, assumed"
         return Assumed(flops / (on.workers * rate) + self.other_s, source)

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 from sweep.stages.stage import RunKind, Stage
 from sweep.stages.work import Assumed, SliceCounts
+from sweep.text import count_text
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import PrepareConfig, prepare
 from trainers.distributed import Context, WorkerResources
 from trainers.exceptions import CohortError, MetsweepError
 
-SECONDS_A_VOLUME = 5.2
-"""Assumed for one core, as the demo took."""
+SECONDS_PER_VOLUME = 5.2
+"""Assumed for one core, as measured on the demo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class PrepareStage(Stage):
     cohort: Path
     """Folder of the cohort, readable where the stage runs."""
     fingerprint: str
-    """SHA-256 of the cohort's content: the folder's name does not decide the slices, its content does."""
+    """SHA-256 of the cohort's content, which decides the slices; the folder's name does not."""
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
@@ -46,7 +47,7 @@ class PrepareStage(Stage):
         return WorkerResources(cpus_per_worker=2)
 
     def volumes(self) -> int:
-        """How many volumes the cohort has; 1 if it cannot be read, as on another machine."""
+        """How many volumes the cohort has; 1 if the cohort cannot be read, e.g. on another machine."""
         try:
             return len(open_cohort(self.cohort).subjects)
         except MetsweepError:
@@ -54,13 +55,15 @@ class PrepareStage(Stage):
 
     def assumed(self, slices: SliceCounts) -> Assumed:
         volumes = self.volumes()
-        seconds = volumes * SECONDS_A_VOLUME / self.resources.cpus_per_worker
-        return Assumed(seconds, f"{volumes} volumes, {SECONDS_A_VOLUME:g} s each on a core assumed")
+        seconds = volumes * SECONDS_PER_VOLUME / self.resources.cpus_per_worker
+        return Assumed(
+            seconds, f"{count_text(volumes, 'volume')}, {SECONDS_PER_VOLUME:g} s per volume and core, assumed"
+        )
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         cohort = open_cohort(self.cohort)
         if cohort.fingerprint() != self.fingerprint:
-            raise CohortError(f"The cohort {self.cohort} has changed since the study was planned; launch again.")
+            raise CohortError(f"The cohort {self.cohort} has changed since the study was planned. Launch again.")
         prepare(
             cohort,
             self.config,

@@ -12,14 +12,15 @@ from sweep.stages.gan import GANStage
 from sweep.stages.stage import Findings, RunKind, Stage
 from sweep.stages.synthesize import SynthesizeStage
 from sweep.stages.work import Assumed, SliceCounts
+from sweep.text import count_text
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
 
-SECONDS_A_SLICE = 0.08
-"""Assumed per synthetic slice, as the demo took."""
+SECONDS_PER_SLICE = 0.08
+"""Assumed for one synthetic slice, as measured on the demo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +35,15 @@ class RealismStage(Stage):
 
     config: RealismConfig
     evaluation: EvaluationConfig
-    """Thresholds at which boxes count as found."""
+    """Thresholds at which a box counts as detected."""
     shards: tuple[SynthesizeStage, ...]
-    """As many as hold `config.slices` slices."""
+    """As many shards as hold `config.slices` slices."""
     detector: DetectorStage
     """Trained on real slices only."""
 
     @property
     def gan(self) -> GANStage:
-        """Whose slices are looked at."""
+        """The GAN whose slices are judged."""
         return self.shards[0].gan
 
     @property
@@ -68,7 +69,9 @@ class RealismStage(Stage):
 
     def assumed(self, slices: SliceCounts) -> Assumed:
         number = self.config.slices
-        return Assumed(number * SECONDS_A_SLICE, f"{number} slices, {SECONDS_A_SLICE:g} s each assumed")
+        return Assumed(
+            number * SECONDS_PER_SLICE, f"{count_text(number, 'slice')}, {SECONDS_PER_SLICE:g} s per slice, assumed"
+        )
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.evaluation.realism.realism import realism
@@ -102,5 +105,5 @@ def _numbers(path: str, value: Any) -> dict[str, float]:
     if isinstance(value, Interval):
         value = value._asdict()
     if isinstance(value, dict):
-        return {name: number for key, one in value.items() for name, number in _numbers(f"{path}/{key}", one).items()}
+        return {name: number for key, part in value.items() for name, number in _numbers(f"{path}/{key}", part).items()}
     return {path: float(value)} if isinstance(value, int | float) else {}

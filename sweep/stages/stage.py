@@ -20,7 +20,7 @@ RunKind = Literal["sweep", "gan", "trial"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run in MLflow shows of an artifact, beside its cost and its figures as pictures."""
+    """What a run in MLflow shows of an artifact, beside its cost and its pictures."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Name -> value."""
@@ -35,7 +35,7 @@ class Stage(ABC):
     """A memoised unit of work, decided by its name, version, config and inputs alone.
 
     Two stages with the same key make the same artifact, whoever runs them. Subclasses are frozen dataclasses without
-    comparison, for stages are compared by key; where and with how many workers a stage runs is not part of it.
+    comparison, as stages are compared by key; where and with how many workers a stage runs is not part of the key.
     """
 
     name: ClassVar[str]
@@ -47,11 +47,11 @@ class Stage(ABC):
     run_kind: ClassVar[RunKind]
     """Whose run in MLflow shows the artifact: the sweep's, that of the GAN it needs, or that of the trial it is for."""
     trains: ClassVar[bool] = False
-    """Whether it is a training loop, which every worker runs, or work for one."""
+    """Whether the stage is a training loop, which every worker runs, or work for a single worker."""
     network: ClassVar[str | None] = None
-    """Input, and name of its stage, whose network decides the cost; None if the stage's own config does."""
+    """Name of the input, and of its stage, whose network decides the cost; None if the stage's own config does."""
     joins: ClassVar[str | None] = None
-    """Input in whose job the stage runs if both are missing; None if it has a job of its own."""
+    """Name of the input in whose job the stage runs if both are missing; None if the stage has its own job."""
     other_s: ClassVar[float] = 0.0
     """Assumed seconds of all that `flops` does not count: starting, reading slices, drawing figures, resampling."""
 
@@ -67,7 +67,7 @@ class Stage(ABC):
     @property
     @abstractmethod
     def inputs(self) -> Mapping[str, Stage]:
-        """Stages whose artifacts `run` reads, by the name it reads them under."""
+        """Stages whose artifacts `run` reads, by the names that `run` uses."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
@@ -92,7 +92,7 @@ class Stage(ABC):
 
     @property
     def bytes_written(self) -> float:
-        """What the artifact and its checkpoints occupy at most; 0 if it is negligible."""
+        """What the artifact and its checkpoints occupy at most; 0 if that is negligible."""
         return 0
 
     @property
@@ -102,12 +102,12 @@ class Stage(ABC):
 
     @property
     def on_ray_train(self) -> bool:
-        """Whether it needs a Ray Train job; what one worker does is a Ray task."""
+        """Whether the stage needs a Ray Train job; work for a single worker is a Ray task."""
         return self.trains and self.resources.workers > 1
 
     @property
     def label(self) -> str:
-        """What a person reads: the stage and the first digits of its key."""
+        """Name for people: the stage and the first digits of its key."""
         return f"{self.name} {self.key[:8]}"
 
     @property
@@ -120,13 +120,13 @@ class Stage(ABC):
         return Findings()
 
     def inputs_first(self) -> list[Stage]:
-        """Its inputs, their inputs and itself, each once, every stage after what it reads."""
+        """The stage and all that it needs, each once, every stage after its inputs."""
         stages: dict[str, Stage] = {}
         self.collect(stages)
         return list(stages.values())
 
     def collect(self, stages: dict[str, Stage]) -> None:
-        """Add to `stages`, by their keys, those of `inputs_first` that it lacks."""
+        """Add the stages of `inputs_first` to `stages`, which maps keys to stages."""
         if self.key not in stages:
             for needed in self.inputs.values():
                 needed.collect(stages)
@@ -138,7 +138,7 @@ class Stage(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything the key is made from, JSON-able."""
+        """Everything that the key is made from, JSON-able."""
         return {
             "stage": self.name,
             "version": self.version,

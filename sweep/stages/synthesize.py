@@ -38,8 +38,8 @@ class SynthesizeStage(NetworkStage):
     gan: GANStage
     shard: int
     review: Review = field(init=False)
-    """What the config's keep/discard list says of this shard, read when the study is planned: a list on other slices,
-    or the same one under another name, does not change the key."""
+    """The decisions on this shard in the config's keep/discard list, read when the study is planned: neither decisions
+    on other slices nor the list's path change the key."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "review", review_of(self.config, self.gan.config.variant, self.shard))

@@ -14,7 +14,7 @@ from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
 from sweep.plan.trial import TrialMaker
 from sweep.stages import PrepareStage, Stage
 from sweep.stages.network_stage import GPU_FLOPS
-from sweep.stages.prepare import SECONDS_A_VOLUME
+from sweep.stages.prepare import SECONDS_PER_VOLUME
 from sweep.stages.work import SliceCounts
 from sweep.store import Store
 from tests.sweep.publishing import cost_of, publishing
@@ -87,9 +87,9 @@ def test_the_demo_is_estimated_as_it_was_measured(tmp_path: Path) -> None:
     estimator = Estimator(plan, Store(tmp_path))
     measured = {"gan": 465.0, "synthesize": 5.0, "detector": 359.0, "evaluate": 25.0, "realism": 32.0}
     for name, seconds in measured.items():
-        told = [estimator.of(stage) for stage in named(plan, name)]
-        assert sum(one.seconds for one in told if one) == pytest.approx(seconds, rel=0.25), name
-    prepare = 22 * SECONDS_A_VOLUME / 2
+        estimates = [estimator.of(stage) for stage in named(plan, name)]
+        assert sum(estimate.seconds for estimate in estimates if estimate) == pytest.approx(seconds, rel=0.25), name
+    prepare = 22 * SECONDS_PER_VOLUME / 2
     rest = {key: stage for key, stage in plan.stages.items() if stage.name != "prepare"}
     assert prepare + schedule(Jobs(rest, estimator).all, cpus=2, gpus=0).seconds == pytest.approx(585, rel=0.2)
 
@@ -110,7 +110,7 @@ def test_without_history_flops_and_what_is_assumed_are_told(tmp_path: Path) -> N
     estimate = Estimator(plan, Store(tmp_path)).of(gan)
     assert estimate is not None
     assert not estimate.measured
-    assert estimate.source.endswith("FLOPs at 34 GFLOP/s a core, and 6 s for the rest, assumed")
+    assert estimate.source.endswith("FLOPs at 34 GFLOP/s per core, and 6 s for the rest, assumed")
     assert estimate.seconds == pytest.approx(gan_flops(plan.gans[gan.key].config) / 34e9 + 6)
 
 
@@ -152,7 +152,7 @@ def test_usage_counts_workers_and_devices(tmp_path: Path) -> None:
     estimator = Estimator(plan, Store(tmp_path))
     estimate, usage = estimator.of(held), estimator.usage(held)
     assert estimate is not None
-    assert f"at {GPU_FLOPS / 1e12:g} TFLOP/s a GPU" in estimate.source
+    assert f"at {GPU_FLOPS / 1e12:g} TFLOP/s per GPU" in estimate.source
     assert usage.gpu_seconds == pytest.approx(2 * estimate.seconds)
     assert usage.cpu_seconds == pytest.approx(6 * estimate.seconds)
 

@@ -250,7 +250,7 @@ def test_extend_adds_seeds_for_every_command(metsweep: Metsweep, study: Path) ->
     assert "Next: metsweep launch study.yaml" in ended.out
     assert "none seed 3" in states(metsweep("status", STUDY, "--json"))
     assert "8 trials (seeds 0, 1, 2, 3)" in metsweep("plan", STUDY).out
-    assert "With what `metsweep extend` added." in metsweep("plan", STUDY).out
+    assert "Includes what `metsweep extend` added." in metsweep("plan", STUDY).out
     # --set counts more, and what was there keeps its artifacts.
     assert len(states(metsweep("status", STUDY, "--json", "--set", "seeds=[0]"))) == 2
     values = yaml.safe_load(study.read_text())
@@ -308,7 +308,10 @@ def test_a_study_is_read_though_its_cohort_is_gone(
     record.keep_study(load_study(str(study)))
     ended = metsweep("status", STUDY)
     assert ended.code == 2
-    assert "There is no cohort folder gone, which study small is about. If it has moved: --cohort PATH" in ended.err
+    assert (
+        "There is no cohort folder gone, which study small needs. If the folder has moved, add --cohort PATH"
+        in ended.err
+    )
     publish_empty(store, slices)
     for command in ("plan", "report"):
         assert metsweep(command, STUDY).code == 0

@@ -55,7 +55,7 @@ def test_a_study_that_never_fits_this_machine_is_planned_but_not_launched(metswe
     why = "A worker needs 1000 CPUs, but the largest node has"
     ended = metsweep("plan", *too_large)
     assert ended.code == 0, ended.err
-    assert f"This machine cannot run it: {why}" in ended.out
+    assert f"This machine cannot run the study: {why}" in ended.out
     assert "7.00 CPU-hours" in ended.out
     assert "Time left: at least" in ended.out
     told = json.loads(metsweep("plan", *too_large, "--json").out)
@@ -100,20 +100,20 @@ def test_changes_since_the_last_launch(metsweep: Metsweep, study: Path) -> None:
     ended = metsweep("plan", STUDY, "--set", "detector.learning_rate=0.0005")
     assert "Changed since the last launch: detector.learning_rate was" in ended.out
     because = "because of detector.learning_rate; 0 reused."
-    assert f"detector: 4 to be made that the last launch did not need, {because}" in ended.out
-    assert f"evaluate: 4 to be made that the last launch did not need, {because}" in ended.out
+    assert f"detector: 4 that the last launch did not need, {because}" in ended.out
+    assert f"evaluate: 4 that the last launch did not need, {because}" in ended.out
     assert "gan: " not in ended.out
     more = metsweep("plan", STUDY, "--set", "seeds=[0, 1, 2]").out
-    assert "detector: 2 to be made that the last launch did not need, because of seeds; 1 reused." in more
+    assert "detector: 2 that the last launch did not need, because of seeds; 1 reused." in more
 
 
 @pytest.mark.parametrize(
     ("space", "gans", "why"),
     [
-        ({"detector.learning_rate": {"float": [1e-4, 1e-3]}}, "", "one GAN a variant that has none yet"),
-        ({"gan.learning_rate": {"float": [1e-4, 1e-3]}}, "5 gan, ", "one GAN a cell, as a key of gan is drawn"),
+        ({"detector.learning_rate": {"float": [1e-4, 1e-3]}}, "", "one GAN per variant that has none yet"),
+        ({"gan.learning_rate": {"float": [1e-4, 1e-3]}}, "5 gan, ", "one GAN per cell, as a key of gan is drawn"),
         # Its largest value is the arm's, whose GAN is there.
-        ({"gan.drift": {"choice": [0.0001, 0.001]}}, "5 gan, ", "one GAN a cell, as a key of gan is drawn"),
+        ({"gan.drift": {"choice": [0.0001, 0.001]}}, "5 gan, ", "one GAN per cell, as a key of gan is drawn"),
     ],
 )
 def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict, gans: str, why: str) -> None:
@@ -121,7 +121,7 @@ def test_cells_to_draw_are_bounded(metsweep: Metsweep, study: Path, space: dict,
     study.write_text(yaml.safe_dump(values | {"search": {"method": "random", "trials": 5}, "space": space}))
     ended = metsweep("plan", STUDY)
     assert ended.code == 0, ended.err
-    assert "5 cells are yet to be drawn, 2 seeds each: at most " in ended.out
+    assert "Yet to be drawn: 5 cells, 2 seeds each: at most " in ended.out
     assert f"at most {gans}" in ended.out
     assert "10 detector, 10 evaluate" in ended.out
     assert json.loads(metsweep("plan", STUDY, "--json").out)["stages_of_cells_to_draw"]["detector"] == 10
