@@ -9,10 +9,9 @@ import tempfile
 import time
 
 from sweep.redaction import without_secrets
-from sweep.registry.gates import Gate
+from sweep.registry.gates import LOADS, Gate, Verdict
 from sweep.tracking.mlflow_client import ENVIRONMENT
 
-NAME = "loads and predicts"
 MOST_SECONDS = 600.0
 """Longest time that loading a model and predicting once may take."""
 
@@ -28,17 +27,18 @@ def loads_gate(model_uri: str, tracking_uri: str) -> Gate:
                 command, cwd=folder, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS
             )
         except subprocess.TimeoutExpired:
-            return Gate(NAME, None, MOST_SECONDS, "fail", f"It did not predict within {MOST_SECONDS:g} s.")
+            return Gate(LOADS, None, MOST_SECONDS, Verdict.FAIL, f"No prediction within {MOST_SECONDS:g} s.")
     seconds = time.monotonic() - began
     if done.returncode == 0:
-        return Gate(NAME, seconds, MOST_SECONDS, "pass", f"In a fresh process on the CPU, within {seconds:.1f} s.")
+        why = f"In a fresh process on the CPU, within {seconds:.1f} s."
+        return Gate(LOADS, seconds, MOST_SECONDS, Verdict.PASS, why)
     last = without_secrets((done.stderr.strip() or "no message").splitlines()[-1], tracking_uri)
     again = f"MLFLOW_TRACKING_URI={without_secrets(tracking_uri)} {' '.join(command)}"
-    return Gate(NAME, seconds, MOST_SECONDS, "fail", f"{last} To see more, run {again}")
+    return Gate(LOADS, seconds, MOST_SECONDS, Verdict.FAIL, f"{last} To see more, run {again}")
 
 
 def not_written_yet(tracking_uri: str) -> Gate:
-    """What a dry run says of a model that only a promotion would write into MLflow."""
+    """The gate of a dry run for a model that only a promotion would write into MLflow."""
     where = without_secrets(tracking_uri)
-    why = f"MLflow at {where} does not hold the model yet; without --dry-run it is written there first."
-    return Gate(NAME, None, MOST_SECONDS, "cannot tell", why)
+    why = f"MLflow at {where} does not hold the model yet; a promotion without --dry-run writes it first."
+    return Gate(LOADS, None, MOST_SECONDS, Verdict.UNDETERMINED, why)

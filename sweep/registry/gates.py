@@ -1,6 +1,6 @@
 """The gates before a model becomes champion, each with its figure, its limit and a sentence why.
 
-A gate that fails blocks, and so does one that cannot tell: no evidence is not good evidence.
+A gate that fails blocks, and so does an undetermined gate: no evidence is not good evidence.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from enum import StrEnum
 
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import LEVEL
@@ -17,9 +17,29 @@ from trainers.evaluation.realism.memorisation import ALPHA, MANY_COPIES
 from trainers.evaluation.realism.memorisation import Verdict as Leak
 from trainers.evaluation.realism.report import SyntheticFigures
 
-Verdict = Literal["pass", "fail", "cannot tell"]
+PICKED, GAIN, CHANCE, FALSE_POSITIVES = "picked by validation", "paired gain", "above chance", "FPs per slice"
+MEMORISATION, BOXES, LOADS = "memorisation", "box fidelity", "loads and predicts"
+"""Names of gates; those of a study's constraints are made of the constraints."""
 FPS_CAP = 12.0
 """False positives per slice that a champion may make, where neither the study nor the command says otherwise."""
+
+
+class Verdict(StrEnum):
+    """What became of a gate; the values stand in tags of the registry."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNDETERMINED = "undetermined"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """The verdict that older tags have in other words."""
+        return cls.UNDETERMINED if value == "cannot tell" else None
+
+    @classmethod
+    def of(cls, passed: bool) -> Verdict:
+        """Of a gate that could be judged."""
+        return cls.PASS if passed else cls.FAIL
 
 
 @dataclass(frozen=True)
@@ -30,15 +50,15 @@ class Gate:
     figure: float | None
     """What was measured; None if nothing could be."""
     limit: float | None
-    """What it is held against; None if there is nothing to hold it against."""
+    """What the figure is compared with; None if there is nothing to compare with."""
     verdict: Verdict
     why: str
     """One sentence."""
 
     @property
     def passed(self) -> bool:
-        """Whether it lets the model through."""
-        return self.verdict == "pass"
+        """Whether the gate lets the model through."""
+        return self.verdict is Verdict.PASS
 
     def json(self) -> str:
         """For a tag."""
@@ -54,45 +74,45 @@ def picked_gate(figure: float, best: float, is_best: bool, by: str, left_out: in
     """
     if is_best:
         others = f"; {left_out} more ended early, failed, or lack a figure" if left_out else ""
-        return Gate("picked by validation", figure, best, "pass", f"The best {by} on validation{others}.")
+        return Gate(PICKED, figure, best, Verdict.PASS, f"The best {by} on validation{others}.")
     why = f"Named by hand, though another is better {by} on validation: the test table may have picked it."
-    return Gate("picked by validation", figure, best, "fail", why)
+    return Gate(PICKED, figure, best, Verdict.FAIL, why)
 
 
 def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
     """Does the trial keep to a constraint of the study?"""
     if math.isnan(value):
-        return Gate(name, None, bound, "cannot tell", "The figure is not defined on validation.")
+        return Gate(name, None, bound, Verdict.UNDETERMINED, "The figure is not defined on validation.")
     why = f"{'Keeps' if kept else 'Does not keep'} to the study's constraint, on validation."
-    return Gate(name, value, bound, "pass" if kept else "fail", why)
+    return Gate(name, value, bound, Verdict.of(kept), why)
 
 
 def chance_gate(sensitivity: Estimate, patients: int, by_chance: float | None, iou: float) -> Gate:
     """Does the detector find lesions at all: more than the same boxes would hit if lesions lay anywhere?
 
-    The lower end of the interval over patients is held against the mean of `chance`, as box fidelity is: few patients
-    make it wide, so what looks good on two of them does not pass. Where all patients are alike, the jackknife knows no
-    interval; the exact bound of P patients of P (0.025 ** (1 / P), Clopper and Pearson) then takes its place.
+    The lower end of the interval over patients is compared with the mean of `chance`, as for box fidelity: few patients
+    make the interval wide, so a high sensitivity on two of them does not pass. Where all patients are alike, the
+    jackknife gives no interval; the exact bound of P patients of P (0.025 ** (1 / P), Clopper and Pearson) replaces it.
 
     Args:
-        sensitivity: of the very detector that is judged, on the validation split; its interval over patients.
+        sensitivity: of the detector that is judged, on the validation split, with its interval over patients.
         patients: those with lesions.
-        by_chance: mean sensitivity on shuffled boxes; None if it is not known.
+        by_chance: mean sensitivity on shuffled boxes; None if unknown.
         iou: threshold of both.
     """
     mean, low = sensitivity.mean, sensitivity.interval.low
     over = f"{patients} validation patient{_s(patients)} with lesions"
     measured = f"Sensitivity {mean:.3f} at IoU {iou:g}"
     if not mean:
-        return Gate("above chance", 0.0, by_chance, "fail", f"It finds none of the lesions at IoU {iou:g}.")
+        return Gate(CHANCE, 0.0, by_chance, Verdict.FAIL, f"The detector finds no lesion at IoU {iou:g}.")
     if by_chance is None:
-        return Gate("above chance", None, None, "cannot tell", f"{measured}, but chance is not known: a single slice.")
+        return Gate(CHANCE, None, None, Verdict.UNDETERMINED, f"{measured}; chance is unknown: a single slice.")
     if math.isnan(low) and patients > 1:
         low = mean * ((1 - LEVEL) / 2) ** (1 / patients)
     if math.isnan(low):
-        return Gate("above chance", None, by_chance, "cannot tell", f"{measured}, but {over} do not tell how sure.")
+        return Gate(CHANCE, None, by_chance, Verdict.UNDETERMINED, f"{measured}, but no interval over {over}.")
     why = f"{measured}, 95 % interval over {over} from {low:.3f}; by chance, on boxes of other slices, {by_chance:.3f}"
-    return Gate("above chance", low, by_chance, "pass" if low > by_chance else "fail", f"{why}.")
+    return Gate(CHANCE, low, by_chance, Verdict.of(low > by_chance), f"{why}.")
 
 
 def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -> Gate:
@@ -112,36 +132,42 @@ def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -
     over_what = f"{gain.seeds} seed{_s(gain.seeds)} and {gain.patients} validation patient{_s(gain.patients)}"
     measured = f"Gain of {gain.difference:+.3f} in sensitivity over {over}"
     if math.isnan(low):
-        return unknown_gain(margin, f"{measured}, but {over_what} do not tell how far chance moves it.")
+        return unknown_gain(margin, f"{measured}, but {over_what} are too few for an interval.")
     adjusted = f", adjusted for the best of {picked_from} cells (Bonferroni)" if picked_from > 1 else ""
     why = f"{measured}, 95 % interval [{low:+.3f}, {high:+.3f}] over {over_what}{adjusted}"
     if low <= margin:
-        return Gate("paired gain", low, margin, "fail", f"{why}: its lower end is not above {margin:g}.")
+        return Gate(GAIN, low, margin, Verdict.FAIL, f"{why}: its lower end is not above {margin:g}.")
     if gain.seeds == 1:
-        why = f"{why}, but one seed does not tell how far another training would move it."
-        return Gate("paired gain", low, margin, "cannot tell", why)
-    return Gate("paired gain", low, margin, "pass", f"{why}.")
+        why = f"{why}, but with one seed the variation between trainings is unknown."
+        return Gate(GAIN, low, margin, Verdict.UNDETERMINED, why)
+    return Gate(GAIN, low, margin, Verdict.PASS, f"{why}.")
 
 
 def unknown_gain(margin: float, why: str) -> Gate:
-    """A gain that cannot be told, or of which there is none to tell: nothing to compare with is no evidence."""
-    return Gate("paired gain", None, margin, "cannot tell", why)
+    """A gain that is unknown, or that has nothing to be measured against: nothing to compare with is no evidence."""
+    return Gate(GAIN, None, margin, Verdict.UNDETERMINED, why)
 
 
 def fps_gate(fps_per_slice: float, detections: int, cap: float, iou: float) -> Gate:
     """Does the candidate stay under the cap of false positives per slice?
 
     Args:
-        detections: how many it makes, right and wrong ones.
+        detections: how many the detector makes, right and wrong ones.
     """
     if math.isnan(fps_per_slice):
-        return Gate("FPs per slice", None, cap, "cannot tell", "The figure is not defined on validation.")
+        return Gate(FALSE_POSITIVES, None, cap, Verdict.UNDETERMINED, "The figure is not defined on validation.")
     if not detections:
-        return Gate("FPs per slice", 0.0, cap, "cannot tell", "It detects nothing, so there is nothing to judge.")
-    verdict: Verdict = "pass" if fps_per_slice <= cap else "fail"
-    side = "at most" if verdict == "pass" else "more than"
+        return Gate(
+            FALSE_POSITIVES,
+            0.0,
+            cap,
+            Verdict.UNDETERMINED,
+            "The detector detects nothing.",
+        )
+    verdict = Verdict.of(fps_per_slice <= cap)
+    side = "at most" if verdict is Verdict.PASS else "more than"
     why = f"{fps_per_slice:.2f} false positives per validation slice at IoU {iou:g}, {side} {cap:g}."
-    return Gate("FPs per slice", fps_per_slice, cap, verdict, why)
+    return Gate(FALSE_POSITIVES, fps_per_slice, cap, verdict, why)
 
 
 def memorisation_gate(realism: SyntheticFigures | None) -> Gate:
@@ -151,23 +177,24 @@ def memorisation_gate(realism: SyntheticFigures | None) -> Gate:
         realism: the GAN's figures; None if the store does not hold them.
     """
     if realism is None:
-        return Gate("memorisation", None, ALPHA, "cannot tell", _UNKNOWN_REALISM)
+        return Gate(MEMORISATION, None, ALPHA, Verdict.UNDETERMINED, _UNKNOWN_REALISM)
     test = realism.memorisation
     why = f"{test.verdict.sentence[0].upper()}{test.verdict.sentence[1:]}."
     if test.verdict == Leak.COPIES:
-        return Gate("memorisation", test.copies / test.synthetic_slices, MANY_COPIES, "fail", why)
-    verdict: Verdict = "fail" if test.leaks else "pass" if test.verdict == Leak.NO_SIGN else "cannot tell"
-    return Gate("memorisation", test.p, ALPHA, verdict, why)
+        return Gate(MEMORISATION, test.copies / test.synthetic_slices, MANY_COPIES, Verdict.FAIL, why)
+    determined = test.leaks or test.verdict == Leak.NO_SIGN
+    verdict = Verdict.of(not test.leaks) if determined else Verdict.UNDETERMINED
+    return Gate(MEMORISATION, test.p, ALPHA, verdict, why)
 
 
 def box_gate(realism: SyntheticFigures | None) -> Gate:
-    """Does the generator draw tumours where it is told to, rather than anywhere?
+    """Does the generator draw tumours at their boxes, rather than anywhere?
 
     Args:
         realism: the GAN's figures; None if the store does not hold them.
     """
     if realism is None:
-        return Gate("box fidelity", None, None, "cannot tell", _UNKNOWN_REALISM)
+        return Gate(BOXES, None, None, Verdict.UNDETERMINED, _UNKNOWN_REALISM)
     iou, fidelity = next(iter(realism.box_fidelity.items()))
     recall, low = fidelity.conditioned.recall, fidelity.conditioned.interval.low
     chance, real = fidelity.random.recall, fidelity.real.recall
@@ -177,11 +204,11 @@ def box_gate(realism: SyntheticFigures | None) -> Gate:
         f"{chance:.3f} of boxes at random places, {real:.3f} of real lesions"
     )
     if real <= chance:
-        return Gate("box fidelity", low, chance, "cannot tell", f"{why}: it is no judge.")
-    return Gate("box fidelity", low, chance, "pass" if low > chance else "fail", f"{why}.")
+        return Gate(BOXES, low, chance, Verdict.UNDETERMINED, f"{why}, so that detector cannot judge.")
+    return Gate(BOXES, low, chance, Verdict.of(low > chance), f"{why}.")
 
 
-_UNKNOWN_REALISM = "The store holds no realism of this GAN; `metsweep launch` of its study makes it."
+_UNKNOWN_REALISM = "The store has no realism of this GAN; `metsweep launch` of its study makes it."
 
 
 def _s(count: int) -> str:

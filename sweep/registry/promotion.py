@@ -127,7 +127,7 @@ def promote(
             registry.set_candidate(version)
         judged = _judgement(name, ranked, key, (*gates, loads[name].result()), version, request)
         record = Record.now(judged.gates, judged.forced)
-        if record.says_more_than(before[-1] if before else None):
+        if record.adds_to(before[-1] if before else None):
             text = record.markdown(plan.study.name, ranked.trial.name)
             registry.add_record(version, record.tags(len(before) + 1), text)
         if judged.passed and not judged.champion and request.alias == "champion":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep.registry.gates import Gate
+from sweep.registry.gates import Gate, Verdict
 from sweep.registry.lineage import cell_keys
 from sweep.registry.quality import Quality, quality_in_tags
 from sweep.registry.records import Record, records
@@ -92,7 +92,7 @@ def mlflow_database(empty_database: Path, tmp_path_factory: pytest.TempPathFacto
     client = MlflowClient(uri, uri)
     run = client.create_run(client.create_experiment("small"), tags={STAGE_KEY: "k" * 64})
     client.create_registered_model(DETECTOR)
-    tags = Record((Gate("paired gain", 0.25, 0.0, "pass", "Gains."),), None, "2026-01-01").tags(1)
+    tags = Record((Gate("paired gain", 0.25, 0.0, Verdict.PASS, "Gains."),), None, "2026-01-01").tags(1)
     client.create_model_version(DETECTOR, "file:///nowhere/model", run.info.run_id, tags=tags, description="Made.")
     registry.crown(registry.find(DETECTOR, "1"), "promoted")
     return path.read_bytes()
@@ -110,7 +110,7 @@ def test_mlflow(mlflow_database: bytes, tmp_path: Path) -> None:
 
 
 def test_tags_of_the_registry() -> None:
-    tags = Record((Gate("paired gain", 0.25, 0.0, "pass", "Gains."),), "a reason", "2026-01-01").tags(1)
+    tags = Record((Gate("paired gain", 0.25, 0.0, Verdict.PASS, "Gains."),), "a reason", "2026-01-01").tags(1)
     quality = Quality(
         sensitivity=0.5, low=0.25, high=0.75, fps_per_slice=1.5, hitting=0.5, patients=3, confidence=0.001
     ).json()

@@ -129,14 +129,14 @@ def test_realism_in_the_report(realism: dict[str, Any], tmp_path: Path) -> None:
 
 def test_realism_at_its_gate() -> None:
     gate = memorisation_gate(read_realism(MADE_BEFORE).synthetic["image2image"])
-    assert (gate.figure, gate.verdict) == (0.0559720139930035, "cannot tell")
+    assert (gate.figure, gate.verdict) == (0.0559720139930035, "undetermined")
 
 
 @pytest.mark.parametrize(
     ("model", "verdicts"),
     [
-        ("metsweep-detector", ["pass", "cannot tell", "fail", "pass", "pass"]),
-        ("metsweep-generator", ["pass", "cannot tell", "pass", "pass"]),
+        ("metsweep-detector", ["pass", "undetermined", "fail", "pass", "pass"]),
+        ("metsweep-generator", ["pass", "undetermined", "pass", "pass"]),
     ],
 )
 def test_tags_of_registered_versions(model: str, verdicts: list[str]) -> None:

@@ -318,7 +318,7 @@ def test_dry_run_shows_every_gate_and_changes_nothing(
 
     nowhere = f"sqlite:///{tmp_path / 'mlflow.db'}"
     unwritten = judge(plan, judged_store, nowhere, request(models=(DETECTOR,)))
-    assert unwritten[0].gates[-1].verdict == "cannot tell"
+    assert unwritten[0].gates[-1].verdict == "undetermined"
     assert not list(tmp_path.glob("mlflow*"))
 
 
@@ -336,7 +336,7 @@ def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Stor
         assert not judged.passed
         assert registry.champion(judged.name) is None
         assert registry.find(judged.name, "candidate").number == judged.version == "1"
-    assert "- memorisation: cannot tell." in registry.find(GENERATOR, "candidate").description
+    assert "- memorisation: undetermined." in registry.find(GENERATOR, "candidate").description
 
     forced = promoting(store, tracking_uri, request("demo: one seed", models=(DETECTOR,)))
     assert [(one.version, one.newly) for one in forced] == [("1", True)]

@@ -1,4 +1,4 @@
-"""Every gate passes, fails and cannot tell for the reasons it gives, on a real study whose figures are set."""
+"""Every gate passes, fails and is undetermined for the reasons it gives, on a real study whose figures are set."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_picked_from_more_arms_needs_more(store: Store) -> None:
     assert "Bonferroni" not in detector(store, fewer)["paired gain"].why
 
 
-def test_one_seed_cannot_tell(store: Store) -> None:
+def test_one_seed_is_undetermined(store: Store) -> None:
     plan = judged_plan((0,))
     set_cells(store, plan, {**GOOD, "cpggan 4": (3,), "none": (0,)})
     fewer = Plan(plan.study, tuple(trial for trial in plan.trials if trial.arm in ("none", "cpggan 4")))
@@ -118,15 +118,15 @@ def test_one_seed_cannot_tell(store: Store) -> None:
     assert gate.verdict == "fail", "the interval over four patients is wide"
     set_cells(store, plan, {**GOOD, "cpggan 4": (4,), "none": (0,)})
     gate = detector(store, plan)["paired gain"]
-    assert (gate.verdict, gate.figure) == ("cannot tell", None)
-    assert "do not tell how far chance moves it" in gate.why
+    assert (gate.verdict, gate.figure) == ("undetermined", None)
+    assert "are too few for an interval" in gate.why
 
 
 def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
     set_cells(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
     gate = detector(store, plan)["paired gain"]
-    assert gate.verdict == "cannot tell", "nothing to compare with is no evidence"
+    assert gate.verdict == "undetermined", "nothing to compare with is no evidence"
     assert gate.why == "Nothing to compare with: this is the real-only arm, and there is no champion."
 
 
@@ -136,7 +136,7 @@ def test_detector_that_finds_nothing_is_let_through_by_no_champion(store: Store)
     gates = detector(store, plan)
     assert gates["above chance"].verdict == "fail"
     assert gates["above chance"].figure == 0.0
-    assert gates["FPs per slice"].verdict == "cannot tell", "where nothing is detected there is nothing to judge"
+    assert gates["FPs per slice"].verdict == "undetermined", "where nothing is detected there is nothing to judge"
     assert "detects nothing" in gates["FPs per slice"].why
 
 
@@ -154,13 +154,13 @@ def test_sensitivity_must_be_above_chance_beyond_what_patients_explain(store: St
 
 def test_interval_of_one_patient_cannot_tell_of_chance() -> None:
     alone = Estimate(0.5, Interval(math.nan, math.nan))
-    assert chance_gate(alone, 1, 0.1, 0.5).verdict == "cannot tell"
+    assert chance_gate(alone, 1, 0.1, 0.5).verdict == "undetermined"
     assert chance_gate(Estimate(0.0, Interval(math.nan, math.nan)), 1, 0.1, 0.5).verdict == "fail"
-    assert chance_gate(Estimate(0.5, Interval(math.nan, math.nan)), 4, None, 0.5).verdict == "cannot tell"
+    assert chance_gate(Estimate(0.5, Interval(math.nan, math.nan)), 4, None, 0.5).verdict == "undetermined"
 
 
 def test_false_positives_that_are_not_defined_cannot_be_told() -> None:
-    assert fps_gate(math.nan, 5, 12.0, 0.5).verdict == "cannot tell"
+    assert fps_gate(math.nan, 5, 12.0, 0.5).verdict == "undetermined"
 
 
 def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
@@ -168,7 +168,7 @@ def test_study_without_real_only_arm_cannot_tell_a_gain(store: Store) -> None:
     set_cells(store, plan, GOOD)
     without = Plan(plan.study, tuple(trial for trial in plan.trials if trial.gan))
     gate = detector(store, without)["paired gain"]
-    assert gate.verdict == "cannot tell"
+    assert gate.verdict == "undetermined"
     assert "no arm none" in gate.why
 
 
@@ -186,8 +186,8 @@ def test_false_positives_are_capped(store: Store) -> None:
         (Verdict.NO_SIGN, "pass", 0.6, 0.05),
         (Verdict.LEAK, "fail", 0.6, 0.05),
         (Verdict.COPIES, "fail", 0.5, 0.05),
-        (Verdict.FEW_PATIENTS, "cannot tell", 0.6, 0.05),
-        (Verdict.UNLIKE_SPLITS, "cannot tell", 0.6, 0.05),
+        (Verdict.FEW_PATIENTS, "undetermined", 0.6, 0.05),
+        (Verdict.UNLIKE_SPLITS, "undetermined", 0.6, 0.05),
     ],
 )
 def test_memorisation(store: Store, verdict: Verdict, expected: str, figure: float, limit: float) -> None:
@@ -203,8 +203,8 @@ def test_memorisation(store: Store, verdict: Verdict, expected: str, figure: flo
     [
         ((0.8, 0.1, 0.9), "pass"),
         ((0.12, 0.1, 0.9), "fail"),
-        ((0.8, 0.1, 0.0), "cannot tell"),
-        ((0.8, 0.1, 0.05), "cannot tell"),
+        ((0.8, 0.1, 0.0), "undetermined"),
+        ((0.8, 0.1, 0.05), "undetermined"),
     ],
 )
 def test_box_fidelity(store: Store, boxes: tuple[float, float, float], expected: str) -> None:
@@ -219,7 +219,7 @@ def test_generator_whose_realism_is_unknown_is_not_let_through(store: Store) -> 
     plan = judged_plan((0, 1, 2))
     (store.local / "realism").rename(store.local / "gone")
     gates = generator(store, plan)
-    assert [gates[name].verdict for name in ("memorisation", "box fidelity")] == ["cannot tell"] * 2
+    assert [gates[name].verdict for name in ("memorisation", "box fidelity")] == ["undetermined"] * 2
     assert "metsweep launch" in gates["memorisation"].why
 
 
@@ -278,4 +278,4 @@ def test_study_s_objectives_and_constraints_rank_and_bind(store: Store) -> None:
 
 def test_constraint_whose_figure_is_not_defined_cannot_be_told() -> None:
     gate = constraint_gate("sensitivity_at_1_fps @ 0.5 >= 0.2", math.nan, 0.2, kept=False)
-    assert (gate.verdict, gate.figure, gate.limit) == ("cannot tell", None, 0.2)
+    assert (gate.verdict, gate.figure, gate.limit) == ("undetermined", None, 0.2)

@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 
 from sweep.plan import Plan
-from sweep.registry.gates import Gate
+from sweep.registry.gates import Gate, Verdict
 from sweep.registry.lineage import description_of, tags_of
 from sweep.registry.records import Record
 from sweep.registry.selection import ranking
@@ -151,7 +151,7 @@ def test_nothing_of_a_version_is_cut_and_its_tags_are_text(
     metsweep: Metsweep, registry: Registry, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     client = MlflowClient(registry.tracking_uri, registry.tracking_uri)
-    for key, value in Record.now((Gate("pulse", 0.0, 0.0, "fail", "no"),), "[/b] \x1b[2J").tags(1).items():
+    for key, value in Record.now((Gate("pulse", 0.0, 0.0, Verdict.FAIL, "no"),), "[/b] \x1b[2J").tags(1).items():
         client.set_model_version_tag(DETECTOR, "1", key, value)
     client.set_model_version_tag(DETECTOR, "1", validation_tag("sensitivity"), "[red]none")
     monkeypatch.setenv("COLUMNS", str(width))
