@@ -145,7 +145,7 @@ def slice_config_of_set(slices: Path) -> SliceConfig:
         SliceSetError: `slices` is not a slice set.
         TrainingError: its `meta.json` does not record the config.
     """
-    return _slice_config(open_slice_set(slices).meta.get("config", {}), slices / "meta.json")
+    return _slice_config(open_slice_set(slices).prepared_with, slices / "meta.json")
 
 
 def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from search_spaces.search import AT_FPS, Constraint, Objective
 from search_spaces.study import Study
 from sweep.plan import Trial
 from sweep.store import Artifact, Store
+from trainers.evaluation import metrics_file
+from trainers.evaluation.metrics_file import Metrics, Summary, rate
 from trainers.evaluation.outcome import name_of
-
-Metrics = dict[str, dict[str, dict[str, Any]]]
-"""Split -> IoU name -> figures, as the evaluate stage writes them."""
 
 
 def read_metrics(artifact: Artifact) -> Metrics:
     """The figures of an evaluate artifact."""
-    return json.loads(artifact.text("metrics.json"))
+    return metrics_file.read_metrics(artifact.text(metrics_file.METRICS_FILE))
 
 
 def evaluated(trial: Trial, store: Store) -> Metrics:
@@ -53,14 +50,14 @@ def not_a_number(figure: str) -> str:
     return f"{figure} is not a number."
 
 
-def figure(asked: Objective | Constraint, validation: Mapping[str, Mapping[str, Any]]) -> float:
+def figure(asked: Objective | Constraint, validation: Mapping[str, Summary]) -> float:
     """What an objective or a constraint is about, in one evaluation; NaN where it is not defined.
 
     Args:
         validation: IoU name -> figures of the validation split.
     """
     figures, fps = validation[name_of(asked.iou)], AT_FPS.get(asked.metric)
-    value = figures[asked.metric] if fps is None else figures["at_fps_per_slice"][f"{fps}"]["sensitivity"]
+    value = rate(figures, asked.metric) if fps is None else figures["at_fps_per_slice"][f"{fps}"]["sensitivity"]
     return math.nan if value is None else float(value)
 
 

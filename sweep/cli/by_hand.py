@@ -127,8 +127,6 @@ def synthesize(
     Example:
       metsweep synthesize gan slices --out synthetic --count 200
     """
-    import json
-
     import torch
 
     from search_spaces.study import section_config
@@ -139,6 +137,7 @@ def synthesize(
     from trainers.gan.config import SynthesisConfig
     from trainers.gan.generator import load_generator
     from trainers.gan.review import read_review, review_of
+    from trainers.gan.shard import read_shard
 
     refuse_below(1, count=count)
     overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]
@@ -149,15 +148,15 @@ def synthesize(
     run = SynthesisRun(config, gan, open_slice_set(checked(slices)).path.absolute(), review_of(config, variant, 0))
     with result_folder(out) as unfinished:
         train(run, unfinished, workers=1)
-    curation = json.loads((out / "meta.json").read_text())["curation"]
-    if curation["threshold"] is not None:
+    curation = read_shard(out).curation
+    if curation.threshold is not None:
         talk.say(
-            f"Curation: {100 * curation['discard_rate']:.1f} % of {curation['attempts']} attempts discarded, threshold "
-            f"of visibility {curation['threshold']:.2f}; slices that remained unclear: {curation['unclear']}."
+            f"Curation: {100 * curation.discard_rate:.1f} % of {curation.attempts} attempts discarded, threshold "
+            f"of visibility {curation.threshold:.2f}; slices that remained unclear: {curation.unclear}."
         )
     if config.review is not None:
         talk.say(
-            f"{config.review}: {curation['kept_by_review']} kept and {curation['discarded_by_review']} discarded of "
+            f"{config.review}: {curation.kept_by_review} kept and {curation.discarded_by_review} discarded of "
             "these slices."
         )
         others = len(read_review(Path(config.review)).attempts) - len(run.review.attempts)
@@ -196,14 +195,13 @@ def train_detector(
     Example:
       metsweep train detector slices --synthetic synthetic --count 100 --out detector
     """
-    import json
-
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
     from sweep.cli.training import DetectorRun, train
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
+    from trainers.detector.selection import read_selection
     from trainers.detector.training import open_checked
 
     refuse_below(1, workers=workers)
@@ -217,11 +215,11 @@ def train_detector(
         open_checked(config, real, shards, wanted, workers)  # before Ray starts, which takes its time
         train(run, unfinished, workers)
     talk.note(f"Detector: {out}. Next: metsweep evaluate {out} {slices} --out evaluation")
-    selection = json.loads((out / "selection.json").read_text())
-    if not selection["sensitivity"]:
+    selected = read_selection(out)
+    if selected is not None and not selected.sensitivity:
         talk.say(
-            f"Warning: the detector finds no lesion of the validation split at {100 * selection['confidence']:g} % "
-            f"confidence. Train longer (detector.steps, now {selection['steps']}) or faster (detector.learning_rate)."
+            f"Warning: the detector finds no lesion of the validation split at {100 * selected.confidence:g} % "
+            f"confidence. Train longer (detector.steps, now {selected.steps}) or faster (detector.learning_rate)."
         )
 
 
@@ -244,8 +242,6 @@ def evaluate(
     Example:
       metsweep evaluate detector slices --out evaluation
     """
-    import json
-
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.console import output, progress
@@ -254,12 +250,13 @@ def evaluate(
     from trainers.data.slice_set import open_slice_set
     from trainers.distributed import Placement
     from trainers.evaluation import evaluate as evaluation
+    from trainers.evaluation.metrics_file import METRICS_FILE, read_metrics
 
     config = section_config("evaluation", evaluation.EvaluationConfig, fidelity=fidelity, overrides=overrides or ())
     opened = open_slice_set(checked(slices))
     with result_folder(out) as unfinished, progress("evaluate") as on_progress:
         evaluation.evaluate(checked(detector), opened, config, unfinished.result, on_progress, Placement.alone().device)
     console = output()
-    for split, metrics in json.loads((out / "metrics.json").read_text()).items():
+    for split, metrics in read_metrics((out / METRICS_FILE).read_text()).items():
         show_metrics(metrics, console, title=f"{split} split of {slices}")
     talk.note(f"Tables, pictures and COCO files: {out}")

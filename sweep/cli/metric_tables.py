@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sweep.console import TextConsole, TextTable
+from trainers.evaluation.metrics_file import CurvePoint, GainFigures, Summary
 from trainers.evaluation.outcome import iou_text, with_interval
 from trainers.evaluation.summary import few_patients
 
-Metrics = Mapping[str, Mapping[str, Any]]
+Metrics = Mapping[str, Summary]
 """IoU name -> figures, as `trainers.evaluation.summary.summarise` gives them."""
 
 
@@ -51,14 +51,12 @@ def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     for fps in every[0]["at_fps_per_slice"]:
         points = [figures["at_fps_per_slice"][fps] for figures in every]
         rows.append((f"sensitivity at {fps} FPs per slice", [_point(point) for point in points]))
-    if every[0]["lesion_level"]:
-        whole = [figures["lesion_level"] for figures in every]
+    if whole := [lesions for figures in every if (lesions := figures["lesion_level"])]:
         rows.append(
             (f"whole lesions found, of {whole[0]['lesions']}", [f"{level['sensitivity']:.3f}" for level in whole])
         )
         rows.append(("FPs per volume, linked over slices", [f"{level['fps_per_volume']:.2f}" for level in whole]))
-    if every[0]["chance"]:
-        chance = [figures["chance"] for figures in every]
+    if chance := [by_chance for figures in every if (by_chance := figures["chance"])]:
         rows.append(
             (
                 "sensitivity by chance, over shuffles",
@@ -71,20 +69,19 @@ def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     ):
         if name in every[0]:
             rows.append((label, [_gain(figures[name]) for figures in every]))
-    if every[0]["calibration"]:
-        errors = [figures["calibration"]["error"] for figures in every]
+    if errors := [calibration["error"] for figures in every if (calibration := figures["calibration"])]:
         rows.append(("calibration error", ["-" if error is None else f"{error:.3f}" for error in errors]))
     return rows
 
 
-def _gain(compared: Mapping[str, Any]) -> str:
-    if compared["p"] is None:
+def _gain(compared: GainFigures) -> str:
+    if compared["p"] is None or compared["interval"] is None:
         return f"{compared['difference']:+.3f}"
     low, high = compared["interval"]
     return f"{compared['difference']:+.3f} [{low:+.3f}, {high:+.3f}], p {compared['p']:.3f}"
 
 
-def _point(point: Mapping[str, Any]) -> str:
+def _point(point: CurvePoint) -> str:
     text = with_interval(point["sensitivity"], point["interval"], 3)
     return f"{text} (ends at {point['fps_per_slice']:.2f})" if point["ends_before"] else text
 

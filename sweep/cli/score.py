@@ -15,7 +15,9 @@ from sweep.cli.options import AsJson
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainers.evaluation.comparison import Comparison
     from trainers.evaluation.config import EvaluationConfig
+    from trainers.evaluation.metrics_file import GainFigures, Summary
     from trainers.evaluation.outcome import Outcome
 
 
@@ -73,7 +75,7 @@ def score(
         others = match_outcomes(other, read, config.ious)
         notes.append(_left_out(f"detections of {against}", other, confidence))
         for threshold, outcome in outcomes.items():
-            metrics[name_of(threshold)] |= _gains(outcome, others[threshold], config)
+            _add_gains(metrics[name_of(threshold)], outcome, others[threshold], config)
     if out is not None:
         _write(out, metrics, outcomes, config)
     if as_json:
@@ -89,21 +91,23 @@ def score(
         talk.note(f"Written: {out}")
 
 
-def _gains(outcome: Outcome, other: Outcome, config: EvaluationConfig) -> dict[str, object]:
+def _add_gains(summary: Summary, outcome: Outcome, other: Outcome, config: EvaluationConfig) -> None:
     """Gain in sensitivity over another detector, as counted and at equal false positives per slice."""
     from trainers.evaluation.arms import Arm
 
-    own, base = (Arm({0: seed}, config) for seed in (outcome, other))
-    compared = {"gain": own.gain(base), "gain_at_equal_fps": own.gain_at_equal_fps(base)}
+    own, base = (Arm({0: detector}, config) for detector in (outcome, other))
+    if (gain := own.gain(base)) is not None:
+        summary["gain"] = _gain_figures(gain)
+    if (gain := own.gain_at_equal_fps(base)) is not None:
+        summary["gain_at_equal_fps"] = _gain_figures(gain)
+
+
+def _gain_figures(gain: Comparison) -> GainFigures:
     return {
-        name: {
-            "difference": comparison.difference,
-            "interval": None if any(map(math.isnan, comparison.interval)) else list(comparison.interval),
-            "p": None if math.isnan(comparison.p) else comparison.p,
-            "patients": comparison.patients,
-        }
-        for name, comparison in compared.items()
-        if comparison is not None
+        "difference": gain.difference,
+        "interval": None if any(map(math.isnan, gain.interval)) else list(gain.interval),
+        "p": None if math.isnan(gain.p) else gain.p,
+        "patients": gain.patients,
     }
 
 

@@ -70,7 +70,7 @@ class DetectorRun:
         shards = [open_slice_set(folder) for folder in self.synthetic]
         slices = open_slice_set(self.slices)
         train_detector(self.config, slices, shards, self.count, out, context)
-        (out / SLICES_FILE).write_text(json.dumps(slices.meta.get("config", {})))
+        (out / SLICES_FILE).write_text(json.dumps(slices.prepared_with))
 
     @property
     def label(self) -> str:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
@@ -24,6 +23,7 @@ from sweep.studies.records import StudyRecord
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.metrics_file import Summary
 from trainers.exceptions import ConfigError, StoreError
 
 IOU, IOU_NAME = 0.5, "iou50"
@@ -35,7 +35,7 @@ class Ranked:
 
     trial: Trial
     study: Study
-    metrics: Mapping[str, dict[str, Any]]
+    metrics: Mapping[str, Summary]
     """IoU name -> figures (`summary.summarise`)."""
     evaluation: Artifact
     """Where they are from."""
@@ -47,7 +47,7 @@ class Ranked:
         return Arm({self.trial.seed: outcome}, self.trial.evaluate.config)
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Summary:
         """At IoU 0.5."""
         return self.metrics[IOU_NAME]
 
@@ -69,8 +69,8 @@ class Ranked:
     @property
     def by_chance(self) -> float | None:
         """Sensitivity of the same detections on shuffled boxes; None of a single slice."""
-        told = self.figures["chance"]
-        return told and told["sensitivity"]
+        chance = self.figures["chance"]
+        return chance and chance["sensitivity"]
 
     def value(self, of: Objective | Constraint) -> float:
         """The figure that an objective or a constraint of the study is about; NaN where it is not defined."""

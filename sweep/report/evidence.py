@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sweep.report.results import Results
 from sweep.store import Store
@@ -15,6 +15,7 @@ from trainers.detector.dataset import detector_rows
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.metrics_file import Summary
 from trainers.evaluation.outcome import Outcome
 from trainers.variants import REAL_ONLY
 
@@ -44,7 +45,7 @@ class Evidence:
     config: EvaluationConfig
     by_iou: dict[float, dict[str, Arm]]
     """IoU threshold -> arm -> its outcomes, in the study's order."""
-    metrics: dict[str, list[dict[str, dict[str, Any]]]]
+    metrics: dict[str, list[dict[str, Summary]]]
     """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
     keys: dict[str, tuple[str, ...]]
     """Arm -> keys of the evaluate stages that this was read from."""

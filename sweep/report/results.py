@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweep.objectives import Metrics, read_metrics
+from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.report.machines import Made, machines_of, read_machines
 from sweep.store import Artifact, Store
@@ -14,6 +14,7 @@ from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.metrics_file import Metrics, rate
 from trainers.variants import REAL_ONLY
 
 
@@ -61,11 +62,11 @@ class Row:
         """Figures of the complete trials."""
         return tuple(map(read_metrics, self.artifacts.values()))
 
-    def values(self, split: str, iou: str, name: str) -> list[float]:
+    def values(self, split: Split, iou: str, name: str) -> list[float]:
         """A figure of every complete seed, e.g. `sensitivity`."""
-        return [result[split][iou][name] for result in self.results]
+        return [rate(result[split][iou], name) for result in self.results]
 
-    def mean(self, split: str, iou: str, name: str) -> float:
+    def mean(self, split: Split, iou: str, name: str) -> float:
         """Mean of a figure over the complete seeds, of which there is one at least."""
         values = self.values(split, iou, name)
         return sum(values) / len(values)

@@ -5,7 +5,6 @@ Synthetic slice i depends on (GAN, i) alone, so a synthetic count is a prefix an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig, SynthesisConfig
 from trainers.gan.review import Review, review_of
+from trainers.gan.shard import read_shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +83,11 @@ class SynthesizeStage(NetworkStage):
         synthesize(inputs["gan"], slices, self.config, self.shard, self.review, out, context)
 
     def findings(self, artifact: Path) -> Findings:
-        meta = json.loads((artifact / "meta.json").read_text())
-        metrics = {f"gan/{name}": meta[name] for name in ("box_contrast", "box_contrast_real")}
-        metrics["gan/discard_rate"] = meta["curation"]["discard_rate"]
-        metrics["gan/unclear"] = meta["curation"]["unclear"] / meta["synthesis"]["shard_size"]
+        shard = read_shard(artifact)
+        metrics = {
+            "gan/box_contrast": shard.box_contrast,
+            "gan/box_contrast_real": shard.box_contrast_real,
+            "gan/discard_rate": shard.curation.discard_rate,
+            "gan/unclear": shard.curation.unclear / self.config.shard_size,
+        }
         return Findings(metrics, step=self.shard)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.study import Study
-from sweep.objectives import Metrics, objective_values, read_metrics, violations
+from sweep.objectives import objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
 from sweep.store import Store
 from sweep.studies.optuna_study import Drawn
@@ -19,6 +19,7 @@ from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
 from sweep.studies.progress import KEPT, StageProgress, watched_figure
 from sweep.studies.records import Status, StudyRecord
+from trainers.evaluation.metrics_file import Metrics
 
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
 STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")

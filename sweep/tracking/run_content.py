@@ -31,7 +31,9 @@ from sweep.tracking.tags import (
 )
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
+from trainers.detector.selection import read_selection
 from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.metrics_file import Summary, rate
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -214,8 +216,9 @@ def _drawn(trial: Trial) -> dict[str, str]:
 
 def _selection(artifact: Artifact) -> tuple[Point, ...]:
     """Which step's weights were picked."""
-    step = json.loads((artifact.path / "selection.json").read_text())["step"]
-    return (Point("detector/selected_step", step, artifact.manifest.cost.finished),)
+    selected = read_selection(artifact.path)
+    assert selected is not None, "every detector artifact has one"
+    return (Point("detector/selected_step", selected.step, artifact.manifest.cost.finished),)
 
 
 def _evaluation_part(artifact: Artifact) -> Part:
@@ -233,12 +236,13 @@ def _evaluation_part(artifact: Artifact) -> Part:
     )
 
 
-def _figures_to_compare(figures: Mapping[str, Any]) -> dict[str, float]:
+def _figures_to_compare(figures: Summary) -> dict[str, float]:
     """Those figures of an evaluation that runs are compared by."""
-    found = {measure.name: figures[measure.name] for measure in TABLE1}
+    found: dict[str, float] = {measure.name: rate(figures, measure.name) for measure in TABLE1}
     found |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in figures["at_fps_per_slice"].items()}
     if figures["lesion_level"]:
-        found |= {f"lesion_{name}": figures["lesion_level"][name] for name in ("sensitivity", "fps_per_volume")}
+        found["lesion_sensitivity"] = figures["lesion_level"]["sensitivity"]
+        found["lesion_fps_per_volume"] = figures["lesion_level"]["fps_per_volume"]
     if figures["chance"]:
         found["chance_sensitivity"] = figures["chance"]["sensitivity"]
     if figures["calibration"] and figures["calibration"]["error"] is not None:

@@ -36,9 +36,11 @@ from sweep.stages import (
     SynthesizeStage,
 )
 from sweep.studies.outcome import StopReason
+from tests.trainers.detector.selected import SELECTED
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
+from trainers.detector.selection import write_selection
 from trainers.distributed import Context
 from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
@@ -120,8 +122,8 @@ class TimedSynthesize(SynthesizeStage):
         diary = self.gan.slices.cohort
         time.sleep(Pace.beside(diary).short)
         _note(diary, f"synthesize {self.key[:8]}")
-        curation = {"discard_rate": 0.1, "unclear": 0}
-        meta = {"box_contrast": 0.1, "box_contrast_real": 0.2, "curation": curation, "synthesis": {"shard_size": 1}}
+        curation = {"threshold": None, "attempts": 1, "discard_rate": 0.1, "unclear": 0}
+        meta = {"box_contrast": 0.1, "box_contrast_real": 0.2, "curation": curation}
         (out / "meta.json").write_text(json.dumps(meta))
 
 
@@ -140,7 +142,7 @@ class TimedDetector(DetectorStage):
 
         train(pace.detector, context, diary, f"detector {self.key[:8]}", figures)
         write_history(out, "step")
-        (out / "selection.json").write_text(json.dumps({"step": STEPS}))
+        write_selection(out, SELECTED)
 
 
 @dataclass(frozen=True, eq=False)

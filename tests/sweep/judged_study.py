@@ -20,6 +20,7 @@ from tests.sweep.publishing import publish_copy
 from tests.sweep.small_study import make, plan_of, small_study
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import TABLES, read_outcomes
+from trainers.evaluation.metrics_file import Summary
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
 from trainers.evaluation.realism.memorisation import Verdict
 from trainers.evaluation.summary import summarise
@@ -114,10 +115,10 @@ def set_found(store: Store, trial: Trial, found: Mapping[str, int], fps: int = 1
         (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
-_SUMMARIES: dict[object, dict[str, dict[str, Any]]] = {}
+_SUMMARIES: dict[object, dict[str, Summary]] = {}
 
 
-def _summary(outcomes: dict[float, Outcome], config: EvaluationConfig, what: object) -> dict[str, dict[str, Any]]:
+def _summary(outcomes: dict[float, Outcome], config: EvaluationConfig, what: object) -> dict[str, Summary]:
     """`summarise`, which takes a second, once for the same outcomes."""
     if what not in _SUMMARIES:
         _SUMMARIES[what] = summarise(outcomes, config)

@@ -32,8 +32,10 @@ from tests.sweep.fixed_time import (
     train,
     write_history,
 )
+from tests.trainers.detector.selected import SELECTED
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
+from trainers.detector.selection import write_selection
 from trainers.distributed import Context
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import truth_of
@@ -102,7 +104,7 @@ class TaskDetector(TimedDetector):
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         time.sleep(seconds_of(self))
         write_history(out, "step")
-        (out / "selection.json").write_text(json.dumps({"step": STEPS}))
+        write_selection(out, SELECTED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ class SteppingDetector(TimedDetector):
 
         train(seconds_of(self), context, self.slices.cohort, f"detector {self.key[:8]}", figures)
         write_history(out, "step")
-        (out / "selection.json").write_text(json.dumps({"step": STEPS}))
+        write_selection(out, SELECTED)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ Content = TypeVar("Content")
 SLICE_COLUMNS = ("slice_id", "patient_id", "split", "scanner", "kind", "volume", "z")
 CORNERS = ["x0", "y0", "x1", "y1"]
 BOX_COLUMNS = ("slice_id", *CORNERS)
+META_FILE = "meta.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class SliceSet:
     boxes: pd.DataFrame
     """One row a box in pixels, columns BOX_COLUMNS; x to the right (columns), y down (rows), x1 and y1 exclusive."""
     meta: dict[str, Any]
+    """For whoever wrote the set; other rooms read it through typed readers beside the writers."""
+
+    @property
+    def prepared_with(self) -> dict[str, object]:
+        """The config that `prepare` made the slices with, as JSON; empty for other sets."""
+        return self.meta.get("config", {})
 
     @property
     def size(self) -> int:
@@ -94,7 +101,7 @@ def write_slice_set(
     np.save(path / "images.npy", images)
     slices.to_parquet(path / "slices.parquet", index=False)
     boxes.to_parquet(path / "boxes.parquet", index=False)
-    (path / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True))
+    (path / META_FILE).write_text(json.dumps(meta, indent=2, sort_keys=True))
 
 
 def open_slice_set(path: Path) -> SliceSet:
@@ -103,7 +110,7 @@ def open_slice_set(path: Path) -> SliceSet:
     Raises:
         SliceSetError: a file is missing or broken, or the parts do not fit together (see `check`).
     """
-    needed = ("images.npy", "slices.parquet", "boxes.parquet", "meta.json")
+    needed = ("images.npy", "slices.parquet", "boxes.parquet", META_FILE)
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise SliceSetError(f"{path} is not a slice set: it lacks {', '.join(missing)}. `metsweep prepare` makes one.")
@@ -111,7 +118,7 @@ def open_slice_set(path: Path) -> SliceSet:
     slices = _read(path / "slices.parquet", pd.read_parquet)
     boxes = _read(path / "boxes.parquet", pd.read_parquet)
     check(path, images, slices, boxes)
-    return SliceSet(path, images, slices, boxes, _read(path / "meta.json", lambda file: json.loads(file.read_text())))
+    return SliceSet(path, images, slices, boxes, _read(path / META_FILE, lambda file: json.loads(file.read_text())))
 
 
 def _read(file: Path, read: Callable[[Path], Content]) -> Content:

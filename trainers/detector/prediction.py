@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
@@ -63,39 +63,6 @@ def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
     restore_weights(model, folder / "model.pt", remedy)
     device = torch.device(device)
     return Detector(model.to(device).eval(), config, device)
-
-
-def trained_slice_size(folder: Path) -> int | None:
-    """Side in pixels of the slices that the detector in `folder` was trained on, or None where it does not tell.
-
-    Raises:
-        TrainingError: `selection.json` is damaged.
-    """
-    return _selection(folder).slice_size
-
-
-def trained_on_synthetic(folder: Path) -> int:
-    """How many synthetic slices the detector in `folder` was trained on; 0 where it does not tell.
-
-    Raises:
-        TrainingError: `selection.json` is damaged.
-    """
-    return _selection(folder).synthetic_slices
-
-
-class _Selection(BaseModel):
-    slice_size: int | None = None
-    synthetic_slices: int = 0
-
-
-def _selection(folder: Path) -> _Selection:
-    file = folder / "selection.json"
-    if not file.is_file():
-        return _Selection()
-    try:
-        return _Selection.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise TrainingError(f"{file} is damaged: {why(error)}. Copy the whole folder again.") from error
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from trainers.detector.history import FPS, SENSITIVITY
 from trainers.detector.model import prepare_library
 from trainers.detector.order import Order, budget
 from trainers.detector.prediction import Detector, predict
+from trainers.detector.selection import Selected, write_selection
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
 from trainers.matching import FREE_OF_LESION, match
@@ -117,20 +118,20 @@ def _write(out: Path, config: DetectorConfig, state: RunState, order: Order, ste
     torch.save(best.weights, out / "model.pt")
     (out / "config.json").write_text(config.model_dump_json(indent=2))
     (out / "history.jsonl").write_text("".join(json.dumps(line) + os.linesep for line in state.history))
-    selection = {
-        "step": best.step,
-        "steps": steps,
-        "sensitivity": best.sensitivity,
-        "fps_per_slice": best.fps_per_slice,
-        "confidence": config.selection_confidence,
-        "iou": config.selection_iou,
-        "slice_size": slice_size,
-        "real_slices": order.real,
-        "synthetic_slices": order.synthetic,
-        "real_slices_seen": seen.real,
-        "synthetic_slices_seen": seen.synthetic,
-        "real_passes": seen.real / order.real,
-        "synthetic_passes": seen.synthetic / order.synthetic if order.synthetic else 0.0,
-    }
-    (out / "selection.json").write_text(json.dumps(selection, indent=2))
+    selected = Selected(
+        step=best.step,
+        steps=steps,
+        sensitivity=best.sensitivity,
+        fps_per_slice=best.fps_per_slice,
+        confidence=config.selection_confidence,
+        iou=config.selection_iou,
+        slice_size=slice_size,
+        real_slices=order.real,
+        synthetic_slices=order.synthetic,
+        real_slices_seen=seen.real,
+        synthetic_slices_seen=seen.synthetic,
+        real_passes=seen.real / order.real,
+        synthetic_passes=seen.synthetic / order.synthetic if order.synthetic else 0.0,
+    )
+    write_selection(out, selected)
     loss_curves(state.history, best.step, config.selection_iou).savefig(out / "figures" / "loss_curves.png", dpi=120)

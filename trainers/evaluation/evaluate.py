@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ import torch
 
 from trainers.data.slice_set import BOX_COLUMNS, SliceSet, Split
 from trainers.detector.dataset import detector_rows
-from trainers.detector.prediction import Detector, load_detector, predict, trained_slice_size
+from trainers.detector.prediction import Detector, load_detector, predict
+from trainers.detector.selection import trained_slice_size
 from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.metrics_file import METRICS_FILE, Metrics
 from trainers.evaluation.outcome import (
     LESION_COLUMNS,
     SLICE_COLUMNS,
@@ -71,7 +73,7 @@ def evaluate(
     total = sum(map(len, rows.values()))
     known: dict[str, float] = {}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-    metrics: dict[str, dict[str, Any]] = {}
+    metrics: Metrics = {}
     for number, split in enumerate(SPLITS):
         before = sum(len(rows[one]) for one in SPLITS[:number])
         found = _detect(
@@ -88,7 +90,7 @@ def evaluate(
 
     for name, parts in tables.items():
         pd.concat(parts, ignore_index=True).to_parquet(out / f"{name}.parquet", index=False)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2))
     for name, figure in _figures(outcomes, config, slices, rows["test"]).items():
         figure.savefig(out / "figures" / f"{name}.png", dpi=120)
     on_progress(total, total, known)

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from trainers.evaluation.metrics import DIAMETERS, diameter_class, sensitivity_by_class
+from trainers.evaluation.metrics import DIAMETERS, ClassCounts, diameter_class, sensitivity_by_class
 from trainers.evaluation.outcome import BOX, Outcome, Truth
 from trainers.matching import overlaps
 
@@ -28,8 +28,8 @@ class LesionFigures(TypedDict):
     false_positives: int
     lesions: int
     volumes: int
-    by_diameter: dict[str, dict[str, float]]
-    """Diameter class -> `sensitivity`, `true_positives`, `lesions`; empty if no diameter is known."""
+    by_diameter: dict[str, ClassCounts]
+    """By diameter class; empty if no diameter is known."""
 
 
 def lesion_figures(outcome: Outcome) -> LesionFigures | None:

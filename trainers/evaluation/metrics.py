@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from trainers.evaluation.outcome import Outcome
 
@@ -24,6 +24,14 @@ class Figures(TypedDict):
     false_positives: int
     lesions: int
     slices: int
+
+
+class ClassCounts(TypedDict):
+    """Lesions of one diameter class."""
+
+    sensitivity: float
+    true_positives: int
+    lesions: int
 
 
 def counts_by(outcome: Outcome, column: str = "patient_id") -> pd.DataFrame:
@@ -70,7 +78,7 @@ def diameter_class(diameter_mm: np.ndarray) -> np.ndarray:
     return found
 
 
-def sensitivity_by_diameter(outcome: Outcome) -> dict[str, dict[str, float]]:
+def sensitivity_by_diameter(outcome: Outcome) -> dict[str, ClassCounts]:
     """Of each diameter class that has lesions: `sensitivity`, `true_positives` and `lesions` (boxes on slices).
 
     False positives have no lesion and so no diameter. Empty if no diameter is known.
@@ -81,7 +89,7 @@ def sensitivity_by_diameter(outcome: Outcome) -> dict[str, dict[str, float]]:
     return sensitivity_by_class(np.isfinite(outcome.found_at), classes, (*DIAMETERS, "unknown"))
 
 
-def sensitivity_by_class(found: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def sensitivity_by_class(found: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, ClassCounts]:
     """`sensitivity`, `true_positives` and `lesions` of each class in `names` that has lesions.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -24,10 +24,11 @@ from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
 from trainers.evaluation.lesion_level import lesion_figures
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics import counts_by, diameter_class, figures, sensitivity_by_diameter
+from trainers.evaluation.metrics_file import ClassFigures, CurvePoint, Summary
 from trainers.evaluation.outcome import Outcome, name_of
 
 
-def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, dict[str, Any]]:
+def summarise(outcomes: Mapping[float, Outcome], config: EvaluationConfig) -> dict[str, Summary]:
     """All figures by IoU threshold (`iou50`...), JSON-able.
 
     The figures of Table 1 and the counts of `metrics.Figures` are those at `config.confidence`; beside them
@@ -50,14 +51,14 @@ def few_patients(patients: int) -> str | None:
     )
 
 
-def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
+def _figures(outcome: Outcome, config: EvaluationConfig) -> Summary:
     shown = outcome.at(config.confidence)
     counts = counts_by(shown)
     weights = bootstrap_weights(len(counts), config.bootstraps, config.seed)
     scanners = counts_by(shown, "scanner") if outcome.truth.slices["scanner"].notna().all() else counts.iloc[:0]
     bins = calibration([shown])
     arm = Arm({0: outcome}, config)
-    return {
+    summary = {
         **figures(counts),
         **{measure.name: measure.estimate(arm).mean for measure in TABLE1},
         "patients": len(counts),
@@ -76,22 +77,23 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
         "chance": chance(shown, config.seed),
         "calibration": None if bins is None else {"error": calibration_error(bins), "bins": bins.to_dict("records")},
     }
+    return cast("Summary", summary)
 
 
-def _by_diameter(outcome: Outcome, weights: np.ndarray) -> dict[str, dict[str, Any]]:
+def _by_diameter(outcome: Outcome, weights: np.ndarray) -> dict[str, ClassFigures]:
     truth = outcome.truth
     patient = truth.patient_of_slice[truth.lesions["slice"].to_numpy(dtype=np.int64)]
     classes = diameter_class(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
     hit = np.isfinite(outcome.found_at)
-    found: dict[str, dict[str, Any]] = {}
-    for name, told in sensitivity_by_diameter(outcome).items():
+    by_diameter: dict[str, ClassFigures] = {}
+    for name, figures_of_class in sensitivity_by_diameter(outcome).items():
         here = classes == name
         hits, lesions = (np.bincount(patient[kept], minlength=len(truth.patients)) for kept in (here & hit, here))
-        found[name] = {**told, "interval": _bounds(ratios(weights, hits, lesions))}
-    return found
+        by_diameter[name] = {**figures_of_class, "interval": _bounds(ratios(weights, hits, lesions))}
+    return by_diameter
 
 
-def _at_fps(outcome: Outcome, weights: np.ndarray) -> dict[str, dict[str, Any]]:
+def _at_fps(outcome: Outcome, weights: np.ndarray) -> dict[str, CurvePoint]:
     curve = froc(outcome)
     resampled = patient_curve(outcome, CURVE_POINTS).sensitivity_at(np.array(FPS_PER_SLICE), weights)
     points = {fps: operating_point(curve, fps) for fps in FPS_PER_SLICE}

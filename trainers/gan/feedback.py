@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.detector.prediction import load_detector, trained_on_synthetic, trained_slice_size
+from trainers.detector.prediction import load_detector
+from trainers.detector.selection import trained_on_synthetic, trained_slice_size
 from trainers.exceptions import TrainingError
 from trainers.gan.config import GANConfig
 

@@ -21,6 +21,7 @@ from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import draw_samples, draw_walks
 from trainers.gan.review import Review
 from trainers.gan.sampling import noise
+from trainers.gan.shard import Curated
 from trainers.gan.source import META_KEY, check_slices, read_source
 
 Draw = Callable[[Sequence[tuple[int, int]], int], list[Attempt]]
@@ -78,14 +79,14 @@ def synthesize(
         "source": source,
         META_KEY: learnt_from and learnt_from.model_dump(),
         "first_image": made[0].image,
-        "curation": {
-            "threshold": threshold if config.curate else None,
-            "attempts": curation.attempts,
-            "discard_rate": curation.discard_rate,
-            "unclear": curation.unclear,
-            "kept_by_review": decisions.count("keep"),
-            "discarded_by_review": decisions.count("discard"),
-        },
+        "curation": Curated(
+            threshold=threshold if config.curate else None,
+            attempts=curation.attempts,
+            discard_rate=curation.discard_rate,
+            unclear=curation.unclear,
+            kept_by_review=decisions.count("keep"),
+            discarded_by_review=decisions.count("discard"),
+        ).model_dump(),
         "box_contrast": float(np.nanmean(box_contrast(images, boxes))),
         "box_contrast_real": float(np.nanmean(box_contrast(real, annotations))),
     }

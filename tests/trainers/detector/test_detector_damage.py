@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainers.detector.selected import SELECTED
 from tests.trainers.disc_slices import tiny_config
 from trainers.detector.model import build_model
-from trainers.detector.prediction import load_detector, trained_on_synthetic, trained_slice_size
+from trainers.detector.prediction import load_detector
+from trainers.detector.selection import trained_on_synthetic, trained_slice_size, write_selection
 from trainers.exceptions import TrainingError
 
 
@@ -19,7 +21,7 @@ from trainers.exceptions import TrainingError
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     (folder / "config.json").write_text(tiny_config().model_dump_json())
-    (folder / "selection.json").write_text('{"slice_size": 32, "synthetic_slices": 5, "step": 2}')
+    write_selection(folder, SELECTED)
     torch.save(build_model(tiny_config()).state_dict(), folder / "model.pt")
     return folder
 

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.trainers.detector.selected import SELECTED
 from tests.trainers.disc_slices import make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet
 from trainers.detector.model import build_model
 from trainers.detector.prediction import MAX_DETECTIONS, load_detector, predict
+from trainers.detector.selection import write_selection
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate, read_outcomes
 from trainers.exceptions import TrainingError
@@ -108,7 +110,7 @@ def test_all_figures_of_a_prepared_set(untrained: Path, tmp_path: Path) -> None:
 
 def test_slices_of_another_size_than_in_training_are_refused(untrained: Path, discs: SliceSet, tmp_path: Path) -> None:
     detector = Path(shutil.copytree(untrained, tmp_path / "detector"))
-    (detector / "selection.json").write_text(json.dumps({"slice_size": 64}))
+    write_selection(detector, SELECTED.model_copy(update={"slice_size": 64}))
     with pytest.raises(TrainingError, match=rf"{discs.path}: slices are 32 x 32.*{detector} was trained on 64 x 64"):
         evaluate(detector, discs, EvaluationConfig(), tmp_path / "out", lambda *_: None, CPU)
     assert not (tmp_path / "out").exists()

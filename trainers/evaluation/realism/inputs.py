@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data.slice_set import SliceSet
-from trainers.detector.prediction import trained_on_synthetic
+from trainers.detector.selection import trained_on_synthetic
 from trainers.evaluation.evaluate import check_size
 from trainers.evaluation.realism.config import FEWEST
 from trainers.evaluation.realism.similarity import WINDOW
