@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from tests.source_files import ROOT, imported, modules
+from tests.source_files import ROOT, circle, grouped, imported, imports_of, modules
 
 ROOMS = ("trainers", "search_spaces", "sweep", "dashboards")
 """From the lowest to the highest: each imports only what stands before it, and itself."""
+FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "trainers": (("data",), ("detector",), ("evaluation",), ("gan",)),
+    "sweep": (
+        ("store",),
+        ("stages",),
+        ("plan",),
+        ("objectives", "studies"),
+        ("detect", "models"),
+        ("tracking",),
+        ("engine",),
+        ("report",),
+        ("registry",),
+        ("doctor", "reach"),
+        ("cli",),
+    ),
+}
+"""Room -> its folders and some files, from the lowest: each imports only what stands before it, and its own floor.
+
+Below all of them lie the room's other files.
+"""
 TOP_LEVEL = {
     "search_spaces", "trainers", "sweep", "infra", "dashboards", "tests",
     "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml",
@@ -38,6 +59,46 @@ def test_imports_point_one_way(room: str) -> None:
     higher = {*ROOMS[ROOMS.index(room) + 1 :], "tests", "infra"}
     wrong = {str(file): sorted(roots(file) & higher) for file in modules(room) if roots(file) & higher}
     assert not wrong
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_nothing_imports_upward_within_a_room(room: str) -> None:
+    floor_of = {f"{room}.{name}": number for number, names in enumerate(FLOORS[room], 1) for name in names}
+    folders = {f"{room}.{file.parent.name}" for file in (ROOT / room).glob("*/*.py")}
+    assert folders <= floor_of.keys(), "every folder of a room has a floor"
+    graph = grouped(imports_of(modules(room)), depth=2)
+    upward = [
+        f"{name} imports {other}"
+        for name, others in graph.items()
+        for other in others - {room}
+        if floor_of.get(name, 0) < floor_of.get(other, 0)
+    ]
+    assert not upward
+
+
+def test_no_file_imports_a_file_that_imports_it() -> None:
+    assert circle(imports_of(file for room in ROOMS for file in modules(room))) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_folder_imports_a_folder_that_imports_it(room: str) -> None:
+    assert circle(grouped(imports_of(modules(room)), depth=2)) == []
+
+
+def test_tests_import_from_no_other_test() -> None:
+    tests = modules("tests")
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in tests
+        for name in imported(file)
+        if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
+    ]
+    assert not wrong
+
+
+def test_circles_are_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
 
 
 def test_trainers_know_neither_the_cluster_nor_the_tracking_nor_the_object_store() -> None:

@@ -8,13 +8,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sweep.cli.exit_codes import FAULT, REFUSED, STOPPED
 from sweep.redaction import without_secrets
 from sweep.text import visible
 from trainers.exceptions import MetsweepError
-
-FAULT = 1
-REFUSED = 2
-STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
+from sweep.report.html import html_of
+from sweep.report.latex import latex_of
 from sweep.report.machines import machines_told
 from sweep.report.results import Results, Row, read_results
 from sweep.report.section import Section
@@ -100,13 +102,11 @@ class Report:
             texts |= {f"tables/{one.name}.csv": one.csv() for one in (*self.sections, self.trace) if one.lines}
             (folder / "tables").mkdir(exist_ok=True)
         if "tex" in formats:
-            from sweep.report.latex import latex_of
-
             texts["table1.tex"] = latex_of(self.table1, self.header)
         if "html" in formats:
-            from sweep.report.html import html_of
-
-            texts["report.html"] = html_of(self, figures)
+            anchors = {line.values["evaluate_key"] for line in self.trace.lines}
+            content = {"report": self, "table1": self.table1.section(), "anchors": anchors}
+            texts["report.html"] = html_of(content, figures)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         return [*(folder / name for name in texts), *figures.values()]
