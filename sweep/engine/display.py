@@ -54,7 +54,6 @@ class Display:
         self._evaluated: set[str] = set()
         self._left: float | None = None
         self._left_next = -math.inf
-        self._users: dict[str, str] = {}
 
     def start(self) -> None:
         """Begin to draw."""
@@ -70,7 +69,6 @@ class Display:
         """Show another plan from now on: a search has drawn more cells."""
         if plan is not self._plan:
             self._plan = plan
-            self._users = {}
             self._pace = None
 
     def say(self, line: str) -> None:
@@ -150,10 +148,8 @@ class Display:
 
     def _for(self, key: str) -> str:
         """Which trial a stage works for; a shared stage works for several."""
-        if key not in self._users:
-            names = [trial.name for trial in self._plan.trials if key in trial.stages]
-            self._users[key] = names[0] if len(names) == 1 else f"{len(names):,} trials"
-        return self._users[key]
+        users = self._plan.users.get(key, [])
+        return users[0].name if len(users) == 1 else f"{len(users):,} trials"
 
 
 def _summary(stages: Mapping[str, StageProgress]) -> Iterable[str]:

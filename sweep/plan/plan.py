@@ -54,9 +54,21 @@ class Plan:
         return {key: stage for key, stage in self.stages.items() if isinstance(stage, GANStage)}
 
     @cached_property
+    def users(self) -> dict[str, list[Trial]]:
+        """Stage key -> the trials that need the stage."""
+        users: dict[str, list[Trial]] = {key: [] for key in self.stages}
+        for trial in self.trials:
+            for key in trial.stages:
+                users[key].append(trial)
+        return users
+
+    @cached_property
     def wanted(self) -> Counter[str]:
         """Stage name -> how many such stages would run if every trial ran its own."""
-        return Counter(stage.name for trial in self.trials for stage in trial.stages.values())
+        wanted: Counter[str] = Counter()
+        for key, stage in self.stages.items():
+            wanted[stage.name] += len(self.users[key])
+        return wanted
 
     @property
     def shared(self) -> int:

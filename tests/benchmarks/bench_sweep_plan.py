@@ -1,7 +1,7 @@
-"""Seconds to plan a long study, and memory: `table1` with so many seeds that it has 100,000 trials (variant x count x
+"""Seconds to plan a long study, and memory: `table1` with so many seeds that it has 10,000 trials (variant x count x
 seed), of which none is in the store; each repeat in a process of its own, as a command would be.
 
-    PYTHONPATH=. python -m tests.benchmarks.bench_sweep_plan --trials 100000 --repeats 5
+    PYTHONPATH=. python -m tests.benchmarks.bench_sweep_plan --trials 10000 --repeats 5
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _estimator(plan: Plan, store: Store) -> Estimator:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=100_000)
+    parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
