@@ -1,4 +1,4 @@
-"""A cell of a sweep: what is trained once a seed."""
+"""A cell of a sweep: what is trained once per seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pydantic cannot see of a study one value at a time; each check returns its complaints, none = all is well."""
+"""What pydantic cannot see of a study one value at a time; each check returns the problems."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from search_spaces.values import StudyValues
 from trainers.gan.config import GANConfig
 
 VALIDATED = ("sensitivity", "fps_per_slice")
-"""What detectors are validated by along the way, at their `selection_iou`."""
+"""What detectors are validated by during training, at their `selection_iou`."""
 MOST_SHARDS = 100_000
-"""Of an arm: each is a stage of the plan."""
+"""Per arm: each is a stage of the plan."""
 
 
 def sizes(study: StudyValues) -> list[Problem]:
@@ -43,10 +43,10 @@ def rows(study: StudyValues) -> list[Problem]:
             at = ("arms", index, "counts", position) if count else ("arms", index)
             row = arm.variant, study.synthetic_count(count)
             if count and not row[1]:
-                message = f"{arm.variant} {count} is no slice at all at count_scale {study.count_scale:g}"
+                message = f"{arm.variant} {count} rounds to 0 slices at count_scale {study.count_scale:g}"
                 problems.append(Problem(at, message))
             elif row in seen:
-                message = f"{arm.variant} {row[1]} is there more than once, at count_scale {study.count_scale:g}"
+                message = f"{arm.variant} {row[1]} is listed more than once, at count_scale {study.count_scale:g}"
                 problems.append(Problem(at, message))
             elif row[1] > MOST_SHARDS * study.synthesis.shard_size:
                 message = f"{row[1]:,} slices are more than {MOST_SHARDS:,} shards of synthesis.shard_size; got {count}"
@@ -56,13 +56,13 @@ def rows(study: StudyValues) -> list[Problem]:
     if cells * len(study.seeds) > MOST_TRIALS:
         message = (
             f"{cells:,} cells times {len(study.seeds):,} seeds are {cells * len(study.seeds):,} trials; allowed: up to "
-            f"{MOST_TRIALS:,}, which a plan is made for"
+            f"{MOST_TRIALS:,} in a plan"
         )
         most_are_drawn = study.search.left_to_draw(0) > max(len(study.cells()), len(study.seeds))
         blamed = ("search", "trials") if most_are_drawn else ("seeds",)
         problems.append(Problem(blamed, message))
     if len(set(study.seeds)) < len(study.seeds):
-        problems.append(Problem(("seeds",), f"{list(study.seeds)} holds a seed more than once"))
+        problems.append(Problem(("seeds",), f"{list(study.seeds)} lists a seed more than once"))
     return problems
 
 
@@ -93,21 +93,21 @@ def figures(study: StudyValues) -> list[Problem]:
                 continue
             if key in study.model_fields_set:
                 message = (
-                    f"allowed are evaluation.ious: {ious}; got {figure.iou:g}. Take one of them, or add "
+                    f"allowed are evaluation.ious: {ious}; got {figure.iou:g}. Use one of them, or add "
                     f"{figure.iou:g} to evaluation.ious"
                 )
                 problems.append(Problem((key, index, "iou"), message))
             else:
                 message = (
-                    f"without objectives, it must hold {figure.iou:g}, at which the default one is measured; got "
-                    f"{ious}. Add it, or set objectives"
+                    f"without objectives, evaluation.ious must list {figure.iou:g}, at which the default "
+                    f"objective is measured; got {ious}. Add {figure.iou:g}, or set objectives"
                 )
                 problems.append(Problem(("evaluation", "ious"), message))
     return problems
 
 
 def search(study: StudyValues) -> list[Problem]:
-    """Whether there is something to run and something to draw."""
+    """Whether the study has anything to run and anything to draw."""
     if not study.search.draws:
         if not study.arms:
             return [
@@ -115,7 +115,7 @@ def search(study: StudyValues) -> list[Problem]:
             ]
         if study.space and "search" not in study.model_fields_set:
             message = (
-                "nothing draws from it. Add search: {method: tpe, trials: 40}, or method: ablation to run arms alone"
+                "no search draws from it. Add search: {method: tpe, trials: 40}, or method: ablation to run arms alone"
             )
             return [Problem(("space",), message)]
         return []
@@ -126,19 +126,19 @@ def search(study: StudyValues) -> list[Problem]:
     if study.search.pruning != "none" and (why := _why_not_to_prune(study)):
         problems.append(Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}"))
     if len(set(study.objectives)) < len(study.objectives):
-        problems.append(Problem(("objectives",), "an objective is there more than once"))
+        problems.append(Problem(("objectives",), "an objective is listed more than once"))
     return problems
 
 
 def _why_not_to_prune(study: StudyValues) -> str | None:
-    """Cells are ended by what their detectors validate to along the way, which must be what the search is after."""
+    """Why not: cells are pruned by what their detectors validate to during training, which must be the objective."""
     (objective, *others), iou = study.objectives, study.detector.selection_iou
     if others:
         return f"with {len(study.objectives)} objectives Optuna cannot prune; allowed: none"
     if objective.metric in VALIDATED and objective.iou == iou:
         return None
     return (
-        f"cells would end early by another figure than the objective, {objective.metric} at IoU {objective.iou:g}: "
-        f"detectors validate along the way to {' or '.join(VALIDATED)} at IoU {iou:g} (detector.selection_iou). "
-        "Allowed: none, or one of those as the objective"
+        f"pruning would compare cells by a figure other than the objective, {objective.metric} at IoU "
+        f"{objective.iou:g}: during training, detectors are validated by {' or '.join(VALIDATED)} at IoU {iou:g} "
+        "(detector.selection_iou). Allowed: none, or one of those as the objective"
     )

@@ -15,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def study_schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of study files; descriptions are the sentences under the fields.
 
-    It knows the form of every value; what a key may hold together with others, `load_study` says.
+    The schema states the form of every value; `load_study` checks what values may stand together.
     """
     schema = Study.model_json_schema()
     properties, definitions = schema["properties"], schema["$defs"]
@@ -31,6 +31,6 @@ def study_schema() -> dict[str, Any]:
         key: {"$ref": "#/$defs/Dimension", "description": description} for key, description in described.items()
     }
     space["additionalProperties"] = False
-    schema["patternProperties"] = {f"^{OWN}": {"description": "Yours alone: a place for anchors."}}
+    schema["patternProperties"] = {f"^{OWN}": {"description": "Ignored: a place for anchors."}}
     properties["variants"]["additionalProperties"] = {"$ref": "#/$defs/GANConfig"}
     return {"$schema": DIALECT, **schema, "title": "metsweep study"}

@@ -54,7 +54,7 @@ class Layers:
 
     all: tuple[Layer, ...]
     own: str
-    """The file that the person wrote, for complaints about what stands nowhere."""
+    """The file that the person wrote, for complaints about values that no source sets."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -64,8 +64,8 @@ class Layers:
     def origin(self, path: KeyPath) -> tuple[Layer, str] | None:
         """The layer that set exactly this value, with source and line; None if none did."""
         for layer in reversed(self.all):
-            if found := layer.where(path):
-                return layer, found
+            if where := layer.where(path):
+                return layer, where
             if layer.hides(path):
                 return None
         return None
@@ -73,8 +73,8 @@ class Layers:
     def where(self, path: KeyPath) -> str:
         """Source and line of a value, or of the nearest that encloses it."""
         for end in range(len(path), 0, -1):
-            if found := self.origin(path[:end]):
-                return found[1]
+            if origin := self.origin(path[:end]):
+                return origin[1]
         return self.own
 
 

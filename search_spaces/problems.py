@@ -14,8 +14,8 @@ from trainers.documents import shown
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a study to one value."""
-MOST_TOLD = 20
-"""Complaints that are told at once."""
+MOST_REPORTED = 20
+"""Complaints that are reported at once."""
 FORMS = {"choice", "int", "float"}
 """The forms in which a key of `space` is written."""
 
@@ -49,18 +49,18 @@ def explain(
         where: name of the source, or what names the source of one value (`Layers.where`).
         error: pydantic's.
         section: key that the dotted keys begin with.
-        model: class that was validated; with it, unknown keys are answered by the nearest known one.
+        model: class that was validated; with it, the complaint about an unknown key names the nearest known key.
     """
     start: KeyPath = (section,) if section else ()
     lines = []
-    found = complaints(error, model)
-    for path, message in found[:MOST_TOLD]:
+    collected = complaints(error, model)
+    for path, message in collected[:MOST_REPORTED]:
         path = start + path
         key = ".".join(str(part) if str(part).isprintable() else shown(part) for part in path) or "the study"
         source = where if isinstance(where, str) else where(_about(path, message))
         lines.append(f"{source}: {key}: {message}" + ("" if message.endswith(("?", ".")) else "."))
-    if len(found) > MOST_TOLD:
-        lines.append(f"And {len(found) - MOST_TOLD} more.")
+    if len(collected) > MOST_REPORTED:
+        lines.append(f"And {len(collected) - MOST_REPORTED} more.")
     return "\n".join(lines)
 
 
@@ -72,15 +72,15 @@ def first_message(error: ValidationError) -> str:
 
 def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> list[tuple[KeyPath, str]]:
     """Path and message of each of pydantic's complaints; `model` as in `explain`."""
-    found: list[tuple[KeyPath, str]] = []
+    collected: list[tuple[KeyPath, str]] = []
     for problem in error.errors():
         path = _path(problem["loc"])
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, MisfitError):
-            found += [(path + one.path, one.message) for one in cause.problems]
+            collected += [(path + part.path, part.message) for part in cause.problems]
         elif problem["type"] == "missing":
-            found.append((path, "is missing"))
-        elif problem["type"] == "too_short" and any(seen[: len(path)] == path for seen, _ in found):
+            collected.append((path, "is missing"))
+        elif problem["type"] == "too_short" and any(seen[: len(path)] == path for seen, _ in collected):
             continue  # Pydantic does not count the items that it has refused.
         else:
             unknown = problem["type"] == "extra_forbidden"
@@ -88,8 +88,8 @@ def complaints(error: ValidationError, model: type[BaseModel] | None = None) -> 
             message = message or problem["msg"].removeprefix("Value error, ")
             if not isinstance(problem["input"], dict) and "got " not in message:
                 message += f"; got {shown(problem['input'])}"
-            found.append((path, message + (_known_keys(model, path) if unknown and model else "")))
-    return found
+            collected.append((path, message + (_known_keys(model, path) if unknown and model else "")))
+    return collected
 
 
 def _in_terms_of_yaml(error_type: str, path: KeyPath, got: Any) -> str | None:
@@ -126,8 +126,8 @@ def _about(path: KeyPath, message: str) -> KeyPath:
 
 
 def _known_keys(model: type[BaseModel], path: KeyPath) -> str:
-    known = _keys_at(model, path[:-1])
-    return "." + (did_you_mean(str(path[-1]), known) or f" Allowed: {', '.join(sorted(known))}")
+    keys = _keys_at(model, path[:-1])
+    return "." + (did_you_mean(str(path[-1]), keys) or f" Allowed: {', '.join(sorted(keys))}")
 
 
 def _keys_at(model: type[BaseModel], path: KeyPath) -> set[str]:
@@ -136,13 +136,13 @@ def _keys_at(model: type[BaseModel], path: KeyPath) -> set[str]:
     for part in path:
         annotations = [
             field.annotation
-            for one in models
-            for name, field in one.model_fields.items()
+            for config in models
+            for name, field in config.model_fields.items()
             if part in (name, field.alias)
         ]
         # Positions of lists and keys of mappings lead to the same config.
         models = [inner for annotation in annotations for inner in _models_in(annotation)] or models
-    return {field.alias or name for one in models for name, field in one.model_fields.items()}
+    return {field.alias or name for config in models for name, field in config.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -32,8 +32,8 @@ class Study(StudyValues):
     def draw(self, trial: BaseTrial) -> Cell:
         """Let an Optuna trial draw a cell: the variant first, then only what applies to that variant.
 
-        Its parameters are named by the keys of `space`. The cell is to be trained with every seed of the study; what
-        the trial is told is the mean over them.
+        Its parameters are named by the keys of `space`. The cell is to be trained with every seed of the study; the
+        trial's result is the mean over them.
         """
         drawn: dict[str, Any] = {}
         if "variant" in self.space:

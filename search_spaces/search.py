@@ -1,4 +1,4 @@
-"""How a search draws, what it is after, and what it may cost."""
+"""How a search draws, what it optimises, and what it may cost."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class SearchConfig(Config):
     """`ablation` draws nothing: only `arms` are run. `random` draws evenly; `tpe` is Optuna's tree-structured Parzen
     estimator (Bergstra et al., NIPS 2011), for one objective or several."""
     trials: int = Field(default=40, ge=1, le=MOST_TRIALS)
-    """Cells to draw; at most 100,000, more than a plan is made for."""
+    """Cells to draw; at most 100,000, as many as the trials of a plan."""
     pruning: Literal["none", "asha", "median"] = "none"
     """Which drawn cells end early: none; by asynchronous successive halving (ASHA, Li et al., MLSys 2020); or those
-    below the median of the others. Cells are compared by what their detectors validate to along the way, so the
+    below the median of the others. Cells are compared by what their detectors validate to during training, so the
     objective must be `sensitivity` or `fps_per_slice` at `detector.selection_iou`. With several objectives only none,
     as Optuna cannot prune then."""
     startup_trials: int = Field(default=10, ge=0, le=MOST_TRIALS)
@@ -51,9 +51,9 @@ class SearchConfig(Config):
     grace: float = Field(default=0.3, gt=0, le=1)
     """Share of a detector's steps before it may be ended."""
     reduction: int = Field(default=3, ge=2, le=1000)
-    """ASHA goes on with one in so many cells at every rung."""
+    """ASHA continues one in so many cells at every rung."""
     seed: Seed = 0
-    """Decides what is drawn, as far as the order in which cells finish leaves it open."""
+    """Decides what is drawn, together with the order in which cells finish."""
 
     @property
     def draws(self) -> bool:
@@ -66,10 +66,10 @@ class SearchConfig(Config):
 
 
 class Objective(Config):
-    """A figure on the validation split that a search makes better."""
+    """A figure on the validation split that a search optimises."""
 
     metric: Metric = "sensitivity"
-    """`sensitivity`, `fps_per_slice` (false positives), or the sensitivity at 1, 2, 4 or 8 false positives a slice."""
+    """`sensitivity`, `fps_per_slice` (false positives), or sensitivity at 1, 2, 4 or 8 false positives per slice."""
     iou: float = Field(default=0.5, gt=0, le=1)
     """IoU threshold; one of `evaluation.ious`."""
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -105,12 +105,12 @@ class Constraint(Config):
         return self
 
     def violation(self, value: float) -> float:
-        """How far a value lies beyond the bound; 0 or less where it keeps to it, as Optuna's samplers read it."""
+        """How far a value lies beyond the bound; 0 or less within the bound, as Optuna's samplers expect."""
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
 
 class Budget(Config):
-    """What a launch may use before it starts nothing more."""
+    """What a launch may use; beyond this, nothing more is started."""
 
     gpu_hours: float | None = Field(default=None, gt=0)
     """GPUs held times hours, over all stages; none = unlimited."""
@@ -122,9 +122,9 @@ class Prices(Config):
     """What the machines cost, for the estimates of `metsweep plan`."""
 
     gpu_hour: float | None = Field(default=None, ge=0)
-    """Price of one GPU for an hour; none = not told."""
+    """Price of one GPU for an hour; none = unknown."""
     cpu_hour: float | None = Field(default=None, ge=0)
-    """Price of one CPU core for an hour; none = not told."""
+    """Price of one CPU core for an hour; none = unknown."""
     currency: Text = Field(default="USD", min_length=1)
     """Currency of both."""
 

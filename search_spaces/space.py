@@ -60,7 +60,7 @@ class Choice(Drawn):
     @classmethod
     def _all_differ(cls, values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
         if any(value in values[:position] for position, value in enumerate(values)):
-            raise ValueError("holds a value more than once")
+            raise ValueError("lists a value more than once")
         return values
 
     def distribution(self) -> BaseDistribution:
@@ -87,7 +87,7 @@ class IntRange(Drawn):
     """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
     value. None = 1."""
     log: bool = False
-    """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
+    """Draw the logarithm evenly; the lowest value must then be above 0, and `step` is not allowed."""
 
     @field_validator("bounds")
     @classmethod
@@ -132,7 +132,7 @@ class FloatRange(Drawn):
     """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
     value. None = any value."""
     log: bool = False
-    """Draw the logarithm evenly; the lowest value is then above 0, and there is no step."""
+    """Draw the logarithm evenly; the lowest value must then be above 0, and `step` is not allowed."""
 
     @field_validator("bounds")
     @classmethod
@@ -198,7 +198,7 @@ def _check_range(form: str, bounds: tuple[float, float], step: float | None, log
     if log and low <= 0:
         raise MisfitError([Problem((form,), f"with log: true, low must be above 0; got {list(bounds)}")])
     if log and step is not None:
-        raise MisfitError([Problem(("step",), f"with log: true, there is no step; got {step}")])
+        raise MisfitError([Problem(("step",), f"with log: true, step is not allowed; got {step}")])
     if step is not None and (high - low) / step > MOST_STEPS:
         raise MisfitError([Problem(("step",), f"allowed: up to {MOST_STEPS:,} steps from low to high; got {step}")])
     if step is not None and step > high - low:

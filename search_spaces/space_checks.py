@@ -97,14 +97,14 @@ def _variant_problems(study: StudyValues) -> Iterator[Problem]:
         return
     variants = study.variants_to_draw()
     if "variant" not in study.space and len(variants) != 1:
-        has = f"arms has {', '.join(variants)}" if variants else "arms has none"
-        message = f"which variant to draw for is open: {has}. Add variant: {{choice: [...]}}, or leave one in arms"
+        listed = f"arms lists {', '.join(variants)}" if variants else f"arms lists no variant besides {REAL_ONLY}"
+        message = f"the variant to draw for is ambiguous: {listed}. Add variant: {{choice: [...]}}, or leave one there"
         yield Problem(("space",), message)
         return
     for key, drawn in study.space.items():
         never = [variant for variant in (drawn.when.variant if drawn.when else ()) if variant not in variants]
         if never:
-            message = f"{', '.join(never)} is never drawn; drawn are {', '.join(variants)}"
+            message = f"{', '.join(never)} is never drawn; the search draws {', '.join(variants)}"
             yield Problem(("space", key, "when", "variant"), message)
 
 
@@ -112,30 +112,31 @@ def _count_problems(study: StudyValues) -> Iterator[Problem]:
     if "count" in study.space:
         for count, at in study.space["count"].tried().items():
             if not study.synthetic_count(count):
-                message = f"{count} is no slice at all at count_scale {study.count_scale:g}"
+                message = f"{count} rounds to 0 slices at count_scale {study.count_scale:g}"
                 yield Problem(("space", "count", *at), message)
     for variant in study.variants_to_draw() if study.search.draws else ():
         if variant == REAL_ONLY or "count" in study.dimensions(variant):
             continue
         counts = [count for arm in study.arms if arm.variant == variant for count in arm.counts]
         if len(counts) != 1:
-            has = f"arms has {', '.join(map(str, counts))}" if counts else "arms has none"
+            listed = f"arms lists {', '.join(map(str, counts))}" if counts else "arms lists no count"
             message = (
-                f"which count to draw {variant} with is open: {has}. Add count: {{int: [low, high]}}, or leave one"
+                f"the count to draw {variant} with is ambiguous: {listed}. Add count: {{int: [low, high]}}, or leave "
+                "one there"
             )
             yield Problem(("space",), message)
 
 
 def _value_problems(study: StudyValues) -> Iterator[Problem]:
-    """Every key's ends or choices, alone and with all other keys at their first and at their last value: whatever one
-    value or two keys cannot have shows. A value that is allowed nowhere is the culprit, not those beside it."""
+    """Every key's ends or choices, alone and with all other keys at their first and at their last value, which
+    shows what a value or two keys cannot have. A value that is refused everywhere is blamed, not those beside it."""
     together: list[Problem] = []
     blamed: set[KeyPath] = set()
     for variant in study.variants_to_draw():
-        drawn = {key: one for key, one in study.dimensions(variant).items() if key != "count"}
-        corners = [{key: list(one.tried())[end] for key, one in drawn.items()} for end in (0, -1)]
-        for key, one in drawn.items():
-            for value, place in one.tried().items():
+        drawn = {key: dimension for key, dimension in study.dimensions(variant).items() if key != "count"}
+        corners = [{key: list(dimension.tried())[end] for key, dimension in drawn.items()} for end in (0, -1)]
+        for key, dimension in drawn.items():
+            for value, place in dimension.tried().items():
                 at = ("space", key, *place)
                 refusals = [_refusal(study, variant, {**others, key: value}, key) for others in ({}, *corners)]
                 if refusals[0] and all(refusals) and at not in blamed:
@@ -158,7 +159,7 @@ def _refusal(study: StudyValues, variant: Variant, params: dict[str, Any], key: 
         return f"{value!r} is not allowed for {variant}: {MisfitError(problems)}"
     got = getattr(getattr(applied, section), name)
     if got != value:
-        return f"{value!r} is read as {got!r}; write it so"
+        return f"{value!r} is read as {got!r}; write {got!r}"
     if isinstance(study.space[key], FloatRange) and isinstance(got, int):
         return f"{key} is a whole number; allowed is {{int: [low, high]}}"
     if isinstance(study.space[key], IntRange) and isinstance(got, bool):

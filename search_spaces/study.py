@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -54,7 +55,7 @@ def shipped(folder: Literal["studies", "fidelities"]) -> dict[str, Path]:
 
 
 def is_study_file(name: str) -> bool:
-    """Whether this is a shipped study's name or the path of a YAML file that is there."""
+    """Whether this is a shipped study's name or the path of an existing YAML file."""
     return _file(name, "studies") is not None
 
 
@@ -62,13 +63,13 @@ def read_study(name: str) -> Layer:
     """What a study's file alone says: unchecked, without its fidelity.
 
     Raises:
-        ConfigError: there is no such study, or its file is no YAML mapping.
+        ConfigError: unknown study, or its file is not a YAML mapping.
     """
     return read_layer(_find(name, "studies"))
 
 
 def unknown_study(name: str, elsewhere: Mapping[str, Iterable[str]]) -> ConfigError:
-    """That there is no such study; `elsewhere` says what else would be one: where they are known -> their names."""
+    """The error for an unknown study; `elsewhere`: words before more names -> the names."""
     return _unknown("study", name, {"": shipped("studies"), **elsewhere})
 
 
@@ -80,7 +81,7 @@ def load_study(
 
 
 def study_name(study: str | Layer, overrides: Sequence[str] = ()) -> str | None:
-    """What a study calls itself, before anything else of it is checked; None if it does not say.
+    """The name that a study gives itself, before anything else is checked; None if the study gives none.
 
     Args:
         study: as in `resolve_study`.
@@ -90,8 +91,8 @@ def study_name(study: str | Layer, overrides: Sequence[str] = ()) -> str | None:
         ConfigError: unknown study, or a file or override that cannot be read.
     """
     own = study if isinstance(study, Layer) else read_study(study)
-    said = Layers((own, *map(override_layer, overrides)), own.source).values.get("name")
-    return said if isinstance(said, str) else None
+    name = Layers((own, *map(override_layer, overrides)), own.source).values.get("name")
+    return name if isinstance(name, str) else None
 
 
 def resolve_study(
@@ -105,8 +106,8 @@ def resolve_study(
     """Read a study and keep where each value comes from.
 
     Args:
-        study: name of a shipped one, or the path of a YAML file; or all values of one that was resolved before, which
-            hold its fidelity's already.
+        study: name of a shipped study, or the path of a YAML file; or all values of a study that was resolved before,
+            which hold its fidelity's already.
         fidelity: replaces the study's fidelity.
         cohort: replaces the study's cohort folder.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
@@ -183,9 +184,9 @@ def _find(name: str, folder: Literal["studies", "fidelities"]) -> Path:
 
 
 def _file(name: str, folder: Literal["studies", "fidelities"]) -> Path | None:
-    known = shipped(folder)
-    if name in known:
-        return known[name]
+    files_of = shipped(folder)
+    if name in files_of:
+        return files_of[name]
     path = Path(name)
     try:
         return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None
@@ -193,11 +194,11 @@ def _file(name: str, folder: Literal["studies", "fidelities"]) -> Path | None:
         return None
 
 
-def _unknown(kind: str, name: str, known: Mapping[str, Iterable[str]]) -> ConfigError:
-    """`known`: where they are known -> their names."""
-    names = {where: list(some) for where, some in known.items()}
-    allowed = [f"{where}{', '.join(some)}" for where, some in names.items() if some]
-    hint = did_you_mean(name, [one for some in names.values() for one in some])
+def _unknown(kind: str, name: str, allowed: Mapping[str, Iterable[str]]) -> ConfigError:
+    """`allowed`: words before some names -> the names."""
+    names = {before: list(some) for before, some in allowed.items()}
+    lists = [f"{before}{', '.join(some)}" for before, some in names.items() if some]
+    hint = did_you_mean(name, list(chain.from_iterable(names.values())))
     return ConfigError(
-        f"Unknown {kind} {shown(name)}.{hint} Allowed: {'; '.join(allowed)}, or the path of an existing .yaml file."
+        f"Unknown {kind} {shown(name)}.{hint} Allowed: {'; '.join(lists)}, or the path of an existing .yaml file."
     )

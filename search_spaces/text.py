@@ -51,7 +51,7 @@ def new_study(name: str, like: str) -> str:
         like: name of a shipped study, or the path of a YAML file.
 
     Raises:
-        ConfigError: `name` is not allowed or a shipped study's, or there is no study `like`.
+        ConfigError: `name` is not allowed or a shipped study's, or the study `like` is unknown.
     """
     if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
         raise ConfigError(
@@ -60,14 +60,14 @@ def new_study(name: str, like: str) -> str:
         )
     if name in shipped("studies"):
         raise ConfigError(
-            f"name: {name!r} is a shipped study, and two studies of one name would share what is kept of them. Choose "
+            f"name: {name!r} is a shipped study, and studies of the same name share one record. Choose "
             f"another name, e.g. my_{name}."
         )
     own = read_study(like).values | {"name": name}
     lines = [
         "# yaml-language-server: $schema=study.schema.json",
         "## (metsweep study schema --out study.schema.json writes that file; editors then complete and check keys.)",
-        f"## Begun as {like}. Lines that begin with one # are examples: take the # away to use them.",
+        f"## Begun as {like}. Lines that begin with a single # are examples: remove the # to use them.",
     ]
     for key, described in Study.model_fields.items():
         if key in own or key in EXAMPLES:
@@ -98,10 +98,10 @@ def show_study(resolved: Resolved, everything: bool = False) -> str:
 
 
 def _origin(layers: Layers, path: KeyPath) -> str:
-    found = layers.origin(path)
-    if found is None:
+    origin = layers.origin(path)
+    if origin is None:
         return "default"
-    layer, where = found
+    layer, where = origin
     if not layer.lines:
         return " ".join(where.split())
     return ("fidelity " if layer is layers.all[0] else "study ") + Path(where).name
@@ -111,17 +111,17 @@ def _block(key: str, value: Any, path: KeyPath = (), comment: Callable[[KeyPath]
     """The lines of one key: sections and lists of mappings spread out, all else in one line."""
     path = (*path, key)
 
-    def told(text: str, at: KeyPath) -> str:
-        said = comment(at)
-        return f"{text}  # {said}" if said else text
+    def commented(text: str, at: KeyPath) -> str:
+        note = comment(at)
+        return f"{text}  # {note}" if note else text
 
     if isinstance(value, Mapping) and value and (len(path) == 1 or (len(path) == 2 and path[0] in BLOCKS)):
         yield f"{key}:"
-        for inner, one in value.items():
-            yield from (f"  {line}" for line in _block(inner, one, path, comment))
+        for inner, nested in value.items():
+            yield from (f"  {line}" for line in _block(inner, nested, path, comment))
     elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
         yield f"{key}:"
-        for index, one in enumerate(value):
-            yield told(f"  - {to_yaml(one)}", (*path, index))
+        for index, item in enumerate(value):
+            yield commented(f"  - {to_yaml(item)}", (*path, index))
     else:
-        yield told(f"{to_yaml(key)}: {to_yaml(value)}", path)
+        yield commented(f"{to_yaml(key)}: {to_yaml(value)}", path)

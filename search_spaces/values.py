@@ -62,7 +62,7 @@ class StudyValues(Config):
 
     name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
     """Name of the MLflow experiment, of the report and of a folder; file systems take 255 characters, of which a report
-    needs some."""
+    needs a few."""
     cohort: Text
     """Folder of the cohort; a relative path counts from the working directory."""
     fidelity: Text
@@ -70,8 +70,8 @@ class StudyValues(Config):
     arms: tuple[Arm, ...] = Field(default=(), max_length=10_000)
     """Rows of the ablation: enumerated, always run. May be left out if a search draws everything."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=10_000)
-    """Each detector, of `arms` or drawn, is trained once a seed; its GAN is shared by all seeds. At most 10,000, as the
-    ten arms of Table 1 then make the most trials that are planned."""
+    """Each detector, of `arms` or drawn, is trained once per seed; its GAN is shared by all seeds. At most 10,000: with
+    the ten arms of Table 1, these are the 100,000 trials that a plan may have."""
     count_scale: float = Field(default=1.0, gt=0, le=1000)
     """Factor on every synthetic count, so that one study fits every fidelity."""
     space: dict[str, Dimension] = Field(default_factory=dict)
@@ -80,9 +80,9 @@ class StudyValues(Config):
     search: SearchConfig = SearchConfig()
     """How the space is searched."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), min_length=1)
-    """What the search makes better, on the validation split; of several, it looks for the best trade-offs."""
+    """What the search optimises, on the validation split; several objectives lead to their best trade-offs."""
     constraints: tuple[Constraint, ...] = ()
-    """Bounds on figures of the validation split, which the best cell keeps to."""
+    """Bounds on figures of the validation split, which the best cell must meet."""
     budget: Budget = Budget()
     """What a launch may use."""
     prices: Prices = Prices()

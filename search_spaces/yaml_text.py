@@ -1,7 +1,7 @@
 """YAML as studies are written in it: the core schema of YAML 1.2, and bounded.
 
-YAML 1.1, which PyYAML reads, makes 90 of `1:30`, 15 of `017` and true of `on`. In 1.2 `on` is text; what the two read
-as different numbers is refused. So are aliases that multiply, deep nesting, and tags.
+YAML 1.1, which PyYAML reads, makes 90 of `1:30`, 15 of `017` and true of `on`. In 1.2 `on` is text; text that the two
+read as different numbers is refused. So are aliases that multiply, deep nesting, and tags.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainers.exceptions import ConfigError
 
 NODES = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
 DEEPEST = 20
-"""A study is not nested deeper."""
+"""Deepest nesting of a study."""
 MOST_VALUES = 50_000
 """Values of a file, those that aliases repeat counted each time: more take seconds to check."""
 LARGEST = 2**63 - 1
@@ -68,8 +68,8 @@ class _Loader(yaml.SafeLoader):
             return None
         if is_alias and id(node) not in self._measured:
             raise ComposerError(None, None, "refers to itself", mark)
-        within = [self._measured[id(one)] for one in _children(node)]
-        values, levels = 1 + sum(one for one, _ in within), 1 + max((one for _, one in within), default=0)
+        within = [self._measured[id(child)] for child in _children(node)]
+        values, levels = 1 + sum(size for size, _ in within), 1 + max((depth for _, depth in within), default=0)
         if values > MOST_VALUES:
             raise ComposerError(None, None, f"holds more than {MOST_VALUES:,} values, aliases followed", mark)
         if levels > DEEPEST:
@@ -159,10 +159,10 @@ def _check_keys(loader: _Loader, node: yaml.MappingNode, path: KeyPath, place: C
     for key_node, _ in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError(f"{place(line)}: a {NODES[type(key_node)]} is no key; allowed: names.")
+            raise ConfigError(f"{place(line)}: a {NODES[type(key_node)]} is not a key; allowed: names.")
         key = key_node.value if key_node.tag == f"{_TAG}merge" else loader.construct_object(key_node)
         if not isinstance(key, str | int) or isinstance(key, bool):
-            raise ConfigError(f"{place(line)}: {key!r} is no key; allowed: names and whole numbers.")
+            raise ConfigError(f"{place(line)}: {key!r} is not a key; allowed: names and whole numbers.")
         if str(key) in first:
             dotted = ".".join(map(str, (*path, key)))
             raise ConfigError(
@@ -173,7 +173,7 @@ def _check_keys(loader: _Loader, node: yaml.MappingNode, path: KeyPath, place: C
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        return [one for pair in node.value for one in pair]
+        return [child for pair in node.value for child in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
@@ -208,7 +208,7 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
 def _str(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = loader.construct_scalar(node)
     if not text.isascii() and re.search(r"[\ud800-\udfff]", text):
-        message = f"{text!a} holds half of a surrogate pair, which is no character"
+        message = f"{text!a} holds half of a surrogate pair, which is not a character"
         raise ConstructorError(None, None, message, node.start_mark)
     return text
 

@@ -139,7 +139,7 @@ def test_a_step_that_does_not_divide_the_range_ends_below_it() -> None:
         ({"float": [1, 1]}, "low below high"),
         ({"float": [2, 1]}, "low below high"),
         ({"float": [0, 1], "log": True}, "low must be above 0"),
-        ({"float": [0.1, 1], "log": True, "step": 0.1}, "no step"),
+        ({"float": [0.1, 1], "log": True, "step": 0.1}, "step is not allowed"),
         ({"float": [0, 1], "step": 0}, "greater than 0"),
         ({"float": [0, 1], "step": 1.5}, "at most the range"),
         ({"float": [0, float("inf")]}, "finite"),
@@ -207,7 +207,7 @@ CPGGAN = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4000]}}
         ({"gan.resolution": {"int": [128, 256], "step": 64}}, "space.gan.resolution.int.0: 128 .* must be equal"),
         ({"gan.batch_size": {"float": [1, 8]}}, "gan.batch_size is a whole number; allowed is {int"),
         ({"gan.horizontal_flip": {"int": [0, 1]}}, "true or false"),
-        ({"gan.batch_size": {"choice": ["8"]}}, "'8' is read as 8; write it so"),
+        ({"gan.batch_size": {"choice": ["8"]}}, "'8' is read as 8; write 8"),
         ({"variant": {"choice": ["cpgan"]}}, "space.variant.choice.0: .*got 'cpgan'. Did you mean 'cpggan'"),
         ({"variant": {"int": [0, 1]}}, r"space.variant: allowed is \{choice"),
         ({"count": {"float": [1, 2]}}, "counts are whole numbers"),
@@ -241,7 +241,7 @@ def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"count_scale": 0.001}, "400 is no slice at all at count_scale 0.001"),
+        ({"count_scale": 0.001}, "400 rounds to 0 slices at count_scale 0.001"),
         ({"search": {}, "space": {}}, "nothing to run"),
         ({"space": {}}, "'tpe' draws from space, which is missing"),
         ({"objectives": []}, "at least 1 item"),
@@ -250,8 +250,8 @@ def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
         ({"objectives": [{"metric": "fps_per_slice"}]}, "allowed for fps_per_slice is minimize"),
         ({"constraints": [{}]}, "needs one of at_most and at_least, e.g. at_most: 12; got neither"),
         ({"constraints": [{"at_most": 1, "at_least": 0}]}, "needs one of at_most and at_least.*got both"),
-        ({"space": {"gan.drift": {"float": [0, 1]}}}, "which variant to draw for is open: arms has none"),
-        ({"space": {k: v for k, v in SPACE.items() if k != "count"}}, "which count to draw cpggan with is open"),
+        ({"space": {"gan.drift": {"float": [0, 1]}}}, "ambiguous: arms lists no variant besides none"),
+        ({"space": {k: v for k, v in SPACE.items() if k != "count"}}, "the count to draw cpggan with is ambiguous"),
     ],
 )  # fmt: skip
 def test_search_that_cannot_be_made_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -275,15 +275,15 @@ def test_only_what_detectors_validate_to_along_the_way_is_pruned_by(pruning: str
         with pytest.raises(ValidationError) as raised:
             searching(search=search, objectives=[objective])
         line = explain("study.yaml", raised.value)
-        assert line.startswith("study.yaml: search.pruning: cells would end early by another figure than the objective")
-        assert f"{told}: detectors validate along the way to sensitivity or fps_per_slice at IoU 0.5 " in line
+        assert line.startswith("study.yaml: search.pruning: pruning would compare cells by a figure other than")
+        assert f"{told}: during training, detectors are validated by sensitivity or fps_per_slice at IoU 0.5 " in line
         assert line.endswith(f"Allowed: none, or one of those as the objective; got '{pruning}'.")
 
 
 def test_a_space_that_nothing_draws_from_is_refused_unless_asked_for() -> None:
     arms = [{"variant": "none"}]
     values = {"name": "mine", "cohort": "c", "fidelity": "paper", "arms": arms, "space": SPACE}
-    with pytest.raises(ValidationError, match="nothing draws from it"):
+    with pytest.raises(ValidationError, match="no search draws from it"):
         Study.model_validate(values)
     study = Study.model_validate(values | {"search": {"method": "ablation"}})
     assert study.cells() == [Cell("none")]

@@ -75,14 +75,14 @@ def minimal() -> dict[str, object]:
         ({"arms": [{"variant": "cpggan"}]}, "needs counts above 0"),
         (
             {"arms": [{"variant": "cpggan", "counts": [5]}], "count_scale": 0.05},
-            "cpggan 5 is no slice at all at count_scale",
+            "cpggan 5 rounds to 0 slices at count_scale",
         ),
         (
             {"arms": [{"variant": "cpggan", "counts": [4000, 4001]}], "count_scale": 0.05},
-            "cpggan 200 is there more than once",
+            "cpggan 200 is listed more than once",
         ),
         ({"arms": []}, "arms: nothing to run; needs at least one arm"),
-        ({"seeds": [1, 1]}, "holds a seed more than once"),
+        ({"seeds": [1, 1]}, "lists a seed more than once"),
         ({"prepare": {"size": 128}}, "prepare.size is 128 but gan.resolution is 256"),
         ({"variants": {"cpggan": {"nonsense": 1}}}, "nonsense"),
         (
@@ -120,7 +120,7 @@ def test_a_figure_at_an_iou_that_is_not_evaluated_is_refused_at_its_line(
     if fidelity == "own.yaml":
         assert load_study("mine.yaml").evaluation.ious == (0.5, 0.7)
         return
-    told = rf"^mine.yaml:6: {key}.0.iou: allowed are evaluation.ious: 0.5, 0.25; got 0.7. Take one of them, or add 0.7"
+    told = rf"^mine.yaml:6: {key}.0.iou: allowed are evaluation.ious: 0.5, 0.25; got 0.7. Use one of them, or add 0.7"
     with pytest.raises(ConfigError, match=told):
         load_study("mine.yaml")
 
@@ -128,7 +128,7 @@ def test_a_figure_at_an_iou_that_is_not_evaluated_is_refused_at_its_line(
 def test_an_evaluation_without_the_iou_of_the_default_objective_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(minimal() | {"evaluation": {"ious": [0.25]}}))
-    with pytest.raises(ConfigError, match=r"evaluation.ious: without objectives, it must hold 0.5.*got 0.25"):
+    with pytest.raises(ConfigError, match=r"evaluation.ious: without objectives, .* must list 0.5.*got 0.25"):
         load_study(str(path))
 
 

@@ -29,7 +29,7 @@ OPERATIONS = 6
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One change a slice; each of its six parts takes place or not."""
+    """One change per slice; each of its six parts takes place or not."""
 
     to_source: Tensor
     """N x 2 x 3: where in the slice a pixel of the result comes from, in the coordinates of `affine_grid`."""
@@ -60,7 +60,7 @@ class Augmentation:
         )
 
     def images(self, images: Tensor) -> Tensor:
-        """Change slices: N x 1 x R x R, -1 (black) to 1 (white); differentiable once. What comes in is black."""
+        """Change slices: N x 1 x R x R, -1 (black) to 1 (white); differentiable once. Pixels from outside are black."""
         moved = self._moved(images + 1) - 1
         mean = moved.mean(dim=(2, 3), keepdim=True)
         lit = (moved - mean) * self.contrast + mean + self.brightness
@@ -82,7 +82,7 @@ class Augmentation:
 
 
 def overfitting(on_real: Tensor, on_fake: Tensor) -> Tensor:
-    """How surely the discriminator tells real from synthetic: 0 (not at all) to 1 (in every pair); scalar.
+    """How surely the discriminator distinguishes real from synthetic: 0 (not at all) to 1 (in every pair); scalar.
 
     The mean sign of the score of a real slice minus that of the synthetic slice with the same condition. It takes the
     part of r_t (Karras et al. 2020a, equation 1), the mean sign of real scores: a Wasserstein critic has no zero.

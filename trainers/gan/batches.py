@@ -91,7 +91,7 @@ class TrainingSlices:
 
 
 def _normal_rows(slices: SliceSet) -> np.ndarray:
-    """Training slices of normal subjects; where subjects are told apart, not lesion-free slices of tumour patients."""
+    """Training slices of normal subjects, without lesion-free slices of tumour patients if these are marked."""
     rows = slices.indices("train", "normal")
     if "subject_kind" not in slices.slices:
         return rows
@@ -123,5 +123,6 @@ def check_fits(config: GANConfig, slices: SliceSet, world_size: int) -> None:
     if config.batch_size // config.group < world_size:
         raise TrainingError(
             f"gan.batch_size is {config.batch_size} in groups of {config.group} that stay together (gan.stddev_group), "
-            f"but there are {world_size} workers; allowed: a group each. Raise gan.batch_size or take fewer workers."
+            f"but there are {world_size} workers; allowed: at least one group per worker. Raise gan.batch_size or "
+            "use fewer workers."
         )

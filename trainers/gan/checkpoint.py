@@ -1,4 +1,4 @@
-"""Everything that a GAN's training run is made of, saved and restored as one."""
+"""Everything that a GAN's training run is made of, saved and restored together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TrainingState:
     """Running mean of the overfitting signal; scalar, on the device."""
     images: int = 0
     history: list[Report] = field(default_factory=list)
-    """One report a line: images, time (seconds since 1970), resolution, alpha and mean losses since the last."""
+    """One report per line: images, time (seconds since 1970), resolution, alpha and mean losses since the last."""
     snapshots: list[Tensor] = field(default_factory=list)
     """The averaged generator's slices for the same noise and boxes at several moments, each N x H x W uint8."""
 
@@ -110,7 +110,7 @@ class TrainingState:
         if saved["config"] != self.config.model_dump_json():
             raise TrainingError(
                 f"{folder} is a checkpoint of another run, in which {_differences(saved['config'], self.config)}; "
-                "allowed: the same config. Take those values, or remove the folder to start afresh."
+                "allowed: the same config. Use those values, or remove the folder to start afresh."
             )
         for name, module in self._modules().items():
             module.load_state_dict(saved["modules"][name])
@@ -139,7 +139,7 @@ def read_checkpoint(folder: Path) -> bytes:
     """What `TrainingState.save` wrote.
 
     Raises:
-        TrainingError: there is no such state in the folder.
+        TrainingError: the folder holds no such state.
     """
     if not (folder / FILE).is_file():
         raise TrainingError(f"{folder} is not a checkpoint of a GAN: it lacks {FILE}. Remove it to start afresh.")

@@ -33,7 +33,7 @@ class GANConfig(Config):
     critic_widths: tuple[Channels, Channels, Channels] = (64, 128, 256)
     """Image-to-image GAN: feature channels after each convolution of the discriminator, times `width`."""
     width: float = Field(default=1.0, gt=0.0, le=16.0)
-    """Factor on all widths; at most 16, which no GPU holds."""
+    """Factor on all widths; at most 16, more than fits on any GPU."""
     min_width: int = Field(default=8, ge=1, le=8192)
     """No layer has fewer feature channels than this."""
     latent_size: int = Field(default=512, ge=1, le=65_536)
@@ -41,7 +41,7 @@ class GANConfig(Config):
     condition_channels: Literal["1", "match"] = "1"
     """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
     batch_size: int = Field(default=4, ge=1, le=65_536)
-    """Images a step, over all workers; at most 65,536, a hundred times what was ever of use."""
+    """Images per step, over all workers; at most 65,536, a hundred times more than was ever useful."""
     stddev_group: int = Field(default=4, ge=1, le=65_536)
     """CPGGAN: neighbours in a step whose features' deviation the discriminator sees (the largest number up to this that
     divides `batch_size`); workers take whole groups."""
@@ -56,17 +56,17 @@ class GANConfig(Config):
     gradient_penalty: float = Field(default=10.0, ge=0.0)
     """Weight of the gradient penalty: lambda of WGAN-GP, gamma of R1 and R2."""
     penalty_interval: int = Field(default=1, ge=1)
-    """Steps from one penalty to the next, which counts as often (lazy regularisation); 1 applies it at every step."""
+    """Steps per penalty, which then weighs as many times more (lazy regularisation); 1 applies it at every step."""
     drift: float = Field(default=0.001, ge=0.0)
     """WGAN-GP: weight of the squared scores of real images, which keeps scores near 0."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Number format of the convolutions; weights, scores, penalties and losses are fp32 in all. `tf32` rounds what a
     GPU's convolutions multiply to 10 bits, torch's own default; on a CPU it is fp32."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
-    """Share that the averaged generator keeps of itself at a step; it makes the synthetic slices."""
+    """Share of itself that the averaged generator, which makes the synthetic slices, keeps at each step."""
     total_kimg: float = Field(default=12_000.0, gt=0.0, le=1e9)
-    """Length of the run: thousands of real images shown (3,000,000 steps of 4); at most a billion, which no
-    run ends."""
+    """Length of the run: thousands of real images shown (3,000,000 steps of 4); at most a billion, more
+    than any run finishes."""
     fade_kimg: float = Field(default=600.0, ge=0.0)
     """Thousands of images over which a new resolution is faded in."""
     stable_kimg: float = Field(default=600.0, ge=0.0)
@@ -167,7 +167,7 @@ class GANConfig(Config):
 
     @property
     def group(self) -> int:
-        """Images of a step that stay on one worker, as their minibatch statistics are shared; 1 without such."""
+        """Images of a step that stay on one worker, as their minibatch statistics are shared; 1 without them."""
         if not self.traits.grouped:
             return 1
         return max(size for size in range(1, self.stddev_group + 1) if self.batch_size % size == 0)

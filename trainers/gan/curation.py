@@ -18,7 +18,7 @@ from trainers.gan.review import Review, attempt_id
 
 FILE = "curation.npz"
 EXAMPLES = 16
-"""Refused attempts that are remembered for a picture."""
+"""Refused attempts that are kept for a picture."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Attempt:
 
     @property
     def slice_id(self) -> str:
-        """Its name."""
+        """Name of the attempt."""
         return attempt_id(self.image, self.number)
 
     @property
     def short_id(self) -> str:
-        """Its name in pictures."""
+        """Name of the attempt in pictures."""
         return self.slice_id.removeprefix("synthetic-")
 
 
@@ -59,7 +59,7 @@ class Curation:
     def __init__(self, images: range, threshold: float, max_attempts: int, review: Review) -> None:
         self._threshold = threshold
         self._candidates = {image: review.candidates(image, max_attempts) for image in images}
-        self._kept = {one.image for one in review.attempts if one.decision == "keep"}
+        self._kept = {reviewed.image for reviewed in review.attempts if reviewed.decision == "keep"}
         self._waiting = deque((image, numbers[0]) for image, numbers in self._candidates.items())
         self._best: dict[int, Attempt] = {}
         self.filled: dict[int, Attempt] = {}
@@ -81,7 +81,7 @@ class Curation:
         return [self._waiting[place] for place in range(min(most, len(self._waiting)))]
 
     def judge(self, drawn: Sequence[Attempt]) -> None:
-        """Take in what was drawn: the attempts of `next`, in their order."""
+        """Judge what was drawn: the attempts of `next`, in their order."""
         again: list[tuple[int, int]] = []
         for attempt in drawn:
             self._waiting.popleft()
@@ -89,7 +89,7 @@ class Curation:
         self._waiting.extendleft(reversed(again))
 
     def _judge(self, attempt: Attempt) -> list[tuple[int, int]]:
-        """Judge one attempt; returns the next one at its image, if there is to be one."""
+        """Judge an attempt; returns the next attempt at its image, if another is needed."""
         self.attempts += 1
         image, numbers = attempt.image, self._candidates[attempt.image]
         if image in self._kept or attempt.visibility >= self._threshold:
@@ -98,7 +98,7 @@ class Curation:
             return []
         if len(self.refused) < EXAMPLES:
             self.refused.append(attempt)
-        best = max(self._best.pop(image, attempt), attempt, key=lambda one: one.visibility)
+        best = max(self._best.pop(image, attempt), attempt, key=lambda candidate: candidate.visibility)
         place = numbers.index(attempt.number) + 1
         if place < len(numbers):
             self._best[image] = best
@@ -120,27 +120,27 @@ class Curation:
         with np.load(folder / FILE) as saved:
             self._waiting = deque((int(image), int(number)) for image, number in saved["waiting"])
             self.attempts, self.unclear = saved["counts"].tolist()
-            self.filled = {one.image: one for one in _unpacked(saved, "filled")}
-            self._best = {one.image: one for one in _unpacked(saved, "best")}
+            self.filled = {attempt.image: attempt for attempt in _unpacked(saved, "filled")}
+            self._best = {attempt.image: attempt for attempt in _unpacked(saved, "best")}
             self.refused = _unpacked(saved, "refused")
 
 
 def _packed(attempts: Sequence[Attempt]) -> dict[str, np.ndarray]:
     return {
-        "names": np.array([(one.image, one.number) for one in attempts], dtype=np.int64).reshape(-1, 2),
-        "pixels": np.array([one.pixels for one in attempts], dtype=np.uint8),
-        "boxes": np.concatenate([np.zeros((0, 4), dtype=np.float32), *(one.boxes for one in attempts)]),
-        "boxes_of": np.array([len(one.boxes) for one in attempts], dtype=np.int64),
-        "visibility": np.array([one.visibility for one in attempts], dtype=np.float64),
+        "names": np.array([(attempt.image, attempt.number) for attempt in attempts], dtype=np.int64).reshape(-1, 2),
+        "pixels": np.array([attempt.pixels for attempt in attempts], dtype=np.uint8),
+        "boxes": np.concatenate([np.zeros((0, 4), dtype=np.float32), *(attempt.boxes for attempt in attempts)]),
+        "boxes_of": np.array([len(attempt.boxes) for attempt in attempts], dtype=np.int64),
+        "visibility": np.array([attempt.visibility for attempt in attempts], dtype=np.float64),
     }
 
 
 def _unpacked(saved: Any, name: str) -> list[Attempt]:
-    names, pixels, boxes, boxes_of, visibility = (
+    names, images, corners, boxes_of, visibility = (
         saved[f"{name}_{key}"] for key in ("names", "pixels", "boxes", "boxes_of", "visibility")
     )
-    found = np.split(boxes, np.cumsum(boxes_of)[:-1]) if len(boxes_of) else []
+    boxes = np.split(corners, np.cumsum(boxes_of)[:-1]) if len(boxes_of) else []
     return [
-        Attempt(image, number, one, own, score)
-        for (image, number), one, own, score in zip(names.tolist(), pixels, found, visibility.tolist(), strict=True)
+        Attempt(image, number, pixels, own, score)
+        for (image, number), pixels, own, score in zip(names.tolist(), images, boxes, visibility.tolist(), strict=True)
     ]

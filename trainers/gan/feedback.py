@@ -1,4 +1,4 @@
-"""What a frozen detector says of synthetic slices.
+"""A frozen detector's loss on synthetic slices, from which a generator learns.
 
 Beyond the paper, which closes with the plan of "a new GAN loss function that directly optimizes the detection results".
 """
@@ -49,8 +49,8 @@ class DetectorFeedback:
             )
         if synthetic := trained_on_synthetic(detector_dir):
             raise TrainingError(
-                f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, or it "
-                "would teach what another GAN drew. Train it with `metsweep train detector SLICES`."
+                f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, as a "
+                "GAN is not to imitate another GAN. Train the detector with `metsweep train detector SLICES`."
             )
         from ultralytics.utils.loss import v8DetectionLoss
 

@@ -48,8 +48,8 @@ def contact_sheet(
         lefts = [column * (size + gap) for column in range(len(images))]
         for left, image in zip(lefts, images, strict=True):
             sheet[top : top + size, left : left + size] = image
-        for left, found in zip(lefts, boxes.get(name, ()), strict=False):
-            for x0, y0, x1, y1 in found:
+        for left, corners in zip(lefts, boxes.get(name, ()), strict=False):
+            for x0, y0, x1, y1 in corners:
                 corner = (left + x0 - 0.5, top + y0 - 0.5)
                 axis.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=BOX_COLOUR, linewidth=0.8))
         for left, caption in zip(lefts, (captions or {}).get(name, ()), strict=False):

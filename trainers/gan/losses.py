@@ -60,7 +60,7 @@ def penalty(
         fake: of the same shape, without gradient.
         condition: N x 1 x R x R, 0 to 1.
         phase: resolution R and fade.
-        mix: N, uniform in 0 to 1: one interpolation factor a sample, for WGAN-GP.
+        mix: N, uniform in 0 to 1: one interpolation factor per sample, for WGAN-GP.
     """
     if config.loss == "wgan-gp":
         mixed = torch.lerp(real, fake, mix.view(-1, 1, 1, 1))

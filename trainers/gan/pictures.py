@@ -98,10 +98,12 @@ def _sheet(path: Path, attempts: Sequence[Attempt], *, scores: bool) -> None:
     """Rows of slices with their boxes, named by the first slice's id; with each slice's id and score, if wanted."""
     starts = range(0, len(attempts), COLUMNS)
     lines = {attempts[start].short_id: attempts[start : start + COLUMNS] for start in starts}
-    captions = {name: [f"{one.short_id}: {one.visibility:.2f}" for one in line] for name, line in lines.items()}
+    captions = {
+        name: [f"{attempt.short_id}: {attempt.visibility:.2f}" for attempt in line] for name, line in lines.items()
+    }
     contact_sheet(
         path,
-        {name: np.stack([one.pixels for one in line]) for name, line in lines.items()},
-        {name: [one.boxes for one in line] for name, line in lines.items()},
+        {name: np.stack([attempt.pixels for attempt in line]) for name, line in lines.items()},
+        {name: [attempt.boxes for attempt in line] for name, line in lines.items()},
         captions if scores else None,
     )

@@ -1,8 +1,8 @@
 """A human's keep/discard list, which overrides the curation's score.
 
 The list is a CSV file with the columns `slice_id` and `decision` (`keep` or `discard`), and optionally `source`. A
-`slice_id` names one attempt at an image, `synthetic-000029-1` being the second at image 29. It means another slice for
-another GAN or synthesis seed; `source`, which a synthetic slice set's `meta.json` tells, says whose slices were seen.
+`slice_id` names one attempt at an image, `synthetic-000029-1` being the second at image 29. For another GAN or
+synthesis seed it names another slice; `source`, as in a synthetic slice set's `meta.json`, says whose were reviewed.
 """
 
 from __future__ import annotations
@@ -49,17 +49,18 @@ class Review:
 
     @property
     def content(self) -> dict[str, Decision]:
-        """What the list says, whatever its path, row order and repetitions; JSON-able."""
+        """The decisions, whatever the list's path, row order and repetitions; JSON-able."""
         return {
-            f"{one.source or ''} {attempt_id(one.image, one.number)}".strip(): one.decision for one in self.attempts
+            f"{attempt.source or ''} {attempt_id(attempt.image, attempt.number)}".strip(): attempt.decision
+            for attempt in self.attempts
         }
 
     def about(self, variant: GANVariant, images: range) -> Review:
-        """The decisions on some images of a GAN of this variant (or of one that the list does not name)."""
+        """The decisions on some images of a GAN of this variant (or of a GAN that the list does not name)."""
         kept = (
-            one
-            for one in self.attempts
-            if one.image in images and (one.source is None or one.source.rsplit("-", 1)[0] == variant)
+            attempt
+            for attempt in self.attempts
+            if attempt.image in images and (attempt.source is None or attempt.source.rsplit("-", 1)[0] == variant)
         )
         return Review(self.path, tuple(kept))
 
@@ -69,17 +70,17 @@ class Review:
         Raises:
             ConfigError: names the first of them.
         """
-        for one in self.attempts:
-            if one.source not in (None, source):
+        for attempt in self.attempts:
+            if attempt.source not in (None, source):
                 raise ConfigError(
-                    f"{self.path}: the decision on {attempt_id(one.image, one.number)} is about slices of "
-                    f"{one.source}, but these are of {source}: another GAN, annotation, synthesis seed or way to draw "
-                    "boxes. Review the slices of this source, or draw without the list."
+                    f"{self.path}: the decision on {attempt_id(attempt.image, attempt.number)} is about slices of "
+                    f"{attempt.source}, but these are of {source}: another GAN, annotation, synthesis seed or way to "
+                    "draw boxes. Review the slices of this source, or draw without the list."
                 )
 
     def candidates(self, image: int, most: int) -> list[int]:
         """The attempts that may fill an image: the kept one alone, or else the first `most` that are not discarded."""
-        decided = {one.number: one.decision for one in self.attempts if one.image == image}
+        decided = {attempt.number: attempt.decision for attempt in self.attempts if attempt.image == image}
         kept = [number for number, decision in decided.items() if decision == "keep"]
         return kept or list(islice((number for number in count() if number not in decided), most))
 
@@ -88,31 +89,33 @@ def read_review(path: Path) -> Review:
     """Read a keep/discard list.
 
     Raises:
-        ConfigError: the file cannot be read, lacks a column or has an unknown one, or a row is malformed, contradicts
-            another, or keeps a second attempt at an image; names file and line.
+        ConfigError: the file cannot be read, lacks a column or has an unknown column, or a row is malformed,
+            contradicts another, or keeps a second attempt at an image; names file and line.
     """
     decided: dict[tuple[str | None, str], tuple[int, ReviewedAttempt]] = {}
     kept: dict[tuple[str | None, int], int] = {}
     for line, row in read_table(path, ConfigError, NEEDED, OPTIONAL):
-        one = _parse(f"{path}, line {line}", row)
-        before, known = decided.setdefault((one.source, row["slice_id"]), (line, one))
-        if known != one:
+        attempt = _parse(f"{path}, line {line}", row)
+        before, earlier = decided.setdefault((attempt.source, row["slice_id"]), (line, attempt))
+        if earlier != attempt:
             raise ConfigError(
-                f"{path}, line {line}: {row['slice_id']} has the decision {one.decision}, but {known.decision} in line "
-                f"{before}; allowed: one decision."
+                f"{path}, line {line}: {row['slice_id']} is marked {attempt.decision}, but {earlier.decision} in line "
+                f"{before}; allowed: one decision per slice."
             )
-        if one.decision == "keep" and kept.setdefault((one.source, one.image), one.number) != one.number:
-            first = attempt_id(one.image, kept[one.source, one.image])
+        image = attempt.source, attempt.image
+        if attempt.decision == "keep" and kept.setdefault(image, attempt.number) != attempt.number:
+            first = attempt_id(attempt.image, kept[image])
             raise ConfigError(
                 f"{path}, line {line}: {row['slice_id']} is kept, but so is {first}; only one attempt can fill image "
-                f"{one.image}. Discard or leave out the other."
+                f"{attempt.image}. Discard or leave out the other."
             )
-    attempts = sorted((one for _, one in decided.values()), key=lambda one: (one.source or "", one.image, one.number))
+    attempts = [attempt for _, attempt in decided.values()]
+    attempts.sort(key=lambda attempt: (attempt.source or "", attempt.image, attempt.number))
     return Review(path, tuple(attempts))
 
 
 def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
-    """What the config's keep/discard list says of a shard of a variant's GAN; nothing without a list.
+    """The decisions of the config's keep/discard list on a shard of a variant's GAN; none without a list.
 
     Raises:
         ConfigError: the list cannot be used; names file and line.
@@ -122,8 +125,8 @@ def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Revie
 
 
 def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
-    found = ATTEMPT_ID.fullmatch(row["slice_id"])
-    if found is None or attempt_id(int(found[1]), int(found[2])) != row["slice_id"]:
+    match = ATTEMPT_ID.fullmatch(row["slice_id"])
+    if match is None or attempt_id(int(match[1]), int(match[2])) != row["slice_id"]:
         raise ConfigError(
             f"{where}: slice_id {shown(row['slice_id'])} names no synthetic slice; allowed: ids as in a synthetic "
             f"slice set's slices.parquet, e.g. {attempt_id(29, 1)}."
@@ -136,4 +139,4 @@ def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
             f"{where}: source {shown(source)} names no GAN; allowed: `source` in the meta.json of the synthetic slice "
             "set, e.g. cpggan-0123456789ab, or nothing."
         )
-    return ReviewedAttempt(int(found[1]), int(found[2]), cast(Decision, row["decision"]), source)
+    return ReviewedAttempt(int(match[1]), int(match[2]), cast(Decision, row["decision"]), source)

@@ -1,4 +1,4 @@
-"""What a GAN learnt from, kept beside it, so that other slices or its own teacher are noticed later."""
+"""A record beside a GAN of what it learnt from, so that other slices and its own teacher are recognised later."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_source(out: Path, slices: SliceSet, detector: Path | None) -> None:
 
 
 def read_source(gan_dir: Path) -> GANSource | None:
-    """What a GAN learnt from; None in the folder of a GAN that does not tell.
+    """What a GAN learnt from; None if the folder has no such record.
 
     Raises:
         TrainingError: `source.json` is malformed.
@@ -44,7 +44,7 @@ def read_source(gan_dir: Path) -> GANSource | None:
         return GANSource.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise TrainingError(
-            f"{file} does not tell what the GAN learnt from ({why(error)}). Copy the whole folder again."
+            f"{file} does not record what the GAN learnt from ({why(error)}). Copy the whole folder again."
         ) from error
 
 
@@ -61,28 +61,27 @@ def check_slices(source: GANSource, owner: Path, slices: SliceSet) -> None:
     """
     if slices.fingerprint != source.slices:
         raise TrainingError(
-            f"{slices.path} is another slice set (fingerprint {slices.fingerprint[:12]}) than the one that the GAN of "
-            f"{owner} was trained on ({source.slices[:12]}); allowed: that one. Name its folder, or train a GAN on "
-            f"{slices.path}."
+            f"{slices.path} (fingerprint {slices.fingerprint[:12]}) is not the slice set that the GAN of {owner} was "
+            f"trained on ({source.slices[:12]}). Name the folder of that slice set, or train a GAN on {slices.path}."
         )
 
 
 def check_judges(synthetic: SliceSet, slices: SliceSet, detector: Path) -> None:
     """Refuse to judge synthetic slices by other patients' slices, or by the detector that taught their GAN.
 
-    Slices that do not tell what their GAN learnt from are let pass.
+    Slices without a record of what their GAN learnt from pass.
 
     Raises:
         TrainingError: says which of the two does not fit.
     """
-    told = synthetic.meta.get(META_KEY)
-    if told is None:
+    recorded = synthetic.meta.get(META_KEY)
+    if recorded is None:
         return
-    source = GANSource.model_validate(told)
+    source = GANSource.model_validate(recorded)
     check_slices(source, synthetic.path, slices)
     if source.detector is not None and (detector / "model.pt").is_file() and _weights_of(detector) == source.detector:
         raise TrainingError(
-            f"{detector} is the detector that taught the GAN of {synthetic.path}: it would praise its own pupil. "
+            f"{detector} is the detector that taught the GAN of {synthetic.path}, so its judgement would be biased. "
             "Allowed: another detector of real slices, e.g. `metsweep train detector SLICES --set detector.seed=1`."
         )
 

@@ -49,7 +49,7 @@ def synthesize(
         review: a human's decisions on this shard (`review_of`).
         out: folder, made if needed. Extra columns in `slices.parquet`: `image_index`, `attempt` and `visibility`. In
             `meta.json`: `source`, which names GAN, annotation and seed; `learnt_from`, the fingerprints of the GAN's
-            slice set and teacher (null for a GAN that does not tell); `curation`; `box_contrast` (grey levels, mean
+            slice set and teacher (null for a GAN without that record); `curation`; `box_contrast` (grey levels, mean
             over the boxes) and `box_contrast_real` (the same for the training annotation). Pictures in `figures`.
         context: device, progress (images filled) and checkpoints.
 
@@ -72,7 +72,7 @@ def synthesize(
     made = [curation.filled[image] for image in config.images(shard)]
     boxes = [attempt.boxes for attempt in made]
     images = np.stack([attempt.pixels for attempt in made])
-    decisions = [one.decision for one in review.attempts]
+    decisions = [attempt.decision for attempt in review.attempts]
     meta = {
         "gan": generator.config.model_dump(mode="json"),
         "synthesis": config.model_dump(mode="json"),
@@ -124,7 +124,7 @@ def _batch_size(config: SynthesisConfig, generator: TrainedGenerator) -> int:
 
 
 def _fill(curation: Curation, draw: Draw, batch_size: int, config: SynthesisConfig, context: Context) -> None:
-    """Draw and judge until every image is filled, from the newest checkpoint if there is one."""
+    """Draw and judge until every image is filled, from the newest checkpoint if one exists."""
     checkpoint = context.load_checkpoint()
     if checkpoint is not None:
         curation.restore(checkpoint)
@@ -156,8 +156,8 @@ def _draw(
     made = generator.sample(conditions, latents)[: len(wanted)]
     scores = visibility(made, boxes).tolist()
     return [
-        Attempt(image, number, pixels, found, score)
-        for (image, number), pixels, found, score in zip(wanted, made, boxes, scores, strict=True)
+        Attempt(image, number, pixels, own, score)
+        for (image, number), pixels, own, score in zip(wanted, made, boxes, scores, strict=True)
     ]
 
 

@@ -35,7 +35,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
     """Train a GAN, or continue from the newest checkpoint of the context, and write it into the existing folder `out`.
 
     Written by rank 0 at the end: `generator.pt` (state dict of the averaged generator), `config.json`, `history.jsonl`
-    (one report a line), `source.json` (what it learnt from) and `figures/*.png`. The result depends on the config and
+    (one report per line), `source.json` (what it learnt from) and `figures/*.png`. The result depends on the config and
     the slices alone, whether or not the run was interrupted (bit for bit on one CPU worker), and not on the number of
     workers but for the order of sums.
 
@@ -127,7 +127,7 @@ def _report(state: TrainingState, metrics: dict[str, float], context: Context) -
         raise TrainingError(
             f"After {state.images} images {skipped} updates were skipped, as their loss or gradient was not finite; "
             f"gan.nonfinite_limit allows {config.nonfinite_limit}. Lower gan.learning_rate ({config.learning_rate}) "
-            f"or lengthen gan.fade_kimg ({config.fade_kimg}); gan.precision fp32 helps where it is not set."
+            f"or lengthen gan.fade_kimg ({config.fade_kimg}); set gan.precision to fp32 if it is not."
         )
     phase = phase_at(config, state.images)
     metrics |= {"gan/resolution": float(phase.resolution), "gan/alpha": phase.alpha, "gan/skipped": float(skipped)}

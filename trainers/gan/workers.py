@@ -1,6 +1,6 @@
 """What several workers do together: the same state at the start, averaged gradients at every step, equal weights after.
 
-DistributedDataParallel cannot do it: the gradient penalty needs a double backward, for which it averages wrongly.
+DistributedDataParallel cannot do this: the gradient penalty needs a double backward, for which it averages wrongly.
 """
 
 from __future__ import annotations

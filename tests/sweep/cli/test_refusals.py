@@ -131,7 +131,7 @@ def test_slices_that_the_gan_was_not_trained_on(refused, slices: Path, gan: Path
     write_slice_set(Path("others"), 255 - own.images, own.slices, own.boxes, {})
     refused(
         "synthesize", gan, "others", "--out", "drawn", "--count", 2,
-        parts=("others is another slice set", str(gan), own.fingerprint[:12]),
+        parts=("others (fingerprint", "is not the slice set that the GAN of", str(gan), own.fingerprint[:12]),
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_content_does_not_depend_on_order_repetition_or_path(listed: Write) -> N
         (["synthetic-1-0,keep"], ("line 2", "'synthetic-1-0'", "synthetic-000029-1")),
         (["synthetic-000001-0,keep", "synthetic-000002-01,keep"], ("line 3", "'synthetic-000002-01'")),
         (["P001-z014,keep"], ("line 2", "'P001-z014' names no synthetic slice")),
-        (["synthetic-000001-0,keep", "synthetic-000001-0,discard"], ("line 3", "decision discard", "keep in line 2")),
+        (["synthetic-000001-0,keep", "synthetic-000001-0,discard"], ("line 3", "marked discard", "keep in line 2")),
         (["synthetic-000001-0,keep", "synthetic-000001-2,keep"], ("line 3", "synthetic-000001-0", "one attempt")),
         (["synthetic-000001-0"], ("line 2", "2 cells")),
         (["synthetic-000001-0,keep,why"], ("line 2", "2 cells")),

@@ -49,7 +49,7 @@ def test_its_teacher_and_other_patients_are_no_judges(tmp_path: Path) -> None:
     check_judges(drawn, slices, stranger)
     with pytest.raises(TrainingError, match=r"teacher is the detector that taught the GAN of .*drawn"):
         check_judges(drawn, slices, teacher)
-    with pytest.raises(TrainingError, match=r"other is another slice set .* than the one that the GAN of .*drawn"):
+    with pytest.raises(TrainingError, match=r"other .* is not the slice set that the GAN of .*drawn"):
         check_judges(drawn, other, stranger)
 
 
@@ -62,7 +62,7 @@ def test_a_gan_that_does_not_tell_is_used_without_the_check(tmp_path: Path) -> N
 
 def test_malformed_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "source.json").write_text(json.dumps({"slice": "x"}))
-    with pytest.raises(TrainingError, match=r"source\.json does not tell"):
+    with pytest.raises(TrainingError, match=r"source\.json does not record"):
         read_source(tmp_path)
 
 

@@ -158,7 +158,11 @@ def test_only_the_training_split_is_read(tmp_path: Path) -> None:
     [
         ({"resolution": 32, "widths": (8, 8, 8, 8), "total_kimg": 1.0}, 1, "16 pixels wide, but gan.resolution is 32"),
         ({"batch_size": 25}, 1, "gan.batch_size is 25, but the training split has 24 slices; allowed: 1 to 24"),
-        ({"batch_size": 8}, 3, "gan.batch_size is 8 in groups of 4 .* there are 3 workers; allowed: a group each"),
+        (
+            {"batch_size": 8},
+            3,
+            "gan.batch_size is 8 in groups of 4 .* there are 3 workers; allowed: at least one group",
+        ),
     ],
 )
 def test_misfits_are_refused(slices: SliceSet, changes: dict[str, object], workers: int, message: str) -> None:
