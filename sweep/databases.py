@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import traceback
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from sweep.redaction import without_secrets
-from trainers.exceptions import TrackingError
+from trainers.exceptions import MetsweepError, TrackingError
 
 
 class ReplacedDatabaseError(TrackingError):
@@ -124,8 +124,27 @@ def in_a_line(error: Exception, uri: str, libraries: Collection[str]) -> str:
     return text if own and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def came_from(error: Exception, libraries: Collection[str]) -> bool:
-    """Whether an error was raised by, or below, a library: reading a damaged database may raise any error."""
+@contextmanager
+def explaining(libraries: Collection[str], meaning: Callable[[Exception], MetsweepError]) -> Iterator[None]:
+    """Turns errors of libraries, and of the system, within the block into what they mean for a person.
+
+    Args:
+        libraries: packages; also whatever is raised below them, for one that reads a damaged database may raise
+            anything.
+        meaning: the error to raise instead.
+    """
+    try:
+        yield
+    except MetsweepError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError | ImportError) and not _came_from(error, libraries):
+            raise
+        raise meaning(error) from None
+
+
+def _came_from(error: Exception, libraries: Collection[str]) -> bool:
+    """Whether an error was raised by, or below, a library."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     names = [type(error).__module__, *(str(frame.f_globals.get("__name__")) for frame in frames)]
     return any(name.partition(".")[0] in libraries for name in names)

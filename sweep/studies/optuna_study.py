@@ -5,22 +5,23 @@ An Optuna trial is a cell; its value is the mean over the cell's seeds. One proc
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
-from sweep.databases import came_from, in_a_line, refuse_damaged, sqlite_file, will_be_made
+from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file, will_be_made
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import plan_with
 from sweep.redaction import without_secrets
 from sweep.studies.records import changes
 from trainers.documents import shown
-from trainers.exceptions import ConfigError, MetsweepError, TrackingError
+from trainers.exceptions import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     import optuna
@@ -224,21 +225,16 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
     return optuna.pruners.NopPruner()
 
 
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def _explained(uri: str) -> AbstractContextManager[None]:
     """Turns errors of Optuna and of the database within the block into a TrackingError."""
+    return explaining(LIBRARIES, functools.partial(_meaning, uri))
+
+
+def _meaning(uri: str, error: Exception) -> TrackingError:
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        yield
-    except MetsweepError:
-        raise
-    except Exception as error:
-        if not isinstance(error, ImportError) and not came_from(error, LIBRARIES):
-            raise
-        told = in_a_line(error, uri, LIBRARIES)
-        refused = isinstance(error, SQLAlchemyError | ImportError | RuntimeError)
-        raise _not_opened(uri, told) if refused else _damaged(uri, told) from None
+    refused = isinstance(error, SQLAlchemyError | ImportError | OSError | RuntimeError)
+    return (_not_opened if refused else _damaged)(uri, in_a_line(error, uri, LIBRARIES))
 
 
 def _damaged(uri: str, why: str) -> TrackingError:

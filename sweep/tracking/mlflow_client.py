@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sweep.databases import came_from, in_a_line, refuse_damaged, sqlite_file
+from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file
 from sweep.redaction import without_secrets
 from sweep.store.s3_client import endpoint
-from trainers.exceptions import MetsweepError, TrackingError
+from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,22 +83,13 @@ def connect(tracking_uri: str) -> MlflowClient:
     return client
 
 
-@contextmanager
-def explained(tracking_uri: str) -> Iterator[None]:
+def explained(tracking_uri: str) -> AbstractContextManager[None]:
     """Turns MLflow's errors within the block into a TrackingError that says where MLflow is and what to do.
 
     It is a TrackingOutageError if the server cannot be reached, is too slow or is in trouble itself. An SQLite file has
     no server to wait for.
     """
-    try:
-        yield
-    except MetsweepError:
-        raise
-    except Exception as error:
-        if not isinstance(error, OSError | ImportError) and not came_from(error, LIBRARIES):
-            raise
-        outage = sqlite_file(tracking_uri) is None and _is_outage(error)
-        raise (TrackingOutageError if outage else TrackingError)(_message(tracking_uri, error)) from None
+    return explaining(LIBRARIES, functools.partial(_meaning, tracking_uri))
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:
@@ -147,6 +138,11 @@ def _refuse_unreachable(tracking_uri: str) -> None:
         engine = sqlalchemy.create_engine(tracking_uri, poolclass=sqlalchemy.NullPool)
         with engine.connect():
             pass
+
+
+def _meaning(tracking_uri: str, error: Exception) -> TrackingError:
+    outage = sqlite_file(tracking_uri) is None and _is_outage(error)
+    return (TrackingOutageError if outage else TrackingError)(_message(tracking_uri, error))
 
 
 def _is_outage(error: Exception) -> bool:

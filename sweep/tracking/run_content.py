@@ -257,8 +257,9 @@ def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
     for line in (artifact.path / "history.jsonl").read_text().splitlines():
         report = json.loads(line)
         at, time = int(report.pop(step)), report.pop("time")
-        names = {name: name if name.startswith(f"{stage}/") else f"{stage}/{name}" for name in report}
-        points += [Point(names[name], value, time, at) for name, value in report.items()]
+        for name, value in report.items():
+            own = name.partition("/")[0] == stage
+            points.append(Point(name if own else f"{stage}/{name}", value, time, at))
     return points
 
 

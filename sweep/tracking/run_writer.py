@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from sweep.models.packaging import LICENCE
 from sweep.tracking.run_content import NetworkFiles, Part, Slices
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
 
+RunStatus = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
+"""MLflow's names."""
 MOST_ENTITIES, MOST_PARAMS = 1000, 100
 """What MLflow takes in one call: in all, and params."""
 RUNS_A_PAGE = 100
@@ -32,8 +34,7 @@ class TrackedRun:
     """A run as it stands in MLflow."""
 
     id: str
-    status: str
-    """RUNNING, FINISHED, FAILED or KILLED."""
+    status: RunStatus
     tags: dict[str, str]
     written: list[str] = field(default_factory=list)
     """Names of its parts that are there."""
@@ -58,7 +59,7 @@ class RunWriter:
             for run in page:
                 tags = dict(run.data.tags)
                 written = [name for name in tags.get(WRITTEN, "").split(",") if name]
-                yield TrackedRun(run.info.run_id, run.info.status, tags, written, resumed=True)
+                yield TrackedRun(run.info.run_id, cast(RunStatus, run.info.status), tags, written, resumed=True)
             token = page.token
             if not token:
                 return
@@ -78,7 +79,7 @@ class RunWriter:
             self.client.update_run(run.id, status="RUNNING")
             run.status = "RUNNING"
 
-    def end(self, run: TrackedRun, status: str, finished: float) -> None:
+    def end(self, run: TrackedRun, status: RunStatus, finished: float) -> None:
         """Give a run its final status, as of `finished` (unix seconds)."""
         self.client.set_terminated(run.id, status, end_time=round(finished * 1000))
         run.status = status
