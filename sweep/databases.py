@@ -103,7 +103,7 @@ def damage_of(file: Path, tables: Collection[str] = ()) -> str | None:
         tables: the file must have all of them once it has any.
     """
     try:
-        # Writable, so that what a killed process left half-written is rolled back.
+        # Writable, so that the half-written changes of a killed process are rolled back.
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=60)) as connection:
             ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
             present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _LogFile(logging.FileHandler):
-    """Says nothing where the disk takes no line for a while: the terminal would be full of it."""
+    """Stays silent while the disk takes no lines: its errors would flood the terminal."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):
@@ -47,7 +47,7 @@ class _LogFile(logging.FileHandler):
 def log_to(folder: Path) -> Path:
     """Append the loggers of this process to `metsweep.jsonl` in `folder`; returns the file.
 
-    With those of `sweep` and `trainers` Ray Tune's, which would print a traceback for each driver that was lost.
+    Besides `sweep` and `trainers` also Ray Tune's logger, which would print a traceback for each lost driver.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metsweep.jsonl"
@@ -63,6 +63,6 @@ def log_to(folder: Path) -> Path:
 
 
 def log_file() -> Path | None:
-    """The file that this process logs to, if it does."""
+    """The file that this process logs to, if any."""
     files = (handler.baseFilename for handler in logging.getLogger("sweep").handlers if isinstance(handler, _LogFile))
     return next(map(Path, files), None)

@@ -1,4 +1,4 @@
-"""What a stage takes of its machine: peak memory of every stage, and samples along the way of those that train."""
+"""A stage's use of its machine: peak memory of every stage, and samples during those that train."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import psutil
 from sweep.repeating import repeating
 
 SYSTEM_FILE = "system.jsonl"
-"""In the artifact of a stage that trains: one sample a line, `time` (unix seconds) and figures."""
+"""In the artifact of a stage that trains: one sample per line, `time` (unix seconds) and figures."""
 MEMORY_EVERY_SECONDS = 0.5
 MOST_SAMPLES = 720
-"""An hour at one sample in 5 s; of longer stages samples lie further apart."""
+"""An hour at one sample per 5 s; samples of longer stages are further apart."""
 
 
 class PeakMemory:
@@ -26,8 +26,8 @@ class PeakMemory:
     def __init__(self) -> None:
         self.highest = 0
 
-    def look(self) -> None:
-        """Look now."""
+    def measure(self) -> None:
+        """Measure now."""
         self.highest = max(self.highest, family_memory())
 
 
@@ -35,7 +35,7 @@ class PeakMemory:
 def peak_memory() -> Iterator[PeakMemory]:
     """Watches the memory of this process and its children within the block."""
     memory = PeakMemory()
-    with repeating(memory.look, lambda: MEMORY_EVERY_SECONDS):
+    with repeating(memory.measure, lambda: MEMORY_EVERY_SECONDS):
         yield memory
 
 
@@ -43,8 +43,8 @@ def peak_memory() -> Iterator[PeakMemory]:
 def system_samples(folder: Path, every_seconds: float = 5.0) -> Iterator[None]:
     """Samples the machine within the block, and writes `system.jsonl` into `folder` at its end.
 
-    The figures have the names and units of MLflow's own system metrics (`mlflow.system_metrics`), with the resident
-    memory of this process and its children beside them. GPUs are sampled where NVIDIA's library finds some.
+    The figures have the names and units of MLflow's own system metrics (`mlflow.system_metrics`), plus the resident
+    memory of this process and its children. GPUs are sampled if NVIDIA's library finds any.
     """
     samples = _Samples(folder, every_seconds)
     with repeating(samples.take, lambda: samples.every_seconds):
@@ -54,20 +54,20 @@ def system_samples(folder: Path, every_seconds: float = 5.0) -> Iterator[None]:
 
 
 def read_system_samples(folder: Path) -> list[dict[str, float]]:
-    """What `system_samples` wrote into an artifact's folder; nothing where an older version made it."""
+    """The samples that `system_samples` wrote into an artifact's folder; none in artifacts of older versions."""
     path = folder / SYSTEM_FILE
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 class _Samples:
-    """Evenly spaced samples, never more than `MOST_SAMPLES`: when full, every second goes and the pace is halved."""
+    """Evenly spaced samples, at most `MOST_SAMPLES`: when full, every second one is dropped and the rate is halved."""
 
     def __init__(self, folder: Path, every_seconds: float) -> None:
         self.every_seconds = every_seconds
         self.taken: list[dict[str, float]] = []
         self._folder = folder
         self._gpus = _gpu_handles()
-        psutil.cpu_percent()  # its first answer has nothing to compare with
+        psutil.cpu_percent()  # the first call has no earlier one to compare with
 
     def take(self) -> None:
         self.taken.append({"time": time.time(), **self._machine(), **self._gpu_figures()})
@@ -95,7 +95,7 @@ class _Samples:
         import pynvml
 
         for number, handle in enumerate(self._gpus):
-            with suppress(pynvml.NVMLError):  # a figure that this GPU does not tell is left out
+            with suppress(pynvml.NVMLError):  # a figure that this GPU does not provide is left out
                 memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
                 figures[f"gpu_{number}_memory_usage_megabytes"] = round(int(memory.used) / 1e6, 1)
                 figures[f"gpu_{number}_memory_usage_percentage"] = round(int(memory.used) / int(memory.total) * 100, 1)
@@ -109,7 +109,7 @@ class _Samples:
 def family_memory() -> int:
     """Resident memory of this process and its children, bytes."""
     process = psutil.Process()
-    return sum(_resident(one) for one in (process, *process.children(recursive=True)))
+    return sum(_resident(member) for member in (process, *process.children(recursive=True)))
 
 
 def _resident(process: psutil.Process) -> int:
@@ -120,7 +120,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _gpu_handles() -> list[object]:
-    """NVIDIA's GPUs of this machine; none without its library or driver."""
+    """NVIDIA's GPUs of this machine; none without NVIDIA's library or driver."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""What a study is after, read from the evaluations of its trials: validation figures only."""
+"""The objectives and constraints of a study in the evaluations of its trials: validation figures only."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def evaluated(trial: Trial, store: Store) -> Metrics:
 
 
 def objective_values(study: Study, seeds: Sequence[Metrics]) -> list[float]:
-    """The value of each objective, mean over the seeds of a cell; NaN where a figure is not defined."""
-    return [mean(one, seeds) for one in study.objectives]
+    """The value of each objective, mean over the seeds of a cell; NaN where a figure is undefined."""
+    return [mean(objective, seeds) for objective in study.objectives]
 
 
 def violations(study: Study, seeds: Sequence[Metrics]) -> dict[str, float]:
-    """Constraint -> how far the mean over the seeds lies beyond its bound; 0 or less keeps to it."""
-    return {f"{one.metric} at IoU {one.iou:g}": one.violation(mean(one, seeds)) for one in study.constraints}
+    """Constraint -> how far the mean over the seeds exceeds its bound; 0 or less is within it."""
+    return {_name(bounded): bounded.violation(mean(bounded, seeds)) for bounded in study.constraints}
 
 
 def undefined(study: Study, seeds: Sequence[Metrics]) -> str | None:
     """The objective or bounded figure that is not a number, so that a cell has failed although it is evaluated."""
     for asked in (*study.objectives, *study.constraints):
         if math.isnan(mean(asked, seeds)):
-            return f"{asked.metric} at IoU {asked.iou:g}"
+            return _name(asked)
     return None
 
 
@@ -51,7 +51,7 @@ def not_a_number(figure: str) -> str:
 
 
 def figure(asked: Objective | Constraint, validation: Mapping[str, Summary]) -> float:
-    """What an objective or a constraint is about, in one evaluation; NaN where it is not defined.
+    """The figure of an objective or a constraint in one evaluation; NaN where it is undefined.
 
     Args:
         validation: IoU name -> figures of the validation split.
@@ -62,5 +62,9 @@ def figure(asked: Objective | Constraint, validation: Mapping[str, Summary]) -> 
 
 
 def mean(asked: Objective | Constraint, seeds: Sequence[Metrics]) -> float:
-    """The same, mean over the seeds of a cell."""
+    """`figure`, mean over the seeds of a cell."""
     return statistics.fmean(figure(asked, metrics["validation"]) for metrics in seeds)
+
+
+def _name(asked: Objective | Constraint) -> str:
+    return f"{asked.metric} at IoU {asked.iou:g}"

@@ -1,4 +1,4 @@
-"""Does something again and again beside the work of a block."""
+"""Repeats an action beside the work of a block."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def repeating(action: Callable[[], object], pause_seconds: Callable[[], float]) -> Iterator[None]:
-    """Calls `action` from a thread of its own while the block runs, after each pause.
+    """Calls `action` after each pause, from a thread of its own, while the block runs.
 
-    The block's end waits for a call that is under way. An `action` that raises is logged, once as long as it stays the
-    same error, and called again: what watches a launch must not end unseen.
+    The block's end waits for a call that is under way. An error of `action` is logged, the same error once, and
+    `action` is called again: what watches a launch must not end unnoticed.
     """
     stop = threading.Event()
 
@@ -26,7 +26,7 @@ def repeating(action: Callable[[], object], pause_seconds: Callable[[], float]) 
                 action()
             except Exception as error:
                 if repr(error) != logged:
-                    logger.exception("what is done beside the work failed")
+                    logger.exception("an action beside the work failed")
                     logged = repr(error)
 
     thread = threading.Thread(target=repeat, daemon=True)

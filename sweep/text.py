@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but line breaks and tabs, what turns the direction of text round, and halves of characters."""
+"""Control characters except line breaks and tabs, marks of text direction, and halves of characters."""
 
 
 def visible(text: object) -> str:
-    r"""A text whose control characters are escaped, as Python writes them: `\x1b[2J` clears no screen."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    r"""Text with its control characters escaped as Python writes them: `\x1b[2J` clears no screen."""
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def bytes_text(size: float) -> str:

@@ -35,18 +35,18 @@ RAY_ENVIRONMENT = {
     # A trial reports figures only while it trains, and its outcome at the end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # We show progress and log results ourselves, and Ctrl-C must end the command at once: the store keeps what is done.
+    # metsweep shows progress and logs results itself. Ctrl-C must end the command at once: the store keeps its work.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 
 LOCAL_ENVIRONMENT = {
-    # One process less a Ray Train job: nobody preempts one's own machine.
+    # Saves one process per Ray Train job: a machine of one's own is not preempted.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 NO_ACTOR = b"\xff" * 12
-"""How the id of a creator begins that is not an actor."""
+"""Prefix of a creator's id where the creator is no actor."""
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
             with _errors_in_one_line(alone=address is None):
                 yield
         finally:
-            # Only then may its folder go.
+            # Its folder may go only once its processes have ended.
             ray.shutdown(wait_for_processes=folder is not None)
 
 
@@ -91,9 +91,9 @@ def _connect(address: str | None, folder: Path | None, environment: dict[str, st
             options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}
             with _ctrl_z_blocked():
                 ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
-    except Exception as error:  # Ray has no class for it: a node that starts too slowly is a bare Exception
+    except Exception as error:  # Ray raises a bare Exception for a node that starts too slowly
         where = without_secrets(address or "this machine")
-        raise ClusterError(f"Ray at {where} did not let us in: {without_secrets(error)}") from None
+        raise ClusterError(f"Cannot connect to Ray at {where}: {without_secrets(error)}") from None
 
 
 @contextmanager
@@ -111,10 +111,10 @@ def _ctrl_z_blocked() -> Iterator[None]:
 
 @contextmanager
 def _errors_in_one_line(alone: bool) -> Iterator[None]:
-    """Ray prints what its daemons report with pages of their logs; here each kind is a line, the rest is in our log.
+    """Prints each kind of error that Ray's daemons report as one line; the pages of logs go to our own log file.
 
     Args:
-        alone: whether the cluster is this machine's, and ends with its raylet.
+        alone: whether the cluster is this machine alone, and ends with its raylet.
     """
     from ray._private import worker
 
@@ -124,13 +124,13 @@ def _errors_in_one_line(alone: bool) -> Iterator[None]:
     def print_line(data: Mapping[str, Any], **_: bool) -> None:
         text = "\n".join(data["lines"])
         logger.error("Ray reports an error", extra={"text": text})
-        # What follows is what may be the reason, the same each time, and the end of a log.
+        # What follows are possible reasons, the same each time, and the end of a log.
         line = re.split("\n|Possible reasons|This can happen", text)[0].strip()
         kind = line.partition(":")[0]
         if kind not in printed:
             printed.add(kind)
             if alone and "Raylet is terminated" in line:
-                line += " This launch ends with it; the same command continues."
+                line += " This launch ends, too; the same command continues."
             print(visible(f"Ray: {line} More in {log_file() or 'the logs of Ray'}"), flush=True)
 
     worker.print_to_stdstream = print_line
@@ -142,7 +142,7 @@ def _errors_in_one_line(alone: bool) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has, used or not."""
+    """The resources of a cluster, free or in use."""
 
     nodes: tuple[Mapping[str, float], ...]
     """Ray's resources of each node, e.g. `{"CPU": 8, "GPU": 1}`."""
@@ -152,7 +152,7 @@ class Capacity:
         return sum(node.get(resource, 0) for node in self.nodes)
 
     def refuse_infeasible(self, needs: Sequence[WorkerResources]) -> None:
-        """Refuse what can never be placed.
+        """Refuse workers that can never be placed.
 
         Raises:
             ClusterError: a worker is larger than the largest node, or there are more workers than the cluster holds.
@@ -182,7 +182,7 @@ def connected() -> Capacity:
 
 
 def look_at(address: str | None) -> Capacity:
-    """What a cluster has, or this machine where `address` is None; nothing is run there.
+    """The capacity of a cluster, or of this machine where `address` is None; runs nothing on it.
 
     Raises:
         ClusterError: Ray cannot be reached.
@@ -196,7 +196,7 @@ def look_at(address: str | None) -> Capacity:
 
 
 def describe_cluster(address: str | None) -> str:
-    """Where the stages run, and of what size that is now."""
+    """Where the stages run, and the size of that cluster now."""
     has = connected()
     size = f"{len(has.nodes)} nodes, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
     return f"{without_secrets(address or 'local')} ({size})"
@@ -213,7 +213,7 @@ def concurrent_trials(needs: Sequence[WorkerResources]) -> int:
 def free_what_the_dead_held() -> None:
     """Remove this job's placement groups whose creator, the controller of a Ray Train run, was killed.
 
-    Ray does that itself only where its dashboard runs (ray#58515); without, their CPUs would be lost to the launch.
+    Ray itself does so only where its dashboard runs (ray#58515); without it the launch would lose their CPUs.
     """
     import ray
     from ray._private.state import state
@@ -223,7 +223,7 @@ def free_what_the_dead_held() -> None:
     job = ray.get_runtime_context().get_job_id()
     for content in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(content)
-        # What a driver created says that its actor is dead, too: there never was one.
+        # A group that a driver created is marked as if its actor were dead, too, though it has none.
         by_actor = not group.creator_actor_id.startswith(NO_ACTOR)
         ours = group.creator_job_id.hex() == job
         if ours and by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
@@ -232,7 +232,7 @@ def free_what_the_dead_held() -> None:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Ray's own client tries for half a minute and does not say why; a plain connection tells in seconds."""
+    """Ray's own client tries for half a minute and gives no reason; a plain connection fails within seconds."""
     if address in {"auto", "local"}:
         return
     shown = without_secrets(address)
@@ -247,6 +247,6 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((parts.hostname, port), timeout=5).close()
     except OSError as error:
         raise ClusterError(
-            f"Ray is not reachable at {shown}: {error.strerror or error}. Start it there (`ray start --head`), "
+            f"Cannot connect to Ray at {shown}: {error.strerror or error}. Start Ray there (`ray start --head`), "
             "correct RAY_ADDRESS, or unset it to use this machine alone."
         ) from None

@@ -17,26 +17,26 @@ from sweep.studies.pace import Pace
 from sweep.studies.progress import StageProgress, StageState, clock
 
 PLAIN_EVERY_SECONDS = 120.0
-"""How often the whole is told where output is no terminal."""
-TOLD_AFTER_SECONDS = 30.0
-"""There, that a stage has begun is told of those that take longer; that it ended is told of each."""
+"""How often a summary is printed where output is no terminal."""
+SHOWN_AFTER_SECONDS = 30.0
+"""There, the start of a stage is printed only if the stage takes longer; the end of every stage is printed."""
 LEFT_EVERY_SECONDS = 10.0
-"""How often the time left of the whole is estimated; less often where that takes long itself."""
+"""How often the time left of the launch is estimated; less often where the estimate itself takes long."""
 MOST_NAMED = 3
-"""Stages of a state that are named; of more the number is enough."""
+"""Most stages of a state that are named; of more, only the number is shown."""
 SUMMED_UP = ("failed", "stopped", "done")
 UNSEEN = ("waiting", *SUMMED_UP)
-"""Stages without a row: of most that wait, nobody could make them yet."""
+"""States of stages without a row: most waiting stages lack their inputs."""
 
 
 class Display:
-    """Which stages run, for which trials, how far and how long still; of the others how many there are.
+    """Which stages run, for which trials, how far they are and how long they take; of the others the number.
 
     Args:
-        plan: of the study, as far as it is known.
+        plan: of the study, with the cells drawn so far.
         console: where to draw.
-        store: where what is done already is found, and how long the rest takes.
-        capacity: of the cluster that it runs on.
+        store: holds what is done, and how long earlier stages took.
+        capacity: of the cluster that the study runs on.
     """
 
     def __init__(self, plan: Plan, console: TextConsole, store: Store, capacity: Capacity) -> None:
@@ -61,7 +61,7 @@ class Display:
             self._live.start()
 
     def stop(self) -> None:
-        """Leave the last picture standing."""
+        """Stop drawing; the last picture stays."""
         if self._live:
             self._live.stop()
 
@@ -106,13 +106,14 @@ class Display:
                     took = f" after {clock(now - began)}" if stage.state in SUMMED_UP else ""
                     state = "damaged, to be made again" if stage.state == "damaged" else stage.state
                     self._say(who, f"{state}{took}")
-            elif stage.state == "running" and key not in self._begun and now - self._since[key] >= TOLD_AFTER_SECONDS:
+            elif stage.state == "running" and key not in self._begun and now - self._since[key] >= SHOWN_AFTER_SECONDS:
                 self._begun.add(key)
                 self._say(who, "running", _share(stage), stage.time_left())
         if now - self._said >= PLAIN_EVERY_SECONDS:
             self._said = now
-            running = [f"{one.label} {_share(one)}".strip() for one in stages.values() if one.state == "running"]
-            named = ", ".join(running) if len(running) <= MOST_NAMED else f"{len(running):,} stages"
+            running = [stage for stage in stages.values() if stage.state == "running"]
+            names = ", ".join(f"{stage.label} {_share(stage)}".strip() for stage in running)
+            named = names if len(running) <= MOST_NAMED else f"{len(running):,} stages"
             self._say(self._headline(stages), f"running: {named}" if running else "")
 
     def _say(self, *parts: str) -> None:
@@ -131,13 +132,13 @@ class Display:
         began = time.monotonic()
         if began < self._left_next:
             return
-        there = {name: self._store.keys(name) for name in self._plan.wanted}
-        self._evaluated = there.get("evaluate", set())
-        first = self._pace is None  # operations are counted once, which takes its time
+        done_keys = {name: self._store.keys(name) for name in self._plan.wanted}
+        self._evaluated = done_keys.get("evaluate", set())
+        first = self._pace is None  # it counts operations, which takes long
         if not self._plan.study.search.left_to_draw(self._plan.drawn):
             if self._pace is None:
                 self._pace = Pace(self._plan, self._store, self._capacity.total("CPU"), self._capacity.total("GPU"))
-            self._left = self._pace.seconds_left(there, stages)
+            self._left = self._pace.seconds_left(done_keys, stages)
         took = 0.0 if first else time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
 
@@ -153,7 +154,7 @@ class Display:
 
 
 def _summary(stages: Mapping[str, StageProgress]) -> Iterable[str]:
-    """One line for each state in which nothing moves."""
+    """One line per state in which nothing moves."""
     numbers = Counter(stage.state for stage in stages.values())
     for state in SUMMED_UP:
         if not numbers[state]:

@@ -1,8 +1,8 @@
 """Makes artifacts exist on a Ray cluster: finds them in the store, waits for whoever is making them, or makes them.
 
 Several workers are a Ray Train job, one worker is a Ray task: the five processes of a job import Ray and torch for half
-a CPU minute, and a task runs in a process that is there already. Consecutive stages of a trial that occupy the same
-resources share one job or task: its workers train the GAN, draw from it, train the detector and score it.
+a CPU minute, and a task runs in an existing process. Consecutive stages of a trial that occupy the same resources share
+one job or task: its workers train the GAN, draw from it, train the detector and score it.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class UnseenArtifactError(MetsweepError):
 
 
 FREED_AFTER_SECONDS = 0.5
-"""How often it is looked whether an artifact is there whose lease can be freed."""
+"""How often the store is checked for a published artifact, whose lease can be freed."""
 ATTEMPTS = 3
-"""How often a trial begins again because an artifact that it reads turned out to be damaged."""
+"""How often a trial starts over because an artifact that it reads is damaged."""
 
 
 def ensure(stage: Stage, store: Store, board: BoardHandle, trial: str) -> Artifact:
-    """The artifact of `stage`; it and what it needs are made where they are not in the store.
+    """The artifact of `stage`, made with all its inputs where the store lacks them.
 
-    Identical stages wanted by several trials run once: the first to come holds their leases, the others wait without
-    holding any resource. When the first dies its leases lapse, and the next continues from the checkpoint; one that was
-    only suspended finds them lost and becomes a waiter. An artifact that turns out to be damaged is set aside and made
+    Identical stages wanted by several trials run once: the first trial to come holds their leases, the others wait
+    without holding any resource. When the first dies, its leases lapse and the next continues from the checkpoint; a
+    trial that was only suspended finds its leases lost and becomes a waiter. A damaged artifact is set aside and made
     again.
 
     Raises:
@@ -59,9 +59,9 @@ def ensure(stage: Stage, store: Store, board: BoardHandle, trial: str) -> Artifa
     attempt = 1
     while True:
         try:
-            for _, group in itertools.groupby(stage.inputs_first(), key=lambda one: one.resources):
+            for _, group in itertools.groupby(stage.inputs_first(), key=lambda needed: needed.resources):
                 _run_job(list(group), store, board, trial, asked_to_stop)
-            return found(store, stage)
+            return required(store, stage)
         except LostLeaseError:
             logger.warning("lease lost, waiting for who took it over", extra={"trial": trial, "stage": stage.name})
         except StoreError:
@@ -78,8 +78,8 @@ def produce(
     Only stages that train run on every rank, the others on rank 0 alone.
 
     Raises:
-        DamagedArtifact: an input; it was set aside.
-        StopRequestedError: the board asked `trial` to stop, or `fence` does not hold any more.
+        DamagedArtifact: an input is damaged; it was set aside.
+        StopRequestedError: the board asked `trial` to stop, or the lease of `fence` is lost.
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
     fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial))
@@ -88,7 +88,7 @@ def produce(
         if stage.trains:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
                 stage.run(inputs, Path(scratch), context)
-        # The next stage reads it. Should rank 0 fail, Ray ends this process.
+        # The next stage reads this artifact. Should rank 0 fail, Ray ends this process.
         while store.find(stage.name, stage.key) is None:
             time.sleep(0.5)
         return
@@ -97,7 +97,7 @@ def produce(
         started = time.time()
         with fenced.watched(), system_samples(folder) if stage.trains else nullcontext():
             stage.run(inputs, folder, context)
-        memory.look()
+        memory.measure()
         fenced.refuse_if_lost()
         workers = context.world_size if stage.trains else 1
         cost = Cost(
@@ -124,19 +124,19 @@ def produce(
     )
 
 
-def found(store: Store, stage: Stage) -> Artifact:
-    """The artifact of a stage that must be there.
+def required(store: Store, stage: Stage) -> Artifact:
+    """The artifact of a stage that must be in the store.
 
     Raises:
-        StoreError: it is not.
+        StoreError: the store does not show it.
     """
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
-        raise StoreError(_not_there(store, stage))
+        raise StoreError(_unseen(store, stage))
     return artifact
 
 
-def _not_there(store: Store, stage: Stage) -> str:
+def _unseen(store: Store, stage: Stage) -> str:
     return (
         f"Stage {stage.label} has no artifact {stage.name} {stage.key} in the store {store.uri}. "
         "Every node must reach the store under the same path."
@@ -145,7 +145,7 @@ def _not_there(store: Store, stage: Stage) -> str:
 
 def _whole(store: Store, stage: Stage, board: BoardHandle) -> Path:
     """The verified files of an artifact on this machine."""
-    artifact = found(store, stage)
+    artifact = required(store, stage)
     try:
         return artifact.path
     except DamagedArtifact as error:
@@ -168,10 +168,10 @@ def _run_job(
         for stage in stages:
             if stage.key in leases:
                 board.set_state(stage.key, stage.label, "waiting")
-                if not leases[stage.key].acquire(asked_to_stop, _telling(board, stage)):
+                if not leases[stage.key].acquire(asked_to_stop, _reporting(board, stage)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
-        # What others find damaged meanwhile is theirs to make again.
+        # An artifact that another trial sets aside as damaged meanwhile is made again by that trial.
         wanted = missing([stage for stage in stages if stage.key in leases])
         if not wanted:
             return
@@ -186,15 +186,15 @@ def _run_job(
             _stop_if_asked(board, trial, wanted[0])
             if any(stage.on_ray_train for stage in wanted):
                 free_what_the_dead_held()
-                # Nothing is read from there again; a store that is away for a while must not fail the job.
+                # Not in the store, whose outage must not fail the job: nothing is read from this folder again.
                 storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="metsweep-train-"))
                 train_on_ray(job, name=wanted[-1].key, storage=storage, resources=wanted[0].resources)
             else:
                 _run_as_task(job)
             if missing(wanted) and board.stop_reason(trial):
-                raise StopRequestedError(f"{trial} was asked to stop and did.")
+                raise StopRequestedError(f"{trial} was asked to stop, and stopped.")
             if unseen := missing(wanted):
-                raise UnseenArtifactError(_not_there(store, unseen[0]))
+                raise UnseenArtifactError(_unseen(store, unseen[0]))
         except BaseException as error:
             unmade = missing(wanted)
             lost = any(not leases[stage.key].check() for stage in unmade)
@@ -230,8 +230,8 @@ class _Job:
             requested = time.time()
 
 
-def _telling(board: BoardHandle, stage: Stage) -> OnWait:
-    """Tells the board who else is making a stage."""
+def _reporting(board: BoardHandle, stage: Stage) -> OnWait:
+    """Reports to the board who else is making a stage."""
     return lambda holder, silent_s: board.wait_for(stage.key, str(holder), silent_s)
 
 
@@ -251,7 +251,7 @@ def _run_as_task(job: _Job) -> None:
         num_cpus=resources.cpus_per_worker,
         num_gpus=resources.gpus_per_worker,
         max_retries=FAILURES,
-        # As Ray Train does; a MetsweepError would only come again.
+        # As Ray Train does; a MetsweepError would only be raised again.
         retry_exceptions=[RuntimeError, OSError],  # pyright: ignore[reportArgumentType]
         # Outside the empty placement group of the trial's driver.
         scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # pyright: ignore[reportArgumentType]
@@ -269,17 +269,17 @@ def _run_as_task(job: _Job) -> None:
     except (OutOfMemoryError, WorkerCrashedError, NodeDiedError) as error:
         what = "its node ran out of memory" if isinstance(error, OutOfMemoryError) else "its process died"
         raise TrainingError(
-            f"{name}: {what}, each time it was begun. With more cpus_per_worker (resources.gan, resources.detector) "
-            "fewer run at once; Ray's own logs say more."
+            f"{name}: {what} in every attempt. Raise cpus_per_worker (resources.gan, resources.detector) so that fewer "
+            "run at once; Ray's own logs have the details."
         ) from error
 
 
 def _freeing_published(leases: Sequence[tuple[Stage, Lease]], store: Store) -> AbstractContextManager[None]:
-    """Frees each stage's lease as soon as its artifact is there, so that who waits for a GAN need not wait for more."""
+    """Frees each stage's lease once its artifact is published, so that who waits for a GAN waits for nothing more."""
     held = list(leases)
 
     def look() -> None:
-        with suppress(StoreError):  # it is away for a while
+        with suppress(StoreError):  # an outage: the next look may succeed
             for stage, lease in [pair for pair in held if store.find(pair[0].name, pair[0].key)]:
                 lease.release()
                 held.remove((stage, lease))

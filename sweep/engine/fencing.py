@@ -1,4 +1,4 @@
-"""Keeps a worker whose stage was taken over by others from working on, and from writing where they do."""
+"""Stops a worker whose stage was taken over by another process, and keeps it from writing where that one writes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainers.exceptions import StopRequestedError
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3.0
-"""How often a worker looks whether its lease is still the one that it was begun under."""
+"""How often a worker checks that it still holds the lease under which it began."""
 
 
 class Fenced:
-    """The checkpoints of a stage as long as its lease holds; afterwards they are those of whoever took it over.
+    """The checkpoints of a stage as long as its lease is held; afterwards they belong to whoever took the stage over.
 
     Args:
         checkpoints: of the stage.
-        fence: of the lease that the work was begun under.
+        fence: of the lease under which the work began.
         asked_to_stop: whether the run is to end for another reason.
     """
 

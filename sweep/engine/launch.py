@@ -1,4 +1,4 @@
-"""Launches a study: refuses what cannot work, runs what is missing, shows how far it is, and tells what it cost."""
+"""Launches a study: refuses what cannot work, runs what is missing, shows the progress and what each stage cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Launched:
     stopped: StopReason | None
     """Why the launch ended before the study was done; None if it did not."""
     undelivered: bool = False
-    """Whether MLflow refused runs, or delivering them ended by an error; one that is away takes them later."""
+    """Whether MLflow refused runs, or delivering them ended by an error; during an outage runs are only late."""
 
 
 def launch(
@@ -64,7 +64,7 @@ def launch(
         report: writes what MLflow keeps of the study as a whole.
         fail_fast: stop everything when a trial fails; otherwise the others go on.
         maker: makes the study's trials.
-        accepted: called once nothing can refuse the launch any more, before any work.
+        accepted: called once the launch can no longer be refused, before any work.
 
     Raises:
         MetsweepError: before any work, when the study, its cohort, the store, MLflow, Optuna's database or Ray cannot
@@ -83,12 +83,12 @@ def launch(
             stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
         lease = stack.enter_context(only_process(study.name, store, console.say))
         _set_aside_damaged(todo.plan, store, console)
-        # Damage is work, and another launch may have ended only now.
+        # Damaged artifacts are to be made again, and another launch may have ended only now.
         todo = _look(study, settings, record, maker)
         if todo.any and not connected:
             stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
-        _tell_changes(record, study, todo, console)
+        _say_changes(record, study, todo, console)
         log_to(store.local / "logs")
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease, report)
         delivery = stack.enter_context(Delivery(tracker, console.say))
@@ -108,20 +108,20 @@ def launch(
         launched = replace(launched, undelivered=undelivered)
         lease.refuse_if_lost()
     console.print(costs_table(plan, store))
-    console.say("Start-up: from the request to the first line of the work.")
+    console.say("Start-up: from the request until the work begins.")
     console.say(f"This command took {time.time() - began:.0f} s.")
     return launched
 
 
 @dataclass(frozen=True)
 class _Todo:
-    """What a launch is to do."""
+    """The work of a launch."""
 
     plan: Plan
     trials: TrialMaker
     """Makes the trials of cells yet to be drawn."""
     missing: Mapping[str, Stage]
-    """Stage key -> stage that is not in the store."""
+    """Stage key -> stage whose artifact is not in the store."""
     waiting: Sequence[Trial]
     """Trials of arms and of cells that Optuna holds as complete, whose artifacts are missing; none stopped by hand."""
     running: Sequence[Trial]
@@ -133,7 +133,7 @@ class _Todo:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to run."""
+        """Whether anything is to be run."""
         return bool(self.waiting or self.running or self.again or self.to_draw)
 
 
@@ -142,34 +142,36 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     drawn = read_drawn(study, settings.optuna_storage)
     plan = plan_drawn(trials, study, drawn)
     outcomes = record.outcomes()
-    stopped = {name for name, one in outcomes.items() if one.reason == StopReason.STOPPED_BY_HAND}
-    told = {trial.number for trial in plan.trials if trial.name in outcomes}
-    running = {one.number for one in drawn if one.state == "RUNNING"}
-    # A cell that was told needs its artifacts still: one may be damaged, a seed be added.
-    wanted = {None, *(one.number for one in drawn if one.state == "COMPLETE")}
+    stopped = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}
+    ended = {trial.number for trial in plan.trials if trial.name in outcomes}
+    running = {cell.number for cell in drawn if cell.state == "RUNNING"}
+    # A complete cell still needs its artifacts: they may be damaged, or a seed may be added.
+    wanted = {None, *(cell.number for cell in drawn if cell.state == "COMPLETE")}
     return _Todo(
         plan,
         trials,
         missing=plan.missing(record.store),
-        waiting=[one for one in plan.unfinished(record.store) if one.number in wanted and one.name not in stopped],
+        waiting=[
+            trial for trial in plan.unfinished(record.store) if trial.number in wanted and trial.name not in stopped
+        ],
         running=[trial for trial in plan.trials if trial.number in running],
         # `metsweep retry` forgets how they ended.
-        again=[one.number for one in drawn if one.state == "FAIL" and one.number not in told],
+        again=[cell.number for cell in drawn if cell.state == "FAIL" and cell.number not in ended],
         to_draw=study.search.left_to_draw(len(drawn)),
     )
 
 
 def _resources_of(todo: _Todo) -> list[WorkerResources]:
     study = todo.plan.study
-    return [study.resources.gan, study.resources.detector, *(one.resources for one in todo.plan.stages.values())]
+    return [study.resources.gan, study.resources.detector, *(stage.resources for stage in todo.plan.stages.values())]
 
 
 def _headline(todo: _Todo) -> str:
     plan = todo.plan
-    there = len(plan.stages) - len(todo.missing)
+    reused = len(plan.stages) - len(todo.missing)
     text = (
         f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
-        f"stages, {there} of them in the store already, {plan.shared} saved by sharing."
+        f"stages, {reused} of them in the store already, {plan.shared} saved by sharing."
     )
     return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw else text
 
@@ -183,14 +185,14 @@ def _run(
     console: TextConsole,
     fail_fast: bool,
 ) -> tuple[Plan, Launched]:
-    """Run it on the connected cluster; returns the plan with all cells that were drawn."""
+    """Do the work on the connected cluster; returns the plan with all cells that were drawn."""
     from sweep.engine.runner import run_trials
     from sweep.engine.search import StudySearch
 
     store, study = record.store, todo.plan.study
     board = BoardHandle.start()
     storage = open_storage(settings.optuna_storage)
-    database = DatabaseFile("Optuna", settings.optuna_storage, "cells that its search has drawn are not known there")
+    database = DatabaseFile("Optuna", settings.optuna_storage, "it lacks cells that the search of this study has drawn")
     display = Display(todo.plan, console, store, connected())
     steering = Steering(record, board, display, tracker, database, lease, fail_fast)
     search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended, lease.check)
@@ -211,30 +213,30 @@ def _run(
     return search.plan, Launched(steering.failed, steering.stopped)
 
 
-def _tell_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextConsole) -> None:
-    """What differs from the study as it was launched last; what that means for its stages, the plan tells."""
+def _say_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextConsole) -> None:
+    """Say what differs from the study as it was launched last, and how many stages are reused."""
     before = record.study()
     changed = changes(before, lasting(study)) if before else {}
     for key, (old, new) in changed.items():
         console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     if changed:
         reused = len(todo.plan.stages) - len(todo.missing)
-        console.say(f"{reused} stages are reused as they are, {len(todo.missing)} are to be made.")
+        console.say(f"{reused} stages are reused, {len(todo.missing)} are to be made.")
 
 
 def _set_aside_damaged(plan: Plan, store: Store, console: TextConsole) -> None:
-    """Results are read by the report only: what became of them on disk would not be seen before."""
+    """Set aside damaged results: only the report reads them, and would find the damage too late."""
     goals = {goal.key: goal for trial in plan.trials for goal in trial.goals}
-    there = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
+    done_keys = {name: store.keys(name) for name in {goal.name for goal in goals.values()}}
     for key, goal in goals.items():
-        artifact = store.find(goal.name, key) if key in there[goal.name] else None
+        artifact = store.find(goal.name, key) if key in done_keys[goal.name] else None
         if artifact is None:
             continue
         try:
             _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
-            console.say(f"{error} It was set aside and is made again.")
+            console.say(f"{error} The artifact was set aside and is made again.")
 
 
 def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:

@@ -25,7 +25,7 @@ LONGEST_SOCKET = 107
 SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest that Ray opens in its folder."""
 SECONDS_TO_END = 5.0
-"""How long Ray's processes may go on writing logs after they were told to end."""
+"""How long Ray's processes may go on writing logs after they were asked to end."""
 
 
 class Owner(Config):
@@ -78,7 +78,7 @@ def _has_room_for_sockets(folder: Path) -> bool:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set within the block; the user's own token is that of another Ray, and goes before a token's path."""
+    """Set within the block; the user's own token is another Ray's and would take precedence over a token's path."""
     from ray import _raylet
 
     ray_memory: Any = _raylet
@@ -101,7 +101,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _temporary_files(folder: Path) -> Iterator[None]:
-    """Those of this process, which has read TMPDIR already, lie in a folder within the block."""
+    """Within the block temporary files of this process, which has read TMPDIR already, lie in a folder."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
@@ -119,9 +119,9 @@ def _remove_leftovers() -> None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether this user, and nobody else, can have written what it says."""
-    there = folder.lstat()
-    return stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid() and not there.st_mode & 0o077
+    """Whether only this user can have written the files of a folder."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def _in_use(folder: Path) -> bool:

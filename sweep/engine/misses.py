@@ -9,19 +9,19 @@ from sweep.stages import Stage
 from sweep.store import Store
 
 COMPARED = 50
-"""Artifacts of a stage that are read to say why another one was missed."""
+"""Most artifacts of a stage that are compared with a missing artifact."""
 
 
 def why_missed(stage: Stage, store: Store) -> str:
-    """Why a stage is not in the store: the first part of its identity that the nearest of a few has otherwise."""
+    """Why a stage is not in the store: the first part of its identity that differs from the nearest artifact."""
     wanted = _flatten(stage.identity)
     nearest: list[str] | None = None
     for key in itertools.islice(store.keys(stage.name), COMPARED):
         artifact = store.find(stage.name, key)
         if artifact is None:
             continue
-        there = _flatten(artifact.manifest.identity)
-        differing = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
+        theirs = _flatten(artifact.manifest.identity)
+        differing = [key for key in {**wanted, **theirs} if wanted.get(key) != theirs.get(key)]
         if nearest is None or len(differing) < len(nearest):
             nearest = differing
     return "first of its kind" if nearest is None else f"{nearest[0]} differs from the nearest artifact"

@@ -23,11 +23,11 @@ LOST_DRIVERS = 10
 """How often a trial's driver function is started again after its process was lost."""
 
 KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
-"""Ray Tune would copy them into the runtime environment of its actors, which stands in process arguments and in Ray's
-logs. Workers of this machine have the launch's own environment, and the nodes of a cluster have keys of their own."""
+"""Ray Tune would copy these keys into the runtime environment of its actors, which appears in process arguments and in
+Ray's logs. Workers of this machine inherit the launch's environment, and the nodes of a cluster have their own keys."""
 
 MOST_TRIALS = 10**9
-"""The search decides when there is nothing more to run."""
+"""The search decides when the launch ends."""
 
 
 def run_trials(study: Study, search: StudySearch, store: Store, board: BoardHandle) -> None:
@@ -37,7 +37,7 @@ def run_trials(study: Study, search: StudySearch, store: Store, board: BoardHand
 
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     watched = watched_figure(study.objectives[0].direction) if study.search.pruning != "none" else None
-    # Nothing is read from there again; a store that is away for a while must not end the launch.
+    # Not in the store, whose outage must not end the launch: nothing is read from this folder again.
     with tempfile.TemporaryDirectory(prefix="metsweep-tune-") as state:
         tuner = tune.Tuner(
             tune.with_resources(

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="StudySearch")
 P = ParamSpec("P")
 R = TypeVar("R")
-Tell = Callable[[Trial, Outcome], None]
-"""Called when a trial ended, however it ended."""
+OnEnd = Callable[[Trial, Outcome], None]
+"""Called when a trial ended, whatever its outcome."""
 
 
 def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Ray Tune's thread and the one that carries out requests change the search, one after the other."""
+    """Ray Tune's thread and the thread that carries out requests change the search one after the other."""
 
     @functools.wraps(method)
     def alone(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,8 +57,8 @@ class StudySearch(Searcher):
         storage: Optuna's database.
         store: where evaluations are read from.
         board: the sweep's board.
-        tell: called when a trial ended.
-        held: whether the study is this launch's still; once it is not, what became of a trial is told to nobody.
+        on_end: called when a trial ended.
+        held: whether this launch still holds the study; once it does not, no end of a trial is recorded.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class StudySearch(Searcher):
         storage: BaseStorage,
         store: Store,
         board: BoardHandle,
-        tell: Tell,
+        on_end: OnEnd,
         held: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__()
         self._plan, self._study = plan, plan.study
-        self._store, self._board, self._tell, self._held = store, board, tell, held
+        self._store, self._board, self._on_end, self._held = store, board, on_end, held
         self._optuna = create_optuna_study(plan.study, storage)
         self._drawing = Drawing(self._optuna, plan.study, maker)
         self._queue: deque[Trial] = deque()
@@ -89,20 +89,20 @@ class StudySearch(Searcher):
 
     @_alone
     def take_up(self, trials: Iterable[Trial]) -> None:
-        """Go on with drawn cells that a former driver left running; close those that the study does not know."""
-        known = {trial.number: [] for trial in trials}
+        """Resume drawn cells that a former driver left running; close those that are no longer the study's."""
+        taken_up = {trial.number: [] for trial in trials}
         for trial in trials:
-            known[trial.number].append(trial)
+            taken_up[trial.number].append(trial)
         for left in self._optuna.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if left.number in known:
+            if left.number in taken_up:
                 trial = optuna.Trial(self._optuna, left._trial_id)
-                self._begin(DrawnCell(trial, known[left.number]))
+                self._begin(DrawnCell(trial, taken_up[left.number]))
             else:
                 self._optuna.tell(left.number, state=TrialState.FAIL)
 
     @_alone
     def draw_again(self, number: int) -> None:
-        """Let a cell that failed be drawn once more, as a new Optuna trial with the same values."""
+        """Let a failed cell be drawn once more, as a new Optuna trial with the same values."""
         failed = self._optuna.get_trials(deepcopy=False)[number]
         self._optuna.enqueue_trial(failed.params, user_attrs={RETRY_OF: number})
 
@@ -112,7 +112,7 @@ class StudySearch(Searcher):
 
     @_alone
     def close(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more trials."""
         self._closed = True
 
     @property
@@ -128,7 +128,7 @@ class StudySearch(Searcher):
 
     @_alone
     def stop(self, names: Iterable[str]) -> None:
-        """End trials that run, and do not begin those that wait."""
+        """End running trials, and do not begin waiting ones."""
         for trial in self._named(names):
             if trial in self.running:
                 self._board.stop(trial.name, StopReason.STOPPED_BY_HAND)
@@ -138,7 +138,7 @@ class StudySearch(Searcher):
 
     @_alone
     def retry(self, names: Iterable[str]) -> None:
-        """Run trials again that failed or were stopped; a drawn cell is drawn again with the same values."""
+        """Run failed or stopped trials again; a drawn cell is drawn again with the same values."""
         wanted = self._named(names)
         busy = {*self.running, *self._queue}
         self._queue.extend(trial for trial in wanted if trial.number is None and trial not in busy)
@@ -157,7 +157,7 @@ class StudySearch(Searcher):
 
     @_alone
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell Optuna what the first seed of a drawn cell validated to, and end the cell if it is to be pruned."""
+        """Report to Optuna what the first seed of a drawn cell validated to, and end a cell that is to be pruned."""
         trial = self._running.get(trial_id)
         if trial is None or "validated" not in result or trial.number not in self._cells:
             return
@@ -166,23 +166,23 @@ class StudySearch(Searcher):
             return
         cell.optuna.report(result["validated"], result["step"])
         if cell.optuna.should_prune():
-            for one in cell.trials:
-                self._board.stop(one.name, StopReason.PRUNED)
+            for sibling in cell.trials:
+                self._board.stop(sibling.name, StopReason.PRUNED)
 
     @_alone
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Note how a trial ended, and tell Optuna when that ends its cell."""
+        """Record how a trial ended, and report to Optuna when that ends its cell."""
         trial = self._running.pop(trial_id, None)
         if trial is None or not self._held():
             return
         if error or result is None or "state" not in result:
-            outcome = Outcome(state="failed", error="Its driver was lost, again and again.")
+            outcome = Outcome(state="failed", error="Its driver process was lost in every attempt.")
         else:
             outcome = Outcome.model_validate({name: result.get(name) for name in Outcome.model_fields})
         self._end(trial, outcome)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a search goes on from Optuna's database and the store, never from Tune's files."""
+        """Nothing: a search resumes from Optuna's database and the store, never from Tune's files."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, for the same reason: Tune would keep it in a file of its own."""
@@ -196,7 +196,7 @@ class StudySearch(Searcher):
         return self._queue.popleft() if self._queue else None
 
     def _begin(self, cell: DrawnCell) -> None:
-        """Queue the trials of a cell that are not in the store; a cell whose figures are all there ends at once."""
+        """Queue the trials of a cell that are not in the store; a cell that is evaluated already ends at once."""
         self._cells[cell.optuna.number] = cell
         waiting = [trial for trial in cell.trials if not self._is_done(trial)]
         self._queue.extend(waiting)
@@ -207,7 +207,7 @@ class StudySearch(Searcher):
         return all(self._store.find(goal.name, goal.key) for goal in trial.goals)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
-        self._tell(trial, outcome)
+        self._on_end(trial, outcome)
         if trial.number is None:
             self._end_arm(trial, outcome)
             return
@@ -227,13 +227,13 @@ class StudySearch(Searcher):
         if not ended or self._study.search.draws:
             return
         if error := record_arm(self._optuna, self._study, trials, self._store, outcome.error):
-            self._tell(trials[0], Outcome(state="failed", error=error))
+            self._on_end(trials[0], Outcome(state="failed", error=error))
 
     def _complete(self, cell: DrawnCell) -> None:
         metrics = [evaluated(trial, self._store) for trial in cell.trials]
         if figure := undefined(self._study, metrics):
             failed = Outcome(state="failed", error=not_a_number(figure))
-            self._tell(cell.trials[0], failed)
+            self._on_end(cell.trials[0], failed)
             self._abandon(cell, failed)
             return
         for name, value in violations(self._study, metrics).items():

@@ -1,4 +1,4 @@
-"""Watches a launch from a thread: shows it, keeps its status, and ends trials when someone or something asks for it."""
+"""Watches a launch from a thread: shows its progress, keeps its status, and ends trials on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT = (StopReason.PRUNED, StopReason.STOPPED_BY_HAND)
-"""Reasons that stay with a trial; a launch that ended early for another reason leaves no mark on its trials."""
+"""Reasons that are recorded for a trial; a launch that ended early for another reason leaves its trials unmarked."""
 STATUS_EVERY_SECONDS = 2.0
 
 
@@ -40,10 +40,10 @@ class Steering:
         record: where requests come from and status and outcomes go.
         board: the sweep's board.
         display: draws the progress.
-        tracker: learns of cells as they are drawn.
-        database: Optuna's; a search whose database is lost ends, as it could draw no cell that the next launch finds.
-        lease: of the study; once it is lost all ends, and nothing is told to the store, where another launch writes.
-        fail_fast: whether a failed trial ends all.
+        tracker: gets the plan as cells are drawn.
+        database: Optuna's; a search whose database is lost ends, as no other launch would find the cells that it draws.
+        lease: of the study; once it is lost the launch ends and writes nothing more to the store: another launch does.
+        fail_fast: whether a failed trial ends the launch.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Steering:
         self.failed: dict[str, str] = {}
         """Trial name -> error."""
         self.stopped: StopReason | None = None
-        """Why all was asked to end."""
+        """Why the launch was asked to end."""
         self._record, self._board, self._display, self._tracker = record, board, display, tracker
         self._database, self._lease = database, lease
         self._fail_fast = fail_fast
@@ -90,7 +90,7 @@ class Steering:
                 self._keep_status(search, {}, finished=True)
 
     def trial_ended(self, trial: Trial, outcome: Outcome) -> None:
-        """Note how a trial ended."""
+        """Record how a trial ended."""
         if outcome.state == "failed":
             self.failed[trial.name] = outcome.error or "no reason given"
             logger.error("trial failed", extra={"trial": trial.name, "error": outcome.error})
@@ -107,7 +107,7 @@ class Steering:
     def _look(self, search: StudySearch) -> None:
         if not self._lease.check():
             if self.stopped != StopReason.TAKEN_OVER:
-                self._display.say("This launch has lost its study to another one: training ends.")
+                self._display.say("Another launch has taken this study over: training ends.")
                 self._stop(search, StopReason.TAKEN_OVER)
             return
         self._end_without_database(search)
@@ -129,7 +129,7 @@ class Steering:
                 search.retry(request.trials)
         if self.stopped is None and (reason := self._reason_to_stop(search, stages)):
             if reason == StopReason.INTERRUPTED:
-                self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press it again to leave at once.")
+                self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press Ctrl-C again to leave at once.")
             self._stop(search, reason)
 
     def _end_without_database(self, search: StudySearch) -> None:
@@ -166,19 +166,19 @@ class Steering:
         return None
 
     def _gpu_seconds_used(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> float:
-        """By the stages that this launch has made, and by those under way since their first report."""
-        for key, one in stages.items():
-            if one.state != "done" or key in self._gpu_seconds or key not in search.plan.stages:
+        """By stages that this launch has made, and by running stages since their first report."""
+        for key, stage in stages.items():
+            if stage.state != "done" or key in self._gpu_seconds or key not in search.plan.stages:
                 continue
             artifact = self._record.store.find(search.plan.stages[key].name, key)
             if artifact is not None:
                 cost = artifact.manifest.cost
                 self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began_by_clock else 0.0
         under_way = 0.0
-        for key, one in stages.items():
-            if one.state == "running" and one.first_report and key in search.plan.stages:
+        for key, stage in stages.items():
+            if stage.state == "running" and stage.first_report and key in search.plan.stages:
                 on = search.plan.stages[key].resources
-                under_way += on.workers * on.gpus_per_worker * max(0.0, time.time() - one.first_report[0])
+                under_way += on.workers * on.gpus_per_worker * max(0.0, time.time() - stage.first_report[0])
         return sum(self._gpu_seconds.values()) + under_way
 
     def _keep_status(self, search: StudySearch, stages: dict[str, StageProgress], finished: bool = False) -> None:

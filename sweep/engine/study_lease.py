@@ -17,34 +17,34 @@ LEASE_LAPSES_S = LOST_AFTER_S + 5.0
 
 
 @contextmanager
-def only_process(study: str, store: Store, tell: Callable[[str], None]) -> Iterator[Lease]:
-    """Two launches of one study would run its trials twice; the lease tells who was suspended and lost it.
+def only_process(study: str, store: Store, say: Callable[[str], None]) -> Iterator[Lease]:
+    """Holds the study's lease within the block: two launches of one study would run its trials twice.
 
     Args:
         study: its name.
         store: the study's.
-        tell: shows a line to the person who waits.
+        say: shows a line to the person who waits.
 
     Raises:
-        StoreError: another process has it, and is alive.
+        StoreError: another process that is alive holds the lease.
     """
     lease = store.lease("study", study)
     waited_for: Process | None = None
 
-    def name_it(holder: Process, silent_s: float) -> None:
+    def name_holder(holder: Process, silent_s: float) -> None:
         nonlocal waited_for
         if waited_for is None:
-            tell(
+            say(
                 f"Waiting for study {study}, which runs on {holder} ({last_update(silent_s)}; after "
                 f"{LOST_AFTER_S:.0f} s without an update it counts as gone)."
             )
         waited_for = holder
 
     given_up = time.monotonic() + LEASE_LAPSES_S
-    if not lease.acquire(lambda: time.monotonic() > given_up, name_it):
+    if not lease.acquire(lambda: time.monotonic() > given_up, name_holder):
         raise StoreError(
-            f"Another command is launching study {study} with the store {store.uri}: on {waited_for}. Follow it with "
-            f"`metsweep watch {study}`, wait for it, or stop it with Ctrl-C where it runs."
+            f"Another command is launching study {study} with the store {store.uri}, on {waited_for}. Follow it "
+            f"with `metsweep watch {study}`, wait for its end, or stop it with Ctrl-C where it runs."
         )
     try:
         yield lease

@@ -1,4 +1,4 @@
-"""The function that Ray Tune runs for a trial: it waits while Ray Train and Ray tasks work."""
+"""The function that Ray Tune runs for a trial, which waits while Ray Train and Ray tasks work."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def parse_age(text: str) -> float:
     Raises:
         ConfigError: it is none.
     """
-    if found := re.fullmatch(r"(\d+)([smhd])", text):
-        return int(found[1]) * UNITS_S[found[2]]
+    if match := re.fullmatch(r"(\d+)([smhd])", text):
+        return int(match[1]) * UNITS_S[match[2]]
     raise ConfigError(f"--older-than is {text!r}; allowed: a number and s, m, h or d, e.g. 7d.")
 
 

@@ -63,8 +63,8 @@ def parse(name: str, content: bytes, model: TypeAdapter[T], where: str, remedy: 
 
 def checksum_of(values: Mapping[str, Any]) -> str:
     """SHA-256 of all values but the checksum itself, hexadecimal."""
-    told = {name: value for name, value in values.items() if name != CHECKSUM}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    checked = {name: value for name, value in values.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(checked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _of_json(content: bytes) -> Any:
@@ -77,9 +77,9 @@ def _of_json(content: bytes) -> Any:
 
 
 def _of_yaml(text: str) -> Any:
-    if found := _FIRST_LINE.match(text):
-        text = text[found.end() :]
-        if found[1] != hashlib.sha256(text.encode()).hexdigest():
+    if match := _FIRST_LINE.match(text):
+        text = text[match.end() :]
+        if match[1] != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError(LOST)
     values, _ = parse_yaml(text, lambda line: f"line {line}")
     return values

@@ -85,10 +85,10 @@ class FolderBackend:
             path.parent.mkdir(parents=True, exist_ok=True)
             guard = path.with_name(f".{path.name}.lock")
             with FileLock(guard, timeout=GUARD_S):
-                there = self.read(name)
-                if there == content:
+                current = self.read(name)
+                if current == content:
                     return True
-                if there != expected:
+                if current != expected:
                     return False
                 if content is not None:
                     self._replace(name, content, durable=False)
@@ -114,8 +114,8 @@ class FolderBackend:
             for name in names:
                 path = Path(folder, name)
                 with suppress(FileNotFoundError):
-                    found = path.stat()
-                    yield Entry(path.relative_to(self.root).as_posix(), found.st_size, found.st_mtime)
+                    status = path.stat()
+                    yield Entry(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
 
     def stages(self) -> list[str]:
         with self._explained(), suppress(FileNotFoundError):
@@ -186,14 +186,14 @@ class FolderBackend:
             for path in (self.root / TMP).iterdir():
                 files = [path, *path.rglob("*")]
                 with suppress(FileNotFoundError):
-                    found = [file.stat() for file in files]
+                    statuses = [file.stat() for file in files]
                     stage, _, rest = path.name.partition("-")
                     key = rest.partition("-")[0]
                     yield HalfWritten(
                         path.relative_to(self.root).as_posix(),
                         (stage, key) if key else None,
-                        sum(one.st_size for file, one in zip(files, found, strict=True) if file.is_file()),
-                        max(one.st_mtime for one in found),
+                        sum(status.st_size for file, status in zip(files, statuses, strict=True) if file.is_file()),
+                        max(status.st_mtime for status in statuses),
                     )
 
     def checkpoints(self, key: str) -> _FolderCheckpoints:
@@ -236,10 +236,10 @@ class FolderBackend:
         except (PermissionError, NotADirectoryError) as error:
             raise StoreError(self._refusal(error)) from None
         except OSError as error:
-            told = f"The store {self.root} cannot be used: {error.strerror or error}."
+            message = f"The store {self.root} cannot be used: {error.strerror or error}."
             if error.errno in PASSING:
-                raise Unavailable(told) from None
-            raise StoreError(f"{told} Look at METSWEEP_STORE (--store).") from None
+                raise Unavailable(message) from None
+            raise StoreError(f"{message} Look at METSWEEP_STORE (--store).") from None
 
     def _refusal(self, error: OSError) -> str:
         return (

@@ -225,17 +225,17 @@ class Lease:
         self.release()
 
     def _take(self, record: LeaseRecord, watch: Watch) -> bool:
-        there = self._backend.read(self._name)
-        if there is not None:
-            found = read_record(there)
+        content_before = self._backend.read(self._name)
+        if content_before is not None:
+            current = read_record(content_before)
             # An attempt of ours may have come through though the answer was lost.
-            ours = found is not None and found.owner == record.owner
-            if not ours and not watch.holder_died(there):
+            ours = current is not None and current.owner == record.owner
+            if not ours and not watch.holder_died(content_before):
                 return False
         content = record.model_dump_json().encode()
-        if not self._backend.swap(self._name, content, there):
+        if not self._backend.swap(self._name, content, content_before):
             return False
-        if there is not None:
+        if content_before is not None:
             logger.info(f"Took over the lease of {self._label}: its holder has died.")
         with self._changing:
             self._content, self._owner, self._held = content, record.owner, True

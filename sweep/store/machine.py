@@ -61,15 +61,15 @@ class Machine(Config):
 @cache
 def _cpu() -> str:
     try:
-        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
+        model = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        model = None
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def _blas(build: str) -> str:
     """BLAS and oneDNN, from what torch says of its build."""
-    found = re.findall(r"(?:MKL-DNN|oneDNN|Math Kernel Library Version|OpenBLAS) v?[\d.]+\d", build)
+    libraries = re.findall(r"(?:MKL-DNN|oneDNN|Math Kernel Library Version|OpenBLAS) v?[\d.]+\d", build)
     named = re.search(r"BLAS_INFO=(\w+)", build)
-    texts = [text.replace("Math Kernel Library Version", "MKL").replace("MKL-DNN v", "oneDNN ") for text in found]
+    texts = [text.replace("Math Kernel Library Version", "MKL").replace("MKL-DNN v", "oneDNN ") for text in libraries]
     return ", ".join(dict.fromkeys([*([named[1].upper()] if named and not texts else []), *texts]))

@@ -140,12 +140,12 @@ class Manifest(Config):
             return None
         try:
             content = path.read_bytes()
-            told = Manifest.model_validate_json(content)
-            if problem := Manifest.read(content, told.stage, told.key).problem:
+            manifest = Manifest.model_validate_json(content)
+            if problem := Manifest.read(content, manifest.stage, manifest.key).problem:
                 raise ValueError(problem)
         except ValueError as error:
             raise StoreError(f"{path} is damaged: {why(error)}. Bring the whole folder here again.") from None
-        return told
+        return manifest
 
     def sealed(self) -> Manifest:
         """The same with its checksum."""
@@ -185,8 +185,8 @@ def stage_key(name: str, version: int, config: str, inputs: str, extra: Mapping[
         inputs: names and keys of what it reads, as `inputs_text` writes them.
         extra: what else decides it.
     """
-    told = f" {to_json(extra).decode()}" if extra else ""
-    return hashlib.sha256(f"{name} {version} {config} {inputs}{told}".encode()).hexdigest()
+    more = f" {to_json(extra).decode()}" if extra else ""
+    return hashlib.sha256(f"{name} {version} {config} {inputs}{more}".encode()).hexdigest()
 
 
 def inputs_text(keys: Mapping[str, str]) -> str:

@@ -100,12 +100,12 @@ class S3Backend(S3Bucket):
         self.remove_below(f"{FILES}/{stage}/{key}")
 
     def half_written(self, publications: Collection[str]) -> Iterator[HalfWritten]:
-        found: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+        entries_of: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries(FILES):
             _, stage, key, publication, _ = entry.name.split("/", 4)
             if publication not in publications:
-                found[stage, key, publication].append(entry)
-        for (stage, key, publication), entries in found.items():
+                entries_of[stage, key, publication].append(entry)
+        for (stage, key, publication), entries in entries_of.items():
             size, newest = sum(entry.size for entry in entries), max(entry.modified for entry in entries)
             yield HalfWritten(f"{FILES}/{stage}/{key}/{publication}", (stage, key), size, newest)
 

@@ -54,8 +54,8 @@ class S3Bucket:
 
     def read(self, name: str) -> bytes | None:
         """An object's content, or None."""
-        found = self._get(name)
-        return None if found is None else found[0]
+        answer = self._get(name)
+        return None if answer is None else answer[0]
 
     def write(self, name: str, content: bytes) -> None:
         """Make or replace an object."""
@@ -64,13 +64,13 @@ class S3Bucket:
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
         """As in Backend."""
-        found = self._get(name)
-        there = None if found is None else found[0]
-        if there == content:
+        answer = self._get(name)
+        current = None if answer is None else answer[0]
+        if current == content:
             return True
-        if there != expected:
+        if current != expected:
             return False
-        condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found[1]}
+        condition = {"IfNoneMatch": "*"} if answer is None else {"IfMatch": answer[1]}
         with explained(self._where):
             try:
                 if content is None:
@@ -104,9 +104,9 @@ class S3Bucket:
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Every object below a prefix; all without one."""
         for page in self._pages(Prefix=self._object(f"{prefix}/" if prefix else "")):
-            for found in page.get("Contents", []):
-                name = found["Key"].removeprefix(self._prefix)
-                yield Entry(name, found["Size"], found["LastModified"].timestamp())
+            for item in page.get("Contents", []):
+                name = item["Key"].removeprefix(self._prefix)
+                yield Entry(name, item["Size"], item["LastModified"].timestamp())
 
     def describe(self, name: str) -> StoredFile | None:
         """Size and checksum of an object as S3 holds it now, or None."""
@@ -159,8 +159,8 @@ class S3Bucket:
     def folders(self, prefix: str) -> Iterator[str]:
         """Names of the folders that lie directly in a prefix, which ends in `/`."""
         for page in self._pages(Prefix=self._object(prefix), Delimiter="/"):
-            for found in page.get("CommonPrefixes", []):
-                yield found["Prefix"].rstrip("/").rpartition("/")[2]
+            for item in page.get("CommonPrefixes", []):
+                yield item["Prefix"].rstrip("/").rpartition("/")[2]
 
     @cached_property
     def _client(self) -> Any:
@@ -173,12 +173,12 @@ class S3Bucket:
         """Content and ETag, or None."""
         with explained(self._where):
             try:
-                found = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
             except ClientError as error:
                 if code_of(error) not in MISSING:
                     raise
                 return None
-            return found["Body"].read(), found["ETag"]
+            return answer["Body"].read(), answer["ETag"]
 
     def _pages(self, **of: str) -> Iterator[dict[str, Any]]:
         with explained(self._where):

@@ -40,11 +40,11 @@ class S3Checkpoints:
 
     def load(self) -> Path | None:
         for name in ("newest", "previous"):
-            found = self._read(name)
-            if found is None:
+            checkpoint = self._read(name)
+            if checkpoint is None:
                 continue
             try:
-                return self._fetched(found)
+                return self._fetched(checkpoint)
             except DamagedArtifact as error:
                 logger.warning(f"The {name} checkpoint of {self.key[:12]} cannot be used: {error}")
         return None

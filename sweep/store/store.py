@@ -122,8 +122,8 @@ class Store:
             DamagedArtifact: a manifest cannot be read.
         """
         with ThreadPoolExecutor(READERS) as pool:
-            found = list(pool.map(lambda key: self.find(stage, key), self.keys(stage)))
-        yield from sorted((item for item in found if item), key=lambda item: item.manifest.cost.finished)
+            artifacts = list(pool.map(lambda key: self.find(stage, key), self.keys(stage)))
+        yield from sorted(filter(None, artifacts), key=lambda artifact: artifact.manifest.cost.finished)
 
     def writing(self, stage: str, key: str) -> AbstractContextManager[Path]:
         """A temporary folder of this machine to write an artifact's files into; removed when the block ends."""
@@ -164,8 +164,8 @@ class Store:
     def set_aside(self, artifact: Artifact, reason: str) -> None:
         """Move a damaged artifact to `damaged/`, so that it is made again; nothing if that has happened already."""
         made = artifact.manifest
-        there = self.find(made.stage, made.key)
-        if there is not None and there.manifest.publication == made.publication:
+        current = self.find(made.stage, made.key)
+        if current is not None and current.manifest.publication == made.publication:
             self.set_aside_key(made.stage, made.key, reason)
 
     def set_aside_key(self, stage: str, key: str, reason: str) -> None:

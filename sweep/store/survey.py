@@ -36,21 +36,22 @@ class Survey:
 
     def ancestors(self, keys: set[str]) -> set[str]:
         """The keys and all that they were made from, as far as their artifacts are there."""
-        found: set[str] = set()
+        ancestors: set[str] = set()
         following = set(keys)
         while following:
-            found |= following
+            ancestors |= following
             inputs = [self.artifacts[key].manifest.inputs for key in following if key in self.artifacts]
-            following = set().union(*inputs) - found
-        return found
+            following = set().union(*inputs) - ancestors
+        return ancestors
 
     def made_by(self, artifact: Artifact) -> str:
         """What made it, for people: variant, count, shard and seed; the variant is that of the GAN behind it."""
-        told = _described(artifact.manifest.identity)
+        described = _described(artifact.manifest.identity)
         for key in sorted(self.ancestors(artifact.manifest.inputs)):
-            if "variant" not in told and key in self.artifacts:
-                told |= {k: v for k, v in _described(self.artifacts[key].manifest.identity).items() if k == "variant"}
-        return " ".join(f"{name}={told[name]}" for name in DESCRIBING if name in told)
+            if "variant" not in described and key in self.artifacts:
+                inherited = _described(self.artifacts[key].manifest.identity)
+                described |= {name: value for name, value in inherited.items() if name == "variant"}
+        return " ".join(f"{name}={described[name]}" for name in DESCRIBING if name in described)
 
 
 def survey(store: Store, stages: list[str] | None = None) -> Survey:
@@ -58,17 +59,17 @@ def survey(store: Store, stages: list[str] | None = None) -> Survey:
 
     def read(place: tuple[str, str]) -> Artifact | Damage | None:
         try:
-            found = store.find(*place)
+            artifact = store.find(*place)
         except DamagedArtifact as error:
             return Damage(*place, str(error))
-        # A checksum that is right has been checked already.
-        return found if found is None or found.manifest.checksum else _credible(found)
+        # `find` has checked the checksum of a manifest that has one.
+        return artifact if artifact is None or artifact.manifest.checksum else _credible(artifact)
 
     places = [(stage, key) for stage in (store.stages() if stages is None else stages) for key in store.keys(stage)]
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(read, places))
-    artifacts = {one.manifest.key: one for one in found if isinstance(one, Artifact)}
-    return Survey(artifacts, tuple(one for one in found if isinstance(one, Damage)))
+        results = list(pool.map(read, places))
+    artifacts = {result.manifest.key: result for result in results if isinstance(result, Artifact)}
+    return Survey(artifacts, tuple(result for result in results if isinstance(result, Damage)))
 
 
 def usage(store: Store) -> dict[str, int]:
@@ -90,10 +91,10 @@ def verify(store: Store, keys: list[str]) -> Iterator[Artifact | Damage]:
         StoreError: no artifact's key begins so.
     """
     seen = survey(store)
-    wanted = [one for one in seen.artifacts.values() if _is_wanted(one.manifest.key, keys)]
-    damaged = [one for one in seen.damaged if _is_wanted(one.key, keys)]
+    wanted = [artifact for artifact in seen.artifacts.values() if _is_wanted(artifact.manifest.key, keys)]
+    damaged = [damage for damage in seen.damaged if _is_wanted(damage.key, keys)]
     for prefix in keys:
-        if not any(one.startswith(prefix) for one in (*seen.artifacts, *(one.key for one in seen.damaged))):
+        if not any(key.startswith(prefix) for key in (*seen.artifacts, *(damage.key for damage in seen.damaged))):
             raise StoreError(f"The store {store.uri} has no artifact whose key begins with {prefix}; see `store ls`.")
     yield from damaged
     for artifact in wanted:

@@ -1,1 +1,4 @@
-"""What is known of a study: its records, how it stands, what its search drew; needs no Ray."""
+"""A study as its store and Optuna's database hold it: records, outcomes, drawn cells, progress and time left. No Ray.
+
+`opened.open_study` opens a study for a command; `overview.Observer` shows how it stands.
+"""

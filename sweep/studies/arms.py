@@ -1,4 +1,4 @@
-"""The arms of an ablation in Optuna's study, which only keeps a record of them, for its dashboard."""
+"""Records the arms of an ablation in Optuna's study, for its dashboard only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ KEYS = "metsweep.evaluations"
 UNDEFINED = "metsweep.undefined"
 """Attribute: the objective of a failed arm that is not a number; `ERROR` says so in words."""
 MOST_SLICES = 10**9
-"""Optuna refuses a range that changes, so it is wide from the start."""
+"""Optuna refuses a range that changes, so the range is wide from the start."""
 
 
 def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str]:
-    """Record every arm whose seeds are all evaluated and that is not recorded yet.
+    """Record every arm whose seeds are all evaluated, unless it is recorded already.
 
     Returns:
-        Name of an arm's first trial -> why it failed, of arms recorded now whose objective is not a number.
+        Name of an arm's first trial -> its error, of arms recorded now whose objective is not a number.
     """
     done_keys = store.keys("evaluate")
     complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in done_keys for trial in trials)]
@@ -42,7 +42,7 @@ def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str
 def record_arm(
     optuna_study: optuna.Study, study: Study, trials: Sequence[Trial], store: Store, error: str | None = None
 ) -> str | None:
-    """Record one arm that has ended, once: as complete with the means over its seeds, or as failed.
+    """Record one arm that has ended, once: as complete with the mean over its seeds, or as failed.
 
     Args:
         optuna_study: Optuna's.
@@ -52,7 +52,7 @@ def record_arm(
         error: why it failed.
 
     Returns:
-        Why it failed, if only now that shows: an objective is not a number.
+        The error of an arm whose objective turns out not to be a number.
     """
     import optuna
 

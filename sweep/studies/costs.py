@@ -1,4 +1,4 @@
-"""What the stages of a study took when they were made."""
+"""Time and memory that the stages of a study took."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweep.store import Cost, Store
 
 
 def costs_table(plan: Plan, store: Store) -> TextTable:
-    """Time and memory by stage, from the manifests, and the share that starting processes took."""
+    """Time and memory per stage, from the manifests, and the share of starting processes."""
     table = TextTable(title="What the stages took when they were made", title_justify="left", box=None, pad_edge=False)
     for column in ("stage", "made", "work", "each", "start-up", "peak memory"):
         table.add_column(column, justify="left" if column == "stage" else "right")

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of", "metsweep.twin_of"
 """Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, the number of the trial whose cell
-is drawn once more, and that of the trial whose cell came out again by chance."""
+is drawn once more, and that of the trial whose cell was drawn again by chance."""
 CONFIG = "metsweep.config"
-"""Attribute of Optuna's study: what all drawn cells have in common."""
+"""Attribute of Optuna's study: the settings that all drawn cells share."""
 LIBRARIES = frozenset({"optuna", "sqlalchemy", "alembic"})
 TABLES = frozenset({"studies", "study_directions", "study_user_attributes", "trials", "trial_params", "trial_values"})
 RESTORE = "Restore it from a copy, or move it away: a search then draws its cells anew, artifacts are found again."
@@ -64,7 +64,7 @@ def open_storage(uri: str) -> BaseStorage:
     """The database at an SQLAlchemy URI.
 
     Raises:
-        TrackingError: it cannot be opened.
+        TrackingError: the database cannot be opened.
     """
     import optuna
 
@@ -80,27 +80,28 @@ def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None
     """The Optuna study of that name, or None before the first launch.
 
     Raises:
-        ConfigError: it was searched towards other objectives, or with choices that are not the study's.
+        ConfigError: it has other objectives than the study, or other choices.
     """
     import optuna
 
     try:
-        found = optuna.load_study(study_name=study.name, storage=storage)
+        optuna_study = optuna.load_study(study_name=study.name, storage=storage)
     except KeyError:
         return None
     wanted = [objective.direction.upper() for objective in study.objectives]
-    if [direction.name for direction in found.directions] != wanted:
+    if [direction.name for direction in optuna_study.directions] != wanted:
         raise ConfigError(
             f"Study {study.name}: Optuna's study of that name has the objectives "
-            f"{[direction.name.lower() for direction in found.directions]}, this one "
-            f"{[one.lower() for one in wanted]}. Give the study another name; artifacts in the store are found again."
+            f"{[direction.name.lower() for direction in optuna_study.directions]}, this one "
+            f"{[direction.lower() for direction in wanted]}. Give the study another name; artifacts in the store are "
+            "found again."
         )
-    _refuse_other_choices(study, found.get_trials(deepcopy=False))
-    return found
+    _refuse_other_choices(study, optuna_study.get_trials(deepcopy=False))
+    return optuna_study
 
 
 def create_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study:
-    """The Optuna study of that name, made if it is not there."""
+    """The Optuna study of that name, created if needed."""
     import optuna
 
     directions: list[Any] = [objective.direction for objective in study.objectives]
@@ -108,41 +109,41 @@ def create_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study:
 
 
 def check_optuna_study(study: Study, slices: str, uri: str) -> None:
-    """Refuse what Optuna's study of that name cannot go on with; makes no database.
+    """Refuse a study that Optuna's study of that name cannot continue; makes no database.
 
     Args:
-        study: what is to be launched.
+        study: to be launched.
         slices: key of its slice set.
         uri: of the database.
 
     Raises:
         TrackingError: the database cannot be opened, or made.
-        ConfigError: as `find_optuna_study`; or cells were drawn while something was otherwise that all cells have in
-            common, so that Optuna would compare what cannot be compared.
+        ConfigError: as `find_optuna_study`; or a setting that all cells have in common has changed since cells were
+            drawn, so that their values cannot be compared.
     """
     if (file := sqlite_file(uri)) and will_be_made(uri):
         if not os.access(file.parent, os.W_OK | os.X_OK):
             raise _not_opened(uri, f"no file can be made in {file.parent}")
         return
     with _explained(uri):
-        if (found := find_optuna_study(study, open_storage(uri))) is None:
+        if (optuna_study := find_optuna_study(study, open_storage(uri))) is None:
             return
-        before, now = found.user_attrs.get(CONFIG), common_config(study, slices)
-        if before is None or not drawn_cells(found, study):
+        before, now = optuna_study.user_attrs.get(CONFIG), common_config(study, slices)
+        if before is None or not drawn_cells(optuna_study, study):
             return
     if not isinstance(before, dict):
         raise _damaged(uri, f"{CONFIG} is {shown(before)}")
     if changed := changes(before, now):
         key, (old, new) = next(iter(changed.items()))
         raise ConfigError(
-            f"Study {study.name}: {key} was {old} when its search drew cells, and is {new} now; Optuna would compare "
-            "what cannot be compared. Restore it, or give the study another name; artifacts in the store are found "
-            "again."
+            f"Study {study.name}: {key} was {old} when its search drew cells, and is {new} now, so the values of old "
+            "and new cells cannot be compared. Restore the setting, or give the study another name; artifacts in the "
+            "store are found again."
         )
 
 
 def common_config(study: Study, slices: str) -> dict[str, Any]:
-    """What all drawn cells of a study have in common, JSON-able; keys that are drawn are left out."""
+    """The settings that all drawn cells of a study share, JSON-able; without keys that are drawn."""
     values = study.model_dump(mode="json", include=COMMON, by_alias=True)
     for key in study.space:
         part, _, name = key.partition(".")
@@ -151,20 +152,20 @@ def common_config(study: Study, slices: str) -> dict[str, Any]:
     return values | {"slices": slices}
 
 
-def drawn_cells(found: optuna.Study | None, study: Study) -> list[Drawn]:
-    """What the search drew so far, in Optuna's order; without cells that failed and were drawn again."""
-    if found is None or not study.search.draws:
+def drawn_cells(optuna_study: optuna.Study | None, study: Study) -> list[Drawn]:
+    """The cells drawn so far, in Optuna's order; without cells that failed and were drawn again."""
+    if optuna_study is None or not study.search.draws:
         return []
     return [
         Drawn(trial.number, study.cell_of(trial.params), trial.state.name, trial.user_attrs.get(ERROR))
-        for trial in counted(found)
+        for trial in counted(optuna_study)
         if _belongs(trial, study)
     ]
 
 
-def counted(found: optuna.Study) -> list[FrozenTrial]:
-    """Its trials that have begun, without twins and those that failed and were drawn again."""
-    trials = found.get_trials(deepcopy=False)
+def counted(optuna_study: optuna.Study) -> list[FrozenTrial]:
+    """Optuna's trials that have begun, without twins and those that failed and were drawn again."""
+    trials = optuna_study.get_trials(deepcopy=False)
     replaced = {trial.user_attrs.get(RETRY_OF) for trial in trials}
     return [
         trial
@@ -174,7 +175,7 @@ def counted(found: optuna.Study) -> list[FrozenTrial]:
 
 
 def read_drawn(study: Study, uri: str) -> list[Drawn]:
-    """What the search of a study drew so far; opens the database only for a study that draws, and makes none.
+    """The cells that a study's search drew so far; opens the database only for a study that draws, and makes none.
 
     Raises:
         TrackingError: the database cannot be opened.
@@ -192,29 +193,29 @@ def plan_drawn(maker: TrialMaker, study: Study, drawn: Sequence[Drawn]) -> Plan:
 
 
 def given_up(study: Study, uri: str) -> frozenset[int]:
-    """Numbers of the drawn cells that nothing more is to come of: pruned, failed or stopped.
+    """Numbers of the drawn cells that have ended without a value: pruned, failed or stopped.
 
     Raises:
         TrackingError, ConfigError: as `read_drawn`.
     """
-    return frozenset(one.number for one in read_drawn(study, uri) if one.state in ("PRUNED", "FAIL"))
+    return frozenset(cell.number for cell in read_drawn(study, uri) if cell.state in ("PRUNED", "FAIL"))
 
 
 def make_sampler(search: SearchConfig, number: int) -> BaseSampler:
-    """Draws the cell `number`; one sampler each, so that a search goes on after a kill as it would have."""
+    """Draws the cell `number`; a sampler per cell lets a killed search continue as if it had not been killed."""
     import numpy as np
     import optuna
 
-    # Optuna's generator starts alike from seeds that follow one another: 0 to 3 all draw from the middle first.
+    # Optuna's generator starts alike for consecutive seeds: 0 to 3 all draw from the middle first.
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
     if search.method == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    # Cells run beside each other: what is tried already counts as bad until its value is known.
+    # Cells run in parallel: a running cell counts as bad until its value is known.
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.startup_trials, constant_liar=True)
 
 
 def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
-    """Ends cells early by what their detectors validate to along the way, of `steps` steps in all."""
+    """Ends cells early by validation figures during the `steps` steps of detector training."""
     import optuna
 
     least = max(1, round(search.grace * steps))
@@ -249,7 +250,7 @@ def _not_opened(uri: str, why: str) -> TrackingError:
 
 
 def _belongs(trial: FrozenTrial, study: Study) -> bool:
-    """Whether a trial was drawn from what is the study's space now, or from a range of the same keys."""
+    """Whether a trial was drawn from the study's present space, or from other ranges of the same keys."""
     drawn = set(trial.params)
     if ARM in trial.user_attrs or not drawn or not drawn <= set(study.space):
         return False
@@ -258,7 +259,7 @@ def _belongs(trial: FrozenTrial, study: Study) -> bool:
 
 
 def _refuse_other_choices(study: Study, trials: Sequence[FrozenTrial]) -> None:
-    """Optuna cannot go on with other choices of a key; other bounds it can."""
+    """Refuse changed choices of a key, with which Optuna cannot continue; changed bounds are fine."""
     for trial in trials:
         for key, before in trial.distributions.items():
             now = study.space[key].distribution() if key in study.space and ARM not in trial.user_attrs else None
@@ -267,11 +268,11 @@ def _refuse_other_choices(study: Study, trials: Sequence[FrozenTrial]) -> None:
             before_choices, now_choices = getattr(before, "choices", None), getattr(now, "choices", None)
             if before_choices != now_choices:
                 raise ConfigError(
-                    f"Study {study.name}: space.{key} had {_told(before_choices)} when trial {trial.number} was drawn "
-                    f"and has {_told(now_choices)} now; Optuna cannot mix them. Restore it, or give the study another "
-                    "name; artifacts in the store are found again."
+                    f"Study {study.name}: space.{key} had {_in_words(before_choices)} when trial {trial.number} was "
+                    f"drawn and has {_in_words(now_choices)} now; Optuna cannot mix them. Restore the key, or give the "
+                    "study another name; artifacts in the store are found again."
                 )
 
 
-def _told(choices: Sequence[object] | None) -> str:
+def _in_words(choices: Sequence[object] | None) -> str:
     return "a range" if choices is None else f"the choices {list(choices)}"

@@ -1,4 +1,4 @@
-"""How a study stands: every trial's state, from the store, the launch's status and Optuna's database; needs no Ray."""
+"""The state of a study and of every trial, from the store, the launch's status and Optuna's database; needs no Ray."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ from trainers.evaluation.metrics_file import Metrics
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
 STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")
 SILENT_AFTER_S = 15.0
-"""A launch tells every 2 s; one that was silent for so long has gone."""
+"""A launch reports every 2 s; after so long without a report it counts as gone."""
 READERS = 16
-"""Evaluations that are read at once."""
+"""Evaluations read at once."""
 
 
 @dataclass(frozen=True)
 class TrialState:
-    """How one trial stands."""
+    """The state of one trial."""
 
     trial: Trial
     state: State
     stage: str = ""
-    """What is being made for it, or waited for."""
+    """The stage that is being made for it, or waited for."""
     maker: str = ""
-    """Who makes that where it is no trial of the launch, e.g. `ws1, process 123 (last update 4 s ago)`."""
+    """Who makes that stage if no trial of the launch does, e.g. `ws1, process 123 (last update 4 s ago)`."""
     share: float | None = None
-    """How much of that is done."""
+    """Fraction of that stage that is done."""
     seconds_left: float | None = None
-    """Time that the rest of that takes."""
+    """Of that stage."""
     reason: str | None = None
     """Why it failed or was stopped, in words."""
     value: float | None = None
-    """The study's first objective: of the done trial, or of the weights that the running detector keeps so far."""
+    """The study's first objective: of the done trial, or of the best weights of the running detector so far."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """How a study stands."""
+    """The state of a study."""
 
     study: Study
     trials: Sequence[TrialState]
     status: Status | None
-    """What the newest launch told last."""
+    """The last report of the newest launch."""
     to_draw: int
     """Cells that the search has yet to draw."""
     best: tuple[str, float] | None
     """The best cell whose seeds are all done, by the first objective and within the constraints, and its mean."""
     seconds_left: float | None
-    """Of the whole study at today's pace; None where too little is known."""
+    """Of the whole study at the present pace; None if it cannot be estimated."""
 
     @property
     def numbers(self) -> Counter[State]:
-        """State -> trials."""
-        return Counter(one.state for one in self.trials)
+        """State -> number of trials."""
+        return Counter(trial.state for trial in self.trials)
 
     @property
     def launch(self) -> Literal["never", "alive", "ended", "gone"]:
@@ -76,17 +76,17 @@ class Overview:
 
 
 def launch_state(status: Status | None) -> Literal["never", "alive", "ended", "gone"]:
-    """Whether the launch that told this is at work; `gone`: it was killed, or its machine is away."""
+    """Whether the launch that reported this status is at work; `gone`: killed, or its machine is away."""
     if status is None:
         return "never"
     if status.finished:
         return "ended"
-    # A time in the future is from before the clock was set back.
+    # A time in the future was written before the clock was set back.
     return "alive" if abs(time.time() - status.updated) <= SILENT_AFTER_S else "gone"
 
 
 class Observer:
-    """Looks at a study again and again; what cannot change is read once.
+    """Observes a study repeatedly; reads once what cannot change.
 
     Args:
         study: the resolved study.
@@ -99,7 +99,7 @@ class Observer:
         self._metrics: dict[str, Metrics] = {}
 
     def look(self, plan: Plan, drawn: Sequence[Drawn] = ()) -> Overview:
-        """How the study stands now.
+        """The present state of the study.
 
         Args:
             plan: with the trials of the cells drawn so far.
@@ -107,25 +107,25 @@ class Observer:
         """
         status = self._record.status()
         outcomes = self._record.outcomes()
-        there = {name: self._store.keys(name) for name in plan.wanted}
-        done = [trial for trial in plan.trials if all(goal.key in there[goal.name] for goal in trial.goals)]
+        done_keys = {name: self._store.keys(name) for name in plan.wanted}
+        done = [trial for trial in plan.trials if all(goal.key in done_keys[goal.name] for goal in trial.goals)]
         self._read_metrics(done)
-        ended: dict[int | None, Outcome | None] = {one.number: _outcome_of(one) for one in drawn}
+        ended: dict[int | None, Outcome | None] = {cell.number: _outcome_of(cell) for cell in drawn}
         progress = status.stages if status and launch_state(status) == "alive" else {}
         running = set(status.running) if status and progress else set()
         done_names = {trial.name for trial in done}
         states = [
             self._done(trial)
             if trial.name in done_names
-            else self._under_way(trial, progress, there)
+            else self._under_way(trial, progress, done_keys)
             if trial.name in running
             else _at_rest(trial, outcomes.get(trial.name) or ended.get(trial.number))
             for trial in plan.trials
         ]
         to_draw = self._study.search.left_to_draw(len(drawn))
-        ended_early = [one.trial for one in states if one.state in ("failed", "stopped", "pruned")]
+        ended_early = [state.trial for state in states if state.state in ("failed", "stopped", "pruned")]
         given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
-        left = None if to_draw or not progress else seconds_left(plan, self._store, there, progress, given_up)
+        left = None if to_draw or not progress else seconds_left(plan, self._store, done_keys, progress, given_up)
         return Overview(self._study, states, status, to_draw, self._best(done, plan), left)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
@@ -146,11 +146,11 @@ class Observer:
         return TrialState(trial, "done", value=value)
 
     def _under_way(
-        self, trial: Trial, stages: Mapping[str, StageProgress], there: Mapping[str, set[str]]
+        self, trial: Trial, stages: Mapping[str, StageProgress], done_keys: Mapping[str, set[str]]
     ) -> TrialState:
-        """Running, if the first of its stages that is missing runs; else it waits for that one."""
+        """Running, if the first missing stage of the trial runs; else waiting for that stage."""
         for key, stage in trial.stages.items():
-            if key in there[stage.name]:
+            if key in done_keys[stage.name]:
                 continue
             at = stages.get(key)
             if at is None or at.state != "running":
@@ -165,19 +165,19 @@ class Observer:
         for trial in done:
             if trial.evaluate.key in self._metrics:
                 cells.setdefault(trial.cell, []).append(self._metrics[trial.evaluate.key])
-        found = {}
+        values = {}
         for cell, metrics in cells.items():
             complete = len(metrics) == len(plan.cells[cell])
             if not complete or any(value > 0 for value in violations(self._study, metrics).values()):
                 continue
             value = objective_values(self._study, metrics)[0]
             if not math.isnan(value):
-                found[cell] = value
-        if not found:
+                values[cell] = value
+        if not values:
             return None
         choose = max if self._study.objectives[0].direction == "maximize" else min
-        best = choose(found, key=found.__getitem__)
-        return best, found[best]
+        best = choose(values, key=values.__getitem__)
+        return best, values[best]
 
 
 def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:
@@ -189,7 +189,7 @@ def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:
 
 
 def _outcome_of(drawn: Drawn) -> Outcome | None:
-    """How the search says that a drawn cell ended, unless it ended well."""
+    """How a drawn cell ended according to Optuna; None unless it failed or was pruned."""
     if drawn.state == "PRUNED":
         return Outcome(state="stopped", reason=StopReason.PRUNED)
     return Outcome(state="failed", error=drawn.error) if drawn.state == "FAIL" else None

@@ -1,4 +1,4 @@
-"""How far the stages of a launch are."""
+"""Progress of the stages of a launch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ StageState = Literal["waiting", "running", "done", "failed", "stopped", "damaged
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How far one stage is."""
+    """Progress of one stage."""
 
     label: str
     state: StageState
@@ -26,16 +26,16 @@ class StageProgress:
     first_report: tuple[float, int] | None = None
     """Unix seconds and work done at this attempt's first report: the pace counts from there, a resumed run's too."""
     made_by: str = ""
-    """The process that makes it where that is no trial of this launch, e.g. `ws1, process 123`."""
+    """The process that makes the stage if no trial of this launch does, e.g. `ws1, process 123`."""
     silent_s: float = 0.0
     """Seconds since that process last renewed its lease."""
 
     def maker(self) -> str:
-        """Who makes it, in words; empty where that is a trial of this launch."""
+        """Who makes the stage, in words; empty if a trial of this launch does."""
         return f"{self.made_by} ({last_update(self.silent_s)})" if self.made_by else ""
 
     def seconds_left(self) -> float | None:
-        """The time that the rest takes at the pace of this attempt; None before the pace is known."""
+        """Time left at the pace of this attempt; None before the pace is known."""
         if self.state != "running" or self.first_report is None or self.done >= self.total:
             return None
         began, done_then = self.first_report
@@ -48,16 +48,16 @@ class StageProgress:
         return "" if seconds is None else f"{clock(seconds)} left"
 
     def with_finite_metrics(self) -> StageProgress:
-        """The same without figures that are no number, which JSON cannot hold."""
+        """The same without figures that are not finite, which JSON cannot hold."""
         return replace(self, metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)})
 
     def newest_figures(self) -> str:
-        """The first three metrics, e.g. `loss=0.31`; where weights are kept, a detector's figures are theirs."""
+        """The first three metrics, e.g. `loss=0.31`; once a detector keeps weights, its figures are theirs."""
         kept = {name.removeprefix(KEPT): value for name, value in self.metrics.items() if name.startswith(KEPT)}
         now = [(name, value) for name, value in self.metrics.items() if not name.startswith(KEPT) and name not in kept]
         figures = " ".join(f"{_short(name)}={value:.3g}" for name, value in now[: 1 if kept else 3])
-        told = ", ".join(f"{_short(name)}={value:.3g}" for name, value in kept.items())
-        return "  ".join(filter(None, (figures, told and f"kept weights: {told}")))
+        kept_text = ", ".join(f"{_short(name)}={value:.3g}" for name, value in kept.items())
+        return "  ".join(filter(None, (figures, kept_text and f"kept weights: {kept_text}")))
 
 
 def _short(name: str) -> str:
@@ -77,5 +77,5 @@ def last_update(seconds: float) -> str:
 
 
 def watched_figure(direction: str) -> str:
-    """What a detector's validations along the way are compared by; their confidence is the detector's own."""
+    """The figure by which a detector's validations during training are compared, at the detector's own confidence."""
     return SENSITIVITY if direction == "maximize" else FPS

@@ -1,7 +1,7 @@
-"""What the store keeps of a study beside its artifacts: how it was launched, how its trials ended, what it is asked.
+"""Documents that the store keeps of a study: how it was launched, how its trials ended, requests to its launch.
 
-Small documents below `studies/<name>/`, each replaced at once and whole. Only the process that launches the study
-writes them, but for requests, which any command may leave for it.
+They lie below `studies/<name>/`, each replaced at once and whole. Only the process that launches the study writes them,
+except for requests, which any command may leave for the launch.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _OUTCOMES = TypeAdapter(dict[str, Outcome])
 REVIEW = "review"
-"""Key of `synthesis` that a dump leaves out, as its file's content decides the slices, not its name."""
+"""Key of `synthesis` that `study` leaves out: the content of the file decides the slices, not its name."""
 
 
 class Request(Config):
-    """What a command asks of the process that launches the study."""
+    """A command's request to the process that launches the study."""
 
     action: Literal["stop", "retry"]
     trials: tuple[str, ...]
@@ -40,7 +40,7 @@ class Request(Config):
 
 
 class Status(Config):
-    """How a launch is getting on."""
+    """The progress of a launch."""
 
     updated: float
     """Unix seconds."""
@@ -51,13 +51,13 @@ class Status(Config):
     running: tuple[str, ...] = ()
     """Names of the trials that Ray Tune runs."""
     stages: dict[str, StageProgress] = Field(default_factory=dict)
-    """Stage key -> progress, of the stages that this launch looked at."""
+    """Stage key -> progress, of the stages that this launch considered."""
     finished: bool = False
     """Whether the launch has ended by itself."""
 
 
 class LaunchOptions(Config):
-    """Options of the command line that a study was launched with last."""
+    """Options of the command line at the last launch of a study."""
 
     fidelity: str | None = None
     cohort: str | None = None
@@ -69,12 +69,13 @@ class LaunchOptions(Config):
     """URI of Optuna's database, if it was an SQLite file."""
 
     def __str__(self) -> str:
-        named = (("--fidelity", self.fidelity), ("--cohort", self.cohort), *(("--set", one) for one in self.overrides))
+        overrides = (("--set", override) for override in self.overrides)
+        named = (("--fidelity", self.fidelity), ("--cohort", self.cohort), *overrides)
         return " ".join(f"{name} {value}" for name, value in named if value is not None)
 
 
 class Extension(Config):
-    """What `metsweep extend` adds."""
+    """Additions of `metsweep extend`."""
 
     seeds: list[int] = Field(default_factory=list)
     trials: int = 0
@@ -96,7 +97,7 @@ class StudyRecord:
         return self.store.read_text(f"{self._folder}/study.yaml") is not None
 
     def study(self) -> dict[str, Any] | None:
-        """The study as it was launched last, to compare with `lasting` of another; None before the first launch."""
+        """The study as it was launched last, to compare with `lasting` of another; None if it was not launched."""
         values = self.launched()
         if values is not None:
             _without_review(values)
@@ -106,12 +107,12 @@ class StudyRecord:
         """All values of the study as it was launched last, which resolve to it again; None before the first launch.
 
         Raises:
-            DamagedDocument: it cannot be read.
+            DamagedDocument: the document cannot be read.
         """
         return self._read(
             "study.yaml",
             TypeAdapter(dict[str, Any]),
-            "Remove it and launch the study by its file again; what is done is not done again.",
+            "Remove the document and launch the study by its file again; what is done is not done again.",
         )
 
     def keep_study(self, study: Study) -> None:
@@ -119,28 +120,28 @@ class StudyRecord:
         self._write("study.yaml", relaunchable(study))
 
     def keep_needs(self, plan: Plan) -> None:
-        """Keep which artifacts the study needs: `metsweep store gc` spares them."""
+        """Keep the keys of the artifacts that the study needs: `metsweep store gc` spares them."""
         keys: dict[str, list[str]] = {}
         for key, stage in plan.stages.items():
             keys.setdefault(stage.name, []).append(key)
         self._write("needs.json", Needs(study=plan.study.name, keys=keys).model_dump())
 
     def needs(self) -> dict[str, set[str]]:
-        """Stage name -> keys of what the study needed when it was launched last.
+        """Stage name -> keys that the study needed when it was launched last.
 
         Raises:
-            DamagedDocument: it cannot be read.
+            DamagedDocument: the document cannot be read.
         """
-        found = self._read("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
-        return {} if found is None else {name: set(keys) for name, keys in found.keys.items()}
+        needs = self._read("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
+        return {} if needs is None else {name: set(keys) for name, keys in needs.keys.items()}
 
     def options(self) -> LaunchOptions:
-        """Options of the last launch; other commands need not be given them again.
+        """Options of the last launch, which other commands use unless they are given their own.
 
         Raises:
-            DamagedDocument: they cannot be read.
+            DamagedDocument: the document cannot be read.
         """
-        remedy = "Remove it, and give --fidelity, --cohort and --set as at the last launch to the next one."
+        remedy = "Remove it, and give the next launch the --fidelity, --cohort and --set of the last launch."
         return self._read("options.json", TypeAdapter(LaunchOptions), remedy) or LaunchOptions()
 
     def keep_options(self, options: LaunchOptions) -> None:
@@ -148,35 +149,35 @@ class StudyRecord:
         self._write("options.json", options.model_dump())
 
     def extension(self) -> dict[str, Any]:
-        """Values that `metsweep extend` put over the study file.
+        """Values of `metsweep extend`, which override the study file.
 
         Raises:
-            DamagedDocument: they cannot be read.
+            DamagedDocument: the document cannot be read.
         """
-        found = self._read("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
-        return {} if found is None else found.model_dump(exclude_unset=True)
+        extension = self._read("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
+        return {} if extension is None else extension.model_dump(exclude_unset=True)
 
     def keep_extension(self, values: Mapping[str, Any]) -> None:
-        """Put values over the study file from now on."""
+        """Override the study file with these values from now on."""
         self._write("extension.yaml", values)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Trial name -> how it ended last, of those that did not end well.
+        """Trial name -> how it ended last, of trials that failed or were stopped.
 
         Raises:
-            DamagedDocument: they cannot be read.
+            DamagedDocument: the document cannot be read.
         """
         remedy = "Remove it: trials that failed or were stopped are then run again by the next launch."
         return self._read("outcomes.json", _OUTCOMES, remedy) or {}
 
     def keep_outcome(self, trial: str, outcome: Outcome) -> None:
-        """Keep how a trial ended; one that ended well is no longer told of."""
+        """Keep how a trial ended; a trial that is done is no longer listed."""
         self.keep_outcomes({trial: outcome})
 
     def keep_outcomes(self, ended: Mapping[str, Outcome]) -> None:
         """`keep_outcome` of several at once."""
         before = self.outcomes()
-        kept = {name: one for name, one in (before | dict(ended)).items() if one.state != "done"}
+        kept = {name: outcome for name, outcome in (before | dict(ended)).items() if outcome.state != "done"}
         if kept != before:
             self._write("outcomes.json", _OUTCOMES.dump_python(kept, mode="json"))
 
@@ -185,16 +186,16 @@ class StudyRecord:
         self.keep_outcomes(dict.fromkeys(trials, Outcome(state="done")))
 
     def status(self) -> Status | None:
-        """What the newest launch told last; None where it cannot be read, for the launch tells it again."""
+        """The last report of the newest launch; None if it cannot be read, as the launch writes it anew."""
         try:
-            return self._read("status.json", TypeAdapter(Status), "A launch that is at work writes it anew.")
+            return self._read("status.json", TypeAdapter(Status), "A running launch writes it anew.")
         except DamagedDocument as error:
             logger.warning(str(error))
             return None
 
     def keep_status(self, status: Status) -> None:
-        """Tell how this launch is getting on."""
-        stages = {key: one.with_finite_metrics() for key, one in status.stages.items()}
+        """Report the progress of this launch."""
+        stages = {key: stage.with_finite_metrics() for key, stage in status.stages.items()}
         self._write("status.json", status.model_copy(update={"stages": stages}).model_dump())
 
     def ask(self, request: Request) -> None:
@@ -202,10 +203,12 @@ class StudyRecord:
         self._write(f"requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", request.model_dump())
 
     def take_requests(self) -> Generator[Request, None, None]:
-        """Requests that nobody took yet, oldest first; each is gone once the next one is asked for."""
+        """Requests that nobody took yet, oldest first; each is removed once the next is taken."""
         for path in self.store.list(f"{self._folder}/requests"):
             try:
-                request = self.store.read_document(path, TypeAdapter(Request), "It is removed; ask again.")
+                request = self.store.read_document(
+                    path, TypeAdapter(Request), "The request is removed; repeat the command."
+                )
                 if request is not None:
                     yield request
             except DamagedDocument as error:
@@ -226,13 +229,13 @@ def launched_studies(store: Store) -> list[str]:
 
 
 def lasting(study: Study) -> dict[str, Any]:
-    """All values of a resolved study but its review, with places that hold in any working directory."""
+    """All values of a resolved study except its review, with absolute paths."""
     values = study.model_dump(mode="json", by_alias=True) | {"cohort": os.path.abspath(study.cohort)}
     return _without_review(values)
 
 
 def relaunchable(study: Study) -> dict[str, Any]:
-    """All values of a resolved study, which load again in any working directory."""
+    """All values of a resolved study, which load in any working directory."""
     values = lasting(study)
     if study.synthesis.review is not None:
         values["synthesis"][REVIEW] = os.path.abspath(study.synthesis.review)
@@ -247,11 +250,11 @@ def _without_review(values: dict[str, Any]) -> dict[str, Any]:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (value before, value after), where two resolved studies differ."""
-    found: dict[str, tuple[Any, Any]] = {}
+    changed: dict[str, tuple[Any, Any]] = {}
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= changes(old, new, f"{prefix}{key}.")
+            changed |= changes(old, new, f"{prefix}{key}.")
         elif old != new:
-            found[f"{prefix}{key}"] = (old, new)
-    return found
+            changed[f"{prefix}{key}"] = (old, new)
+    return changed

@@ -1,4 +1,4 @@
-"""Which trials a person means."""
+"""Selects the trials that a person names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CLOSE = 3
 
 
 def select(plan: Plan, words: Sequence[str], study: str) -> list[Trial]:
-    """The trials that these words name: trials, cells with all their seeds, or drawn cells by number (`t7`).
+    """The trials named by words: trials, cells with all their seeds, or drawn cells by number (`t7`).
 
     Args:
-        study: what the person calls the study.
+        study: as the person named it.
 
     Raises:
-        ConfigError: no word, or a word that names nothing; tells what is close to it.
+        ConfigError: no word, or a word that names nothing; suggests similar names.
     """
     if not words:
         raise ConfigError(f"Name a trial or a cell of study {plan.study.name}; `metsweep status {study}` shows them.")
@@ -42,15 +42,15 @@ def select(plan: Plan, words: Sequence[str], study: str) -> list[Trial]:
 
 
 def unfinished(trials: Sequence[Trial], words: Sequence[str], plan: Plan, store: Store) -> list[Trial]:
-    """Those that are not done.
+    """The trials that are not done.
 
     Raises:
-        ConfigError: all of them are.
+        ConfigError: all of them are done.
     """
     open_ = {trial.name for trial in plan.unfinished(store)}
     left = [trial for trial in trials if trial.name in open_]
     if not left:
-        raise ConfigError(f"{', '.join(words)}: done already, there is nothing to stop.")
+        raise ConfigError(f"{', '.join(words)}: already done, so nothing can be stopped.")
     return left
 
 
@@ -58,20 +58,20 @@ def ended(overview: Overview, chosen: Sequence[Trial] | None, study: str, *, fai
     """Names of the trials that failed, were stopped or pruned.
 
     Args:
-        chosen: among these; None: among all.
-        study: what the person calls the study.
-        failed: only those that failed.
+        chosen: considers only these trials; None considers all.
+        study: as the person named it.
+        failed: only trials that failed.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: no trial did.
     """
     among = None if chosen is None else {trial.name for trial in chosen}
     states = ("failed",) if failed else ("failed", "stopped", "pruned")
-    looked_at = [one for one in overview.trials if among is None or one.trial.name in among]
-    names = [one.trial.name for one in looked_at if one.state in states]
+    looked_at = [trial_state for trial_state in overview.trials if among is None or trial_state.trial.name in among]
+    names = [trial_state.trial.name for trial_state in looked_at if trial_state.state in states]
     if names:
         return names
     if among is None:
         raise ConfigError(f"No trial of study {overview.study.name} has failed; `metsweep status {study}` shows all.")
-    told = ", ".join(f"{one.trial.name} is {one.state}" for one in looked_at)
-    raise ConfigError(f"Only trials that failed or were stopped can be run again: {told}.")
+    states_text = ", ".join(f"{trial_state.trial.name} is {trial_state.state}" for trial_state in looked_at)
+    raise ConfigError(f"Only trials that failed or were stopped can be run again: {states_text}.")

@@ -18,15 +18,15 @@ def find_experiment(client: MlflowClient, tracking_uri: str, study: str, store_u
     Raises:
         TrackingError: it was deleted.
     """
-    found = client.get_experiment_by_name(study)
-    if found is None:
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
         return client.create_experiment(study, artifact_location=_artifact_location(tracking_uri, study, store_uri))
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"The MLflow experiment {study!r} at {without_secrets(tracking_uri)} was deleted. Restore it (`mlflow "
-            f"experiments restore -x {found.experiment_id}`), or give the study another name."
+            f"experiments restore -x {experiment.experiment_id}`), or give the study another name."
         )
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def _artifact_location(tracking_uri: str, study: str, store_uri: str) -> str | None:

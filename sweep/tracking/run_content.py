@@ -238,16 +238,17 @@ def _evaluation_part(artifact: Artifact) -> Part:
 
 def _figures_to_compare(figures: Summary) -> dict[str, float]:
     """Those figures of an evaluation that runs are compared by."""
-    found: dict[str, float] = {measure.name: rate(figures, measure.name) for measure in TABLE1}
-    found |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in figures["at_fps_per_slice"].items()}
+    compared: dict[str, float] = {measure.name: rate(figures, measure.name) for measure in TABLE1}
+    at_fps = figures["at_fps_per_slice"]
+    compared |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in at_fps.items()}
     if figures["lesion_level"]:
-        found["lesion_sensitivity"] = figures["lesion_level"]["sensitivity"]
-        found["lesion_fps_per_volume"] = figures["lesion_level"]["fps_per_volume"]
+        compared["lesion_sensitivity"] = figures["lesion_level"]["sensitivity"]
+        compared["lesion_fps_per_volume"] = figures["lesion_level"]["fps_per_volume"]
     if figures["chance"]:
-        found["chance_sensitivity"] = figures["chance"]["sensitivity"]
+        compared["chance_sensitivity"] = figures["chance"]["sensitivity"]
     if figures["calibration"] and figures["calibration"]["error"] is not None:
-        found["calibration_error"] = figures["calibration"]["error"]
-    return found
+        compared["calibration_error"] = figures["calibration"]["error"]
+    return compared
 
 
 def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:

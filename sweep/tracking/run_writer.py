@@ -98,8 +98,8 @@ class RunWriter:
 
     def model_in(self, run: TrackedRun) -> LoggedModel | None:
         """The model that belongs to a run."""
-        found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run.id}'")
-        return found[0] if found else None
+        models = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run.id}'")
+        return models[0] if models else None
 
     def write(self, run: TrackedRun, parts: Sequence[Part], tags: Mapping[str, str] | None = None) -> bool:
         """Write the parts that a run lacks, in their order, and mark them; False if all were there.
@@ -114,13 +114,13 @@ class RunWriter:
             self._write_files(run, part)
         marked = [*run.written, *(part.name for part in lacking)]
         notes = [part.note for part in lacking if part.note is not None]
-        told = {"mlflow.note.content": notes[-1]} if notes else {}
+        note = {"mlflow.note.content": notes[-1]} if notes else {}
         # Written twice after a kill or an outage: MLflow drops exact duplicates of metrics, params must not come again.
         params = {name: value for part in lacking for name, value in part.params.items()}
-        there = self.client.get_run(run.id).data.params if run.resumed and params else {}
+        written_params = self.client.get_run(run.id).data.params if run.resumed and params else {}
         metrics = [metric for part in lacking for metric in _metrics(run, part)]
-        tags = told | dict(tags or {}) | {WRITTEN: ",".join(marked)}
-        self._send(run, {name: value for name, value in params.items() if name not in there}, metrics, tags)
+        tags = note | dict(tags or {}) | {WRITTEN: ",".join(marked)}
+        self._send(run, {name: value for name, value in params.items() if name not in written_params}, metrics, tags)
         run.written = marked
         return True
 
@@ -158,15 +158,15 @@ class RunWriter:
         inputs = [
             DatasetInput(
                 Dataset(
-                    name=one.name,
-                    digest=one.key[:32],
+                    name=slice_set.name,
+                    digest=slice_set.key[:32],
                     source_type="local",
-                    source=json.dumps({"uri": str(one.path)}),
-                    profile=json.dumps({"slices": one.count}),
+                    source=json.dumps({"uri": str(slice_set.path)}),
+                    profile=json.dumps({"slices": slice_set.count}),
                 ),
                 [InputTag("mlflow.data.context", "training")],
             )
-            for one in slices
+            for slice_set in slices
         ]
         self.client.log_inputs(run.id, datasets=inputs)
 
@@ -174,8 +174,8 @@ class RunWriter:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
-        there = self.model_in(run) if run.resumed else None
-        logged = there or self.client.create_logged_model(
+        existing = self.model_in(run) if run.resumed else None
+        logged = existing or self.client.create_logged_model(
             self.experiment_id, network.name, source_run_id=run.id, tags={"license": LICENCE}
         )
         model = Model(
@@ -187,7 +187,7 @@ class RunWriter:
         with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             network.save(Path(folder) / "model", model)
             self.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-        outputs = self.client.get_run(run.id).outputs if there else None
+        outputs = self.client.get_run(run.id).outputs if existing else None
         if not (outputs and outputs.model_outputs):
             self.client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
         self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
@@ -216,7 +216,7 @@ def _commit() -> str | None:
     if not (clone / ".git").exists():
         return None
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return answer.stdout.strip() or None

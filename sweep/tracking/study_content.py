@@ -55,7 +55,7 @@ def study_pages(tracking_uri: str) -> dict[str, str]:
     """
     client = connect(tracking_uri)
     with explained(tracking_uri):
-        shown = [one for one in client.search_experiments() if _view_tag("trials") in one.tags]
+        shown = [experiment for experiment in client.search_experiments() if _view_tag("trials") in experiment.tags]
     return {experiment.name: _page(experiment.experiment_id, "trials") for experiment in shown}
 
 

@@ -18,14 +18,14 @@ Twins = list[tuple[str, TrackedRun]]
 
 def look_up(writer: RunWriter) -> tuple[dict[str, TrackedRun], Twins]:
     """The run of each stage key and of PARENT, and their twins; runs of others are left out."""
-    found: dict[str, list[TrackedRun]] = {}
+    runs_by_key: dict[str, list[TrackedRun]] = {}
     for run in writer.existing():
         key = PARENT if run.tags.get(KIND) == "sweep" else run.tags.get(STAGE_KEY)
         if key is not None:
-            found.setdefault(key, []).append(run)
+            runs_by_key.setdefault(key, []).append(run)
     counting: dict[str, TrackedRun] = {}
     twins: Twins = []
-    for key, runs in found.items():
+    for key, runs in runs_by_key.items():
         counting[key] = runs[0] if len(runs) == 1 else _best(runs, writer)
         twins += [(key, run) for run in runs if run is not counting[key]]
     return counting, twins

@@ -199,7 +199,7 @@ def test_what_another_trial_sets_aside_meanwhile_is_no_failure_of_this_one(board
 
 def test_a_stage_whose_process_always_dies_fails_in_words(board: BoardHandle, tmp_path: Path) -> None:
     diary = tmp_path / "diary.txt"
-    with pytest.raises(TrainingError, match="trial: dying: its process died, each time it was begun"):
+    with pytest.raises(TrainingError, match="trial: dying: its process died in every attempt"):
         ensure(Dying(Number(), diary), Store(tmp_path / "store"), board, "trial")
     assert diary.read_text().splitlines() == ["begun"] * (1 + FAILURES)
 

@@ -242,7 +242,7 @@ def test_names_of_stores_that_cannot_be(refused, cohort: Path) -> None:
 def test_ray_that_cannot_be_reached(refused, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = own_study(cohort=str(cohort))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    refused("launch", study, "--store", "store", parts=("Ray is not reachable at 127.0.0.1:1", "RAY_ADDRESS"))
+    refused("launch", study, "--store", "store", parts=("Cannot connect to Ray at 127.0.0.1:1", "RAY_ADDRESS"))
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
     refused("launch", study, "--store", "store", parts=("RAY_ADDRESS is 'somewhere'", "host:port"))
 
