@@ -1,4 +1,7 @@
-"""Content-addressed artifacts, and who may make them."""
+"""Keeps what stages make: content-addressed artifacts, their leases and checkpoints, and small documents of studies.
+
+`Store` is the way in, for a folder or S3; processes on many machines may use one place at once.
+"""
 
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.lease import Fence, Lease, OnWait

@@ -15,12 +15,12 @@ _verified: dict[tuple[str, str, str, str], Path] = {}
 
 
 class DamagedArtifact(StoreError):  # noqa: N818
-    """An artifact is not what its manifest says, or its manifest cannot be read."""
+    """The files of an artifact differ from its manifest, or the manifest cannot be read."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A complete artifact; reading its files checks them, and brings them to this machine if need be."""
+    """A complete artifact; reading its files checks them, and copies them to this machine if needed."""
 
     manifest: Manifest
     backend: Backend
@@ -28,10 +28,10 @@ class Artifact:
 
     @property
     def path(self) -> Path:
-        """Folder of this machine with all files, each checked against size and SHA-256 once a process.
+        """Folder of this machine with all files, each checked against size and SHA-256 once per process.
 
         Raises:
-            DamagedArtifact: the store's copy of a file is not what the manifest says; a mere local copy is made anew.
+            DamagedArtifact: the store's copy of a file differs from the manifest; a local copy is fetched again.
         """
         made = self.manifest
         identity = (self.backend.uri, made.stage, made.key, made.publication)
@@ -45,7 +45,7 @@ class Artifact:
         """Content of one file, checked.
 
         Raises:
-            DamagedArtifact: it is not what the manifest says.
+            DamagedArtifact: the file differs from the manifest.
             StoreError: the artifact has no such file.
         """
         if name not in self.manifest.files:
@@ -59,27 +59,27 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The artifact's name in messages."""
         return f"artifact {self.manifest.stage} {self.manifest.key[:12]}"
 
     @property
     def where(self) -> str:
-        """What messages call its place."""
+        """The artifact's place in messages."""
         return self.backend.where(self.manifest.stage, self.manifest.key)
 
 
 def refuse_difference(manifest: Manifest, name: str, got: StoredFile | None, where: str) -> None:
-    """Raise DamagedArtifact unless a file is what the manifest says."""
+    """Raise DamagedArtifact if a file differs from the manifest."""
     expected = manifest.files[name]
     if got != expected:
         raise DamagedArtifact(
             f"Artifact {manifest.stage} {manifest.key} is damaged at {where}: {name} should be {expected}, "
-            f"got {got or 'no such file'}. Run `metsweep store verify {manifest.key[:12]} --repair`: it is set aside, "
-            "and the next launch makes it again."
+            f"got {got or 'no such file'}. Run `metsweep store verify {manifest.key[:12]} --repair`, which sets the "
+            "artifact aside; the next launch makes it again."
         )
 
 
 def refuse_damaged(folder: Path, manifest: Manifest, where: str) -> None:
-    """Raise DamagedArtifact for the first file in a folder that is not what the manifest says."""
+    """Raise DamagedArtifact for the first file in a folder that differs from the manifest."""
     if difference := first_difference(folder, manifest.files):
         refuse_difference(manifest, *difference, where)

@@ -1,4 +1,4 @@
-"""The contract of what a store keeps its artifacts in."""
+"""The contract of the places where a store keeps its artifacts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESERVED = frozenset(
 class Unavailable(Exception):  # noqa: N818
     """The place cannot be used now, but may be later: disk full or read-only, server away or overloaded.
 
-    Never leaves the store: it is tried again, and becomes a StoreError when patience ends.
+    Never leaves the store: the action is retried, and ends in a StoreError when patience does.
     """
 
 
@@ -36,12 +36,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class HalfWritten:
-    """Files that belong to no artifact: their publisher was killed, or another one was first."""
+    """Files that belong to no artifact: their publisher was killed, or another publisher was first."""
 
     name: str
     """Folder or prefix that holds them and nothing else."""
     stage_and_key: tuple[str, str] | None
-    """Of the artifact that they were to become, where the name tells it."""
+    """Of the artifact that they were to become, where the name says so."""
     size: int
     """Bytes."""
     modified: float
@@ -51,26 +51,26 @@ class HalfWritten:
 class Backend(Protocol):
     """A place for documents, artifacts and checkpoints that many processes on many nodes use at once.
 
-    Documents are small and have names with `/`. Artifacts are found by stage and key, and their files are told by their
-    manifest. Implementations are picklable and open connections in the process that uses them.
+    Documents are small and have names with `/`. Artifacts are found by stage and key, and their manifest lists their
+    files. Implementations are picklable and open connections in the process that uses them.
 
     **Atomicity.** A reader sees a document as it was before a `write` or `swap` or as it is after, never between. Of
-    all `swap`s that expect the same content exactly one succeeds. An artifact is there from the moment `publish` has
+    all `swap`s that expect the same content exactly one succeeds. An artifact exists from the moment `publish` has
     stored its manifest, which it does last.
 
     **Durability.** What `write` and `publish` stored before they returned survives a loss of power.
 
     **Errors.** Every method raises `Unavailable` for what may pass by itself, having changed nothing or all, and
-    StoreError at once for what a person must mend (permissions, credentials, a missing bucket); it names what to change
-    and holds no secret. What is not there is None or an empty answer, not an error.
+    StoreError at once for what a person must fix (permissions, credentials, a missing bucket); the error names what to
+    change and holds no secret. What does not exist is None or an empty answer, not an error.
 
-    **Retries.** Every method may be called again after `Unavailable`; a `swap` that had come through then answers True,
+    **Retries.** Every method may be called again after `Unavailable`; a `swap` that had succeeded then answers True,
     provided that no two callers write the same content.
     """
 
     @property
     def uri(self) -> str:
-        """Folder or URI, as a person writes it."""
+        """Folder or URI, as people write it."""
         ...
 
     @property
@@ -83,11 +83,11 @@ class Backend(Protocol):
         ...
 
     def check_writable(self, needed_bytes: int) -> None:
-        """Refuse a place that cannot be written, or is known to have less space left than needed."""
+        """Refuse a place that cannot be written, or that has less space left than needed where that is known."""
         ...
 
     def probe(self) -> None:
-        """Write something and remove it again."""
+        """Write a document and remove it again."""
         ...
 
     def read(self, name: str) -> bytes | None:
@@ -99,7 +99,7 @@ class Backend(Protocol):
         ...
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
-        """Replace a document if its content is the expected one; None means: not there. Need not be durable."""
+        """Replace a document if its content is the expected one; None stands for no document. Need not be durable."""
         ...
 
     def remove(self, name: str) -> None:
@@ -127,14 +127,14 @@ class Backend(Protocol):
         ...
 
     def publish(self, folder: Path, manifest: Manifest) -> bool:
-        """Store a folder's files durably, then the manifest; False if there is another manifest of the key already."""
+        """Store a folder's files durably, then the manifest; False if the key has a manifest already."""
         ...
 
     def copy_here(self, manifest: Manifest) -> Path:
         """A folder of this machine with the artifact's files, each as the manifest says.
 
         Raises:
-            DamagedArtifact: one is not, in the place itself.
+            DamagedArtifact: a file in the place itself is not.
         """
         ...
 
@@ -143,15 +143,15 @@ class Backend(Protocol):
         ...
 
     def describe_file(self, manifest: Manifest, name: str) -> StoredFile | None:
-        """Size and checksum of one file as the place holds it now, or None."""
+        """Current size and checksum of one file in the place, or None."""
         ...
 
     def where(self, stage: str, key: str) -> str:
-        """What a message calls the place of an artifact."""
+        """The place of an artifact in messages."""
         ...
 
     def set_aside(self, stage: str, key: str, manifest: bytes, reason: str) -> None:
-        """Move the artifact with this manifest to `damaged/`, and the reason beside it; nothing if it is gone."""
+        """Move the artifact with this manifest to `damaged/`, with the reason; nothing if the artifact is gone."""
         ...
 
     def remove_artifact(self, stage: str, key: str) -> None:
@@ -159,7 +159,7 @@ class Backend(Protocol):
         ...
 
     def half_written(self, publications: Collection[str]) -> Iterator[HalfWritten]:
-        """Files of artifacts that are not there, given the publications that are."""
+        """Files of artifacts that do not exist, given the publications that do."""
         ...
 
     def checkpoints(self, key: str) -> Checkpoints:

@@ -1,4 +1,4 @@
-"""Garbage collection: what may go from a store, and why."""
+"""Garbage collection: what can be removed from a store, and why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
 
 
 class Needs(Config):
-    """Content of `studies/<name>/needs.json`: what a study needs, written by its launch."""
+    """Content of `studies/<name>/needs.json`: which artifacts a study needs, written by its launch."""
 
     study: str
     """Name of the study."""
@@ -35,7 +35,7 @@ _NEEDS = TypeAdapter(Needs)
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that may go; `remove` may have to be tried again."""
+    """Something that can be removed; `remove` may have to be retried."""
 
     what: str
     """For people: its kind and name."""
@@ -49,7 +49,7 @@ def parse_age(text: str) -> float:
     """Seconds of an age like 7d, 12h, 30m or 45s.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is no age.
     """
     if match := re.fullmatch(r"(\d+)([smhd])", text):
         return int(match[1]) * UNITS_S[match[2]]
@@ -57,13 +57,13 @@ def parse_age(text: str) -> float:
 
 
 def find_garbage(store: Store, registered: set[str], older_than_s: float) -> list[Garbage]:
-    """What nobody needs; nothing is removed. Takes as long as a lease needs to lapse if any is held.
+    """What nothing needs; removes nothing. Takes as long as a lease needs to lapse if any is held.
 
-    Needed are the keys of every study, of leases that are held, and `registered` ones, each with all its ancestors.
+    Needed are the keys of every study, of held leases, and the `registered` keys, each with all its ancestors.
 
     Args:
         registered: stage keys of the registry's models.
-        older_than_s: artifacts that are younger stay, needed or not.
+        older_than_s: younger artifacts stay, needed or not.
 
     Raises:
         StoreError: a study's needs or a manifest cannot be read.
@@ -71,7 +71,7 @@ def find_garbage(store: Store, registered: set[str], older_than_s: float) -> lis
     held = held_leases(store)
     seen = survey(store)
     if seen.damaged:
-        raise StoreError(f"{seen.damaged[0].reason} Until then it is unknown what it was made of: nothing is removed.")
+        raise StoreError(f"{seen.damaged[0].reason} Nothing is removed: the inputs of this artifact are unknown.")
     keys = {key for _, key in held} | registered | _needed_by_studies(store)
     needed, now = seen.ancestors(keys), time.time()
     return [
@@ -107,8 +107,8 @@ def _needed_by_studies(store: Store) -> set[str]:
         needs = store.read_document(
             name,
             _NEEDS,
-            "What its study needs is unknown, so nothing is removed. Launch the study again, which writes it, or "
-            "remove the file if the study may go.",
+            "Nothing is removed: the artifacts that this study needs are unknown. Launch the study again, which writes "
+            "the file anew, or remove the file if the study is no longer needed.",
         )
         if needs is None:  # removed since it was listed
             continue
@@ -121,7 +121,7 @@ def _half_written(store: Store, seen: Survey, held: set[tuple[str, str]], now: f
     return [
         Garbage(
             f"half-written {half.name}",
-            "its publisher is gone since a day and more",
+            "its publisher stopped more than a day ago",
             half.size,
             lambda name=half.name: store.backend.remove_below(name),
         )
@@ -136,7 +136,7 @@ def _damaged(store: Store) -> list[Garbage]:
     if not names:
         return []
     what = f"{len(names)} damaged artifacts ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
-    why, size = "set aside, and made again where needed", sum(entry.size for entry in entries)
+    why, size = "set aside; a launch makes them again where needed", sum(entry.size for entry in entries)
     return [Garbage(what, why, size, lambda: store.backend.remove_below("damaged"))]
 
 

@@ -1,8 +1,7 @@
-"""Small documents of a store: written with a checksum, checked whole as they are read, refused in one line.
+"""Small documents of a store: written with a checksum, which is checked whenever they are read.
 
-Nobody notices one flipped bit in them: it makes other needs, which `store gc` goes by, or other options, which the next
-launch runs with. JSON holds its checksum under a key, YAML in its first line; documents of stores that are older than
-that are read without.
+A flipped bit would go unnoticed otherwise, and change which artifacts `store gc` spares or with which options the next
+launch runs. JSON holds its checksum under a key, YAML in its first line; documents of older stores have none.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from trainers.exceptions import ConfigError, StoreError
 T = TypeVar("T")
 
 CHECKSUM = "checksum"
-LOST = "it is not what its checksum says"
+LOST = "its content does not match its checksum"
 _FIRST_LINE = re.compile(rf"# {CHECKSUM}: ([0-9a-f]{{64}})\n")
 
 
 class DamagedDocument(StoreError):  # noqa: N818
-    """A document of the store is not what was written there."""
+    """A document of the store differs from what was written."""
 
 
 def written(name: str, values: Mapping[str, Any]) -> str:
@@ -45,12 +44,12 @@ def parse(name: str, content: bytes, model: TypeAdapter[T], where: str, remedy: 
     Args:
         name: ends in .json or .yaml.
         content: as the store holds it.
-        model: what it must hold.
-        where: what messages call it.
-        remedy: a sentence: what to do if it is damaged.
+        model: what the document must hold.
+        where: its place in messages.
+        remedy: a sentence: what to do about damage.
 
     Raises:
-        DamagedDocument: it is empty, no JSON or YAML, does not hold that, or is not what its checksum says.
+        DamagedDocument: it is empty, no JSON or YAML, does not fit `model`, or does not match its checksum.
     """
     try:
         if not content.strip():
@@ -62,7 +61,7 @@ def parse(name: str, content: bytes, model: TypeAdapter[T], where: str, remedy: 
 
 
 def checksum_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 of all values but the checksum itself, hexadecimal."""
+    """SHA-256 of all values except the checksum itself, hexadecimal."""
     checked = {name: value for name, value in values.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(checked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

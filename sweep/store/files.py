@@ -1,4 +1,4 @@
-"""Putting files of this machine where they belong."""
+"""Puts files of this machine into place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def place(folder: Path, target: Path) -> None:
-    """Every file of a folder under a second name below `target` where one disk holds both, else a copy."""
+    """Link every file of a folder below `target` where both lie on one disk, else copy it."""
     target.mkdir(parents=True, exist_ok=True)
     for path in folder.rglob("*"):
         to = target / path.relative_to(folder)

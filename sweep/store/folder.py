@@ -22,9 +22,9 @@ from trainers.checkpoints import FolderCheckpoints, sync, sync_entry
 from trainers.exceptions import StoreError
 
 PASSING = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
-"""What a disk or a file server says for a while."""
+"""Errors of a disk or a file server that may pass."""
 GUARD_S = 10.0
-"""How long a swap waits for another one of the same document."""
+"""How long a swap waits for another swap of the same document."""
 TMP = "tmp"
 
 
@@ -94,7 +94,7 @@ class FolderBackend:
                     self._replace(name, content, durable=False)
                 else:
                     path.unlink()
-                    # Whoever has it open sees that it has no name any more, and opens the next one.
+                    # A process that has the lock file open notices that it lost its name, and opens the next one.
                     guard.unlink()
                 return True
 
@@ -104,7 +104,7 @@ class FolderBackend:
 
     def remove_below(self, prefix: str) -> None:
         with self._explained(), suppress(FileNotFoundError):
-            # Renamed first: killed in between, what is left is half-written and seen by nobody.
+            # Renamed first: after a kill in between, the rest counts as half-written and is never read.
             doomed = self._temporary_name()
             (self.root / prefix).rename(doomed)
             shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
@@ -139,12 +139,12 @@ class FolderBackend:
                 (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=2))
                 sync(fresh)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_dir() and not (target / MANIFEST).exists():  # not an artifact, and in its way
+                if target.is_dir() and not (target / MANIFEST).exists():  # no artifact, but in its place
                     target.rename(self._temporary_name(f"{manifest.stage}-{manifest.key}"))
                 fresh.rename(target)
                 sync_entry(target.parent)
             except OSError as error:
-                # What is left of it would keep a full disk full.
+                # The rest would keep a full disk full.
                 shutil.rmtree(fresh, ignore_errors=True)
                 if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
                     raise
@@ -223,7 +223,7 @@ class FolderBackend:
         return path
 
     def _temporary_name(self, prefix: str = "document") -> Path:
-        """A free name on the store's own disk, so that what lies there can be renamed into place."""
+        """A free name on the store's own disk, from where files can be renamed into place."""
         (self.root / TMP).mkdir(parents=True, exist_ok=True)
         return self.root / TMP / f"{prefix}-{uuid.uuid4().hex[:12]}"
 
@@ -232,14 +232,16 @@ class FolderBackend:
         try:
             yield
         except Timeout:
-            raise Unavailable(f"The store {self.root} does not answer: a lock is held for {GUARD_S:.0f} s.") from None
+            raise Unavailable(
+                f"The store {self.root} does not answer: a lock has been held for {GUARD_S:.0f} s."
+            ) from None
         except (PermissionError, NotADirectoryError) as error:
             raise StoreError(self._refusal(error)) from None
         except OSError as error:
             message = f"The store {self.root} cannot be used: {error.strerror or error}."
             if error.errno in PASSING:
                 raise Unavailable(message) from None
-            raise StoreError(f"{message} Look at METSWEEP_STORE (--store).") from None
+            raise StoreError(f"{message} Check METSWEEP_STORE (--store).") from None
 
     def _refusal(self, error: OSError) -> str:
         return (

@@ -1,9 +1,9 @@
-"""Leases: at most one process makes a stage key, and none waits for a dead one.
+"""Leases: at most one process makes a stage key, and none waits for a dead process.
 
-A lease is a document that its holder changes every BEAT_S. Whoever waits watches it: if it does not change for
+A lease is a document that its holder changes every BEAT_S. A waiter watches the document: if it stays unchanged for
 LOST_AFTER_S of the waiter's own watching, the holder has died and the waiter takes the lease over. No clock of another
-machine, and no clock that can be set, is part of it. A store that cannot be written freezes both sides: its holder
-cannot change the document then, so a waiter counts only the time in which it could itself have written.
+machine, and no clock that can be set, matters. A store that cannot be written freezes both sides: the holder cannot
+change the document then, so a waiter counts only the time in which it could have written itself.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ BEAT_S = 3.0
 LOST_AFTER_S = 15.0
 """How long a lease stays unchanged before its holder counts as dead: five beats."""
 POLL_S = 0.5
-"""How often a waiter looks."""
+"""How often a waiter reads the lease."""
 NAMED_AFTER_S = 3.0
-"""How long one waits before it is told for whom: an orderly hand-over takes less."""
+"""How long a waiter waits before it names the holder: an orderly hand-over takes less."""
 
 OnWait = Callable[[Process, float], None]
-"""Called with the holder that is waited for, and how many seconds ago it was seen to change its lease last."""
+"""Called with the holder, and the seconds since it was last seen to change the lease."""
 
 
 class LeaseRecord(Config):
     """Content of a lease."""
 
     owner: str
-    """Of the taking: another one for each time a lease is acquired."""
+    """Random; new each time a lease is acquired."""
     beat: int
     """How often the holder has changed it."""
     process: Process
@@ -50,7 +50,7 @@ class LeaseRecord(Config):
 
 
 class Watch:
-    """What one observer knows of a lease: whether its holder has died."""
+    """One observer's view of a lease: whether its holder has died."""
 
     def __init__(self, backend: Backend) -> None:
         self.holder: Process | None = None
@@ -61,10 +61,10 @@ class Watch:
         self._looked = 0.0
 
     def holder_died(self, content: bytes) -> bool:
-        """Take in what the lease holds now.
+        """Whether the holder has died, given the content of the lease now.
 
         Raises:
-            Unavailable: the store cannot be written, so an unchanged lease tells nothing.
+            Unavailable: the store cannot be written, so an unchanged lease proves nothing.
         """
         record = read_record(content)
         self.holder = None if record is None else record.process
@@ -94,20 +94,20 @@ class Watch:
 
 @dataclass(frozen=True)
 class Fence:
-    """Tells whether the lease that work was begun under is held still; picklable, so a worker far away can ask.
+    """Whether the lease under which work began is still held; picklable, so that a remote worker can ask.
 
-    A worker goes on when the process that holds its lease is suspended, and so does that process when it wakes up:
-    before either writes anything that the next holder writes too, it asks the store.
+    A worker continues while the process that holds its lease is suspended, and so does that process when it wakes up:
+    before either writes what the next holder writes too, it asks the store.
     """
 
     backend: Backend
     name: str
     """Document of the lease."""
     owner: str
-    """Of the taking, as in its record."""
+    """As in the lease's record."""
 
     def holds(self) -> bool:
-        """Whether nobody has taken the lease over; True too while the store is away, as nobody can then."""
+        """Whether nobody has taken the lease over; True also while the store is away, as nobody can then."""
         try:
             content = self.backend.read(self.name)
         except (Unavailable, StoreError):
@@ -117,7 +117,7 @@ class Fence:
 
 
 class Lease:
-    """The right to make one stage key; see the module. Any thread may use it, and hold it once at a time."""
+    """The right to make one stage key; see the module. Any thread may use it; only one can hold it."""
 
     def __init__(self, backend: Backend, stage: str, key: str) -> None:
         self._backend = backend
@@ -131,16 +131,16 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether this lease is held, as far as is known: False once another has taken it over."""
+        """Whether this lease is held by the latest check: False once another process has taken it over."""
         return self._held
 
     @property
     def fence(self) -> Fence:
-        """What others ask who work under this lease."""
+        """For workers under this lease to check that it is held."""
         return Fence(self._backend, self._name, self._owner)
 
     def check(self) -> bool:
-        """Whether this lease is held, by the store's own word: a process that was suspended learns it before its beat.
+        """Whether this lease is held, read from the store: after a suspension a loss is noticed before the next beat.
 
         Also False after `release`.
         """
@@ -150,10 +150,10 @@ class Lease:
             return self._held
 
     def refuse_if_lost(self) -> None:
-        """`check` for who must not go on without it.
+        """Refuse to continue without the lease.
 
         Raises:
-            LostLeaseError: it is not held.
+            LostLeaseError: the lease is not held.
         """
         if not self.check():
             by = self.holder() or "which has ended"
@@ -163,7 +163,7 @@ class Lease:
             )
 
     def holder(self) -> Process | None:
-        """Who holds it now; None if nobody does, or it cannot be read."""
+        """The present holder; None if there is none, or the lease cannot be read."""
         try:
             content = self._backend.read(self._name)
         except (Unavailable, StoreError):
@@ -172,17 +172,17 @@ class Lease:
         return None if record is None else record.process
 
     def acquire(self, give_up: Callable[[], bool] | None = None, on_wait: OnWait | None = None) -> bool:
-        """Wait until the lease is held; a store that is away for a while is waited for too.
+        """Wait until the lease is held, also through an outage of the store.
 
         Args:
-            give_up: asked after each attempt; once it is true the waiting ends.
-            on_wait: told again and again for whom one waits, after the first NAMED_AFTER_S.
+            give_up: called after each attempt; waiting ends once it returns True.
+            on_wait: called repeatedly with the holder, after the first NAMED_AFTER_S.
 
         Returns:
-            False if it was given up.
+            False if waiting was given up.
 
         Raises:
-            StoreError: the store refuses for a reason that a person must mend.
+            StoreError: the store refuses for a reason that a person must fix.
         """
         if self._held:
             return True
@@ -206,7 +206,7 @@ class Lease:
             time.sleep(POLL_S)
 
     def release(self) -> None:
-        """Let the next one have it; nothing if it is not held."""
+        """Let the next process have the lease; nothing if it is not held."""
         self._released.set()
         with self._changing:
             if not self._held:
@@ -215,7 +215,7 @@ class Lease:
             try:
                 self._backend.swap(self._name, None, self._content)
             except (Unavailable, StoreError) as error:
-                logger.warning(f"The lease of {self._label} could not be released, and will lapse: {error}")
+                logger.warning(f"The lease of {self._label} could not be released and will lapse: {error}")
 
     def __enter__(self) -> Lease:
         self.acquire()
@@ -228,7 +228,7 @@ class Lease:
         content_before = self._backend.read(self._name)
         if content_before is not None:
             current = read_record(content_before)
-            # An attempt of ours may have come through though the answer was lost.
+            # An earlier attempt may have succeeded although its answer was lost.
             ours = current is not None and current.owner == record.owner
             if not ours and not watch.holder_died(content_before):
                 return False
@@ -246,7 +246,7 @@ class Lease:
     def _beat(self, record: LeaseRecord, released: threading.Event) -> None:
         away = False
         while not released.wait(BEAT_S):
-            # The number goes up only with an answer: what is written again is then the same.
+            # The number grows only after an answer, so that a retry writes the same content.
             following = record.model_copy(update={"beat": record.beat + 1})
             content = following.model_dump_json().encode()
             with self._changing:
@@ -256,7 +256,9 @@ class Lease:
                     return
                 try:
                     kept = self._backend.swap(self._name, content, self._content)
-                except Exception as error:  # whatever it is: a holder that ends to beat still takes itself for one
+                except (
+                    Exception
+                ) as error:  # of any kind: a holder that stopped renewing would not notice that it lost the lease
                     if not away:
                         logger.warning(f"The lease of {self._label} cannot be renewed, trying again: {error}")
                     away = True
@@ -273,7 +275,7 @@ class Lease:
 
 
 def read_record(content: bytes) -> LeaseRecord | None:
-    """The record, or None if it is damaged: then nobody renews it and it lapses."""
+    """The record, or None if it is damaged: then nobody renews the lease and it lapses."""
     try:
         return LeaseRecord.model_validate_json(content)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Checked copies on this machine of what an object store holds."""
+"""Checked local copies of files in an object store."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 def local_copy(folder: Path, scratch: Path, fetch: Callable[[Path], None], check: Callable[[Path], None]) -> Path:
-    """`folder`, once it holds what `check` accepts: as it is, or fetched anew. Any number of processes may race.
+    """`folder`, once `check` accepts its content: as it is, or fetched again. Any number of processes may race.
 
     Args:
         folder: where the copy lies.
         scratch: folder on the same disk for copies under way.
         fetch: fills an empty folder from the store.
-        check: raises DamagedArtifact for a folder that is not what it should be.
+        check: raises DamagedArtifact for a folder with wrong content.
 
     Raises:
-        DamagedArtifact: what came from the store is not.
+        DamagedArtifact: the store's own files are wrong.
         Unavailable: this machine's disk is full.
     """
     if folder.is_dir():
@@ -40,7 +40,7 @@ def local_copy(folder: Path, scratch: Path, fetch: Callable[[Path], None], check
         fetch(fresh)
         check(fresh)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Who reads the old copy keeps its open files.
+        # Readers of the old copy keep their open files.
         if folder.is_dir():
             folder.rename(scratch / uuid.uuid4().hex)
         fresh.rename(folder)
@@ -48,7 +48,9 @@ def local_copy(folder: Path, scratch: Path, fetch: Callable[[Path], None], check
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT} and folder.is_dir():  # another was first
             check(folder)
             return folder
-        raise Unavailable(f"{folder} cannot be written: {error.strerror}; METSWEEP_CACHE says where it is.") from None
+        raise Unavailable(
+            f"{folder} cannot be written: {error.strerror}. Set METSWEEP_CACHE to another folder."
+        ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder

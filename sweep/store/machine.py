@@ -1,4 +1,4 @@
-"""What an artifact was made on: the same stage key makes other last digits on another kind of machine."""
+"""The kind of machine that made an artifact: the same stage key gives other last digits on another kind."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from trainers.config import Config
 
 
 class Machine(Config):
-    """Kind of machine and of numerical library; two that differ in it round differently."""
+    """Kind of machine and of numerical libraries; two different kinds round differently."""
 
     cpu: str
     """Model of the processor."""
     gpu: str = ""
-    """Model of the GPU; empty where none was used."""
+    """Model of the GPU; empty if none was used."""
     torch: str = ""
-    """Version; empty where the process had no need of torch, and so of what follows."""
+    """Version; empty, like what follows, if the process did not use torch."""
     kernels: str = ""
     """Instructions that torch's kernels use on the processor, e.g. AVX2."""
     blas: str = ""
-    """Libraries of its linear algebra."""
+    """Linear algebra libraries of torch."""
     cuda: str = ""
-    """Versions of CUDA and cuDNN; empty where no GPU was used."""
+    """Versions of CUDA and cuDNN; empty if no GPU was used."""
 
     @staticmethod
     def this(gpus: float = 0.0) -> Machine:
-        """What this process computes on.
+        """The machine of this process.
 
         Args:
-            gpus: that its work occupies.
+            gpus: number of GPUs that its work occupies.
         """
-        # A process that has not imported it did not compute with it, and importing it takes seconds.
+        # A process that has not imported torch did not compute with it, and the import takes seconds.
         torch = sys.modules.get("torch")
         if torch is None:
             return Machine(cpu=_cpu())
@@ -50,7 +50,7 @@ class Machine(Config):
 
     @property
     def without_gpu(self) -> Machine:
-        """What is beside its GPU."""
+        """The same machine without its GPU."""
         return self.model_copy(update={"gpu": "", "cuda": ""})
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ def _cpu() -> str:
 
 
 def _blas(build: str) -> str:
-    """BLAS and oneDNN, from what torch says of its build."""
+    """BLAS and oneDNN, from torch's description of its build."""
     libraries = re.findall(r"(?:MKL-DNN|oneDNN|Math Kernel Library Version|OpenBLAS) v?[\d.]+\d", build)
     named = re.search(r"BLAS_INFO=(\w+)", build)
     texts = [text.replace("Math Kernel Library Version", "MKL").replace("MKL-DNN v", "oneDNN ") for text in libraries]

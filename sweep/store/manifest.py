@@ -1,4 +1,4 @@
-"""What an artifact says of itself."""
+"""The manifest of an artifact: its files, what it was made from, and what that took."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainers.exceptions import StoreError
 
 MANIFEST = "manifest.json"
 OF_EVERY_STAGE = ("stage", "version", "config", "inputs")
-"""Parts of an identity; what else it holds, a stage adds itself."""
+"""Parts of every identity; a stage may add more."""
 
 
 class StoredFile(Config):
@@ -32,12 +32,12 @@ class StoredFile(Config):
 
     @staticmethod
     def of(content: bytes) -> StoredFile:
-        """What describes this content."""
+        """Size and checksum of this content."""
         return StoredFile(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     @staticmethod
     def at(path: Path) -> StoredFile:
-        """What describes the file at a path."""
+        """Size and checksum of the file at a path."""
         with path.open("rb") as file:
             return StoredFile(size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -58,12 +58,12 @@ Files = Annotated[dict[str, StoredFile], AfterValidator(_stay_below)]
 
 
 class Cost(Config):
-    """What making an artifact took, on one machine."""
+    """Time and resources that making an artifact took."""
 
     requested: float
     """When a trial asked for the stage, unix seconds."""
     started: float
-    """When its work began, unix seconds; what lies between is waiting for resources and starting processes."""
+    """When its work began, unix seconds; in between lies waiting for resources and starting processes."""
     finished: float
     """When its files were written, unix seconds."""
     peak_memory_bytes: int
@@ -71,9 +71,9 @@ class Cost(Config):
     host: str
     """Machine that ran it (rank 0)."""
     cpus: float = 0.0
-    """CPU cores that it occupied on all workers together; 0 where an older version did not note them."""
+    """CPU cores occupied by all workers together; 0 where an older version did not record them."""
     gpus: float = 0.0
-    """GPUs that it occupied on all workers together."""
+    """GPUs occupied by all workers together."""
 
     @property
     def seconds(self) -> float:
@@ -82,58 +82,58 @@ class Cost(Config):
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU cores x seconds that it occupied."""
+        """CPU cores x seconds that the stage occupied."""
         return self.cpus * self.seconds
 
     @property
     def gpu_seconds(self) -> float:
-        """GPUs x seconds that it occupied."""
+        """GPUs x seconds that the stage occupied."""
         return self.gpus * self.seconds
 
 
 class Manifest(Config):
-    """What makes files an artifact."""
+    """Makes files an artifact."""
 
     stage: str
     """Name of the stage."""
     key: str
     """Stage key."""
     publication: str = ""
-    """Tells this making of the key from any other; empty where a store is older than this field."""
+    """Unique per making of the key; empty in stores older than this field."""
     identity: dict[str, Any]
-    """What the key was made from: stage, version, config, inputs' keys."""
+    """Decides the key: stage, version, config, inputs' keys."""
     cost: Cost
     """Time and memory of the making."""
     files: Files
     """Relative path -> size and checksum."""
     machine: Machine | None = None
-    """What it was made on; None where a store is older than this field."""
+    """The machine that made it; None in stores older than this field."""
     checksum: str = ""
-    """SHA-256 of all the rest; empty where a store is older than this field."""
+    """SHA-256 of all other fields; empty in stores older than this field."""
 
     @staticmethod
     def read(content: bytes, stage: str, key: str) -> Manifest:
-        """The manifest that lies at the place of a stage key.
+        """The manifest at the place of a stage key.
 
         Raises:
-            ValueError: it is damaged, or another artifact's; says how.
+            ValueError: the content is damaged, or another artifact's; says how.
         """
         manifest = Manifest.model_validate_json(content)
         if (manifest.stage, manifest.key) != (stage, key):
             raise ValueError(f"it is of {manifest.stage} {manifest.key[:12]}")
         if not manifest.checksum and manifest.machine is not None:
             raise ValueError("it has lost its checksum")
-        # Of what is written, not of the fields of today: later ones must not change it.
+        # Of the written content, not of today's fields: fields added later must not change the checksum.
         if manifest.checksum and manifest.checksum != checksum_of(json.loads(content)):
             raise ValueError(LOST)
         return manifest
 
     @staticmethod
     def beside(folder: Path) -> Manifest | None:
-        """The manifest among an artifact's files, wherever their folder is; None if there is none.
+        """The manifest among an artifact's files, wherever their folder is; None if the folder has none.
 
         Raises:
-            StoreError: it is damaged.
+            StoreError: the manifest is damaged.
         """
         path = folder / MANIFEST
         if not path.is_file():
@@ -144,7 +144,7 @@ class Manifest(Config):
             if problem := Manifest.read(content, manifest.stage, manifest.key).problem:
                 raise ValueError(problem)
         except ValueError as error:
-            raise StoreError(f"{path} is damaged: {why(error)}. Bring the whole folder here again.") from None
+            raise StoreError(f"{path} is damaged: {why(error)}. Copy the whole folder here again.") from None
         return manifest
 
     def sealed(self) -> Manifest:
@@ -163,27 +163,27 @@ class Manifest(Config):
 
     @property
     def problem(self) -> str | None:
-        """What a manifest that is read says that cannot be true; None if nothing."""
+        """A statement of the manifest that cannot be true; None if there is none."""
         if not self.files:
             return "it names no files"
         try:
             made_from = key_of(self.identity)
         except (KeyError, AttributeError):
-            return "its identity lacks what keys are made from"
+            return "its identity lacks parts that every key is made from"
         if made_from != self.key:
             return f"its identity makes the key {made_from[:12]}"
         return None
 
 
 def stage_key(name: str, version: int, config: str, inputs: str, extra: Mapping[str, Any]) -> str:
-    """SHA-256 that decides a stage, hexadecimal.
+    """SHA-256 that identifies a stage's artifact, hexadecimal.
 
     Args:
         name: of the stage.
         version: of the stage.
         config: as JSON, in the order of its fields.
-        inputs: names and keys of what it reads, as `inputs_text` writes them.
-        extra: what else decides it.
+        inputs: names and keys of what the stage reads, as `inputs_text` writes them.
+        extra: what else decides the artifact.
     """
     more = f" {to_json(extra).decode()}" if extra else ""
     return hashlib.sha256(f"{name} {version} {config} {inputs}{more}".encode()).hexdigest()
@@ -198,7 +198,7 @@ def key_of(identity: Mapping[str, Any]) -> str:
     """The stage key that an identity makes.
 
     Raises:
-        KeyError: a part of it is missing.
+        KeyError: a part of the identity is missing.
     """
     name, version, config, inputs = (identity[part] for part in OF_EVERY_STAGE)
     extra = {part: value for part, value in identity.items() if part not in OF_EVERY_STAGE}
@@ -213,12 +213,12 @@ def files_in(folder: Path) -> dict[str, StoredFile]:
 
 
 def first_difference(folder: Path, files: Mapping[str, StoredFile]) -> tuple[str, StoredFile | None] | None:
-    """The first file in a folder that is not as told, and what it is (None: not there); None if all are."""
+    """The first file in a folder that differs from `files`, with its description (None: missing); None if all agree."""
     for name, expected in files.items():
         path = folder / name
         try:
             size = path.stat().st_size
-            # A wrong size needs no reading of what may be gigabytes.
+            # A wrong size suffices; the file may have gigabytes.
             got = StoredFile.at(path) if size == expected.size else StoredFile(size=size, sha256="not computed")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             got = None

@@ -1,4 +1,4 @@
-"""Trying again what fails for a while."""
+"""Retries what fails for a while."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def patiently(what: str, action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """What `action` returns, tried again with growing pauses while it raises Unavailable.
+    """The result of `action`, retried with growing pauses while it raises Unavailable.
 
     Raises:
-        StoreError: it still did after `patience_s`.
+        StoreError: `action` still raised Unavailable after `patience_s`.
     """
     give_up_at, pause = time.monotonic() + patience_s, FIRST_PAUSE_S
     while True:
@@ -33,8 +33,8 @@ def patiently(what: str, action: Callable[[], T], patience_s: float = PATIENCE_S
             left = give_up_at - time.monotonic()
             if left <= 0:
                 raise StoreError(
-                    f"Cannot {what}: {error} It was tried for {patience_s:.0f} s. Mend that and run the command again."
+                    f"Cannot {what}: {error} Retried for {patience_s:.0f} s. Fix the cause and run the command again."
                 ) from None
-            logger.warning(f"Cannot {what}: {error} Trying again for up to {left:.0f} s.")
+            logger.warning(f"Cannot {what}: {error} Retrying for up to {left:.0f} s.")
         time.sleep(min(pause, left))
         pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Tells a process from all others, and whether it is still there."""
+"""Identifies a process among all others, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from trainers.config import Config
 
 
 class Process(Config):
-    """A process on one machine, for good: neither a restart nor a reused number is taken for it."""
+    """A process on one machine, unambiguous also after a restart of the machine or a reuse of its number."""
 
     host: str
     """Name of its machine, for people."""
     machine: str
-    """Boot and process namespace that `pid` counts in; empty where the system does not tell."""
+    """Boot and process namespace of `pid`; empty where the system does not provide them."""
     pid: int
     """Its number."""
     started: int
-    """When it began, clock ticks since boot: no clock that is set changes it."""
+    """When the process began, clock ticks since boot: setting a clock does not change it."""
 
     def __str__(self) -> str:
         """For people."""
@@ -28,13 +28,13 @@ class Process(Config):
 
     @staticmethod
     def this() -> Process:
-        """The process that asks."""
+        """The calling process."""
         _, started = _state_and_start(os.getpid()) or ("", 0)
         return Process(host=platform.node(), machine=_machine(), pid=os.getpid(), started=started)
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has certainly ended; False where that cannot be known from here."""
+        """Whether the process has certainly ended; False where that cannot be determined from here."""
         if not self.machine or self.machine != _machine():
             return False
         now = _state_and_start(self.pid)
@@ -51,7 +51,7 @@ def _machine() -> str:
 
 
 def _state_and_start(pid: int) -> tuple[str, int] | None:
-    """State letter and start of a process (proc(5), fields 3 and 22); None if there is none."""
+    """State letter and start of a process (proc(5), fields 3 and 22); None if it does not exist."""
     try:
         # The name before it, in parentheses, may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -92,7 +92,7 @@ class S3Backend(S3Bucket):
         if self.swap(_manifest(stage, key), None, manifest):
             for name in names:
                 self.remove(name)
-        else:  # gone or made again meanwhile
+        else:  # removed or made again meanwhile
             self.remove_below(target)
 
     def remove_artifact(self, stage: str, key: str) -> None:

@@ -80,7 +80,7 @@ class S3Bucket:
             except ClientError as error:
                 if code_of(error) not in CONDITION | MISSING:
                     raise
-                # Another was faster, or the client's own second try met its first.
+                # Another process was faster, or the client's retry met its own first attempt.
                 return self.read(name) == content
         return True
 
@@ -133,7 +133,7 @@ class S3Bucket:
         _each(put, names)
 
     def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
-        """Bring files from below a prefix into a folder of this machine; leaves out those that are not there."""
+        """Bring files from below a prefix into a folder of this machine; leaves out those that do not exist."""
 
         def get(name: str) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

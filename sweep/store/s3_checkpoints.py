@@ -27,13 +27,13 @@ class _Checkpoint(Config):
 
     @property
     def id(self) -> str:
-        """Decided by the content: a save that is tried again uploads to the same place."""
+        """From the content: a retried save uploads to the same place."""
         return StoredFile.of(self.model_dump_json().encode()).sha256[:16]
 
 
 @dataclass(frozen=True)
 class S3Checkpoints:
-    """The checkpoints of one stage key: files under an id of their own, `newest.json` last, the one before kept."""
+    """The checkpoints of one stage key: files below the checkpoint's id, then `newest.json`; the last but one stays."""
 
     bucket: S3Bucket
     key: str

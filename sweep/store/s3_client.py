@@ -1,4 +1,4 @@
-"""The connection to S3, and what its errors mean."""
+"""The connection to S3, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ AWAY = (NoConnection, HTTPClientError, IncompleteReadError)
 
 
 def bucket_and_prefix(uri: str) -> tuple[str, str]:
-    """What `s3://bucket/prefix` names; the prefix may be empty.
+    """Bucket and prefix of `s3://bucket/prefix`; the prefix may be empty.
 
     Raises:
-        StoreError: no bucket, one that cannot be, a prefix that is too long, or more than these.
+        StoreError: no bucket, an impossible name, a prefix that is too long, or more than bucket and prefix.
     """
     bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
     if not bucket:
@@ -70,12 +70,12 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 
 def endpoint() -> str | None:
-    """URL that the environment names for S3; None for AWS itself, or what boto3's own files say."""
+    """URL of S3 in the environment; None for AWS itself, or for boto3's own config files."""
     return os.environ.get(ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def connect(url: str | None) -> Any:
-    """A client of the endpoint with the environment's credentials; threads may share it.
+    """A client of the endpoint with the environment's credentials; threads may share the client.
 
     Raises:
         StoreError: the endpoint is no URL.
@@ -86,7 +86,7 @@ def connect(url: str | None) -> Any:
         read_timeout=ANSWER_S,
         retries={"total_max_attempts": 2, "mode": "standard"},
         max_pool_connections=32,
-        # Servers of one's own seldom have a name for each bucket.
+        # Self-hosted servers seldom have a host name per bucket.
         s3={"addressing_style": "path"} if url else {},
     )
     try:
@@ -98,7 +98,7 @@ def connect(url: str | None) -> Any:
 
 
 def code_of(error: ClientError) -> str:
-    """What S3 calls the error."""
+    """S3's code of the error."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -111,14 +111,15 @@ def explained(where: str) -> Iterator[None]:
         raise StoreError(f"There are no credentials for {where}. Set {CREDENTIALS}.") from None
     except SSLError:
         raise StoreError(
-            f"The certificate of {where} is not trusted. Set AWS_CA_BUNDLE to its authority's file, or mend {ENDPOINT}."
+            f"The certificate of {where} is not trusted. Set AWS_CA_BUNDLE to its authority's file, or correct "
+            f"{ENDPOINT}."
         ) from None
     except AWAY as error:
         raise _away(error, where) from None
     except ClientError as error:
         raise _meaning(error, where) from None
     except (Boto3Error, BotoCoreError) as error:
-        # boto3's transfers wrap what went wrong.
+        # boto3's transfers wrap the cause.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ClientError):
             raise _meaning(cause, where) from None
@@ -128,7 +129,7 @@ def explained(where: str) -> Iterator[None]:
 
 
 def _away(error: Exception, where: str) -> Unavailable:
-    return Unavailable(f"S3 does not answer: {where} ({type(error).__name__}). {ENDPOINT} says where it is.")
+    return Unavailable(f"S3 does not answer: {where} ({type(error).__name__}). Check {ENDPOINT}.")
 
 
 def _meaning(error: ClientError, where: str) -> Exception:
@@ -137,11 +138,11 @@ def _meaning(error: ClientError, where: str) -> Exception:
         return Unavailable(f"S3 answers {status} {code}: {where}.")
     if code == "NoSuchBucket":
         return StoreError(
-            f"There is no {where}. Make it, or set METSWEEP_STORE (--store) to another s3://bucket/prefix, "
-            f"or {ENDPOINT} to where it is."
+            f"There is no {where}. Create the bucket, set METSWEEP_STORE (--store) to another s3://bucket/prefix, or "
+            f"set {ENDPOINT} to the bucket's server."
         )
     if code in DENIED:
         return StoreError(
-            f"S3 refuses the credentials for {where} ({code}). Mend {CREDENTIALS}, or the bucket's policy."
+            f"S3 refuses the credentials for {where} ({code}). Correct {CREDENTIALS}, or the bucket's policy."
         )
-    return StoreError(f"S3 refuses a request for {where} ({status} {code}). Look at METSWEEP_STORE and {ENDPOINT}.")
+    return StoreError(f"S3 refuses a request for {where} ({status} {code}). Check METSWEEP_STORE and {ENDPOINT}.")

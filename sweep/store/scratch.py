@@ -13,9 +13,9 @@ from sweep.store.process import Process
 
 @contextmanager
 def scratch(stage: str, key: str) -> Iterator[Path]:
-    """A temporary folder (TMPDIR) of this machine, removed at the end of the block; also what the dead left there.
+    """A temporary folder (TMPDIR) of this machine, removed at the end of the block, like those that dead writers left.
 
-    It does not lie in the store: a stage that has run for days must not fail because the store is full just then.
+    The folder is not in the store: a stage that has run for days must not fail because the store is full just then.
     """
     prefix = f"metsweep-{stage}-{key[:16]}-"
     for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):

@@ -34,7 +34,7 @@ from trainers.documents import why
 from trainers.exceptions import StoreError
 
 READERS = 16
-"""Manifests that are read at once: an object store answers many requests as fast as one."""
+"""Manifests read at once: an object store answers many requests as fast as one."""
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ T = TypeVar("T")
 class Store:
     """Artifacts, leases, checkpoints and small documents at one place; many processes and nodes may use it at once.
 
-    What the place refuses for a while (disk full or read-only, S3 away) is tried again. Picklable; connections are
-    opened in the process that uses them.
+    What the place refuses for a while (disk full or read-only, S3 away) is retried. Picklable; connections are opened
+    in the process that uses them.
 
     Args:
         uri: folder, or `s3://bucket/prefix`. S3's endpoint and credentials come from the environment, as boto3 takes
@@ -67,13 +67,13 @@ class Store:
 
     def is_there(self) -> bool:
         """Whether anything was ever stored here."""
-        return self.patiently("look for the store", self.backend.is_there)
+        return self.patiently("find the store", self.backend.is_there)
 
     def check_there(self) -> None:
-        """Refuse a place that nothing was ever stored at.
+        """Refuse a place where nothing was ever stored.
 
         Raises:
-            StoreError: there is nothing, or no bucket; names the place and the variable to change.
+            StoreError: the place is empty, or has no bucket; names the place and the variable to change.
         """
         if not self.is_there():
             raise StoreError(
@@ -95,7 +95,7 @@ class Store:
         Raises:
             DamagedArtifact: its manifest cannot be read.
         """
-        content = self.patiently(f"look for {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
+        content = self.patiently(f"find {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
         if content is None:
             return None
         try:
@@ -103,8 +103,8 @@ class Store:
         except ValueError as error:
             raise DamagedArtifact(
                 f"The manifest of artifact {stage} {key} at {self.backend.where(stage, key)} is damaged "
-                f"({why(error)}). Run "
-                f"`metsweep store verify {key[:12]} --repair`: it is set aside and made again by the next launch."
+                f"({why(error)}). Run `metsweep store verify {key[:12]} --repair`, which sets the artifact aside; the "
+                "next launch makes it again."
             ) from None
 
     def stages(self) -> list[str]:
@@ -140,7 +140,7 @@ class Store:
     ) -> Artifact:
         """Make the written files the artifact of `key`, at once and whole.
 
-        Where two publish the same key, the first stays: the same key means the same content.
+        If two processes publish the same key, the first stays: the same key means the same content.
 
         Raises:
             StoreError: the store stayed away, or refuses.
@@ -158,18 +158,20 @@ class Store:
             return Artifact(manifest, self.backend, self._patience_s)
         first = self.find(stage, key)
         if first is None:
-            raise StoreError(f"Artifact {stage} {key} vanished while it was published. Launch again: it is made again.")
+            raise StoreError(
+                f"Artifact {stage} {key} vanished while it was published. Launch again, which makes it again."
+            )
         return first
 
     def set_aside(self, artifact: Artifact, reason: str) -> None:
-        """Move a damaged artifact to `damaged/`, so that it is made again; nothing if that has happened already."""
+        """Move a damaged artifact to `damaged/`, so that it is made again; nothing if it was moved already."""
         made = artifact.manifest
         current = self.find(made.stage, made.key)
         if current is not None and current.manifest.publication == made.publication:
             self.set_aside_key(made.stage, made.key, reason)
 
     def set_aside_key(self, stage: str, key: str, reason: str) -> None:
-        """`set_aside` of what is there now, even where its manifest cannot be read."""
+        """`set_aside` of the present artifact of a key, even if its manifest cannot be read."""
 
         def move() -> None:
             manifest = self.backend.manifest(stage, key)
@@ -200,15 +202,15 @@ class Store:
         self.write_text(path, written(path, values))
 
     def read_document(self, path: str, model: TypeAdapter[T], remedy: str) -> T | None:
-        """What a document of JSON or YAML holds, or None if it is not there.
+        """The content of a JSON or YAML document, or None if it does not exist.
 
         Args:
             path: its name, which ends in .json or .yaml.
-            model: what it must hold.
-            remedy: a sentence: what to do if it is damaged.
+            model: what the document must hold.
+            remedy: a sentence: what to do about damage.
 
         Raises:
-            DamagedDocument: it does not hold that, or not what was written.
+            DamagedDocument: it does not fit `model`, or differs from what was written.
         """
         content = self.patiently(f"read {path}", lambda: self.backend.read(path))
         return None if content is None else parse(path, content, model, f"{self.uri}/{path}", remedy)
@@ -218,11 +220,11 @@ class Store:
         return self.patiently(f"list {prefix}", lambda: sorted(entry.name for entry in self.backend.entries(prefix)))
 
     def remove(self, path: str) -> None:
-        """Remove a document; nothing if it is not there."""
+        """Remove a document; nothing if it does not exist."""
         self.patiently(f"remove {path}", lambda: self.backend.remove(path))
 
     def patiently(self, what: str, action: Callable[[], T]) -> T:
-        """What `action` on the backend returns, tried again while the store is away.
+        """The result of `action` on the backend, retried while the store is away.
 
         Raises:
             StoreError: it stayed away.
@@ -232,7 +234,7 @@ class Store:
 
 @dataclass(frozen=True)
 class _PatientCheckpoints:
-    """Checkpoints whose store may be away for a while: written on this machine, then kept as often as it takes."""
+    """Checkpoints whose store may be away for a while: written on this machine, then saved with retries."""
 
     inner: Checkpoints
     key: str

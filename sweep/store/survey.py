@@ -1,4 +1,4 @@
-"""What is in a store, and whether it is what it should be."""
+"""Lists and checks the artifacts of a store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sweep.store.store import READERS, Store
 from trainers.exceptions import StoreError
 
 DESCRIBING = ("variant", "count", "shard", "seed")
-"""What tells a person which artifact it is, from an identity or the config in it."""
+"""Parts of an identity, or of its config, by which a person recognises an artifact."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """An artifact that is not what it should be."""
+    """A damaged artifact."""
 
     stage: str
     key: str
@@ -35,7 +35,7 @@ class Survey:
     damaged: tuple[Damage, ...]
 
     def ancestors(self, keys: set[str]) -> set[str]:
-        """The keys and all that they were made from, as far as their artifacts are there."""
+        """The keys and all that they were made from, as far as their artifacts exist."""
         ancestors: set[str] = set()
         following = set(keys)
         while following:
@@ -45,7 +45,7 @@ class Survey:
         return ancestors
 
     def made_by(self, artifact: Artifact) -> str:
-        """What made it, for people: variant, count, shard and seed; the variant is that of the GAN behind it."""
+        """What made an artifact, for people: variant, count, shard and seed; the variant is its GAN's."""
         described = _described(artifact.manifest.identity)
         for key in sorted(self.ancestors(artifact.manifest.inputs)):
             if "variant" not in described and key in self.artifacts:
@@ -73,7 +73,7 @@ def survey(store: Store, stages: list[str] | None = None) -> Survey:
 
 
 def usage(store: Store) -> dict[str, int]:
-    """Bytes by stage, and of checkpoints, damaged artifacts, half-written ones and everything else."""
+    """Bytes per stage, and of checkpoints, damaged artifacts, half-written files and everything else."""
     seen, used = survey(store), Counter[str]()
     publications = {artifact.manifest.publication for artifact in seen.artifacts.values()}
     for half in store.patiently("list what is half-written", lambda: list(store.backend.half_written(publications))):
@@ -85,10 +85,10 @@ def usage(store: Store) -> dict[str, int]:
 
 
 def verify(store: Store, keys: list[str]) -> Iterator[Artifact | Damage]:
-    """Check every file of the artifacts whose keys begin with one of `keys`, of all without any; in the store itself.
+    """Check, in the store itself, every file of the artifacts whose keys begin with one of `keys`; of all without.
 
     Raises:
-        StoreError: no artifact's key begins so.
+        StoreError: no artifact's key begins with one of them.
     """
     seen = survey(store)
     wanted = [artifact for artifact in seen.artifacts.values() if _is_wanted(artifact.manifest.key, keys)]
@@ -116,7 +116,7 @@ def _verified(store: Store, artifact: Artifact) -> Artifact | Damage:
 
 
 def _credible(artifact: Artifact) -> Artifact | Damage:
-    """The artifact, if its manifest can be true."""
+    """The artifact, or its damage if its manifest cannot be true."""
     made = artifact.manifest
     if (problem := made.problem) is None:
         return artifact
@@ -124,7 +124,7 @@ def _credible(artifact: Artifact) -> Artifact | Damage:
         made.stage,
         made.key,
         f"The manifest of artifact {made.stage} {made.key} at {artifact.where} is damaged ({problem}). Run `metsweep "
-        f"store verify {made.key[:12]} --repair`: it is set aside, and the next launch makes it again.",
+        f"store verify {made.key[:12]} --repair`, which sets the artifact aside; the next launch makes it again.",
     )
 
 

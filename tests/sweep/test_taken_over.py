@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
+from sweep.cli.options import StudyOptions
 from sweep.engine import study_lease
 from sweep.engine.study_lease import only_process
 from sweep.plan import Plan
@@ -213,9 +215,10 @@ def test_a_command_that_delivers_waits_for_the_launch(
 
     from sweep.cli import promote, track
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", recorded_uri)
     module: Any = {"track": track, "promote": promote}[command]
-    monkeypatch.setattr(module, "load_plan", lambda *given: (plan, given[-1]))
+    settings = SimpleNamespace(tracking_uri=recorded_uri, optuna_storage="sqlite:///optuna.db")
+    opened = SimpleNamespace(plan=lambda: plan, store=full_store, settings=settings)
+    monkeypatch.setattr(StudyOptions, "open", lambda *_: opened)
     before = [run.to_dictionary() for run in all_runs(recorded_uri, "small")]
     with only_process("small", full_store, print), pytest.raises((StoreError, Exit), match="Another command"):
         getattr(module, command)("small", store=str(full_store.uri))
