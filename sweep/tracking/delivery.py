@@ -1,7 +1,7 @@
-"""Delivers a study to MLflow beside its trials, so that an absent, slow or failing server holds nobody up.
+"""Delivers a study to MLflow in parallel to its trials, so that an absent, slow or failing server delays no trial.
 
-The store is what is delivered from, and keeps it all: what could not be delivered is delivered by the next launch of
-the study, or by `metsweep track`.
+Everything is delivered from the store, which keeps it: the next launch of the study, or `metsweep track`, delivers the
+runs that could not be delivered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import TracebackType
 
 from sweep.databases import ReplacedDatabaseError, sqlite_file
 from sweep.redaction import without_secrets
+from sweep.text import count_text
 from sweep.tracking.mlflow_client import TrackingOutageError
 from sweep.tracking.tracker import Status, Tracker
 from trainers.exceptions import LostLeaseError, MetsweepError
@@ -21,33 +22,33 @@ from trainers.exceptions import LostLeaseError, MetsweepError
 logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
-"""Between two tries while the server is away."""
+"""Between two attempts while the server is away."""
 FIRST_ANSWER_SECONDS = 10.0
-"""How long work waits to hear whether MLflow refuses; a server that is away costs no wait at all."""
+"""How long work waits for MLflow to accept or refuse; an unreachable server costs no wait."""
 PATIENCE_SECONDS = 120.0
-"""How long the end of a study waits for the next run to be delivered."""
+"""How long the end of a study waits for each run to be delivered."""
 PATIENCE_WHEN_STOPPED_SECONDS = 10.0
 LOOK_SECONDS = 0.2
-"""How often it is looked whether that has happened."""
+"""How often the end of a study checks for delivered runs."""
 
 
 class Delivery:
     """Keeps MLflow in step with the store from a thread of its own, until `finish`, or until its `with` block ends.
 
-    A block left by Ctrl-C ends the runs as KILLED, one left by an error as FAILED.
+    A block left by Ctrl-C ends the runs as KILLED, a block left by an error as FAILED.
 
     Args:
         tracker: used by this thread alone from now on.
-        tell: shows one line to the person who launched.
-        every_seconds: how often the store is looked at.
+        say: shows one line to the person who launched.
+        every_seconds: how often the store is read.
 
     Raises:
         TrackingError: on entering, when MLflow answers but refuses (login, deleted experiment, unknown kind of URI).
     """
 
-    def __init__(self, tracker: Tracker, tell: Callable[[str], None], every_seconds: float = 2.0) -> None:
+    def __init__(self, tracker: Tracker, say: Callable[[str], None], every_seconds: float = 2.0) -> None:
         self._tracker = tracker
-        self._tell = tell
+        self._say = say
         self._every_seconds = every_seconds
         self._where = without_secrets(tracker.tracking_uri)
         self._answered, self._wake, self._ended = threading.Event(), threading.Event(), threading.Event()
@@ -76,14 +77,13 @@ class Delivery:
 
     @property
     def failed(self) -> bool:
-        """Whether MLflow refuses, or delivering came to an end by an error; a server that is away has not failed."""
+        """Whether MLflow refuses, or delivery ended by an error; an unreachable server is no failure."""
         return self._error is not None and not isinstance(self._error, TrackingOutageError)
 
     def finish(self, status: Status, patience_seconds: float = PATIENCE_SECONDS) -> bool:
-        """Deliver what is left and end the parent run; whether all is delivered.
+        """Deliver the remaining runs and end the parent run; whether everything is delivered.
 
-        Waits no longer than `patience_seconds` for each run; whatever is then under way is given up, and what it left
-        half done is completed by the next delivery.
+        Waits at most `patience_seconds` for each run, then gives up; the next delivery completes a half-written run.
         """
         self._status = status
         self._wake.set()
@@ -94,11 +94,12 @@ class Delivery:
                 delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
         self._ended.set()
         self._wake.set()
-        if not self._complete and not isinstance(self._error, LostLeaseError):  # then others deliver
+        if not self._complete and not isinstance(self._error, LostLeaseError):  # after that loss others deliver
             why = f"failed ({self._reason(self._error)})" if self._error and self.failed else "could not be reached"
-            self._tell(
-                f"MLflow at {self._where} {why}: {self._tracker.undelivered()} runs are not delivered. The store keeps "
-                f"them; the same launch command (or `metsweep track {self._tracker.plan.study.name}`) delivers them."
+            self._say(
+                f"MLflow at {self._where} {why}: {count_text(self._tracker.undelivered(), 'run')} not delivered. The store "
+                "keeps them; the same launch command (or "
+                f"`metsweep track {self._tracker.plan.study.name}`) delivers them."
             )
         return self._complete
 
@@ -107,7 +108,7 @@ class Delivery:
             self._keep_delivering()
             self._complete = True
         except BaseException as error:
-            # Only `finish` can tell: what the person was to be shown may be what failed.
+            # `finish` reports the error: showing a line may be what failed here.
             logger.exception("delivery to MLflow ended")
             self._error = error
         finally:
@@ -122,7 +123,7 @@ class Delivery:
                 self._deliver(ending)
             except LostLeaseError:
                 raise
-            except Exception as error:  # whatever it is, it is no reason for the trials to stop
+            except Exception as error:  # no error of MLflow is a reason for the trials to stop
                 self._went_away(error)
                 if ending and isinstance(error, ReplacedDatabaseError):
                     raise
@@ -144,20 +145,20 @@ class Delivery:
             self._tracker.close(ending)
 
     def _went_away(self, error: Exception) -> None:
-        # Whether the call that failed was carried out is not known: all is looked up again.
+        # The failed call may have been carried out: everything is looked up again.
         self._tracker.forget()
         if self._away_since is None:
             self._away_since = time.monotonic()
             logger.warning("delivery to MLflow failed", exc_info=error)
             if self._answered.is_set() or isinstance(error, TrackingOutageError):
                 reason = self._reason(error)
-                self._tell(f"Work goes on without MLflow, which gets its runs from the store later. {reason}")
+                self._say(f"Work goes on without MLflow, whose runs are delivered later. {reason}")
         self._error = error
 
     def _came_back(self) -> None:
         if self._away_since is not None:
             away = time.monotonic() - self._away_since
-            self._tell(f"MLflow at {self._where} is back after {away:.0f} s: its runs are delivered.")
+            self._say(f"MLflow at {self._where} is back after {away:.0f} s; its runs are being delivered.")
         self._away_since = self._error = None
 
     def _reason(self, error: BaseException) -> str:

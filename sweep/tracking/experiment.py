@@ -1,4 +1,4 @@
-"""Where the runs of a study are: its experiment in MLflow, and where that keeps its files."""
+"""The experiment of a study in MLflow, and where it keeps its files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def find_experiment(client: MlflowClient, tracking_uri: str, study: str, store_uri: str) -> str:
-    """Id of a study's experiment, which is created where there is none.
+    """Id of a study's experiment, which is created if needed.
 
     Raises:
-        TrackingError: it was deleted.
+        TrackingError: the experiment was deleted.
     """
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
@@ -30,11 +30,11 @@ def find_experiment(client: MlflowClient, tracking_uri: str, study: str, store_u
 
 
 def _artifact_location(tracking_uri: str, study: str, store_uri: str) -> str | None:
-    """A server knows where artifacts go; without one they go beside the store in S3, or beside the SQLite file."""
+    """None where a server decides; else beside the store in S3, or beside the SQLite file."""
     if tracking_uri.startswith("http"):
         return None
     if store_uri.startswith("s3://"):
         return f"{store_uri}/mlflow/{study}"
-    # MLflow would pin its default to the working directory of whoever creates the experiment.
+    # MLflow's default is the working directory of the process that creates the experiment.
     file = sqlite_file(tracking_uri)
     return file and str(file.parent / "mlruns" / study)

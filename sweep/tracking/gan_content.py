@@ -1,4 +1,4 @@
-"""What MLflow holds of a GAN: its training, the shards drawn from it, and how real they look."""
+"""The run of a GAN in MLflow: its training, the shards drawn from it, and their realism."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 StagesAfter = Mapping[str, Stage]
-"""Part -> the stages that belong to a GAN's run, beside its training."""
+"""Part -> stage, of the stages that belong to a GAN's run after its training."""
 
 
 def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store) -> RunContent | None:
@@ -39,7 +39,8 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
     prepared = store.find("prepare", stage.slices.key)
     if artifact is None or prepared is None:
         return None
-    made = {name: found for name, one in planned.items() if (found := store.find(one.name, one.key))}
+    looked_up = {part: store.find(after.name, after.key) for part, after in planned.items()}
+    made = {part: after for part, after in looked_up.items() if after is not None}
 
     def save(out: Path, model: Model) -> None:
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
@@ -57,20 +58,21 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
         figures=artifact.path / "figures",
         network=NetworkFiles("generator", save) if "generator.pt" in artifact.manifest.files else None,
     )
+    costs = tuple(part.manifest.cost for part in (artifact, *made.values()))
     return RunContent(
         key=stage.key,
         name=stage.label,
         tags=tags,
-        costs=tuple(one.manifest.cost for one in (artifact, *made.values())),
-        parts=(training, *(part_of(planned[name], found) for name, found in made.items())),
+        costs=costs,
+        parts=(training, *(part_of(planned[part], after) for part, after in made.items())),
         complete=len(made) == len(planned),
         started=artifact.manifest.cost.started,
-        finished=max(one.manifest.cost.finished for one in (artifact, *made.values())),
+        finished=max(cost.finished for cost in costs),
     )
 
 
 def stages_after_gans(plan: Plan) -> dict[str, StagesAfter]:
-    """GAN's stage key -> what belongs to its run."""
+    """GAN's stage key -> the stages after its training that belong to its run."""
     after: dict[str, dict[str, Stage]] = {key: {} for key in plan.gans}
     for stage in plan.stages.values():
         if stage.run_kind == "gan" and stage.key not in after:

@@ -1,4 +1,4 @@
-"""Connects to MLflow: quiet, offline, and with an answer within seconds when it is not there."""
+"""Connects to MLflow: quiet, offline, and with an error within seconds if it is unreachable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrackingOutageError(TrackingError):
-    """Nobody answers where MLflow should be, or not in time: the same call may succeed later."""
+    """MLflow does not answer, or not in time: the same call may succeed later."""
 
 
 ENVIRONMENT = {
@@ -31,39 +31,39 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-"""How MLflow is used wherever the environment does not say otherwise."""
+"""Settings of MLflow, unless the environment sets them."""
 
 NEVER_TWICE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""Goes before the environment: MLflow's client would repeat a create_run whose answer was lost, and make two runs."""
+"""Overrides the environment: MLflow's client would repeat a create_run whose answer was lost, and make two runs."""
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SECONDS_TO_ANSWER = 5.0
 
 
 WRONG_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "not in a valid JSON format", "Invalid url")
-"""Found in MLflow's errors that it gives the code of a server in trouble, though waiting mends nothing."""
+"""Texts of MLflow's errors that have the code of a server in trouble, though waiting does not help."""
 LIBRARIES = frozenset({"mlflow", "requests", "urllib3", "sqlalchemy", "alembic", "botocore", "boto3"})
-"""What talks to MLflow, its database and its files."""
+"""Libraries that access MLflow, its database and its files."""
 TABLES = frozenset(
     {"experiments", "runs", "tags", "params", "metrics", "latest_metrics", "registered_models", "model_versions"}
 )
-"""Of those that MLflow makes in a database."""
+"""Some of those that MLflow makes in a database."""
 RESTORE = (
     "Restore it from a copy, or move it away: `metsweep track STUDY` writes a study's runs anew, and `metsweep promote "
     "STUDY` a version; the champions' history is lost with it."
 )
 REFUSED_LOGIN = ("authentication failed", "does not exist", "Access denied", "Login failed")
-"""Found in a database's refusals of a name, a password or a database."""
+"""Texts of a database's refusal of a name, a password or a database."""
 
 
 def connect(tracking_uri: str) -> MlflowClient:
     """A client of MLflow's tracking server and registry at `tracking_uri`; makes the folder of an SQLite file.
 
-    Also makes it this process's tracking URI: the registry of a database without a server looks models up there.
+    Also sets this process's tracking URI, where the registry of a database without a server looks models up.
 
     Raises:
-        TrackingOutageError: nobody answers there.
-        TrackingError: the URI is of no known kind, the login is refused, or the database cannot be opened.
+        TrackingOutageError: MLflow does not answer.
+        TrackingError: the URI is of an unknown kind, the login is refused, or the database cannot be opened.
     """
     os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()} | NEVER_TWICE
     if (s3 := endpoint()) is not None:  # MLflow knows S3's endpoint by a name of its own
@@ -93,10 +93,10 @@ def explained(tracking_uri: str) -> AbstractContextManager[None]:
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:
-    """Host and port of a server, and of a database as SQLAlchemy reads it; None where a URI has none.
+    """Host and port of a server, or of a database as SQLAlchemy reads its URI; None where a URI has none.
 
     Raises:
-        TrackingError: the port is no number.
+        TrackingError: the port is no number, or the URI is none.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in PORTS:
@@ -106,8 +106,7 @@ def place_of(uri: str) -> tuple[str | None, int | None]:
             return urlsplit(uri).hostname, urlsplit(uri).port or PORTS[scheme]
         except ValueError:
             raise TrackingError(
-                f"The port of {without_secrets(uri)} is no number. Signs like / and # of a password are written as "
-                "%2F and %23."
+                f"The port of {without_secrets(uri)} is no number. Write / and # in a password as %2F and %23."
             ) from None
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -122,7 +121,7 @@ def place_of(uri: str) -> tuple[str | None, int | None]:
 
 
 def _refuse_unreachable(tracking_uri: str) -> None:
-    """MLflow's clients try for minutes; a plain connection, or a database's own answer, tells in seconds."""
+    """MLflow's clients try for minutes; a plain connection, or a login to the database, fails within seconds."""
     host, port = place_of(tracking_uri)
     if not host or not port:
         return
@@ -146,7 +145,7 @@ def _meaning(tracking_uri: str, error: Exception) -> TrackingError:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether the same call may succeed later: no connection, no answer in time, or the server's own trouble."""
+    """Whether the same call may succeed later: no connection, no answer in time, or an error of the server."""
     text = str(error)
     if isinstance(error, ConnectionError | TimeoutError):
         return True

@@ -1,4 +1,4 @@
-"""What the runs of a sweep hold in MLflow, read from the store: plain values, so that nothing here needs MLflow."""
+"""The content of a sweep's runs in MLflow, read from the store as plain values: nothing here needs MLflow."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Slices:
-    """A slice set that a run learnt from."""
+    """A slice set that a run trained on."""
 
     name: str
     key: str
@@ -74,7 +74,7 @@ class NetworkFiles:
 
 @dataclass(frozen=True)
 class Part:
-    """What is written into a run in one go, as soon as its artifact is in the store."""
+    """Content that is written into a run at once, as soon as its artifact is in the store."""
 
     name: str
     """Word of the stage, with the shard if there are several."""
@@ -85,9 +85,9 @@ class Part:
     """Folder of PNGs."""
     network: NetworkFiles | None = None
     note: str | None = None
-    """What the run's description in MLflow says."""
+    """Description of the run in MLflow."""
     judges_network: bool = False
-    """Whether the points belong to the run's network too, not to the run alone."""
+    """Whether the points belong to the run's network as well as to the run."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,16 @@ class RunContent:
     """One run."""
 
     key: str
-    """Stage key that the run is found again by."""
+    """Stage key that identifies the run."""
     name: str
     tags: Mapping[str, str]
-    """What it is from the beginning."""
+    """Set when the run is created."""
     costs: tuple[Cost, ...]
-    """Of the stages whose run it is, so far; a GAN that several trials share is counted in its own run alone."""
+    """Of the run's own stages, so far; a GAN that several trials share counts in its own run alone."""
     parts: tuple[Part, ...]
-    """Those whose artifacts are in the store."""
+    """Parts whose artifacts are in the store."""
     complete: bool
-    """Whether no part is to come."""
+    """Whether all parts are present."""
     started: float
     """Unix seconds."""
     finished: float
@@ -126,7 +126,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     params |= flat("prepare", stage.slices.config) | _drawn(trial)
     tags = {KIND: "trial", ARM: trial.arm, VARIANT: trial.variant}
     tags |= {DETECTOR_KEY: stage.key} | fidelity_tags(plan)
-    # MLflow's UI unfolds, on its own, the parents of such runs.
+    # MLflow's UI unfolds the parents of such runs by itself.
     tags["mlflow.runType"] = "evaluation"
     if trial.number is not None:
         tags[OPTUNA_NUMBER] = str(trial.number)
@@ -180,7 +180,7 @@ def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
 
 
 def part_of(stage: Stage, artifact: Artifact) -> Part:
-    """What a run shows of a stage: its findings and cost."""
+    """The part of a run that shows a stage: its findings and cost."""
     findings, finished = stage.findings(artifact.path), artifact.manifest.cost.finished
     points = [Point(name, value, finished, findings.step) for name, value in findings.metrics.items()]
     costs = [replace(point, step=findings.step) for point in cost_points(artifact)]
@@ -188,7 +188,7 @@ def part_of(stage: Stage, artifact: Artifact) -> Part:
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:
-    """Time, start-up, memory and GPU time of an artifact's making."""
+    """Time, start-up, memory and GPU time that making an artifact took."""
     cost, stage = artifact.manifest.cost, artifact.manifest.stage
     values = {
         "seconds": cost.seconds,
@@ -200,7 +200,7 @@ def cost_points(artifact: Artifact) -> tuple[Point, ...]:
 
 
 def system_points(artifact: Artifact) -> list[Point]:
-    """Samples of the machine, as the metrics of MLflow's tab for it; none in older artifacts."""
+    """Samples of the machine, as metrics for MLflow's tab of system metrics; none in older artifacts."""
     return [
         Point(f"system/{name}", value, sample["time"], step)
         for step, sample in enumerate(read_system_samples(artifact.path))
@@ -215,7 +215,7 @@ def _drawn(trial: Trial) -> dict[str, str]:
 
 
 def _selection(artifact: Artifact) -> tuple[Point, ...]:
-    """Which step's weights were picked."""
+    """The step of the selected weights."""
     selected = read_selection(artifact.path)
     assert selected is not None, "every detector artifact has one"
     return (Point("detector/selected_step", selected.step, artifact.manifest.cost.finished),)
@@ -237,7 +237,7 @@ def _evaluation_part(artifact: Artifact) -> Part:
 
 
 def _figures_to_compare(figures: Summary) -> dict[str, float]:
-    """Those figures of an evaluation that runs are compared by."""
+    """The figures of an evaluation by which runs are compared."""
     compared: dict[str, float] = {measure.name: rate(figures, measure.name) for measure in TABLE1}
     at_fps = figures["at_fps_per_slice"]
     compared |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in at_fps.items()}
@@ -252,8 +252,7 @@ def _figures_to_compare(figures: Summary) -> dict[str, float]:
 
 
 def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
-    """Every value of `history.jsonl`; names that do not begin with the stage's word get it, lest those of the whole
-    run (the detector's validation along the way) hide the final ones."""
+    """Every value of `history.jsonl`, named below the stage: figures during training must not hide the run's own."""
     points = []
     for line in (artifact.path / "history.jsonl").read_text().splitlines():
         report = json.loads(line)
@@ -265,12 +264,12 @@ def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
 
 
 def fidelity_tags(plan: Plan) -> dict[str, str]:
-    """Which fidelity a run was made at."""
+    """The fidelity of a run."""
     return {FIDELITY: plan.study.fidelity}
 
 
 def real_slices(stage: PrepareStage, artifact: Artifact) -> Slices:
-    """The slice set that a run read."""
+    """The slice set of a run."""
     return Slices("real", stage.key, artifact.path, len(open_slice_set(artifact.path).slices))
 
 

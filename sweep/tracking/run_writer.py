@@ -1,4 +1,4 @@
-"""Writes the parts of a run into MLflow so that nothing is there twice, however often writing was interrupted."""
+"""Writes the parts of a run into MLflow, none twice, however often writing was interrupted."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 RunStatus = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 """MLflow's names."""
 MOST_ENTITIES, MOST_PARAMS = 1000, 100
-"""What MLflow takes in one call: in all, and params."""
-RUNS_A_PAGE = 100
-"""Found at once; a run has a hundred params and as many metrics, which nobody needs at this moment."""
+"""Most that MLflow takes in one call: in total, and of params."""
+RUNS_PER_PAGE = 100
+"""Runs read at once; each comes with a hundred params and as many metrics."""
 
 
 @dataclass
 class TrackedRun:
-    """A run as it stands in MLflow."""
+    """The present state of a run in MLflow."""
 
     id: str
     status: RunStatus
     tags: dict[str, str]
     written: list[str] = field(default_factory=list)
-    """Names of its parts that are there."""
+    """Names of the parts that it holds."""
     resumed: bool = False
-    """Whether it was found, not created: it may hold more than is marked as written."""
+    """Whether the run existed before this process: it may hold more than is marked as written."""
     model_id: str | None = None
-    """Its model in MLflow, once that is known."""
+    """Its model in MLflow, once looked up."""
 
 
 class RunWriter:
@@ -55,7 +55,7 @@ class RunWriter:
         """Every run of the experiment that is not deleted."""
         token = None
         while True:
-            page = self.client.search_runs([self.experiment_id], max_results=RUNS_A_PAGE, page_token=token)
+            page = self.client.search_runs([self.experiment_id], max_results=RUNS_PER_PAGE, page_token=token)
             for run in page:
                 tags = dict(run.data.tags)
                 written = [name for name in tags.get(WRITTEN, "").split(",") if name]
@@ -65,7 +65,7 @@ class RunWriter:
                 return
 
     def create(self, name: str, tags: dict[str, str], started: float) -> TrackedRun:
-        """A new run with its tags at once: there is no moment at which it could not be found again."""
+        """A new run that has its tags from the start, so that it can always be found again."""
         tags = {**tags, "mlflow.user": _user(), "mlflow.source.name": "metsweep", "mlflow.source.type": "LOCAL"}
         commit = _commit()
         if commit:
@@ -85,8 +85,7 @@ class RunWriter:
         run.status = status
 
     def delete(self, run: TrackedRun) -> None:
-        """Delete a run and its model, as MLflow's UI does: `mlflow gc` removes them for good, until then they can be
-        restored."""
+        """Delete a run and its model, as MLflow's UI does: both can be restored until `mlflow gc` removes them."""
         model = self.model_in(run)
         if model is not None:
             self.client.delete_logged_model(model.model_id)
@@ -102,7 +101,7 @@ class RunWriter:
         return models[0] if models else None
 
     def write(self, run: TrackedRun, parts: Sequence[Part], tags: Mapping[str, str] | None = None) -> bool:
-        """Write the parts that a run lacks, in their order, and mark them; False if all were there.
+        """Write the parts that a run lacks, in their order, and mark them; False if it lacks none.
 
         Files go first; then all params, metrics and `tags` in as few calls as MLflow allows, the mark in the last.
         """
@@ -115,7 +114,7 @@ class RunWriter:
         marked = [*run.written, *(part.name for part in lacking)]
         notes = [part.note for part in lacking if part.note is not None]
         note = {"mlflow.note.content": notes[-1]} if notes else {}
-        # Written twice after a kill or an outage: MLflow drops exact duplicates of metrics, params must not come again.
+        # After a kill or an outage parts are written twice: MLflow drops duplicate metrics, but refuses params again.
         params = {name: value for part in lacking for name, value in part.params.items()}
         written_params = self.client.get_run(run.id).data.params if run.resumed and params else {}
         metrics = [metric for part in lacking for metric in _metrics(run, part)]

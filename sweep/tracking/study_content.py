@@ -1,4 +1,4 @@
-"""What the study itself is in MLflow: versions of its file, and the views and notes that one sees of it."""
+"""The study itself in MLflow: versions of its file, views of its runs, and notes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
 LONGEST_NOTE = 5000
-"""What MLflow takes as an experiment's tag, characters."""
+"""Most that MLflow takes as an experiment's tag, characters."""
 
 
 def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
-    """Keep the study's file in its parent run, as `study/study-<n>.yaml`, a new one whenever it changed.
+    """Keep the study's file in its parent run, as `study/study-<n>.yaml`, with a new version after each change.
 
-    MLflow's params never change, a study's arms and seeds do: those are tags.
+    MLflow's params are immutable; a study's arms and seeds are not, so they are tags.
 
     Returns:
-        Whether it changed.
+        Whether the study changed.
     """
     study = plan.study
     text = to_document(study.model_dump(mode="json"))
@@ -48,7 +48,7 @@ def write_study(writer: RunWriter, parent: TrackedRun, plan: Plan) -> bool:
 
 
 def study_pages(tracking_uri: str) -> dict[str, str]:
-    """Study -> what follows the address of MLflow's UI to show its trials, best first.
+    """Study -> the path in MLflow's UI that shows its trials, best first.
 
     Raises:
         TrackingError: MLflow cannot be reached.
@@ -71,8 +71,8 @@ def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> N
 def _set_views(writer: RunWriter, plan: Plan) -> None:
     """Two views of the experiment's runs with the columns that trials are compared by: sorted, and as a tree.
 
-    They are what MLflow's button "Share" makes, under names of our own. MLflow shows children below their parent only
-    where runs are sorted by time.
+    They are what MLflow's button "Share" makes, under fixed names. MLflow shows children below their parent only if
+    runs are sorted by time.
     """
     iou = name_of(plan.study.evaluation.ious[0])
     measures = [f"metrics.`validation/{measure.name}_{iou}`" for measure in TABLE1]

@@ -1,8 +1,8 @@
-"""Writes a sweep into MLflow: one parent run, one child run a trial and one a GAN.
+"""Writes a sweep into MLflow: one parent run, and one child run per trial and per GAN.
 
-MLflow is filled from the store, never the other way round, and only by the process that drives the sweep. Every run is
-found again by its stage key, and every part of it is marked when written: kill the driver at any moment, launch again,
-and what is missing is added, nothing is doubled.
+MLflow is filled from the store, never the other way round, and only by the process that drives the sweep. A stage key
+identifies every run, and every part of a run is marked when written: after a kill at any moment, the next launch adds
+what is missing and writes nothing twice.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Tracker:
 
     Args:
         tracking_uri: where MLflow is.
-        plan: what is to be there; may be replaced by a longer one at any time.
-        store: what it is read from.
-        cluster: where the runs that this tracker creates were made, e.g. `local`.
+        plan: the runs that MLflow is to hold; `follow` replaces it.
+        store: holds the content of the runs.
+        cluster: where the trials and GANs of new runs were trained, e.g. `local`.
         lease: of the study, which two processes must not deliver at once.
-        report: writes what the parent run holds at its end; None: that run gets no report.
+        report: writes the report that the parent run gets at its end; None writes none.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Tracker:
         self._cluster = cluster
         self._lease = lease
         self._report = report
-        self._database = DatabaseFile("MLflow", self.tracking_uri, "the runs of this study are missing there")
+        self._database = DatabaseFile("MLflow", self.tracking_uri, "it lacks the runs of this study")
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
         self._runs: dict[str, TrackedRun] = {}
@@ -77,15 +77,15 @@ class Tracker:
         self._wrote = False
 
     def follow(self, plan: Plan) -> None:
-        """The plan has grown: its search drew more cells."""
+        """Use a plan with more cells from now on."""
         self.plan = plan
 
     def open(self) -> None:
-        """Find the study's experiment and parent run, or create them; learn which runs are there already.
+        """Find the study's experiment and parent run, or create them, and read which runs exist.
 
         Raises:
-            TrackingOutageError: nobody answers.
-            TrackingError: also if the experiment was deleted, or its database while this process used it.
+            TrackingOutageError: MLflow does not answer.
+            TrackingError: the experiment was deleted, or the database while this process used it; or another error.
         """
         self._refuse_if_lost()
         if self._parent is not None:
@@ -103,14 +103,14 @@ class Tracker:
         self._delete_twins()
 
     def forget(self) -> None:
-        """Know nothing of MLflow any more: a call that failed may have been carried out, its answer lost."""
+        """Forget the state of MLflow: a call that failed may have been carried out, its answer lost."""
         self._writer = self._parent = None
         self._runs, self._twins = {}, []
 
     def record(self) -> int:
-        """Write what the store holds and MLflow does not; returns how many runs were finished by it.
+        """Write what the store holds and MLflow lacks; returns how many runs that finished.
 
-        Looks only for what is not finished yet, so it is cheap when there is nothing new.
+        Reads only unfinished runs, so a call without news is cheap.
         """
         self._refuse_if_lost()
         self._record_shared()
@@ -120,26 +120,26 @@ class Tracker:
 
     @property
     def delivered(self) -> int:
-        """How many runs MLflow is known to hold whole."""
+        """How many runs this process has seen complete in MLflow."""
         return len(self._complete)
 
     def undelivered(self) -> int:
-        """How many runs the store has something of that MLflow is not known to hold; asks the store alone."""
+        """How many runs have artifacts in the store and were not seen complete in MLflow; reads the store alone."""
         evaluations = [trial.evaluate for trial in self.plan.trials]
         return len(self._made_of([*self.plan.gans.values(), *evaluations]) - self._complete)
 
     def close(self, status: Status = "FINISHED") -> None:
-        """End the parent run, with the study's table in it; changes nothing if it was finished and nothing was added.
+        """End the parent run, with the study's report; changes nothing if it was finished and nothing was added.
 
-        Who ended the study by Ctrl-C does not wait for a table: it comes with the next launch. Runs that were begun
-        and still lack something get the same status; the next launch completes them.
+        After Ctrl-C nobody waits for a report: the next launch writes it. Incomplete runs get the same status; the next
+        launch completes them.
         """
         self._refuse_if_lost()
         writer, parent = self._opened
         if parent.status == "FINISHED" and not self._wrote:
             return
         with explained(self.tracking_uri):
-            # Who had the study before us may have made runs until it noticed that it has lost it.
+            # The former holder of the study may have made runs until it noticed its loss.
             self._parent = parent = self._look_up(writer)
         if status != "KILLED" and self._report is not None:
             with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
@@ -157,7 +157,7 @@ class Tracker:
         """The model in the run of a GAN (its own key) or of a trial (its evaluate stage's key).
 
         Raises:
-            TrackingError: also if there is no such run, or it holds no model.
+            TrackingError: MLflow cannot be read, or has no such run, or the run has no model.
         """
         writer, _ = self._opened
         run = self._runs.get(stage_key)
@@ -198,7 +198,7 @@ class Tracker:
         return self._is_finished(key) and {"gan", *after} <= set(self._runs[key].written)
 
     def _record_shared(self) -> None:
-        """What belongs to the parent run."""
+        """Write the parts of the parent run."""
         writer, parent = self._opened
         for stage in self.plan.stages.values():
             if stage.run_kind == "sweep" and stage.part not in parent.written:
@@ -230,7 +230,7 @@ class Tracker:
         )
 
     def _made_of(self, stages: Iterable[Stage]) -> set[str]:
-        """Keys of those stages that are in the store: one listing for each kind of which some were not there yet."""
+        """Keys of the stages that are in the store; lists a kind of stage only if some of its keys were missing."""
         wanted: dict[str, set[str]] = {}
         for stage in stages:
             wanted.setdefault(stage.name, set()).add(stage.key)
@@ -240,7 +240,7 @@ class Tracker:
         return self._made & set().union(*wanted.values())
 
     def _write(self, content: RunContent | None) -> bool:
-        """Write what a run lacks; whether it is finished now."""
+        """Write what a run lacks; returns whether it is finished now."""
         if content is None:
             return False
         self._refuse_if_lost()
@@ -259,7 +259,7 @@ class Tracker:
         return content.complete
 
     def _look_up(self, writer: RunWriter) -> TrackedRun:
-        """Learn which runs there are, and which stand beside another one; returns the parent of them all."""
+        """Read which runs exist, and which are twins of others; returns the parent run."""
         self._runs, self._twins = look_up(writer)
         parent = self._runs.pop(PARENT, None) or self._create_parent(writer)
         for run in self._runs.values():
@@ -268,7 +268,7 @@ class Tracker:
         return parent
 
     def _delete_twins(self) -> None:
-        """Delete those beside a run that holds all that it should, or all that they hold."""
+        """Delete each twin of a run that is finished, or that holds all parts of the twin."""
         writer, parent = self._opened
         left: Twins = []
         with explained(self.tracking_uri):
@@ -281,7 +281,7 @@ class Tracker:
         self._twins = left
 
     def _refuse_if_lost(self) -> None:
-        """Refuse to write where others do, or into a database that nobody will find again."""
+        """Refuse to write where another process writes, or into a database that was replaced."""
         if self._lease is not None:
             self._lease.refuse_if_lost()
         if self._parent is not None:

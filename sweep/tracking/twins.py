@@ -1,7 +1,7 @@
-"""Finds the runs of an experiment again, and of several that were made for one thing the one that counts.
+"""Finds the runs of an experiment, and of several runs of one thing the run that counts.
 
-A second run comes from a request that was carried out though its answer was lost, or from a process that was suspended
-while it delivered: another took over, and both wrote.
+A twin comes from a request that was carried out though its answer was lost, or from a process that was suspended while
+it delivered: another process took over, and both wrote.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.tags import KIND, STAGE_KEY
 
 PARENT = "parent"
-"""Stands for the parent where others have their stage's key."""
+"""Stands for the parent run, which has no stage key."""
 
 Twins = list[tuple[str, TrackedRun]]
-"""Stage key, or PARENT, and a run that stands beside the one that counts."""
+"""Stage key, or PARENT, and a run beside the run that counts."""
 
 
 def look_up(writer: RunWriter) -> tuple[dict[str, TrackedRun], Twins]:
-    """The run of each stage key and of PARENT, and their twins; runs of others are left out."""
+    """The run of each stage key and of PARENT, and their twins; other runs of the experiment are ignored."""
     runs_by_key: dict[str, list[TrackedRun]] = {}
     for run in writer.existing():
         key = PARENT if run.tags.get(KIND) == "sweep" else run.tags.get(STAGE_KEY)
@@ -32,6 +32,6 @@ def look_up(writer: RunWriter) -> tuple[dict[str, TrackedRun], Twins]:
 
 
 def _best(runs: list[TrackedRun], writer: RunWriter) -> TrackedRun:
-    """The one that a registered model came from, that is finished, that holds most, that is oldest, in this order."""
+    """The run with a registered model, else a finished one, else that with the most parts, else the oldest."""
     oldest_first = runs[::-1]
     return max(oldest_first, key=lambda run: (writer.is_registered(run), run.status == "FINISHED", len(run.written)))

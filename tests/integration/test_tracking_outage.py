@@ -145,7 +145,7 @@ def test_what_was_not_delivered_is_told_and_delivered_later(
         began = time.monotonic()
         assert not delivery.finish("FINISHED", 3)
         assert time.monotonic() - began < 6
-    assert "6 runs are not delivered" in told[-1]
+    assert "6 runs not delivered" in told[-1]
     assert "metsweep track" in told[-1]
     server.start()
     tracker = Tracker(server.uri, plan, full_store)

@@ -111,7 +111,7 @@ def test_a_suspended_process_that_lost_its_study_writes_nothing_more_and_says_so
             assert delivery.finish("FINISHED")
     finally:
         first.kill()
-    assert told[0].startswith(f"Waiting for study timed, which is run on {os.uname().nodename}, process {first.pid};")
+    assert told[0].startswith(f"Waiting for study timed, which runs on {os.uname().nodename}, process {first.pid} (")
     assert f"taken over by another process ({os.uname().nodename}, process {os.getpid()})" in output.read_text()
     check_once(uri, timed, store)
 

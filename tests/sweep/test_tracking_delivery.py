@@ -120,7 +120,7 @@ def test_work_begins_and_ends_without_a_server(one: Plan, full_store: Store, clo
         assert not delivery.finish("FINISHED", 1)
     assert len(told) == 2
     assert "Work goes on without MLflow" in told[0]
-    assert f"{closed_port} could not be reached: 1 runs are not delivered. The store keeps them" in told[1]
+    assert f"{closed_port} could not be reached: 1 run not delivered. The store keeps them" in told[1]
 
 
 class SlowTracker(Tracker):
@@ -218,7 +218,7 @@ def test_a_thread_that_died_has_not_delivered(one: Plan, full_store: Store, trac
         assert delivery.failed
     assert len(told) == 2
     assert "failed (ValueError: closing tag" in told[1]
-    assert "1 runs are not delivered" in told[1]
+    assert "1 run not delivered" in told[1]
     assert "`metsweep track small`" in told[1]
     with Delivery(Tracker(tracking_uri, one, full_store), told.append) as delivery:
         assert delivery.finish("FINISHED", 60)
@@ -242,7 +242,7 @@ def test_a_database_that_is_deleted_or_replaced_is_noticed_and_filled_again_by_a
         assert f"MLflow's database {file} was {'replaced' if replaced else 'deleted'}" in told[0]
         assert not delivery.finish("FINISHED", 60)
         assert delivery.failed
-    assert "1 runs are not delivered" in told[1]
+    assert "1 run not delivered" in told[1]
     assert "`metsweep track small`" in told[1]
     # To MLflow, whose connections are kept by URI, this is another database, as it is to another process.
     afresh = f"sqlite:///{file.parent}/../{file.parent.name}/{file.name}"
