@@ -98,8 +98,8 @@ class Delivery:
             why = f"failed ({self._reason(self._error)})" if self._error and self.failed else "could not be reached"
             missing = count_text(self._tracker.undelivered(), "run")
             self._say(
-                f"MLflow at {self._where} {why}: {missing} not delivered. The store keeps them; the same launch command "
-                f"(or `metsweep track {self._tracker.plan.study.name}`) delivers them."
+                f"MLflow at {self._where} {why}: {missing} not delivered. The store keeps them; the same launch "
+                f"command (or `metsweep track {self._tracker.plan.study.name}`) delivers them."
             )
         return self._complete
 
