@@ -112,7 +112,7 @@ class StudyRecord:
         return self._read(
             "study.yaml",
             TypeAdapter(dict[str, Any]),
-            "Remove the document and launch the study by its file again; what is done is not done again.",
+            "Remove it and launch the study by its file again; what is done is not done again.",
         )
 
     def keep_study(self, study: Study) -> None:

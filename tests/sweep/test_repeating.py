@@ -24,4 +24,4 @@ def test_an_error_is_logged_once_and_ends_nothing(caplog: pytest.LogCaptureFixtu
     logging.getLogger("sweep").propagate = True
     with repeating(fail, lambda: 0.001):
         assert enough.wait(20)
-    assert [record.message for record in caplog.records].count("what is done beside the work failed") == 1
+    assert [record.message for record in caplog.records].count("an action beside the work failed") == 1

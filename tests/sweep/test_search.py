@@ -213,7 +213,7 @@ def test_other_settings_that_all_cells_share_are_refused(tmp_path: Path) -> None
     check(detector={**SEARCH["detector"], "learning_rate": 2e-3})  # it is drawn
     with pytest.raises(ConfigError, match=r"detector\.box_gain was .* give the study another name"):
         check(detector={**SEARCH["detector"], "box_gain": 5})
-    with pytest.raises(ConfigError, match=r"objectives was .* compare what cannot be compared"):
+    with pytest.raises(ConfigError, match=r"objectives was .* cannot be compared"):
         check(objectives=[{"metric": "sensitivity", "iou": 0.25, "direction": "maximize"}])
 
 

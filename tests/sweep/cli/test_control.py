@@ -203,7 +203,7 @@ def test_what_is_done_cannot_be_stopped(metsweep: Metsweep, plan: Plan, store: S
     finish(plan.trials[0], store, 0.5)
     ended = metsweep("stop", STUDY, "none seed 0")
     assert ended.code == 2
-    assert "none seed 0: done already" in ended.err
+    assert "none seed 0: already done" in ended.err
     assert record.outcomes() == {}
 
 
