@@ -78,7 +78,7 @@ _add(DATA, by_hand.synthesize, by_hand.evaluate, realism.realism, score.score)
 _add_group(
     "study",
     STUDIES,
-    "Write, check and list study files.",
+    "Write, list and show study files.",
     new=study_files.new,
     list=study_files.list_studies,
     show=study_files.show,

@@ -72,7 +72,7 @@ def train_gan(
 ) -> None:
     """Train a GAN on the training split of a slice set.
 
-    Checkpoints are kept beside OUT until the run has ended: Ctrl-C and the same command again continue it. The result
+    Checkpoints are kept beside OUT until the training has ended: after Ctrl-C, the same command resumes it. The result
     holds the averaged generator, its config, and the history of losses and figures.
 
     \b
@@ -106,7 +106,7 @@ def synthesize(
     gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.", show_default=False)],
     slices: Slices,
     out: Out,
-    count: Annotated[int, typer.Option(help="How many synthetic slices.")],
+    count: Annotated[int, typer.Option(help="Number of synthetic slices.")],
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     review: Annotated[
@@ -120,7 +120,7 @@ def synthesize(
     the GAN and i alone, so a set of 200 equals the first 200 slices of a set of 1000. Options such as `--set
     synthesis.max_shift=0.05` change how boxes are drawn. A slice whose tumours do not stand out is drawn again (`--set
     synthesis.curate=false` keeps it); a list with the columns slice_id and decision (keep or discard) overrides this.
-    Ctrl-C and the same command again continue. The result includes pictures: samples, interpolations, a moving box,
+    After Ctrl-C, the same command resumes. The result includes pictures: samples, interpolations, a moving box,
     discarded slices.
 
     \b
@@ -187,9 +187,9 @@ def train_detector(
 ) -> None:
     """Train YOLOv3 on real and synthetic slices.
 
-    It learns from the training split of a slice set and, if given, from synthetic slices. The weights with the best
-    sensitivity on the validation split are kept; the test split is never read. Checkpoints are kept beside OUT until
-    the run has ended: Ctrl-C and the same command again continue it.
+    The detector learns from the training split of a slice set and, if given, from synthetic slices. The weights with
+    the best sensitivity on the validation split are kept; the test split is never read. Checkpoints are kept beside OUT
+    until the training has ended: after Ctrl-C, the same command resumes it.
 
     \b
     Example:
@@ -232,7 +232,7 @@ def evaluate(
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
 ) -> None:
-    """Count a detector's hits and false positives.
+    """Measure a detector's sensitivity and false positives.
 
     Shows sensitivity and false positives (FPs) per slice on the validation and the test split at each IoU threshold,
     with intervals over patients, by lesion diameter and scanner, over whole lesions and against chance; writes them

@@ -22,9 +22,7 @@ def detect(
     confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less confident boxes.")] = 0.2,
     slices: Annotated[
         Path | None,
-        typer.Option(
-            help="Slice set that the detector was trained on, if the detector does not record it.", show_default=False
-        ),
+        typer.Option(help="Slice set of the training, needed if the detector does not record it.", show_default=False),
     ] = None,
     stripped: Annotated[
         bool | None,

@@ -51,7 +51,7 @@ def doctor(
     store: StoreUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what this machine has, what is missing, and how to fix it.
+    """Show what is missing on this machine, and how to fix it.
 
     Checks Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
     set), MLflow, and the data and weights that the demo takes from packages. Exit code 0 if the demo can run, else 1.

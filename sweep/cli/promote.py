@@ -32,7 +32,7 @@ def promote(
     trial: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A trial by name; refused unless it is the best on validation.", show_default=False
+            metavar="NAME", help="Promote this trial; refused unless it is the best on validation.", show_default=False
         ),
     ] = None,
     force: Annotated[
@@ -44,7 +44,7 @@ def promote(
         ),
     ] = None,
 ) -> None:
-    """Make the best trial's models champions if they pass their gates.
+    """Promote a study's best models through their gates.
 
     The best trial is chosen by the study's objectives and constraints on the validation split, by default the highest
     sensitivity at IoU 0.5; the test split is not used. Cells that were pruned, failed or stopped are left out; while a

@@ -28,7 +28,7 @@ def realism(
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
 ) -> None:
-    """Measure how realistic synthetic slices are, and whether they leak patients.
+    """Measure realism and patient leakage of synthetic slices.
 
     Compares each set with real training slices; real slices of held-out patients are the yardstick.
     Does the detector find the boxes that the slices were drawn for? Are slices closer to training patients than chance

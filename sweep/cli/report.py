@@ -33,13 +33,13 @@ def report(
     ] = 0.1,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study's results: a verdict, Table 1, and where the full report is.
+    """Show a study's results: verdict, Table 1 and report.
 
-    The files, and the console with --full, hold the whole report. Per complete arm, on the test split: sensitivity
+    The files, and the console with --full, hold the full report. Per complete arm, on the test split: sensitivity
     and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over patients (and seeds,
     where there are several); its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds
     are needed; the Pareto front; gain by synthetic count; the best cells of a search and the importance of
-    hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, by chance; cost; and the
+    hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, and by chance; cost; and the
     stage key, artifact and MLflow run behind every number.
 
     \b

@@ -41,7 +41,9 @@ def refused(metsweep: Metsweep) -> Callable[..., None]:
 def test_a_detector_of_a_store(store: Path, plan: Plan, cohort: Path, refused: Callable[..., None]) -> None:
     folder = store / "detector" / plan.trials[0].evaluate.detector.key
     detect = ("detect", cohort / "P000" / "t1c.nii.gz", "--model", folder)
-    refused(folder / "config.json", "is damaged or was changed: its SHA-256 differs from the one in manifest", *detect)
+    refused(
+        folder / "config.json", "is damaged or was changed: its SHA-256 differs from the one in manifest.json", *detect
+    )
 
 
 @pytest.mark.parametrize("name", ["images.npy", "slices.parquet", "boxes.parquet", "meta.json"])
@@ -61,7 +63,7 @@ def test_a_result_by_hand(
     detector = store / "detector" / plan.trials[0].evaluate.detector.key
     refused(
         mine / name,
-        "was changed: its SHA-256 differs from the one in SHA256SUMS",
+        "is damaged or was changed: its SHA-256 differs from the one in SHA256SUMS",
         "evaluate",
         detector,
         mine,
