@@ -168,23 +168,26 @@ def show_changes(
     for stage in plan.stages.values():
         stages.setdefault(stage.name, []).append(stage)
     for name, planned in stages.items():
-        keys = {stage.key for stage in planned}
         needed_before = before.get(name, set())
-        anew = sum(key in missing and key not in needed_before for key in keys)
+        anew = [stage for stage in planned if stage.key in missing and stage.key not in needed_before]
         if not before or not anew:
             continue
-        reused = sum(key not in missing for key in keys)
-        because = ", ".join(key for key in changed if key.split(".")[0] in planned[0].sections) or (
-            "the cohort's content or metsweep's version" if needed_before - keys else "more trials"
+        reused = sum(stage.key not in missing for stage in planned)
+        sections = {section for stage in anew for needed in stage.inputs_first() for section in needed.sections}
+        gone = needed_before - {stage.key for stage in planned}
+        because = ", ".join(key for key in changed if key.split(".")[0] in sections) or (
+            "the cohort's content or metsweep's version" if gone else "more trials"
         )
-        console.say(f"{name}: {anew:,} that the last launch did not need, because of {because}; {reused:,} reused.")
+        console.say(
+            f"{name}: {len(anew):,} that the last launch did not need, because of {because}; {reused:,} reused."
+        )
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
     """The seeds themselves if they are few, else their number."""
     if len(seeds) > MOST_SEEDS:
         return f"{len(seeds):,} seeds"
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def _each(estimates: Sequence[tuple[Estimate, int]]) -> tuple[str, str]:

@@ -28,7 +28,7 @@ class DetectorStage(NetworkStage):
 
     name: ClassVar[str] = "detector"
     version: ClassVar[int] = 3
-    sections: ClassVar[tuple[str, ...]] = (*SynthesizeStage.sections, "detector")
+    sections: ClassVar[tuple[str, ...]] = ("arms", "seeds", "count_scale", "detector")
     run_kind: ClassVar[RunKind] = "trial"
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 19e9

@@ -24,7 +24,7 @@ class EvaluateStage(NetworkStage):
 
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 3
-    sections: ClassVar[tuple[str, ...]] = (*DetectorStage.sections, "evaluation")
+    sections: ClassVar[tuple[str, ...]] = ("evaluation",)
     run_kind: ClassVar[RunKind] = "trial"
     network: ClassVar[str | None] = "detector"
     joins: ClassVar[str | None] = "detector"

@@ -25,7 +25,7 @@ class GANStage(NetworkStage):
 
     name: ClassVar[str] = "gan"
     version: ClassVar[int] = 2
-    sections: ClassVar[tuple[str, ...]] = (*PrepareStage.sections, "arms", "seeds", "count_scale", "gan", "variants")
+    sections: ClassVar[tuple[str, ...]] = ("arms", "seeds", "count_scale", "gan", "variants")
     run_kind: ClassVar[RunKind] = "gan"
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 34e9

@@ -29,7 +29,7 @@ class RealismStage(Stage):
 
     name: ClassVar[str] = "realism"
     version: ClassVar[int] = 1
-    sections: ClassVar[tuple[str, ...]] = (*DetectorStage.sections, "evaluation", "realism")
+    sections: ClassVar[tuple[str, ...]] = ("evaluation", "realism")
     run_kind: ClassVar[RunKind] = "gan"
     network: ClassVar[str | None] = "detector"
 

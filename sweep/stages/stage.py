@@ -43,7 +43,7 @@ class Stage(ABC):
     version: ClassVar[int]
     """Raised whenever the stage's code changes what it makes."""
     sections: ClassVar[tuple[str, ...]]
-    """Top-level keys of a study that decide the stage's key, by themselves or through its inputs."""
+    """Top-level keys of a study that decide the stage's key, beside those of its inputs."""
     run_kind: ClassVar[RunKind]
     """Whose run in MLflow shows the artifact: the sweep's, that of the GAN it needs, or that of the trial it is for."""
     trains: ClassVar[bool] = False

@@ -27,7 +27,7 @@ class SynthesizeStage(NetworkStage):
 
     name: ClassVar[str] = "synthesize"
     version: ClassVar[int] = 2
-    sections: ClassVar[tuple[str, ...]] = (*GANStage.sections, "synthesis")
+    sections: ClassVar[tuple[str, ...]] = ("synthesis",)
     run_kind: ClassVar[RunKind] = "gan"
     network: ClassVar[str | None] = "gan"
     joins: ClassVar[str | None] = "gan"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,7 +13,9 @@ from sweep.plan import Plan, make_plan
 from sweep.plan.plan import bytes_of
 from sweep.plan.trial import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
+from sweep.stages.stage import RunKind
 from sweep.store import Store
+from sweep.store.manifest import key_of
 from sweep.tracking.gan_content import gan_content
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
@@ -104,3 +108,14 @@ def test_the_stage_that_prepares_finds_the_cohort_as_it_was_planned(cohort: Path
     """The cohort does not say who is in which split; the plan must not count its own division as content."""
     (prepared,) = [stage for stage in plan_of(cohort, ARMS).stages.values() if isinstance(stage, PrepareStage)]
     assert prepared.fingerprint == open_cohort(prepared.cohort).fingerprint()
+
+
+def test_stages_declare_what_planner_and_tracking_ask(cohort: Path) -> None:
+    stages = plan_of(cohort, BEYOND).stages.values()
+    assert {stage.name for stage in stages} == {"prepare", "gan", "synthesize", "detector", "evaluate", "realism"}
+    for stage in stages:
+        assert set(stage.sections) <= Study.model_fields.keys()
+        assert stage.run_kind in get_args(RunKind)
+        assert {stage.network, stage.joins} <= {None, *stage.inputs}
+        again = pickle.loads(pickle.dumps(stage))
+        assert again.key == stage.key == key_of(stage.identity)
