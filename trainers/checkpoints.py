@@ -12,20 +12,20 @@ from typing import Protocol
 
 
 class Checkpoints(Protocol):
-    """The checkpoints of one run, unique per content (a stage key): whoever runs the same content goes on from them.
+    """The checkpoints of one run, unique per content (a stage key): whoever runs the same content continues from them.
 
-    A checkpoint is a folder of files and is there whole or not at all. Implementations are picklable; only rank 0 uses
+    A checkpoint is a folder of files that is whole or does not exist. Implementations are picklable; only rank 0 uses
     them.
     """
 
     def load(self) -> Path | None:
-        """A folder of this machine with the newest whole checkpoint; None if there is none. Not to be written to."""
+        """A folder of this machine with the newest whole checkpoint; None before the first. Not to be written to."""
         ...
 
     def save(self, write: Callable[[Path], None]) -> None:
         """Keep a checkpoint in place of the one before: `write` fills an empty folder.
 
-        Killed at any moment, this checkpoint or the one before is still there.
+        Killed at any moment, a run keeps this checkpoint or the one before.
         """
         ...
 
@@ -41,7 +41,7 @@ class FolderCheckpoints:
     folder: Path
 
     def load(self) -> Path | None:
-        return next((one for one in (self._latest, self._outdated) if one.is_dir()), None)
+        return next((folder for folder in (self._latest, self._outdated) if folder.is_dir()), None)
 
     def save(self, write: Callable[[Path], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from trainers.exceptions import MetsweepError, StopRequestedError, TrainingError
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
-30 minutes; a worker that died is noticed by Ray itself, not by this timeout."""
+30 minutes; Ray itself notices a worker that died, not by this timeout."""
 
 FAILURES, ELASTIC_FAILURES = 2, 20
 """How often a run goes on after it lost workers; nodes taken away with notice (spot instances) are not counted."""
@@ -47,8 +47,8 @@ class WorkerResources(Config):
     workers: int = Field(default=1, ge=1, le=10_000)
     """Ray Train workers, i.e. ranks; at most 10,000, more than a cluster of Ray has nodes."""
     min_workers: int | None = None
-    """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as there is room for, down
-    to this, and takes more again when there is; none = it waits until all fit."""
+    """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as find room, down
+    to this, and takes more again later; none = it waits until all fit."""
     cpus_per_worker: int = Field(default=1, ge=1, le=10_000)
     """CPU cores of one worker; also its torch threads."""
     gpus_per_worker: float = Field(default=0.0, ge=0, le=10_000)
@@ -83,7 +83,7 @@ class Placement:
 
     @staticmethod
     def alone() -> Placement:
-        """The only rank, on the GPU if there is one."""
+        """The only rank, on the GPU of the machine if it has one."""
         return Placement(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -113,7 +113,7 @@ class Context:
         self._stop_points = 0
 
     def progress(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """Tell how far the loop is; only rank 0's calls are passed on. Cheap: does not wait for anyone."""
+        """Report how far the loop is; only rank 0's calls are passed on. Cheap: does not wait for anyone."""
         if self.rank == 0:
             self._on_progress(done, total, metrics)
 
@@ -237,7 +237,7 @@ def _elastic_start() -> Iterator[None]:
 
 
 def _error_of_loop(error: Exception) -> MetsweepError | None:
-    """The first rank's error that is meant for a person; what the ranks that waited for it say tells less."""
+    """The first rank's error that is meant for a person; errors of the ranks that waited for it say less."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     for _, failure in sorted(failures.items()):
         if isinstance(failure, MetsweepError):

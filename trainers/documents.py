@@ -1,7 +1,7 @@
 """Texts, JSON documents and CSV tables that people hand in: read within bounds, and refused with file and line.
 
-What the formats leave open is decided here, once: a key that stands twice is refused, since the last would win without
-a word; a byte order mark is skipped; a table's separator is the comma, the semicolon or the tab, whichever its first
+What the formats leave open is decided here, once: a key that occurs twice is refused, since the last would silently
+win; a byte order mark is skipped; a table's separator is the comma, the semicolon or the tab, whichever its first
 line holds most of; a line with more or fewer fields than the first is refused, since its fields would be others.
 """
 
@@ -115,7 +115,7 @@ def read_json(path: Path, error: Error, most: int) -> Any:
             keys = [key for key, _ in pairs]
             twice = next(key for position, key in enumerate(keys) if key in keys[:position])
             raise error(
-                f"{path}, line {_line_of(text, twice, ended)}: the key {shown(twice)} stands twice in "
+                f"{path}, line {_line_of(text, twice, ended)}: the key {shown(twice)} occurs twice in "
                 f"{shown(made)}; allowed: once. Remove one."
             )
         return made
@@ -144,8 +144,8 @@ def read_table(
     Args:
         path: as in `read_text`.
         error: what is raised.
-        needed: columns that must be there.
-        optional: columns that may be there besides; None = any.
+        needed: columns that the table must have.
+        optional: columns that it may have besides; None = any.
 
     Raises:
         MetsweepError: of the class `error`: as `read_text`, it lacks a column, has an unknown one or one twice, or a
@@ -163,7 +163,7 @@ def read_table(
             if not any(cells) and len(cells) < 2:
                 continue
             if before > line:
-                raise error(f"{path}, line {line}: a field goes on into line {before}; is a quotation mark missing?")
+                raise error(f"{path}, line {line}: a field continues into line {before}; is a quotation mark missing?")
             if columns is None:
                 columns = cells
                 _check_columns(f"{path}, line {line}", error, columns, needed, optional)
@@ -177,7 +177,7 @@ def read_table(
     except csv.Error as reason:
         raise error(f"{path}, line {before + 1}: cannot be read as CSV ({reason}).") from None
     if columns is None:
-        raise error(f"{path}, line 1: got the columns none; needed: {', '.join(needed)}.")
+        raise error(f"{path}, line 1: got no columns; needed: {', '.join(needed)}.")
 
 
 def _check_columns(
@@ -187,7 +187,7 @@ def _check_columns(
     unknown = set() if optional is None else set(columns) - {*needed, *optional}
     if missing or unknown or len(set(columns)) < len(columns):
         besides = "any, each once" if optional is None else f"{', '.join(optional)}, each once"
-        lacks = f"; lacks the columns {', '.join(one for one in needed if one in missing)}" if missing else ""
+        lacks = f"; lacks the columns {', '.join(name for name in needed if name in missing)}" if missing else ""
         raise error(
             f"{where}: got the columns {', '.join(columns)}{lacks}; needed: {', '.join(needed)}; allowed besides: "
             f"{besides}."
@@ -208,10 +208,10 @@ def _refuse_strange(content: Any, path: Path, error: Error) -> None:
         at, value = left.pop()
         if len(at) > DEEPEST:
             raise error(f"{path}: {'.'.join(map(str, at[:3]))}: nested deeper than {DEEPEST} levels.")
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(one, dict | list):
-                left.append(((*at, key), one))
-            for text in (key, one):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(inner, dict | list):
+                left.append(((*at, key), inner))
+            for text in (key, inner):
                 if isinstance(text, str) and not text.isascii() and _SURROGATE.search(text):
                     where = ".".join(ascii(part).strip("'") for part in (*at, key))
                     raise error(

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class MetsweepError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can fix."""
 
     exit_code: ClassVar[int] = 2
     """Of the command that it ends: 2 = it was refused, 1 = it began and could not be done."""
@@ -28,7 +28,7 @@ class SliceSetError(MetsweepError):
 
 
 class TrainingError(MetsweepError):
-    """A training run cannot start or go on: bad input, a foreign checkpoint, non-finite losses, too little memory."""
+    """A training run cannot start or continue: bad input, foreign checkpoint, non-finite losses, too little memory."""
 
 
 class StopRequestedError(MetsweepError):

@@ -19,7 +19,7 @@ UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingE
 def restore_weights(network: nn.Module, file: Path, remedy: str) -> None:
     """Load the weights in a file into a network.
 
-    `torch.save` writes a zip archive, whose checksums `torch.load` never reads: of one turned bit come other weights.
+    `torch.save` writes a zip archive, whose checksums `torch.load` never reads: one flipped bit gives other weights.
 
     Args:
         network: what they are for.

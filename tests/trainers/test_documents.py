@@ -54,7 +54,7 @@ def test_a_pipe_is_read() -> None:
         ("[" * 100_000, "nested deeper than 50"),
         ("[" * 60 + "]" * 60, "nested deeper than 50"),
         ('{"a":\n' + "9" * 5000 + "}", "line 2: a whole number has 5000 digits; allowed: up to 18"),
-        ('{"a": {"b": 1},\n "b": {"c": "}",\n "c": 2}}', "line 3: the key 'c' stands twice in {'c': 2}"),
+        ('{"a": {"b": 1},\n "b": {"c": "}",\n "c": 2}}', "line 3: the key 'c' occurs twice in {'c': 2}"),
         ('{"a": {"b": "\\ud800"}}', "a.b holds '\\ud800', of which a part is no character"),
         ('{"a": {"\\udc00": 1}}', "a.\\udc00 holds '\\udc00'"),
     ],

@@ -22,8 +22,8 @@ from trainers.exceptions import CohortError
 MANIFEST = "cohort.json"
 LARGEST = 64 * MIB
 """Bytes of a manifest: a hundred thousand subjects and more."""
-MOST_TOLD = 20
-"""Complaints that are told at once."""
+MOST_REPORTED = 20
+"""Problems that one error message lists."""
 
 
 class Subject(Config):
@@ -47,7 +47,7 @@ class Subject(Config):
     boxes: Text | None = None
     """CSV of boxes (`trainers.data.annotation`); goes before the mask."""
     stripped: bool | None = None
-    """Whether the volume shows only the brain; null: found out."""
+    """Whether the volume shows only the brain; null: detected from the voxels."""
 
 
 class _Manifest(Config):
@@ -58,7 +58,7 @@ class _Manifest(Config):
 
 @dataclass(frozen=True)
 class Cohort:
-    """An opened cohort: every file that it refers to is there."""
+    """An opened cohort: every file that it refers to exists."""
 
     folder: Path
     name: str
@@ -74,7 +74,7 @@ class Cohort:
         """SHA-256 (hex) over the manifest and the content of every file it refers to; independent of the folder.
 
         Args:
-            digest: of a file, which may be a volume; a cache may know it.
+            digest: computes that of a file (second argument: whether it is a volume); a cache may stand in.
 
         Raises:
             CohortError: a volume or mask is damaged; a volume has the content of another one, or of a mask; a mask or
@@ -85,16 +85,16 @@ class Cohort:
         for subject in self.subjects:
             for key, relative in _files(subject):
                 with naming(subject):
-                    found = digest(self.path(relative), key != "boxes")
-                whole.update(found.file)
-                earlier = seen.setdefault(found.content, (key, relative, subject))
+                    digests = digest(self.path(relative), key != "boxes")
+                whole.update(digests.file)
+                earlier = seen.setdefault(digests.content, (key, relative, subject))
                 if earlier[2] is not subject or earlier[0] != key:
                     self._refuse_same((key, relative, subject), earlier)
         return whole.hexdigest()
 
-    def _refuse_same(self, one: tuple[str, str, Subject], earlier: tuple[str, str, Subject]) -> None:
+    def _refuse_same(self, later: tuple[str, str, Subject], earlier: tuple[str, str, Subject]) -> None:
         """Refuse two files of the same content, unless they are the annotation of one patient's volumes."""
-        key, relative, subject = one
+        key, relative, subject = later
         other_key, other, owner = earlier
         where = f"{self.folder / MANIFEST}: patient {subject.patient_id!r}"
         same = f"has the same content as {other_key} {other!r} of patient {owner.patient_id!r}"
@@ -104,8 +104,8 @@ class Cohort:
             raise CohortError(f"{where}: volumes {other!r} and {relative!r} have the same content; drop one entry.")
         if subject.patient_id != owner.patient_id:
             raise CohortError(
-                f"{where}: {key} {relative!r} {same}; each patient has their own, or the test would know the training. "
-                "Drop one entry, or correct the path."
+                f"{where}: {key} {relative!r} {same}; each patient has their own, or training data "
+                "would leak into the test split. Drop one entry, or correct the path."
             )
 
     def _manifest(self) -> dict[str, Any]:
@@ -174,9 +174,9 @@ def _read(folder: Path) -> _Manifest:
         return _Manifest.model_validate(content)
     except ValidationError as error:
         problems = error.errors()
-        lines = [_line(file, content, one) for one in problems[:MOST_TOLD]]
-        if len(problems) > MOST_TOLD:
-            lines.append(f"{file}: and {len(problems) - MOST_TOLD} more of the kind.")
+        lines = [_line(file, content, problem) for problem in problems[:MOST_REPORTED]]
+        if len(problems) > MOST_REPORTED:
+            lines.append(f"{file}: and {len(problems) - MOST_REPORTED} more problems.")
         raise CohortError("\n".join(lines)) from error
 
 
@@ -250,7 +250,7 @@ def _check_patients(file: Path, subjects: tuple[Subject, ...]) -> None:
         if len(splits[subject.patient_id]) > 1:
             raise CohortError(
                 f"{where} is in the splits {' and '.join(sorted(splits[subject.patient_id]))}; all volumes of a "
-                "patient belong to one split, or the test would know the training."
+                "patient belong to one split, or training data would leak into the test split."
             )
         if subject.volume in volumes:
             raise CohortError(f"{where}: volume {subject.volume!r} is listed more than once; drop one entry.")

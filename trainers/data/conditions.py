@@ -41,7 +41,7 @@ class ConditionConfig(Config):
 
 
 def conditioning_images(boxes: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Paint one conditioning image a slice: 255 within its boxes, 0 elsewhere.
+    """Paint one conditioning image per slice: 255 within its boxes, 0 elsewhere.
 
     Args:
         boxes: for each slice n x 4 (x0, y0, x1, y1) in pixels; n may be 0, which gives an all-black image.
@@ -52,8 +52,8 @@ def conditioning_images(boxes: Sequence[np.ndarray], size: int) -> np.ndarray:
         whitens the one pixel at its corner.
     """
     images = np.zeros((len(boxes), size, size), dtype=np.uint8)
-    for image, found in zip(images, boxes, strict=True):
-        for x0, y0, x1, y1 in whole_pixels(found, size).astype(int).tolist():
+    for image, boxes_of_slice in zip(images, boxes, strict=True):
+        for x0, y0, x1, y1 in whole_pixels(boxes_of_slice, size).astype(int).tolist():
             image[y0:y1, x0:x1] = 255
     return images
 
@@ -133,7 +133,7 @@ def box_contrast(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
         boxes: for each image n x 4 (x0, y0, x1, y1) in pixels.
 
     Returns:
-        One float32 a box, image by image: mean inside minus mean of the ring; NaN for a box without any ring.
+        One float32 per box, image by image: mean inside minus mean of the ring; NaN for a box without any ring.
     """
     contrasts = [
         float(inside.mean() - ring.mean()) if ring.size else float("nan")
@@ -180,9 +180,9 @@ def _surroundings(images: np.ndarray, boxes: Sequence[np.ndarray]) -> Iterator[l
     """For each image, for each of its boxes: the pixels inside (h x w) and those of its ring (1-D)."""
     size = images.shape[1]
     within = conditioning_images(boxes, size) > 0
-    for image, white, found in zip(images, within, boxes, strict=True):
+    for image, white, boxes_of_slice in zip(images, within, boxes, strict=True):
         pairs = []
-        for x0, y0, x1, y1 in whole_pixels(found, size).astype(int).tolist():
+        for x0, y0, x1, y1 in whole_pixels(boxes_of_slice, size).astype(int).tolist():
             reach = max(2, (max(x1 - x0, y1 - y0) + 1) // 2)
             around = np.s_[max(0, y0 - reach) : y1 + reach, max(0, x0 - reach) : x1 + reach]
             pairs.append((image[y0:y1, x0:x1], image[around][~white[around]]))

@@ -20,7 +20,7 @@ MOST_VALUES = 256
 WHOLE = 1e-3
 """How far a value may be from a whole number: scale factors of headers are rounded."""
 MOST_TOLD = 10
-"""Values that an error tells."""
+"""Values that an error message lists."""
 
 
 def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:

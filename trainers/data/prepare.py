@@ -44,7 +44,7 @@ VOXEL_BYTES = 14
 
 
 def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnProgress, workers: int = 1) -> None:
-    """Write the slice set of `cohort` into the folder `out`, which must be empty or not there yet.
+    """Write the slice set of `cohort` into the folder `out`, which must be empty or not exist yet.
 
     `slices.parquet` has the extra column `subject_kind` (a lesion-free slice of a tumour patient is kind `normal`,
     subject_kind `tumour`), `boxes.parquet` the extra columns `lesion` (number of the 3-D lesion within its volume) and
@@ -54,8 +54,8 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
     boxes, and those cut at a slice's border.
 
     Args:
-        workers: processes; each uses one thread. Fewer where memory does not suffice: each needs 1.5 GB and 14 bytes a
-            voxel of the largest volume. 1 works in this process with its threads.
+        workers: processes; each uses one thread. Fewer where memory does not suffice: each needs 1.5 GB and 14 bytes
+            per voxel of the largest volume. 1 works in this process with its threads.
 
     Raises:
         CohortError: annotation, splits or a volume cannot be used; most of it is refused before any volume is read.
@@ -127,19 +127,19 @@ def _check_stems(cohort: Cohort) -> None:
 
 
 def _make_folder(out: Path) -> bool:
-    """Make `out`; whether it was not there before."""
+    """Make `out`; whether it did not exist before."""
     try:
-        there = out.is_dir()
-        if there and any(out.iterdir()):
+        existed = out.is_dir()
+        if existed and any(out.iterdir()):
             raise SliceSetError(f"{out} is not empty; choose another folder, or remove it to prepare again.")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SliceSetError(f"{out}: the folder of the slice set cannot be made ({error.strerror}).") from error
-    return not there
+    return not existed
 
 
 def _fitting(tasks: list[VolumeTask], workers: int) -> int:
-    """As many of the processes as there is memory for."""
+    """As many of the processes as fit into memory."""
     voxels = max(math.prod(load_image(task.path).shape) for task in tasks)
     fitting = int(psutil.virtual_memory().available // (PROCESS_BYTES + VOXEL_BYTES * voxels))
     if fitting < workers:
@@ -163,7 +163,7 @@ def _run(
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise CohortError(
-                f"One of {workers} preparing processes was killed, most likely for want of memory. Use fewer workers."
+                f"One of {workers} preparing processes was killed, most likely for lack of memory. Use fewer workers."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

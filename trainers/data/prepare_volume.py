@@ -36,7 +36,7 @@ class PrepareConfig(SliceConfig):
 
 @dataclass(frozen=True)
 class VolumeTask:
-    """What there is to prepare of one volume; `stem` begins its slice ids."""
+    """What to prepare of one volume; `stem` begins its slice ids."""
 
     subject: Subject
     stem: str
@@ -62,18 +62,18 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     """
     subject = task.subject
     with naming(subject):
-        found = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
-    ids = [f"{task.stem}-z{z:03d}" for z in found.z]
-    boxes, counts = _pixel_boxes(task, config, found)
+        volume = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
+    ids = [f"{task.stem}-z{z:03d}" for z in volume.z]
+    boxes, counts = _pixel_boxes(task, config, volume)
     if len(task.boxes) and boxes.empty:
         raise CohortError(
             f"patient {subject.patient_id!r}: {task.path}: all {len(task.boxes)} boxes of its lesions lie outside the "
-            "brain. Look whether they were drawn on another volume or grid; else leave the volume out."
+            "brain. Check whether they were drawn on another volume or grid; else leave the volume out."
         )
     boxed = set(boxes["slice_id"])
     with_box = np.array([slice_id in boxed for slice_id in ids])
-    annotated = np.isin(found.z, task.boxes["z"])
-    lesion_free = ~annotated & found.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
+    annotated = np.isin(volume.z, task.boxes["z"])
+    lesion_free = ~annotated & volume.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
     keep = np.flatnonzero(with_box | lesion_free)
     slices = pd.DataFrame(
         {
@@ -83,28 +83,28 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
             "scanner": subject.scanner,
             "kind": ["tumour" if with_box[i] else "normal" for i in keep],
             "volume": subject.volume,
-            "z": found.z[keep],
+            "z": volume.z[keep],
             "subject_kind": subject.kind,
         },
         columns=ROW_COLUMNS,
     )
     about = {
         "patient_id": subject.patient_id,
-        "geometry": found.geometry.to_json(),
-        "brain_ml": round(found.brain_ml, 1),
-        "came_stripped": found.stripped,
+        "geometry": volume.geometry.to_json(),
+        "brain_ml": round(volume.brain_ml, 1),
+        "came_stripped": volume.stripped,
         "slices": len(keep),
         "boxes": len(boxes),
         **counts,
     }
-    return PreparedVolume(found.images[keep], slices, boxes, about)
+    return PreparedVolume(volume.images[keep], slices, boxes, about)
 
 
-def _pixel_boxes(task: VolumeTask, config: PrepareConfig, found: VolumeSlices) -> tuple[pd.DataFrame, dict[str, int]]:
+def _pixel_boxes(task: VolumeTask, config: PrepareConfig, volume: VolumeSlices) -> tuple[pd.DataFrame, dict[str, int]]:
     """The boxes of one volume in whole pixels, and how many were widened, were cut at the border of the slice, or are
     left out because they lie outside the brain."""
-    spacing = np.array(found.geometry.spacing)
-    row_of = {int(z): row for row, z in enumerate(found.z)}
+    spacing = np.array(volume.geometry.spacing)
+    row_of = {int(z): row for row, z in enumerate(volume.z)}
     rows: list[tuple[str | int | float, ...]] = []
     outside = enlarged = cut = 0
     for z, table in task.boxes.groupby("z"):
@@ -113,8 +113,8 @@ def _pixel_boxes(task: VolumeTask, config: PrepareConfig, found: VolumeSlices) -
         if task.subject.boxes is None:
             generator = np.random.default_rng([config.seed, *slice_id.encode()])
             voxels = rough(voxels, spacing, config.rough_margin_mm, generator)
-        pixels = np.rint(found.geometry.to_pixels(voxels)).astype(np.int64)
-        brain = found.brain[row_of[int(str(z))]] >= 0.5
+        pixels = np.rint(volume.geometry.to_pixels(voxels)).astype(np.int64)
+        brain = volume.brain[row_of[int(str(z))]] >= 0.5
         for uncut, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
             box = np.clip(uncut, 0, config.size)
             wide = _at_least(box, config.min_box_pixels, config.size)

@@ -1,9 +1,9 @@
 """The slice set: the one form in which slices and boxes reach the GANs and the detector.
 
-A slice set is a folder: `images.npy` (N x H x W uint8, read as a memory map), `slices.parquet` (one row a slice),
-`boxes.parquet` (one row a box) and `meta.json`. A synthetic slice set has the same form; its boxes are the
+A slice set is a folder: `images.npy` (N x H x W uint8, read as a memory map), `slices.parquet` (one row per slice),
+`boxes.parquet` (one row per box) and `meta.json`. A synthetic slice set has the same form; its boxes are the
 conditioning boxes and its slices carry `image_index`, the number that alone (with the GAN) decides a slice. A set
-prepared from a cohort says more of its boxes: `lesion`, the number of the 3-D lesion within its volume, and
+prepared from a cohort records more about its boxes: `lesion`, the number of the 3-D lesion within its volume, and
 `diameter_mm`, the size of that lesion (`trainers.data.prepare`).
 """
 
@@ -40,9 +40,9 @@ class SliceSet:
     images: np.ndarray
     """N x H x W uint8, memory-mapped."""
     slices: pd.DataFrame
-    """One row a slice, columns SLICE_COLUMNS; `slice_id` is unique."""
+    """One row per slice, columns SLICE_COLUMNS; `slice_id` is unique."""
     boxes: pd.DataFrame
-    """One row a box in pixels, columns BOX_COLUMNS; x to the right (columns), y down (rows), x1 and y1 exclusive."""
+    """One row per box in pixels, columns BOX_COLUMNS; x to the right (columns), y down (rows), x1 and y1 exclusive."""
     meta: dict[str, Any]
     """For whoever wrote the set; other rooms read it through typed readers beside the writers."""
 
@@ -82,10 +82,10 @@ class SliceSet:
     def boxes_by_slice(self) -> list[np.ndarray]:
         """For each slice its boxes, n x 4 float32 (x0, y0, x1, y1) in pixels; n may be 0."""
         empty = np.zeros((0, 4), dtype=np.float32)
-        found = {
+        boxes_of = {
             key: group[CORNERS].to_numpy(dtype=np.float32) for key, group in self.boxes.groupby("slice_id", sort=False)
         }
-        return [found.get(slice_id, empty) for slice_id in self.slices["slice_id"]]
+        return [boxes_of.get(slice_id, empty) for slice_id in self.slices["slice_id"]]
 
 
 def write_slice_set(
@@ -149,7 +149,7 @@ def check(path: Path, images: np.ndarray, slices: pd.DataFrame, boxes: pd.DataFr
             raise SliceSetError(f"{path}: {name}.parquet lacks the columns {absent}; needed: {list(columns)}.")
     if len(slices) != len(images):
         raise SliceSetError(
-            f"{path}: {len(images)} images but {len(slices)} rows in slices.parquet; allowed: one row an image."
+            f"{path}: {len(images)} images but {len(slices)} rows in slices.parquet; allowed: one row per image."
         )
     _check_slices(path, slices)
     _check_boxes(path, slices, boxes, images.shape[1])
@@ -164,7 +164,7 @@ def _check_slices(path: Path, slices: pd.DataFrame) -> None:
     if len(twice):
         name, patients = twice["slice_id"].iloc[0], sorted(set(twice["patient_id"]))
         raise SliceSetError(
-            f"{path}: slice_id {name!r} is there more than once (patient {', '.join(map(repr, patients))}); give each "
+            f"{path}: slice_id {name!r} is listed more than once (patient {', '.join(map(repr, patients))}); give each "
             "slice a name of its own."
         )
     for column, allowed in (("split", get_args(Split)), ("kind", get_args(Kind))):
@@ -179,7 +179,7 @@ def _check_slices(path: Path, slices: pd.DataFrame) -> None:
     if (splits > 1).any():
         raise SliceSetError(
             f"{path}: patient {splits.idxmax()!r} is in more than one split; all slices of a patient belong to one, or "
-            "the test would know the training."
+            "training data would leak into the test split."
         )
 
 

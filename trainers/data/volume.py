@@ -68,7 +68,7 @@ def volume_slices(
     """The slices of the NIfTI volume at `path`.
 
     Args:
-        stripped: whether only the brain is in it; None finds out.
+        stripped: whether only the brain is in it; None: detected.
         also: canonical z indices to keep even where there is little brain.
 
     Raises:

@@ -1,7 +1,7 @@
 """A volume's file: opened whole or refused, within limits of size and time.
 
-A gzip file ends with a checksum that nibabel never reads, so a damaged file would give other voxels without a word.
-Whatever is used here was read to its end once. nibabel also mends headers that contradict themselves, in one of
+A gzip file ends with a checksum that nibabel never reads, so a damaged file would silently give other voxels.
+Whatever is used here was read to its end once. nibabel also repairs headers that contradict themselves, in one of
 several ways, and takes voxels from wherever they say: such files are refused.
 """
 
@@ -29,7 +29,7 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from trainers.exceptions import CohortError
 
 MAX_VOXELS = 2**29
-"""Of a volume: 1024 x 1024 x 512. A head at 0.5 mm has 0.1e9, and 4 bytes a voxel must fit into memory."""
+"""Of a volume: 1024 x 1024 x 512. A head at 0.5 mm has 0.1e9, and 4 bytes per voxel must fit into memory."""
 FEW_VOXELS = 2**24
 MOST_VOXELS_A_BYTE = 50
 """Of a compressed volume that has more than FEW_VOXELS: a head between much air has about 10. Time and memory go with
@@ -55,7 +55,7 @@ class _Unread(Nifti1Extensions):
 
 
 class _Consistent(Nifti1Header):
-    """Refuses what nibabel would mend or believe."""
+    """Refuses what nibabel would repair or believe."""
 
     exts_klass = _Unread
 
@@ -67,26 +67,26 @@ class _Consistent(Nifti1Header):
         return header
 
     def check_fix(self, logger: logging.Logger | None = None, error_level: int | None = None) -> None:
-        """Without nibabel's own lines on stderr about what it mends."""
+        """Without nibabel's own lines on stderr about what it repairs."""
         super().check_fix(logger or _UNHEARD, error_level)
 
     def _check(self) -> None:
-        told = {name: float(self[name]) for name in ("vox_offset", "bitpix", "qform_code", "sform_code")}
+        values = {name: float(self[name]) for name in ("vox_offset", "bitpix", "qform_code", "sform_code")}
         sizes = [float(size) for size in self["pixdim"][1:4]]
         self.check_fix()
-        if not told["vox_offset"] >= self.single_vox_offset:
+        if not values["vox_offset"] >= self.single_vox_offset:
             raise HeaderDataError(
-                f"vox_offset is {told['vox_offset']:g}, within the header; allowed: from {self.single_vox_offset}"
+                f"vox_offset is {values['vox_offset']:g}, within the header; allowed: from {self.single_vox_offset}"
             )
         bits = 8 * self.get_data_dtype().itemsize
-        if told["bitpix"] != bits:
+        if values["bitpix"] != bits:
             raise HeaderDataError(
-                f"bitpix is {told['bitpix']:g}, but its datatype, {self.get_data_dtype()}, has {bits} bits a voxel"
+                f"bitpix is {values['bitpix']:g}, but its datatype, {self.get_data_dtype()}, has {bits} bits per voxel"
             )
         for name in ("qform_code", "sform_code"):
-            if told[name] not in CODES:
-                raise HeaderDataError(f"{name} is {told[name]:g}; allowed: {CODES[0]} to {CODES[-1]}")
-        if not told["sform_code"] and not min(sizes) > 0:
+            if values[name] not in CODES:
+                raise HeaderDataError(f"{name} is {values[name]:g}; allowed: {CODES[0]} to {CODES[-1]}")
+        if not values["sform_code"] and not min(sizes) > 0:
             raise HeaderDataError(f"pixdim, which its qform uses, is {sizes}; allowed: more than 0")
 
 
@@ -114,7 +114,7 @@ def load_image(path: Path, mask: bool = False) -> Nifti1Image:
 
     Raises:
         CohortError: no such file, not a NIfTI file, a header that contradicts itself, not one 3-D volume of one number
-            a voxel, more voxels than sense allows, or no usable affine.
+            per voxel, more voxels than sense allows, or no usable affine.
     """
     try:
         image = _opened(path)
@@ -128,13 +128,13 @@ def load_image(path: Path, mask: bool = False) -> Nifti1Image:
         raise CohortError(f"{path}: its shape is {shape}; allowed: one 3-D volume. Keep one frame or channel of it.")
     if min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
         raise CohortError(
-            f"{path}: its header tells of {' x '.join(map(str, shape))} voxels; allowed: at least 1 along each axis, "
+            f"{path}: its header declares {' x '.join(map(str, shape))} voxels; allowed: at least 1 along each axis, "
             f"and at most {MAX_VOXELS:,} in all. Is the header damaged?"
         )
     if not mask and _is_compressed(path) and math.prod(shape) > max(FEW_VOXELS, MOST_VOXELS_A_BYTE * size):
         raise CohortError(
-            f"{path}: its header tells of {math.prod(shape):,} voxels in a file of {size:,} bytes; allowed: up to "
-            f"{MOST_VOXELS_A_BYTE} a byte, or {FEW_VOXELS:,} in all. Is it empty, or its header damaged?"
+            f"{path}: its header declares {math.prod(shape):,} voxels in a file of {size:,} bytes; allowed: up to "
+            f"{MOST_VOXELS_A_BYTE} per byte, or {FEW_VOXELS:,} in all. Is it empty, or its header damaged?"
         )
     if not (image.header["qform_code"] or image.header["sform_code"]):
         raise CohortError(
@@ -144,7 +144,7 @@ def load_image(path: Path, mask: bool = False) -> Nifti1Image:
     dtype = np.dtype(image.get_data_dtype())
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise CohortError(
-            f"{path}: its voxels are {dtype}; allowed: one real number a voxel. Colours or complex "
+            f"{path}: its voxels are {dtype}; allowed: one real number per voxel. Colours or complex "
             "numbers are no T1 volume: keep one channel of it, or its magnitude."
         )
     affine = np.asarray(image.affine)
@@ -181,7 +181,7 @@ def canonical_voxels(image: Nifti1Image, path: Path) -> tuple[np.ndarray, np.nda
 
 
 class FileDigest(NamedTuple):
-    """What tells a file from others."""
+    """What distinguishes a file from others."""
 
     file: bytes
     """SHA-256 of the file."""
@@ -190,11 +190,11 @@ class FileDigest(NamedTuple):
 
 
 def file_digest(path: Path, volume: bool = True) -> FileDigest:
-    """Digests of a file. A volume was read to its end: it holds what its header tells of, and the checksum of a
-    compressed one is right. A file that has not changed is read once a process.
+    """Digests of a file. A volume was read to its end: it holds what its header declares, and the checksum of a
+    compressed one is right. A file that has not changed is read once per process.
 
     Raises:
-        CohortError: as `load_image`, or the file is incomplete, damaged or longer than its header tells.
+        CohortError: as `load_image`, or the file is incomplete, damaged or longer than its header declares.
     """
     try:
         return _file_digest(path, volume, stamp(path))
@@ -233,11 +233,11 @@ def _voxel_digest(path: Path) -> bytes:
         raise CohortError(f"{path}: is damaged ({error}); copy it anew from where it came from.") from error
     if at < end:
         raise CohortError(
-            f"{path}: holds {at:,} bytes, but its header tells of {end:,}; is the file complete? Copy it anew."
+            f"{path}: holds {at:,} bytes, but its header declares {end:,}; is the file complete? Copy it anew."
         )
     if len(beyond) == PADDING or any(beyond):
         raise CohortError(
-            f"{path}: goes on after the {end:,} bytes that its header tells of; allowed after them: fewer than "
+            f"{path}: goes on after the {end:,} bytes that its header declares; allowed after them: fewer than "
             f"{PADDING} zeros. Is the header damaged? Write the volume anew."
         )
     return digest.digest()

@@ -38,8 +38,8 @@ class RunState:
     """State of a run after `step` optimiser steps."""
 
     identity: str
-    """Names the config and how many slices of each kind there are; a checkpoint of another identity is refused. Whether
-    they are the same slices it does not tell: that the folder belongs to this very run is the context's promise."""
+    """Names the config and how many slices of each kind there are; a checkpoint of another identity is refused.
+    That the slices are the same ones is not checked: the context guarantees that the folder belongs to this run."""
     step: int = 0
     model: dict[str, torch.Tensor] = field(default_factory=dict)
     ema: dict[str, torch.Tensor] = field(default_factory=dict)

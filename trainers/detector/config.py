@@ -17,14 +17,14 @@ class DetectorConfig(Config):
     """Multiplies the channels of every layer of Darknet-53 and the head (rounded up to multiples of 8); at most 16,
     which no GPU holds."""
     depth: float = Field(default=1.0, gt=0, le=16)
-    """Multiplies the repeats of every residual block (at least one stays)."""
+    """Multiplies the repeats of every residual block (at least one is kept)."""
     box_bins: int = Field(default=16, ge=4, le=1024)
     """Bins of the head's distance distribution: a side reaches `box_bins - 1` strides from its anchor point."""
     initial_reach: float | None = Field(default=None, gt=0)
     """Mean initial distance of a box's sides from its anchor point, in strides; none = the library's, all bins alike.
 
     A target's weight grows with the overlap of the predicted box, and untrained boxes of the library are 15 strides
-    wide: they hardly overlap a metastasis, so that the first thousands of slices teach next to nothing.
+    wide: they hardly overlap a metastasis, so that almost nothing is learnt from the first thousands of slices.
     """
     initial_confidence: float | None = Field(default=None, gt=0, lt=1)
     """Initial confidence of every anchor point; none = the library's, set for 640-pixel photographs."""

@@ -34,7 +34,7 @@ class Slices:
     synthetic: tuple[np.ndarray, ...]
     """Shards, each n x S x S uint8, memory-mapped; the last one is cut where the count ends."""
     boxes: list[np.ndarray]
-    """One n x 4 float32 (x0, y0, x1, y1, pixels) a slice: first those of `rows`, then the synthetic ones."""
+    """One n x 4 float32 (x0, y0, x1, y1, pixels) per slice: first those of `rows`, then the synthetic ones."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -53,7 +53,7 @@ class Slices:
             if position < len(shard):
                 return shard[position]
             position -= len(shard)
-        raise IndexError("there are fewer slices")
+        raise IndexError(f"slice {position} is beyond the last one")
 
 
 def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = (), count: int = 0) -> Slices:
@@ -67,7 +67,7 @@ def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = 
     rows = detector_rows(slices, split)
     of_slice = slices.boxes_by_slice()
     boxes = [of_slice[row] for row in rows]
-    if not any(len(found) for found in boxes):
+    if not any(map(len, boxes)):
         raise TrainingError(
             f"{slices.path}: no lesion in the {split} split ({len(rows)} slices of tumour patients); needed: at least "
             "one. Add patients to the cohort or change its split."

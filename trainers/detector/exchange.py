@@ -1,4 +1,4 @@
-"""Sums of small tensors over all ranks, hundreds a step, where waiting for a socket would cost more than the sum."""
+"""Sums of small tensors over all ranks, hundreds per step, where waiting for a socket would cost more than the sum."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class SumOverRanks:
     """Called on every rank with a 1-D float64 CPU tensor of equal length: the sum over the ranks, the same on each.
 
     Ranks on one machine meet in shared memory (10 times faster than gloo's sockets); otherwise the process group sums.
-    Shared memory is used on x86-64 alone, where ranks see another one's writes in the order in which it wrote.
+    Shared memory is used on x86-64 alone, where ranks see the writes of
+    another rank in the order in which they were made.
 
     Args:
         longest: most values of one sum.
@@ -64,7 +65,7 @@ class SumOverRanks:
             if waited > PATIENCE_S:
                 raise TrainingError(
                     f"Rank {int(self._done.argmin())} did not answer for {PATIENCE_S:.0f} s in the middle of a step. "
-                    "See its log; the same command continues from the last checkpoint."
+                    "See its log for the reason; the same command continues from the last checkpoint."
                 )
             if waited < 0.05:
                 os.sched_yield()
@@ -89,7 +90,7 @@ def _shared_memory(size: int) -> mmap.mmap | None:
     try:
         with open(path[0], "r+b") as file:
             shared = mmap.mmap(file.fileno(), size)
-    except OSError:  # containers of one machine, each with a /dev/shm of its own
+    except OSError:  # containers of one machine, each with its own /dev/shm
         shared = None
     reached: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(reached, shared is not None)

@@ -5,4 +5,4 @@ SENSITIVITY, FPS = "validation/sensitivity", "validation/fps_per_slice"
 `selection_iou`."""
 
 KEPT = "kept_"
-"""Prefix of the same figures of the weights that are kept so far, in what a run tells of its progress."""
+"""Prefix of the same figures of the weights that are kept so far, in what a run reports of its progress."""

@@ -35,10 +35,10 @@ def prepare_library() -> None:
 
 
 def set_rank(rank: int, world_size: int) -> None:
-    """Tell the library its rank, -1 when it is alone.
+    """Set the rank that the library uses, -1 when it is alone.
 
-    It reads it from the environment when it is first imported, and Ray gives a worker a process that may have imported
-    it before for something else.
+    The library reads it from the environment when first imported, and Ray may give a worker a process that imported
+    the library earlier for something else.
     """
     from ultralytics.engine import trainer
 

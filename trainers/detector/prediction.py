@@ -37,7 +37,7 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that holds no detector.
 
     Raises:
-        TrainingError: it is not there, or lacks what every detector's folder holds.
+        TrainingError: it does not exist, or lacks what every detector's folder holds.
     """
     missing = [name for name in ("config.json", "model.pt") if not (folder / name).is_file()]
     if missing:
@@ -76,7 +76,7 @@ def predict(detector: Detector, images: np.ndarray, confidence: float = 0.001, b
 
     Returns:
         Columns DETECTION_COLUMNS: `slice` the position in `images` (int64), the box in slice pixels within 0..S,
-        the confidence in 0..1; by slice, then by falling confidence, at most MAX_DETECTIONS a slice.
+        the confidence in 0..1; by slice, then by falling confidence, at most MAX_DETECTIONS per slice.
     """
     load_kernels()
     size, target = images.shape[1], detector.config.validation_size
@@ -93,7 +93,7 @@ def predict(detector: Detector, images: np.ndarray, confidence: float = 0.001, b
 
 
 def detections(raw: torch.Tensor, confidence: float, iou: float) -> torch.Tensor:
-    """What is left of the network's boxes after non-maximum suppression, at most MAX_DETECTIONS an image.
+    """What is left of the network's boxes after non-maximum suppression, at most MAX_DETECTIONS per image.
 
     The same boxes as from Ultralytics' `non_max_suppression`, ties included, which loops over boxes in Python, waiting
     for the GPU at each, unless torchvision was imported.
@@ -110,8 +110,8 @@ def detections(raw: torch.Tensor, confidence: float, iou: float) -> torch.Tensor
     boxes = torch.cat([centre - extent / 2, centre + extent / 2, scores], dim=2)
     most = float(np.float32(iou))  # the kernel compares in double precision, the library in single
     kept = []
-    for position, one in enumerate(boxes):
-        candidates = one[one[:, 4] > confidence]
+    for position, boxes_of_image in enumerate(boxes):
+        candidates = boxes_of_image[boxes_of_image[:, 4] > confidence]
         candidates = candidates[candidates[:, 4].argsort(descending=True)]
         best = torch.ops.torchvision.nms(candidates[:, :4], candidates[:, 4], most)[:MAX_DETECTIONS]
         kept.append(functional.pad(candidates[best], (1, 0), value=position))

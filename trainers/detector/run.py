@@ -1,4 +1,4 @@
-"""The library's training loop, taught our data, budget, schedule, evaluation and checkpoints."""
+"""The library's training loop with our data, budget, schedule, evaluation and checkpoints."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class YoloRun(DetectionTrainer):
 
     @override
     def _setup_ddp(self) -> None:
-        """The process group is there already: Ray Train made it."""
+        """The process group exists already: Ray Train made it."""
 
     @override
     def _setup_train(self) -> None:

@@ -65,7 +65,7 @@ def open_checked(
     """
     if config.batch % workers:
         raise TrainingError(
-            f"batch is {config.batch} and there are {workers} workers; allowed: a batch that the workers share evenly. "
+            f"batch is {config.batch} for {workers} workers; allowed: a batch that the workers share evenly. "
             "Change batch or the number of workers."
         )
     if count < 0:
@@ -96,9 +96,9 @@ def _run(config: DetectorConfig, training: Slices, validation: Slices, state: Ru
     def evaluate(model: nn.Module) -> dict[str, float]:
         detector = Detector(model.eval(), config, context.device)
         images = validation.real[validation.rows]
-        found = predict(detector, images, config.selection_confidence)
-        hits = int((match(found, validation.boxes, config.selection_iou) != FREE_OF_LESION).sum())
-        return {SENSITIVITY: hits / lesions, FPS: (len(found) - hits) / len(images)}
+        detections = predict(detector, images, config.selection_confidence)
+        hits = int((match(detections, validation.boxes, config.selection_iou) != FREE_OF_LESION).sum())
+        return {SENSITIVITY: hits / lesions, FPS: (len(detections) - hits) / len(images)}
 
     with tempfile.TemporaryDirectory(prefix="metsweep-detector-") as folder:
         try:

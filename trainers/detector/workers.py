@@ -101,7 +101,7 @@ class _NormaliseOverRanks(torch.autograd.Function):
 
 
 def normalise_over_ranks(model: nn.Module, device: torch.device) -> None:
-    """Replace every batch norm of `model` by one over all ranks; names and values of its state stay."""
+    """Replace every batch norm of `model` by one over all ranks; names and values of its state are kept."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return

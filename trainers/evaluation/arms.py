@@ -25,7 +25,7 @@ COMPARED_POINTS = 4096
 class Estimate:
     """A mean over seeds with its interval for other seeds and other patients (`comparison.mean_interval`).
 
-    Of a single seed, that is for other patients alone; its bounds are NaN where it is not known.
+    Of a single seed, that is for other patients alone; its bounds are NaN where it is undetermined.
     """
 
     mean: float
@@ -33,7 +33,7 @@ class Estimate:
 
 
 class Arm:
-    """The outcomes of one arm at one IoU threshold, one a seed, all on the same slices."""
+    """The outcomes of one arm at one IoU threshold, one per seed, all on the same slices."""
 
     def __init__(self, outcomes: Mapping[int, Outcome], config: EvaluationConfig) -> None:
         self.outcomes = dict(outcomes)
@@ -51,7 +51,7 @@ class Arm:
 
     @property
     def patients_with_lesions(self) -> int:
-        """Those of the split that tell of sensitivity."""
+        """Those of the split whose lesions sensitivity is over."""
         return int((self._lesions > 0).sum())
 
     @cached_property
@@ -94,7 +94,7 @@ class Arm:
     @property
     def most_fps_per_slice(self) -> float:
         """Where the FROC curves end, mean over seeds."""
-        return float(np.mean([(~one.hit).sum() / len(one.truth.slices) for one in self.outcomes.values()]))
+        return float(np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in self.outcomes.values()]))
 
     @property
     def silent(self) -> list[int]:

@@ -1,7 +1,7 @@
 """Truth and detections in COCO's JSON form, so that any detector's boxes can be scored, and ours by any tool.
 
 Truth is `{"images": [...], "annotations": [...]}`, detections are the list that `COCO.loadRes` takes. Beyond COCO's own
-keys an image may tell `patient_id`, `volume`, `z` (whole number), `scanner` and `mm_per_pixel`, an annotation `lesion`
+keys an image may have `patient_id`, `volume`, `z` (whole number), `scanner` and `mm_per_pixel`, an annotation `lesion`
 (number of the 3-D lesion within its volume) and `diameter_mm`.
 """
 
@@ -37,8 +37,8 @@ from trainers.matching import DETECTION_COLUMNS
 CATEGORY = {"id": 1, "name": "tumour"}
 LARGEST = 1024 * MIB
 """Bytes of a COCO file: some ten million boxes."""
-TOLD = ("patient_id", "volume", "z", "scanner", "mm_per_pixel")
-"""What an image, or a line of the patients' table, may tell of a slice."""
+SLICE_KEYS = ("patient_id", "volume", "z", "scanner", "mm_per_pixel")
+"""What an image, or a line of the patients' table, may say about a slice."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Reference:
     position: Mapping[Id, int]
     """Image id -> position of its slice."""
     category: str | None = None
-    """`category_id` of the truth's boxes; None if they do not tell it."""
+    """`category_id` of the truth's boxes; None if they have none."""
 
 
 def truth_json(truth: Truth, size: int) -> dict[str, Any]:
@@ -60,10 +60,10 @@ def truth_json(truth: Truth, size: int) -> dict[str, Any]:
     annotations = []
     for number, row in enumerate(truth.lesions.to_dict("records"), start=1):  # from 1: COCOeval ignores id 0
         box = _xywh(row)
-        told = _known(row, ("lesion", "diameter_mm"))
+        named = _known(row, ("lesion", "diameter_mm"))
         annotations.append(
             {"id": number, "image_id": int(row["slice"]) + 1, "category_id": 1, "iscrowd": 0}
-            | {"bbox": box, "area": box[2] * box[3], **told}
+            | {"bbox": box, "area": box[2] * box[3], **named}
         )
     return {"images": images, "annotations": annotations, "categories": [CATEGORY]}
 
@@ -81,15 +81,15 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
 
     Args:
         path: COCO JSON with `images` and `annotations`.
-        patients: CSV with the column `image` (an image's `id` or `file_name`), `patient_id`, and any of TOLD; goes
-            before what the images say. Without either every volume counts as a patient of its own, and where not every
-            image tells its volume every image.
+        patients: CSV with the column `image` (an image's `id` or `file_name`), `patient_id`, and any of SLICE_KEYS; it
+            overrides the images. Without either, every volume counts as its own patient, and where not every image has
+            a volume, every image does.
 
     Returns:
         The truth, and what `read_detections` needs of it.
 
     Raises:
-        ScoringError: not of that form, one slice or image there twice, a box without area or outside its image, or no
+        ScoringError: not of that form, a slice or an image listed twice, a box without area or outside its image, or no
             box at all.
     """
     content = read_json(path, ScoringError, LARGEST)
@@ -99,8 +99,8 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
     annotations = records(content["annotations"], ANNOTATIONS, str(path), "annotation")
     position = _positions(images, path)
     if patients:
-        told = _patients_table(patients, images, path)
-        images = [image.model_copy(update=told[i]) for i, image in enumerate(images)]
+        patients_of = _patients_table(patients, images, path)
+        images = [image.model_copy(update=patients_of[i]) for i, image in enumerate(images)]
     slices = _slices(images, path)
     category = _category(annotations, path)
     _refuse_repeated(annotations, path)
@@ -156,12 +156,12 @@ def _positions(images: Sequence[Image], path: Path) -> dict[Id, int]:
     position: dict[Id, int] = {}
     for i, image in enumerate(images):
         if position.setdefault(image.id, i) != i:
-            raise ScoringError(f"{path}: the image id {image.id!r} is there twice; needed: a different id for each.")
+            raise ScoringError(f"{path}: the image id {image.id!r} is listed twice; needed: a different id for each.")
     return position
 
 
 def _refuse_repeated(annotations: Sequence[Annotation], path: Path) -> None:
-    """A lesion that stands twice would count twice. Where lesions are numbered, two parts of one may have one box."""
+    """A lesion that is listed twice would count twice. Where lesions are numbered, two parts of one may have one box."""
     known: dict[tuple[Any, ...], int] = {}
     for number, row in enumerate(annotations):
         for what, mark in (("id", row.id), ("box", None if row.lesion is not None else (row.image_id, row.bbox))):
@@ -187,7 +187,7 @@ def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
         if None not in place and (first := places.setdefault(place, image)) is not image:
             raise ScoringError(
                 f"{path}: the images {first.name!r} and {image.name!r} are both slice z {image.z} of volume "
-                f"{image.volume!r} of patient {patient!r}; allowed: one image a slice."
+                f"{image.volume!r} of patient {patient!r}; allowed: one image per slice."
             )
         rows.append((image.name, patient, image.scanner, image.volume, image.z))
     slices = pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
@@ -195,17 +195,17 @@ def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
 
 
 def _patients_table(path: Path, images: Sequence[Image], truth: Path) -> list[dict[str, Any]]:
-    """What the table tells of each image, by TOLD."""
+    """What the table says about each image, by SLICE_KEYS."""
     where = f"--patients {path}"
     rows, numbers = [], []
-    for number, cells in read_table(path, ScoringError, ("image", "patient_id"), TOLD[1:]):
+    for number, cells in read_table(path, ScoringError, ("image", "patient_id"), SLICE_KEYS[1:]):
         rows.append({key: cell for key, cell in cells.items() if cell})
         numbers.append(number)
     named: dict[str, set[int]] = defaultdict(set)
     for i, image in enumerate(images):
         named[str(image.id)].add(i)
         named[image.name].add(i)
-    told: list[dict[str, Any]] = [{} for _ in images]
+    by_image: list[dict[str, Any]] = [{} for _ in images]
     for line in records(rows, LINES, where, "line", numbers):
         found = named.get(line.image, set())
         if not found:
@@ -216,16 +216,16 @@ def _patients_table(path: Path, images: Sequence[Image], truth: Path) -> list[di
                 "that only one has."
             )
         at = min(found)
-        if told[at]:
-            raise ScoringError(f"{where}: a second line is for the image {line.image!r}; allowed: one an image.")
-        told[at] = {"patient_id": None} | line.model_dump(include=set(TOLD), exclude_none=True)
-    missing = [image.name for image, one in zip(images, told, strict=True) if one.get("patient_id") is None]
+        if by_image[at]:
+            raise ScoringError(f"{where}: a second line is for the image {line.image!r}; allowed: one per image.")
+        by_image[at] = {"patient_id": None} | line.model_dump(include=set(SLICE_KEYS), exclude_none=True)
+    missing = [image.name for image, values in zip(images, by_image, strict=True) if values.get("patient_id") is None]
     if missing:
         raise ScoringError(
             f"{where}: {len(missing)} of {len(images)} images have no patient_id (first: {missing[0]!r}); needed: a "
             "line for every image."
         )
-    return told
+    return by_image
 
 
 def _lesion(
@@ -259,7 +259,7 @@ def _corners(row: Box, where: str) -> tuple[float, float, float, float]:
 
 
 def _category(rows: Sequence[Box], path: Path) -> str | None:
-    """The category of all boxes, None if they do not tell it."""
+    """The category of all boxes, None if they have none."""
     categories = {row.category_id for row in rows}
     names = sorted(map(str, categories))
     if len(names) > 1:

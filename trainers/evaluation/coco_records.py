@@ -1,4 +1,4 @@
-"""The records of COCO files and of a patients' table: what each may tell, and how a wrong one is refused."""
+"""The records of COCO files and of a patients' table: what each may hold, and how a wrong one is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Record(BaseModel):
 
 
 class Told(Record):
-    """What an image, or a line of the patients' table, may tell of a slice."""
+    """What an image, or a line of the patients' table, may say about a slice."""
 
     patient_id: Name | None = None
     volume: Name | None = None
@@ -124,6 +124,6 @@ def records(
 
 
 def named_record(where: str, what: str, number: int, record: Mapping[str, Any]) -> str:
-    """File, word and number of a record, with its id if it tells one."""
-    told = next((f" ({key} {shown(record[key])})" for key in ("id", "image") if record.get(key) is not None), "")
-    return f"{where}: {what} {number}{told}"
+    """File, word and number of a record, with its id if it has one."""
+    named = next((f" ({key} {shown(record[key])})" for key in ("id", "image") if record.get(key) is not None), "")
+    return f"{where}: {what} {number}{named}"

@@ -35,7 +35,7 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
     """FROC curves with their intervals over patients.
 
     Args:
-        arms: label -> outcomes to average, one a seed, all on the same slices.
+        arms: label -> outcomes to average, one per seed, all on the same slices.
         config: number and seed of the resamples; its confidence is marked on each curve.
         title: begins the title.
     """
@@ -52,7 +52,7 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
             band["fps_per_slice"], band["low"], band["high"], step="post", alpha=0.15, color=line.get_color(), lw=0
         )
         shown = [outcome.at(config.confidence) for outcome in outcomes]
-        fps = np.mean([(~one.hit).sum() / len(one.truth.slices) for one in shown])
+        fps = np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in shown])
         axes.plot(fps, np.mean([np.isfinite(one.found_at).mean() for one in shown]), "o", color=line.get_color(), ms=4)
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
@@ -130,7 +130,7 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
 
 
 def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
-    """Lesions by diameter, found and missed, one group of bars an arm (mean over its seeds).
+    """Lesions by diameter, found and missed, one group of bars per arm (mean over its seeds).
 
     Returns:
         None if no diameter is known.
@@ -158,7 +158,7 @@ def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
 
 
 def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
-    """Histograms of the confidence of hits and of false positives, a panel an arm, its seeds pooled."""
+    """Histograms of the confidence of hits and of false positives, one panel per arm, its seeds pooled."""
     figure = Figure(figsize=(5.5, 2.4 * len(arms) + 0.6), layout="constrained")
     for axes, (label, outcomes) in zip(figure.subplots(len(arms), squeeze=False)[:, 0], arms.items(), strict=True):
         confidence = np.concatenate([one.detections["confidence"].to_numpy() for one in outcomes])
@@ -175,21 +175,21 @@ def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
 
 
 def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
-    """Share of detections that hit, against their confidence, a line an arm, its seeds pooled.
+    """Share of detections that hit, against their confidence, one line per arm, its seeds pooled.
 
     Returns:
         None without detections, and where confidence is no probability.
     """
-    found = {label: calibration(outcomes) for label, outcomes in arms.items()}
-    tables = {label: table for label, table in found.items() if table is not None and len(table)}
+    calibrated = {label: calibration(outcomes) for label, outcomes in arms.items()}
+    tables = {label: table for label, table in calibrated.items() if table is not None and len(table)}
     if not tables:
         return None
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", ls=":")
     for label, table in tables.items():
-        told = f"calibration error {calibration_error(table):.3f}, {table['detections'].sum():,} detections"
-        axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {told}" if label else told)
+        summary = f"calibration error {calibration_error(table):.3f}, {table['detections'].sum():,} detections"
+        axes.plot(table["confidence"], table["precision"], "o-", label=f"{label}: {summary}" if label else summary)
     axes.set(xlabel="confidence", ylabel="share that hits a lesion", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
     return figure

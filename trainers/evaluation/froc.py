@@ -10,7 +10,7 @@ import pandas as pd
 from trainers.evaluation.outcome import Outcome
 
 FPS_PER_SLICE = (1.0, 2.0, 4.0, 8.0)
-"""False positives per slice at which sensitivity is told."""
+"""False positives per slice at which sensitivity is reported."""
 MOST_FPS = 8.0
 """Where FROC axes end."""
 

@@ -39,7 +39,7 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     which none hits is one false positive.
 
     Returns:
-        None if the slices do not tell their volume and z.
+        None if volume or z of a slice is missing.
     """
     truth = outcome.truth
     if truth.slices[["volume", "z"]].isna().any(axis=None):
@@ -64,7 +64,7 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
 def lesions_3d(truth: Truth) -> np.ndarray:
     """Number of the 3-D lesion of each row of `truth.lesions`, from 0; int64.
 
-    As annotated, or where that is not told by linking boxes from slice to slice.
+    As annotated, or, where that is missing, by linking boxes from slice to slice.
     """
     if truth.lesions["lesion"].isna().any():
         return link_boxes(truth.lesions, truth.slices)

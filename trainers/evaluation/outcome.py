@@ -22,14 +22,14 @@ NEVER = -np.inf
 class Truth:
     """Slices and the lesions on them.
 
-    What a source does not tell is missing (NaN): `volume` and `z` of slices, `scanner`, `lesion` and `diameter_mm` of
+    What a source does not record is missing (NaN): `volume` and `z` of slices, `scanner`, `lesion` and `diameter_mm` of
     boxes. Figures that need it are then left out.
     """
 
     slices: pd.DataFrame
-    """Columns SLICE_COLUMNS, one row a slice, those without lesions included; detections name its positions."""
+    """Columns SLICE_COLUMNS, one row per slice, those without lesions included; detections name its positions."""
     lesions: pd.DataFrame
-    """Columns LESION_COLUMNS, one row a box, ordered by `slice`; boxes of one 3-D lesion share a `lesion` number."""
+    """Columns LESION_COLUMNS, one row per box, ordered by `slice`; boxes of one 3-D lesion share a `lesion` number."""
 
     @cached_property
     def boxes(self) -> list[np.ndarray]:
@@ -44,7 +44,7 @@ class Truth:
 
     @cached_property
     def patient_of_slice(self) -> np.ndarray:
-        """Position in `patients`, one a slice; int64."""
+        """Position in `patients`, one per slice; int64."""
         return np.searchsorted(self.patients, self.slices["patient_id"].to_numpy(dtype=str))
 
 
@@ -85,12 +85,12 @@ def match_outcomes(detections: pd.DataFrame, truth: Truth, ious: Sequence[float]
     Raises:
         ValueError: a detection on a slice that `truth` lacks, or one that is not finite.
     """
-    found = matches(detections, truth.boxes, ious)
+    positions = matches(detections, truth.boxes, ious)
     counts = np.bincount(truth.lesions["slice"], minlength=len(truth.slices))
     first = (np.cumsum(counts) - counts)[detections["slice"].to_numpy(dtype=np.int64)]
     return {
         iou: Outcome(truth, iou, detections.assign(lesion_row=np.where(at < 0, FREE_OF_LESION, first + at)))
-        for iou, at in zip(ious, found, strict=True)
+        for iou, at in zip(ious, positions, strict=True)
     }
 
 

@@ -50,7 +50,10 @@ def test_refuses_what_is_no_cohort(tmp_path: Path) -> None:
         ({"split": "tset"}, r"0\.split \(patient 'P000'\) is 'tset'; allowed: 'train', 'validation' or 'test'"),
         ({"kind": "cancer"}, r"subjects\.0\.kind \(patient 'P000'\) is 'cancer'; allowed: 'tumour' or 'normal'"),
         ({"vloume": "x"}, r"subjects\.0\.vloume \(patient 'P000'\) is not a known key; allowed: .*volume"),
-        ({"volume": "P000/gone.nii.gz"}, r"patient 'P000': volume is 'P000/gone\.nii\.gz', but there is no file"),
+        (
+            {"volume": "P000/gone.nii.gz"},
+            r"patient 'P000': volume is 'P000/gone\.nii\.gz', but there is no file",
+        ),
         ({"boxes": "P000/gone.csv"}, r"patient 'P000': boxes is 'P000/gone\.csv', but there is no file"),
         ({"boxes": None}, r"patient 'P000': kind is \"tumour\" but neither mask nor boxes"),
         ({"kind": "normal"}, r"patient 'P000': kind is \"normal\" but a mask or boxes"),
@@ -95,7 +98,7 @@ def test_refuses_a_key_that_stands_twice(tmp_path: Path) -> None:
     text = (folder / "cohort.json").read_text().replace('"kind"', '\n"split": "test", "split":\n "train", "kind"', 1)
     (folder / "cohort.json").write_text(text)
     with pytest.raises(
-        CohortError, match=r"cohort\.json, line 2: the key 'split' stands twice in .*'P000'.*Remove one"
+        CohortError, match=r"cohort\.json, line 2: the key 'split' occurs twice in .*'P000'.*Remove one"
     ):
         open_cohort(folder)
 
@@ -141,14 +144,14 @@ def test_refuses_patients_in_two_splits_and_empty_splits(tmp_path: Path) -> None
         ("z,x0,y0,x1,y1\n-inf,20,30,24,35\n", "line 2 is "),
         ("z,x0,y0,x1,y1\n18,20,30,20,35\n", "line 2 is "),
         ("z,x0,y0,x1,y1\n40,20,30,24,35\n", "line 2 is "),
-        ("", r"boxes\.csv, line 1: got the columns none; needed: z, x0"),
+        ("", r"boxes\.csv, line 1: got no columns; needed: z, x0"),
         ("z,x0,y0,x1,y1\n", r'boxes\.csv: holds no box, but the volume\'s kind is "tumour"'),
         ("z,x0,y0,x1,y1\n3,5,25,31,40,50\n", r"boxes\.csv, line 2: has 6 fields, .*; allowed: 5"),
         ("z,x0,y0,x1,y1\n18,20,30,24,35\n\n18,20,30,24\n", r"boxes\.csv, line 4: has 4 fields"),
         ("z,x0,y0,x1,y1\n18,20,30,24,35\n19,20,30,24,35\n18,20,30,24.0,35\n", "line 4 is the box of line 2 again"),
         ("z,x0,y0,x1,y1\n18,2_0,30,24,35\n", "line 2 is "),
         ("z,x0,y0,x1,y1\n18,20,30," + "9" * 5000 + ",35\n", "line 2 is .*inside the canonical volume"),
-        ('z,x0,y0,x1,y1\n18,20,30,24,"35\n19,20,30,24,35"\n', "line 2: a field goes on into line 3"),
+        ('z,x0,y0,x1,y1\n18,20,30,24,"35\n19,20,30,24,35"\n', "line 2: a field continues into line 3"),
         ('z,x0,y0,x1,y1\n18,20,30,24,"35\n', "line 2: cannot be read as CSV"),
         ("z,x0,y0,x1,y1\n18,20,30,24,35\0\n", "line 2: holds the control character"),
         ("z,x0,y0,x1,x0\n18,20,30,24,35\n", "line 1: got the columns .*each once"),

@@ -225,7 +225,7 @@ def test_refuses_voxels_that_are_not_one_number(tmp_path: Path, name: str, dtype
     path = folder / "P001" / f"{name}.nii.gz"
     Nifti1Image(np.ones(SHAPE, dtype), np.diag([3.0, 3.0, 4.0, 1.0])).to_filename(path)
     with pytest.raises(
-        CohortError, match=r"patient 'P001': .*allowed: one real number a voxel.*keep one channel"
+        CohortError, match=r"patient 'P001': .*allowed: one real number per voxel.*keep one channel"
     ) as no:
         check_cohort(open_cohort(folder), CONFIG)
     assert f"{path}: its voxels are" in str(no.value)
@@ -247,7 +247,7 @@ def test_refuses_a_volume_that_is_cut_off(tmp_path: Path, axes: str) -> None:
     save(path, stripped_brain(), axes)
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(
-        CohortError, match=r"holds 100,000 bytes, but its header tells of 672,352; is the file complete"
+        CohortError, match=r"holds 100,000 bytes, but its header declares 672,352; is the file complete"
     ):
         volume_slices(path, CONFIG, stripped=True)
 

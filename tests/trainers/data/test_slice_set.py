@@ -86,8 +86,8 @@ REFUSALS = [
     (_images(lambda images: np.stack([images] * 3, axis=-1)), r"shape \(4, 32, 32, 3\); .*Keep one channel"),
     (_images(lambda images: images[:3]), "3 images but 4 rows"),
     (_without, r"slices\.parquet lacks the columns \['scanner'\]"),
-    (_change("slices", "slice_id", 1, "a-z1"), r"slice_id 'a-z1' is there more than once \(patient 'a'\)"),
-    (_change("slices", "slice_id", 2, "a-z1"), r"slice_id 'a-z1' is there more than once \(patient 'a', 'b'\)"),
+    (_change("slices", "slice_id", 1, "a-z1"), r"slice_id 'a-z1' is listed more than once \(patient 'a'\)"),
+    (_change("slices", "slice_id", 2, "a-z1"), r"slice_id 'a-z1' is listed more than once \(patient 'a', 'b'\)"),
     (_change("slices", "slice_id", 1, None), "row 1 of slices.parquet has no slice_id"),
     (_change("slices", "patient_id", 2, None), "row 2 of slices.parquet has no patient_id"),
     (

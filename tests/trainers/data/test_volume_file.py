@@ -57,10 +57,10 @@ def test_a_wrong_checksum_is_refused_though_the_voxels_can_be_read(tmp_path: Pat
 @pytest.mark.parametrize(
     ("dims", "message"),
     [
-        ((60, 70, 0), "its header tells of 60 x 70 x 0 voxels; allowed: at least 1 along each axis"),
-        ((60, 70, -64), "its header tells of 60 x 70 x -64 voxels"),
-        ((32767, 32767, 32767), "its header tells of 32767 x 32767 x 32767 voxels.*at most 536,870,912 in all"),
-        ((600, 700, 400), "holds 672,352 bytes, but its header tells of 672,000,352; is the file complete"),
+        ((60, 70, 0), "its header declares 60 x 70 x 0 voxels; allowed: at least 1 along each axis"),
+        ((60, 70, -64), "its header declares 60 x 70 x -64 voxels"),
+        ((32767, 32767, 32767), "its header declares 32767 x 32767 x 32767 voxels.*at most 536,870,912 in all"),
+        ((600, 700, 400), "holds 672,352 bytes, but its header declares 672,000,352; is the file complete"),
         ((60, 70), r"its shape is \(60, 70\); allowed: one 3-D volume"),
         ((60, 70, 40, 1, 1), r"its shape is \(60, 70, 40, 1, 1\); allowed: one 3-D volume"),
     ],
@@ -117,9 +117,9 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, slope: float, affine:
 CONTRADICTIONS = {
     "voxels in the header": (108, "f", (0.0,), "vox_offset is 0, within the header; allowed: from 352"),
     "no offset": (108, "f", (math.nan,), "vox_offset|NaN"),
-    "fewer slices": (46, "h", (20,), "goes on after the 336,352 bytes that its header tells of"),
-    "bits": (70, "2h", (2, 16), "bitpix is 16, but its datatype, uint8, has 8 bits a voxel"),
-    "bits alone": (72, "h", (8,), "bitpix is 8, but its datatype, float32, has 32 bits a voxel"),
+    "fewer slices": (46, "h", (20,), "goes on after the 336,352 bytes that its header declares"),
+    "bits": (70, "2h", (2, 16), "bitpix is 16, but its datatype, uint8, has 8 bits per voxel"),
+    "bits alone": (72, "h", (8,), "bitpix is 8, but its datatype, float32, has 32 bits per voxel"),
     "smaller voxels": (70, "2h", (4, 16), "goes on after the 336,352 bytes"),
     "no orientation": (252, "2h", (0, 0), "its orientation is unknown, since qform_code and sform_code are both 0"),
     "a strange code": (254, "h", (255,), "sform_code is 255; allowed: 0 to 5"),
@@ -201,7 +201,7 @@ def test_a_big_volume_of_next_to_nothing_is_refused_before_it_is_read(tmp_path: 
     path = tmp_path / "v.nii.gz"
     path.write_bytes(gzip.compress(content.read_bytes() + bytes(4 * 512 * 512 * 65), 1))
     assert FEW_VOXELS < 512 * 512 * 65
-    with pytest.raises(CohortError, match=r"tells of 17,039,360 voxels in a file of .* allowed: up to 50 a byte"):
+    with pytest.raises(CohortError, match=r"declares 17,039,360 voxels in a file of .* allowed: up to 50 per byte"):
         load_image(path)
     assert load_image(path, mask=True).shape == (512, 512, 65)
 
@@ -230,7 +230,7 @@ def test_an_extension_of_gigabytes_is_not_read(tmp_path: Path, plain: Path) -> N
         file.write(content)
         file.write(bytes(2**24))
     tracemalloc.start()
-    with pytest.raises(CohortError, match="its header tells of 2,148,155,904; is the file complete"):
+    with pytest.raises(CohortError, match="its header declares 2,148,155,904; is the file complete"):
         read(path)
     assert tracemalloc.get_traced_memory()[1] < 2**23
     tracemalloc.stop()

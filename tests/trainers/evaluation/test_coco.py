@@ -179,7 +179,7 @@ def test_patients_may_have_any_name(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     text = json.dumps([{"image_id": "one", "bbox": [0, 0, 1, 1], "score": 0.5}]).replace("}", ', "score": 0.9}')
-    with pytest.raises(ScoringError, match=r"detections\.json, line 1: the key 'score' stands twice in"):
+    with pytest.raises(ScoringError, match=r"detections\.json, line 1: the key 'score' occurs twice in"):
         read_detections(write(tmp_path, text, "detections.json"), Reference({"one": 0}))
 
 

@@ -127,7 +127,7 @@ def test_bad_rows_are_refused(rows: list[str], parts: tuple[str, ...], listed: W
         ("slice_id,decision,comment", ("line 1", "comment", "source")),
         ("slice_id", ("line 1", "needed: slice_id, decision")),
         ("slice_id,decision,decision", ("line 1", "decision, decision")),
-        ("", ("line 1", "got the columns none")),
+        ("", ("line 1", "got no columns")),
     ],
 )
 def test_bad_columns_are_refused(header: str, parts: tuple[str, ...], listed: Write) -> None:

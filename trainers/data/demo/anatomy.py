@@ -1,4 +1,4 @@
-"""Gives every patient an own anatomy: a smooth random deformation of a base head."""
+"""Gives every patient their own anatomy: a smooth random deformation of a base head."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `file` and rename, so that a file is there whole or not at all."""
+    """Write beside `file` and rename, so that a file is whole or does not exist."""
     temporary = file.with_name(_WRITING + file.name)
     write(temporary)
     temporary.replace(file)

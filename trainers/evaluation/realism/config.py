@@ -7,7 +7,7 @@ from pydantic import Field
 from trainers.config import Config, Seed, Text
 
 FEWEST = 10
-"""Fewer synthetic slices tell nothing."""
+"""Fewer synthetic slices are too few to compare."""
 LARGEST = 1_000_000
 """Of slices, draws and the like: they are held in memory."""
 
@@ -20,12 +20,12 @@ class RealismConfig(Config):
     extractors: tuple[Text, ...] = Field(default=("detector", "wavelet"), min_length=1, max_length=20)
     """What turns slices into the features that distances are measured in: `detector`, `wavelet`, `pixels`, or
     `package.module:function`. Figures compare only within one extractor (and one detector). Two, because a detector
-    looks for tumours and hardly minds blur, which wavelets do."""
+    looks for tumours and is almost blind to blur, which wavelets measure."""
     memorisation_extractor: Text = "pixels"
     """The same for the memorisation test, whose p value holds only for features that were not learnt from the training
-    split: a detector sees the slices it has learnt from with other eyes."""
+    split: a detector responds differently to the slices it was trained on."""
     kid_subset: int = Field(default=1000, ge=2, le=LARGEST)
-    """Slices of each side in one estimate of the kernel distance; at most half of those there are."""
+    """Slices of each side in one estimate of the kernel distance; at most half of those available."""
     kid_subsets: int = Field(default=100, ge=2, le=LARGEST)
     """Estimates whose mean and spread are reported."""
     precision_neighbours: int = Field(default=3, ge=1, le=LARGEST)
@@ -39,13 +39,13 @@ class RealismConfig(Config):
     pairs: int = Field(default=2000, ge=2, le=LARGEST)
     """Pairs of slices whose likeness (MS-SSIM) is averaged."""
     placements: int = Field(default=20, ge=1, le=LARGEST)
-    """Random placements of every conditioning box, which tell how often a box is found by chance."""
+    """Random placements of every conditioning box, which show how often a box is found by chance."""
     permutations: int = Field(default=5000, ge=100, le=LARGEST)
     """Random divisions of the patients that the memorisation test compares with the true one."""
     embedded: int = Field(default=500, ge=1, le=LARGEST)
     """Tumour crops, and slices, of each group in a t-SNE."""
     perplexity: float = Field(default=100.0, gt=0)
-    """Of the t-SNE; lowered, and said so, where there are fewer than three times as many points."""
+    """Of the t-SNE; lowered, with a note, where there are fewer than three times as many points."""
     iterations: int = Field(default=1000, ge=250, le=LARGEST)
     """Of the t-SNE."""
     crop_size: int = Field(default=32, ge=2, le=512)

@@ -69,7 +69,7 @@ def frechet_distance(real: np.ndarray, other: np.ndarray) -> float | None:
 def overlap(real: np.ndarray, other: np.ndarray, precision_k: int, density_k: int) -> Overlap:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    Each ball reaches to the k-th nearest neighbour within its own set; k is lowered to the neighbours there are.
+    Each ball reaches to the k-th nearest neighbour within its own set; k is lowered to the number of neighbours.
     """
     across = euclidean_distances(real, other)
     own_real, own_other = (np.sort(euclidean_distances(one), axis=1) for one in (real, other))

@@ -19,7 +19,7 @@ def tumour_crops(images: np.ndarray, boxes: Sequence[np.ndarray], size: int) -> 
         size: side of a crop, pixels.
 
     Returns:
-        One crop a box, slice by slice: M x size x size float32 grey levels, 0..255 (bilinear, averaged where shrunk).
+        One crop per box, slice by slice: M x size x size float32 grey levels, 0..255 (bilinear, averaged where shrunk).
     """
     load_kernels()
     pixels = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()

@@ -35,7 +35,7 @@ def make_extractor(name: str, detector: Detector, batch: int) -> Extractor:
         batch: slices that it sees at once.
 
     Returns:
-        A function that also refuses (ConfigError) what is not one row of finite numbers a slice.
+        A function that also refuses (ConfigError) what is not one row of finite numbers per slice.
 
     Raises:
         ConfigError: no such extractor.
@@ -52,7 +52,7 @@ def make_extractor(name: str, detector: Detector, batch: int) -> Extractor:
         if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
             raise ConfigError(
                 f"The extractor {name!r} gave an array of shape {features.shape} for {len(images)} slices, or numbers "
-                "that are not finite; allowed: one row of finite numbers a slice (N x D)."
+                "that are not finite; allowed: one row of finite numbers per slice (N x D)."
             )
         return features.astype(np.float32)
 

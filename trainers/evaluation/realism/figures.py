@@ -19,7 +19,7 @@ PAIRS_IN_ROW = 4
 def embedding_figure(
     panels: Mapping[str, tuple[Mapping[str, np.ndarray], str]],
 ) -> Figure:
-    """Scatter plots of t-SNEs, one a panel.
+    """Scatter plots of t-SNEs, one per panel.
 
     Args:
         panels: title -> (group -> places n x 2, what was done); the first group of each is the real one.
@@ -101,7 +101,7 @@ def distances_figure(real: RealSlices, distances: np.ndarray, close_distance: fl
 
 
 def box_figure(fidelity: Mapping[str, BoxFidelity], labels: Mapping[str, str]) -> Figure:
-    """Bars of box fidelity with their intervals, a group an IoU threshold.
+    """Bars of box fidelity with their intervals, one group per IoU threshold.
 
     Args:
         labels: key of `fidelity` -> what the axis says.

@@ -48,7 +48,7 @@ def synthetic_slices(shards: Sequence[SliceSet], slices: SliceSet, count: int) -
                 f"{slices.size} x {slices.size}; allowed: equal. Needed: the slice set that the GAN was trained on."
             )
     images = np.concatenate([shard.images for shard in shards])[:count]
-    boxes = [one for shard in shards for one in shard.boxes_by_slice()][:count]
+    boxes = [of_slice for shard in shards for of_slice in shard.boxes_by_slice()][:count]
     where = ", ".join(str(shard.path) for shard in shards)
     if len(images) < FEWEST:
         raise SliceSetError(f"{where}: {len(images)} synthetic slices; needed: {FEWEST} or more. Draw more of them.")
@@ -73,10 +73,11 @@ def real_slices(slices: SliceSet, splits: Sequence[str]) -> LoadedSlices:
 
 def check_real(slices: SliceSet, training: LoadedSlices, held_out: LoadedSlices) -> None:
     """Raises SliceSetError where training or held-out slices are too few or too small to compare."""
-    for one, what in ((training, "training split"), (held_out, "validation and test splits")):
-        if len(one) < 2 or not sum(map(len, one.boxes)):
+    for loaded, splits in ((training, "training split"), (held_out, "validation and test splits")):
+        boxes = sum(map(len, loaded.boxes))
+        if len(loaded) < 2 or not boxes:
             raise SliceSetError(
-                f"{slices.path}: {len(one)} slices with tumours and {sum(map(len, one.boxes))} boxes in the {what}; "
+                f"{slices.path}: {len(loaded)} slices with tumours and {boxes} boxes in the {splits}; "
                 "needed: at least 2 slices and a box. Held-out patients show what slices of new patients score: "
                 "prepare the cohort with all three splits."
             )
@@ -89,12 +90,12 @@ def check_detector(detector_dir: Path, slices: SliceSet) -> None:
     check_size(detector_dir, slices)
     if drawn := trained_on_synthetic(detector_dir):
         raise TrainingError(
-            f"{detector_dir} was trained with {drawn} synthetic slices, so it may know a GAN's tumours; needed: a "
-            "detector trained on real slices only (`metsweep train detector` without --synthetic)."
+            f"{detector_dir} was trained with {drawn} synthetic slices, so that it may recognise a GAN's tumours; "
+            "needed: a detector trained on real slices only (`metsweep train detector` without --synthetic)."
         )
 
 
-def shuffled(one: LoadedSlices, draw: np.random.Generator) -> LoadedSlices:
+def shuffled(slices: LoadedSlices, draw: np.random.Generator) -> LoadedSlices:
     """The same slices in random order."""
-    order = draw.permutation(len(one))
-    return LoadedSlices(one.images[order], [one.boxes[i] for i in order], one.patients[order])
+    order = draw.permutation(len(slices))
+    return LoadedSlices(slices.images[order], [slices.boxes[i] for i in order], slices.patients[order])

@@ -68,15 +68,15 @@ def realism(
         TrainingError: no detector, one of another size, or one that was trained with synthetic slices.
         ConfigError: no such extractor, or one that gives no features.
     """
-    found = {name: synthetic_slices(shards, slices, config.slices) for name, shards in synthetic.items()}
+    sets = {name: synthetic_slices(shards, slices, config.slices) for name, shards in synthetic.items()}
     training, held_out = (real_slices(slices, splits) for splits in (("train",), ("validation", "test")))
     check_real(slices, training, held_out)
     check_detector(detector_dir, slices)
     detector = load_detector(detector_dir, device)
-    compare = _Comparison(training, held_out, detector, config, min(map(len, [held_out, *found.values()])))
+    compare = _Comparison(training, held_out, detector, config, min(map(len, [held_out, *sets.values()])))
     (out / "figures").mkdir(parents=True, exist_ok=True)
 
-    steps = 2 + 3 * len(found)
+    steps = 2 + 3 * len(sets)
     done = 0
 
     def step(**metrics: float) -> None:
@@ -95,28 +95,28 @@ def realism(
     step()
     real_truth = truth_of(slices, "test", tumour_rows(slices, ("validation", "test")))
     on_real = predict(detector, held_out.images, evaluation.confidence, evaluation.batch)
-    for name, one in found.items():
-        told = {**compare.with_training(one), "ms_ssim": compare.likeness_of_slices(one)}
-        step(sliced_wasserstein=told["sliced_wasserstein"])
-        found_boxes = predict(detector, one.images, evaluation.confidence, evaluation.batch)
+    for name, drawn in sets.items():
+        compared = {**compare.with_training(drawn), "ms_ssim": compare.likeness_of_slices(drawn)}
+        step(sliced_wasserstein=compared["sliced_wasserstein"])
+        found_boxes = predict(detector, drawn.images, evaluation.confidence, evaluation.batch)
         fidelity = box_fidelity(
-            found_boxes, one.images, one.boxes, on_real, real_truth, evaluation, config.placements, config.seed
+            found_boxes, drawn.images, drawn.boxes, on_real, real_truth, evaluation, config.placements, config.seed
         )
         step()
-        memorised, pictures = _memorisation(compare, one)
+        memorised, pictures = _memorisation(compare, drawn)
         report["synthetic"][name] = {
-            "slices": len(one),
-            **told,
+            "slices": len(drawn),
+            **compared,
             "box_fidelity": {iou: asdict(at_iou) for iou, at_iou in fidelity.items()},
             "memorisation": asdict(memorised),
         }
         pictures["box_fidelity"] = figures.box_figure(fidelity, {iou: f"IoU {iou_text(iou)}" for iou in fidelity})
         for kind, figure in pictures.items():
-            label = f"{kind}_{_file_name(name)}" if len(found) > 1 else kind
+            label = f"{kind}_{_file_name(name)}" if len(sets) > 1 else kind
             figure.savefig(out / "figures" / f"{label}.png", dpi=120)
         step(p=memorised.p)
-    said = _embeddings(compare, found, config, out / "figures" / "tsne.png")
-    report["notes"] = [*_notes(report), *said]
+    embedded = _embeddings(compare, sets, config, out / "figures" / "tsne.png")
+    report["notes"] = [*_notes(report), *embedded]
     (out / FILE).write_text(json.dumps(report, indent=2))
     step()
 
@@ -197,10 +197,8 @@ def _memorisation(compare: _Comparison, one: LoadedSlices) -> tuple[Memorisation
     return result, {"nearest": pairs, "distances": figures.distances_figure(real, to_real, result.close_distance)}
 
 
-def _embeddings(
-    compare: _Comparison, found: Mapping[str, LoadedSlices], config: RealismConfig, path: Path
-) -> list[str]:
-    groups = {"real": compare.training, **found}
+def _embeddings(compare: _Comparison, sets: Mapping[str, LoadedSlices], config: RealismConfig, path: Path) -> list[str]:
+    groups = {"real": compare.training, **sets}
     images = {
         f"tumours, {config.crop_size} x {config.crop_size}": [
             _crops(one, config.embedded, config.crop_size) for one in groups.values()
@@ -225,16 +223,17 @@ def _crops(one: LoadedSlices, count: int, size: int) -> np.ndarray:
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
     notes = [
-        f"FID in features of {name} is left out: {report['compared_slices']} slices a side are fewer than features + 1."
+        f"FID in features of {name} is left out: {report['compared_slices']} slices per side are fewer "
+        "than features + 1."
         for name, figures in report["real"]["features"].items()
         if figures["fid"] is None
     ]
-    counts = {name: told["slices"] for name, told in report["synthetic"].items()}
+    counts = {name: figures["slices"] for name, figures in report["synthetic"].items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+        listed = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
         notes.append(
-            f"The sets differ in size ({told}); distances and covers of every set are figures of "
-            f"{report['compared_slices']:,} slices a side, the most that all of them and both real sides have."
+            f"The sets differ in size ({listed}); distances and covers of every set are figures of "
+            f"{report['compared_slices']:,} slices per side, the most that all of them and both real sides have."
         )
     if report["real"]["ms_ssim"] is None:
         notes.append("MS-SSIM of real slices is left out: the training split holds one patient.")

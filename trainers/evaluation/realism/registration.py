@@ -19,7 +19,7 @@ from trainers.evaluation.realism.extractor import PIXELS, Extractor
 RADIUS = 0.25
 """Root mean square distance of a brain's pixels from their centre, as a share of the slice's side."""
 LARGEST = 64
-"""Larger slices are shrunk to this side first: fine enough to tell copies; 256 pixels take four times as long."""
+"""Larger slices are shrunk to this side first: fine enough to recognise copies; 256 pixels take four times as long."""
 MIRRORS = (1.0, -1.0)
 ZOOMS = (1.0, 0.96, 1.04)
 SHIFTS = (0.0, -0.03, 0.03)

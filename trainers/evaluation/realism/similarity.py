@@ -68,22 +68,22 @@ def draw_pairs(groups: np.ndarray, pairs: int, seed: int) -> np.ndarray:
         groups: the group of each position; there are at least two.
 
     Returns:
-        `pairs` x 2 int64; a pair may come again.
+        `pairs` x 2 int64; a pair may occur again.
     """
     draw = np.random.default_rng([seed, 2])
-    found = np.zeros((0, 2), dtype=np.int64)
-    while len(found) < pairs:
+    kept = np.zeros((0, 2), dtype=np.int64)
+    while len(kept) < pairs:
         drawn = draw.integers(len(groups), size=(4 * pairs, 2))
-        found = np.concatenate([found, drawn[groups[drawn[:, 0]] != groups[drawn[:, 1]]]])
-    return found[:pairs]
+        kept = np.concatenate([kept, drawn[groups[drawn[:, 0]] != groups[drawn[:, 1]]]])
+    return kept[:pairs]
 
 
 def sliced_wasserstein(real: np.ndarray, other: np.ndarray, patches: int, projections: int, seed: int) -> float:
     """Sliced Wasserstein distance of patches, mean over the levels of a Laplacian pyramid (Karras et al. 2018).
 
-    From each level (full size down to 16 pixels, by area average) `patches` patches of 7 x 7 pixels a slice are drawn,
-    shifted and scaled to mean 0 and standard deviation 1 within each set, and projected onto random directions; the
-    distance of the sorted projections is averaged, and multiplied by 1000 as there. Low: alike at all scales.
+    From each level (full size down to 16 pixels, by area average) `patches` patches of 7 x 7 pixels per slice are
+    drawn, shifted and scaled to mean 0 and standard deviation 1 within each set, and projected onto random directions;
+    the distance of the sorted projections is averaged, and multiplied by 1000 as there. Low: alike at all scales.
 
     Args:
         real, other: N x S x S uint8, equally many of the same size.
@@ -143,5 +143,5 @@ def _descriptors(level: np.ndarray, corners: np.ndarray, patches: int) -> np.nda
     """Patches at given corners (y, x), standardised over the set; n x 49 float32."""
     windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
     which = np.repeat(np.arange(len(level)), patches)
-    found = windows[which, corners[:, 0], corners[:, 1]].reshape(len(which), -1)
-    return (found - found.mean()) / max(float(found.std()), 1e-12)
+    drawn = windows[which, corners[:, 0], corners[:, 1]].reshape(len(which), -1)
+    return (drawn - drawn.mean()) / max(float(drawn.std()), 1e-12)
