@@ -27,10 +27,10 @@ GROUP_TIMEOUT_S = 24 * 3600
 30 minutes; Ray itself notices a worker that died, not by this timeout."""
 
 FAILURES, ELASTIC_FAILURES = 2, 20
-"""How often a run goes on after it lost workers; nodes taken away with notice (spot instances) are not counted."""
+"""How often a run continues after it lost workers; nodes taken away with notice (spot instances) are not counted."""
 ELASTIC_START_S = 5
 """How long an elastic run waits for room for as many workers as it reckons with before it looks again. Ray's view of
-the cluster is up to 20 s old: right after a node was lost it still asks for the old number."""
+the cluster is up to 20 s old: right after the loss of a node it asks for the old number."""
 ELASTIC_STARTS = 7 * 24 * 3600 // ELASTIC_START_S
 """How often it looks again: a week, as long as a run of a fixed number of workers waits."""
 
@@ -47,14 +47,14 @@ class WorkerResources(Config):
     workers: int = Field(default=1, ge=1, le=10_000)
     """Ray Train workers, i.e. ranks; at most 10,000, more than a cluster of Ray has nodes."""
     min_workers: int | None = None
-    """Elastic run: when nodes are lost it goes on from its checkpoint with as many workers as find room, down
+    """Elastic run: when nodes are lost it continues from its checkpoint with as many workers as find room, down
     to this, and takes more again later; none = it waits until all fit."""
     cpus_per_worker: int = Field(default=1, ge=1, le=10_000)
     """CPU cores of one worker; also its torch threads."""
     gpus_per_worker: float = Field(default=0.0, ge=0, le=10_000)
     """GPUs of one worker; a fraction (several runs share a GPU) only with one worker."""
     placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
-    """Which nodes the workers go to: `pack` = few nodes, `spread` = many, as far as there is room; `strict_pack` = one
+    """Which nodes the workers go to: `pack` = few nodes, `spread` = many, as far as they have room; `strict_pack` = one
     node, `strict_spread` = a node each, or the run waits."""
 
     @model_validator(mode="after")
@@ -166,7 +166,7 @@ def train_on_ray(
     """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StopRequestedError.
 
     Args:
-        loop: picklable; called once a worker, within the job's process group if there are several.
+        loop: picklable; called once per worker, within the job's process group if there are several.
         name: name of the Ray Train run.
         storage: folder or URI that every node reaches, for Ray Train's own state.
         resources: number of workers and what each holds.

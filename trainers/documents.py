@@ -40,7 +40,7 @@ _shown.maxlong = 40
 
 
 def shown(value: Any) -> str:
-    """What was got, as it stands in a message: in the form of Python, long and deep values shortened."""
+    """A value as messages show it: in Python's form, long and deep values shortened."""
     return _shown.repr(value)
 
 

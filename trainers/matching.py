@@ -55,20 +55,20 @@ def matches(detections: pd.DataFrame, truth: Sequence[np.ndarray], ious: Sequenc
     boxes = detections[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float64)
     confidence = detections["confidence"].to_numpy(dtype=np.float64)
     _check(where, boxes, confidence, len(truth), ious)
-    found = np.full((len(ious), len(where)), FREE_OF_LESION, dtype=np.int64)
+    lesion_of = np.full((len(ious), len(where)), FREE_OF_LESION, dtype=np.int64)
     rows, positions, overlap = _overlapping(where, boxes, truth, min(ious))
     if not len(rows):
-        return found
+        return lesion_of
 
     # Most detections overlap no lesion: only the others compete, each with one row of `iou_of`.
     competing, row_of = np.unique(rows, return_inverse=True)
     iou_of = np.zeros((len(competing), positions.max() + 1))
     iou_of[row_of, positions] = overlap
     where, confidence = where[competing], confidence[competing]
-    order = np.lexsort((-confidence, where))  # stable: ties stay in input order
-    for result, iou in zip(found, ious, strict=True):
+    order = np.lexsort((-confidence, where))  # stable: ties keep the input order
+    for result, iou in zip(lesion_of, ious, strict=True):
         result[competing] = _greedy(where, np.where(iou_of >= iou, iou_of, 0.0), order, len(truth))
-    return found
+    return lesion_of
 
 
 def _overlapping(
@@ -103,7 +103,7 @@ def _overlapping(
 
 def _greedy(where: np.ndarray, iou_of: np.ndarray, order: np.ndarray, slices: int) -> np.ndarray:
     """The column of `iou_of` (detections x lesions; 0 = no match) that each detection takes, in the given order."""
-    found = np.full(len(where), FREE_OF_LESION, dtype=np.int64)
+    lesion_of = np.full(len(where), FREE_OF_LESION, dtype=np.int64)
     starts = np.flatnonzero(np.diff(where[order], prepend=-1))
     turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
     by_turn = order[np.argsort(turn, kind="stable")]
@@ -113,9 +113,9 @@ def _greedy(where: np.ndarray, iou_of: np.ndarray, order: np.ndarray, slices: in
         left = np.where(taken[where[now]], 0.0, iou_of[now])
         best = most - 1 - left[:, ::-1].argmax(axis=1)
         hits = left[np.arange(len(now)), best] > 0
-        found[now[hits]] = best[hits]
+        lesion_of[now[hits]] = best[hits]
         taken[where[now[hits]], best[hits]] = True
-    return found
+    return lesion_of
 
 
 def _check(where: np.ndarray, boxes: np.ndarray, confidence: np.ndarray, slices: int, ious: Sequence[float]) -> None:

@@ -124,10 +124,10 @@ def _from_mask(lesion: np.ndarray) -> pd.DataFrame:
     rows: list[list[int]] = []
     for z in np.flatnonzero(lesion.any(axis=(0, 1))):
         parts = _components(lesion[:, :, z])
-        for number, found in enumerate(ndimage.find_objects(parts), start=1):
-            if found is None:
+        for number, region in enumerate(ndimage.find_objects(parts), start=1):
+            if region is None:
                 continue
-            x, y = found
+            x, y = region
             inside = labels[x, y, z][parts[x, y] == number]
             rows.append([int(z), x.start, y.start, x.stop, y.stop, int(inside[0])])
     return pd.DataFrame(np.array(rows, dtype=np.int64).reshape(-1, 6), columns=[*COLUMNS, "lesion"])

@@ -45,7 +45,7 @@ class Subject(Config):
     mask_labels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     """The mask's values that are lesion: (1, 3) in BraTS-METS masks, where 2 is oedema. Null: every value but 0."""
     boxes: Text | None = None
-    """CSV of boxes (`trainers.data.annotation`); goes before the mask."""
+    """CSV of boxes (`trainers.data.annotation`); takes precedence over the mask."""
     stripped: bool | None = None
     """Whether the volume shows only the brain; null: detected from the voxels."""
 

@@ -35,20 +35,20 @@ def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None)
     """
     volume, affine = canonical_voxels(mask, path)
     lesion = volume != 0
-    found = volume[lesion]
-    whole = np.rint(found)
-    beside = np.abs(found - whole) > WHOLE
+    values = volume[lesion]
+    whole = np.rint(values)
+    beside = np.abs(values - whole) > WHOLE
     if beside.any():
         raise CohortError(
             f"{path}: {int(beside.sum()):,} of its {volume.size:,} voxels are no whole numbers "
-            f"({_told(found[beside])}); allowed: one whole number a kind of tissue, 0 where there is none. Was it "
+            f"({_few(values[beside])}); allowed: one whole number per kind of tissue, 0 elsewhere. Was it "
             "resampled? Do so with the nearest neighbour, or choose a threshold and write 0 and 1."
         )
     selected = whole != 0 if labels is None else np.isin(whole, labels)
     if not selected.any():
         needed = "at least one that is not 0" if labels is None else f"at least one of mask_labels {_listed(labels)}"
         raise CohortError(
-            f'{path}: shows no lesion, but the volume\'s kind is "tumour": its values are {_told(volume)}; needed: '
+            f'{path}: shows no lesion, but the volume\'s kind is "tumour": its values are {_few(volume)}; needed: '
             f'{needed}. Correct the mask or mask_labels, leave the volume out, or make the patient "normal" without a '
             "mask."
         )
@@ -56,21 +56,21 @@ def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None)
     if ml > MOST_ML or selected.sum() > MOST_SHARE * volume.size:
         raise CohortError(
             f"{path}: {int(selected.sum()):,} of its {volume.size:,} voxels are lesion, {ml:,.0f} ml; allowed: up to "
-            f"{MOST_ML:g} ml and {MOST_SHARE:.0%} of the voxels. Its values are {_told(volume)}. Is it the volume, a "
+            f"{MOST_ML:g} ml and {MOST_SHARE:.0%} of the voxels. Its values are {_few(volume)}. Is it the volume, a "
             "mask of the brain, or turned inside out? Give a mask of the lesions."
         )
     different = np.unique(whole)
     if len(different) > MOST_VALUES:
         raise CohortError(
-            f"{path}: has {len(different):,} different values ({_told(different)}); allowed: up to {MOST_VALUES}, one "
+            f"{path}: has {len(different):,} different values ({_few(different)}); allowed: up to {MOST_VALUES}, one "
             "a kind of tissue or lesion. Is it an image? Give a mask of the lesions."
         )
     lesion[lesion] = selected
     return lesion
 
 
-def _told(values: np.ndarray) -> str:
-    """The different values, the first of them where there are many."""
+def _few(values: np.ndarray) -> str:
+    """The different values; of many, the first."""
     different = np.unique(values)
     more = f", and {len(different) - MOST_TOLD:,} more up to {different[-1]:g}" if len(different) > MOST_TOLD else ""
     return _listed(different[:MOST_TOLD]) + more

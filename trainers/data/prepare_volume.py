@@ -138,6 +138,6 @@ def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:
 
 
 def join_rows(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """One frame of several, with the columns even where there is no row."""
+    """One frame of several, with the columns even without rows."""
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

@@ -105,7 +105,7 @@ def write_slice_set(
 
 
 def open_slice_set(path: Path) -> SliceSet:
-    """Open the slice set in the folder `path`; images stay on disk.
+    """Open the slice set in the folder `path`; images are left on disk.
 
     Raises:
         SliceSetError: a file is missing or broken, or the parts do not fit together (see `check`).
@@ -165,7 +165,7 @@ def _check_slices(path: Path, slices: pd.DataFrame) -> None:
         name, patients = twice["slice_id"].iloc[0], sorted(set(twice["patient_id"]))
         raise SliceSetError(
             f"{path}: slice_id {name!r} is listed more than once (patient {', '.join(map(repr, patients))}); give each "
-            "slice a name of its own."
+            "slice its own name."
         )
     for column, allowed in (("split", get_args(Split)), ("kind", get_args(Kind))):
         strange = slices[~slices[column].isin(allowed)]

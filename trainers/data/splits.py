@@ -21,7 +21,7 @@ def assign_splits(cohort: Cohort, lesions: Mapping[str, int], seed: int) -> Coho
         seed: same cohort and seed, same splits.
 
     Raises:
-        CohortError: fewer than three tumour patients to divide, or a split stays empty.
+        CohortError: fewer than three tumour patients to divide, or a split remains empty.
     """
     chosen: dict[str, Split] = {s.patient_id: s.split for s in cohort.subjects if s.split is not None}
     tumour = sorted({s.patient_id for s in cohort.subjects if s.kind == "tumour"})

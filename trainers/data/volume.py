@@ -69,7 +69,7 @@ def volume_slices(
 
     Args:
         stripped: whether only the brain is in it; None: detected.
-        also: canonical z indices to keep even where there is little brain.
+        also: canonical z indices to keep even with little brain.
 
     Raises:
         CohortError: the file is no volume, has several frames, NaNs or one value only, or holds no brain.

@@ -237,7 +237,7 @@ def _voxel_digest(path: Path) -> bytes:
         )
     if len(beyond) == PADDING or any(beyond):
         raise CohortError(
-            f"{path}: goes on after the {end:,} bytes that its header declares; allowed after them: fewer than "
+            f"{path}: continues after the {end:,} bytes that its header declares; allowed after them: fewer than "
             f"{PADDING} zeros. Is the header damaged? Write the volume anew."
         )
     return digest.digest()

@@ -2,7 +2,7 @@
 
 The order of the slices and their augmentation derive from (seed, step, place in the batch), so no random state is kept;
 weights, moving average and optimiser are kept in full precision (the library would keep half-precision averages only).
-Mixed precision is bfloat16, which has float32's range: there is no gradient scaler whose state would matter.
+Mixed precision is bfloat16, which has float32's range: no gradient scaler has a state to keep.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RunState:
     """State of a run after `step` optimiser steps."""
 
     identity: str
-    """Names the config and how many slices of each kind there are; a checkpoint of another identity is refused.
+    """Names the config and the number of slices of each kind; a checkpoint of another identity is refused.
     That the slices are the same ones is not checked: the context guarantees that the folder belongs to this run."""
     step: int = 0
     model: dict[str, torch.Tensor] = field(default_factory=dict)

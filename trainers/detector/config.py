@@ -87,7 +87,7 @@ class DetectorConfig(Config):
     fliplr: float = Field(default=0.5, ge=0, le=1)
     """Probability of a left-right flip."""
     intensity: float = Field(default=0.4, ge=0, lt=1)
-    """Largest relative change of brightness, and of the exponent of a gamma curve; stands where the library changes
+    """Largest relative change of brightness, and of the exponent of a gamma curve; replaces the library's changes of
     hue, saturation and value, which a grey slice does not have."""
 
     amp: bool = False

@@ -1,4 +1,4 @@
-"""Which slices a detector learns from and is judged by; they stay on disk."""
+"""Which slices a detector is trained on and selected by; they are left on disk."""
 
 from __future__ import annotations
 

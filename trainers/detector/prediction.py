@@ -101,7 +101,7 @@ def detections(raw: torch.Tensor, confidence: float, iou: float) -> torch.Tensor
     Args:
         raw: B x 5 x A: centre, width and height in pixels, and the confidence.
         confidence: boxes must have more.
-        iou: of two boxes that overlap more, the less confident goes.
+        iou: of two boxes that overlap more, the less confident is dropped.
 
     Returns:
         K x 6: the image's position in the batch, x0, y0, x1, y1, confidence; by image, then by falling confidence.

@@ -191,12 +191,12 @@ class YoloRun(DetectionTrainer):
         """Evaluate the moving average, on rank 0; from `select_from` on keep it if it is the best so far."""
         config, state = self.config, self.state
         if self.context.rank == 0:
-            found = self.evaluate(self.ema.ema)
-            better = state.best is None or state.best.beaten_by(found[SENSITIVITY], found[FPS])
+            figures = self.evaluate(self.ema.ema)
+            better = state.best is None or state.best.beaten_by(figures[SENSITIVITY], figures[FPS])
             if better and selects_at(config, state.step):
                 weights = {name: value.detach().cpu().clone() for name, value in self.ema.ema.state_dict().items()}
-                state.best = Selection(state.step, found[SENSITIVITY], found[FPS], weights)
-            self._record(found)
+                state.best = Selection(state.step, figures[SENSITIVITY], figures[FPS], weights)
+            self._record(figures)
         return {}, None
 
     def _record(self, metrics: dict[str, float]) -> None:
@@ -227,7 +227,7 @@ class YoloRun(DetectionTrainer):
 
     @override
     def final_eval(self) -> None:
-        """Evaluation is a stage of its own."""
+        """Evaluation is its own stage."""
 
 
 def selects_at(config: DetectorConfig, step: int) -> bool:

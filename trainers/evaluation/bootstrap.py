@@ -22,7 +22,7 @@ CURVE_POINTS = 512
 LEVEL = 0.95
 """Coverage of every interval."""
 FEW_PATIENTS = 10
-"""With fewer patients a bootstrap interval is too narrow; say so beside it."""
+"""With fewer patients a bootstrap interval is too narrow; reports warn beside it."""
 
 
 class Interval(NamedTuple):
@@ -160,7 +160,7 @@ def froc_band(outcomes: Sequence[Outcome], fps_per_slice: np.ndarray, weights: n
         {
             "fps_per_slice": fps_per_slice,
             "sensitivity": np.mean(exact, axis=0),
-            "low": [one.low for one in bounds],
-            "high": [one.high for one in bounds],
+            "low": [bound.low for bound in bounds],
+            "high": [bound.high for bound in bounds],
         }
     )

@@ -19,17 +19,17 @@ def calibration(outcomes: Sequence[Outcome]) -> pd.DataFrame | None:
         Columns `low`, `high`, `detections`, `confidence` (mean) and `precision` (share that hits a lesion), for bins
         with detections; None if a confidence is not within 0 to 1.
     """
-    confidence = np.concatenate([one.detections["confidence"].to_numpy(dtype=np.float64) for one in outcomes])
-    hit = np.concatenate([one.hit for one in outcomes])
+    confidence = np.concatenate([outcome.detections["confidence"].to_numpy(dtype=np.float64) for outcome in outcomes])
+    hit = np.concatenate([outcome.hit for outcome in outcomes])
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
         return None
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     table = pd.DataFrame({"bin": bins, "confidence": confidence, "precision": hit.astype(np.float64)})
-    found = table.groupby("bin").agg(
+    pooled = table.groupby("bin").agg(
         detections=("confidence", "size"), confidence=("confidence", "mean"), precision=("precision", "mean")
     )
-    edges = found.index.to_numpy() / BINS
-    return found.assign(low=edges, high=edges + 1 / BINS).reset_index(drop=True)
+    edges = pooled.index.to_numpy() / BINS
+    return pooled.assign(low=edges, high=edges + 1 / BINS).reset_index(drop=True)
 
 
 def calibration_error(table: pd.DataFrame) -> float | None:

@@ -39,8 +39,8 @@ def chance(outcome: Outcome, seed: int = 0, shuffles: int = SHUFFLES) -> Chance 
     values = []
     for _ in range(shuffles):
         shuffled = shuffle_boxes(outcome.truth, draw)
-        found = match_outcomes(detections, shuffled, [outcome.iou])[outcome.iou]
-        values.append(float(np.isfinite(found.found_at).mean()))
+        by_chance = match_outcomes(detections, shuffled, [outcome.iou])[outcome.iou]
+        values.append(float(np.isfinite(by_chance.found_at).mean()))
     return Chance(sensitivity=float(np.mean(values)), interval=interval(np.array(values)), shuffles=shuffles)
 
 

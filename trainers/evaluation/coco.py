@@ -161,13 +161,13 @@ def _positions(images: Sequence[Image], path: Path) -> dict[Id, int]:
 
 
 def _refuse_repeated(annotations: Sequence[Annotation], path: Path) -> None:
-    """A lesion that is listed twice would count twice. Where lesions are numbered, two parts of one may have one box."""
-    known: dict[tuple[Any, ...], int] = {}
+    """A lesion listed twice would count twice. Where lesions are numbered, two parts of one may have the same box."""
+    first_with: dict[tuple[Any, ...], int] = {}
     for number, row in enumerate(annotations):
-        for what, mark in (("id", row.id), ("box", None if row.lesion is not None else (row.image_id, row.bbox))):
-            if mark is not None and (first := known.setdefault((what, mark), number)) != number:
+        for field, mark in (("id", row.id), ("box", None if row.lesion is not None else (row.image_id, row.bbox))):
+            if mark is not None and (first := first_with.setdefault((field, mark), number)) != number:
                 named = named_record(str(path), "annotation", number, {"id": row.id})
-                raise ScoringError(f"{named} has the {what} of annotation {first}; allowed: once. Remove one.")
+                raise ScoringError(f"{named} has the {field} of annotation {first}; allowed: once. Remove one.")
 
 
 def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:
@@ -207,15 +207,15 @@ def _patients_table(path: Path, images: Sequence[Image], truth: Path) -> list[di
         named[image.name].add(i)
     by_image: list[dict[str, Any]] = [{} for _ in images]
     for line in records(rows, LINES, where, "line", numbers):
-        found = named.get(line.image, set())
-        if not found:
+        positions = named.get(line.image, set())
+        if not positions:
             raise ScoringError(f"{where}: image {line.image!r} is neither id nor file_name in {truth}.")
-        if len(found) > 1:
+        if len(positions) > 1:
             raise ScoringError(
-                f"{where}: image {line.image!r} is id or file_name of {len(found)} images in {truth}; allowed: a name "
-                "that only one has."
+                f"{where}: image {line.image!r} is id or file_name of {len(positions)} images in {truth}; allowed: a "
+                "name that only one has."
             )
-        at = min(found)
+        at = min(positions)
         if by_image[at]:
             raise ScoringError(f"{where}: a second line is for the image {line.image!r}; allowed: one per image.")
         by_image[at] = {"patient_id": None} | line.model_dump(include=set(SLICE_KEYS), exclude_none=True)

@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Record(BaseModel):
-    """Keys of its own are checked, others ignored."""
+    """Its fields are checked, other keys ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 

@@ -27,7 +27,7 @@ class Comparison:
 
     difference: float
     interval: Interval
-    """Of coverage LEVEL; NaN where p is not known."""
+    """Of coverage LEVEL; NaN where p is undetermined."""
     p: float
     """Two-sided, against no difference; NaN where the variance cannot be estimated: a single patient with lesions, or
     differences that never vary."""
@@ -43,7 +43,7 @@ class Comparison:
     def minimum_detectable(self) -> float:
         """The smallest true difference that a study of this size shows (p < 5 %) with a probability of POWER.
 
-        NaN where p is not known.
+        NaN where p is undetermined.
         """
         if math.isnan(self.p):
             return math.nan
@@ -56,7 +56,7 @@ class Comparison:
     def simultaneous(self, comparisons: int) -> Interval:
         """The interval for a difference that was picked from so many: all of theirs hold at once with LEVEL.
 
-        Bonferroni's (Dunn, J. Am. Stat. Assoc. 56, 1961), which is Holm's first step; NaN where p is not known.
+        Bonferroni's (Dunn, J. Am. Stat. Assoc. 56, 1961), which is Holm's first step; NaN where p is undetermined.
         """
         if math.isnan(self.p):
             return self.interval
@@ -77,7 +77,7 @@ def compare(differences: np.ndarray) -> Comparison:
         differences: S x (1 + P): for each seed the difference on all patients, then without each patient with lesions
             in turn (`bootstrap.leave_one_out_weights`).
 
-    With a single seed, how seeds differ is not known: the comparison then holds for these two trained detectors alone.
+    With a single seed, run-to-run variation is unknown: the comparison holds for these two trained detectors alone.
     Degrees of freedom join the seeds' S - 1 and the patients' P - 1 by Satterthwaite's rule; Hillis takes the patients'
     as infinite, which a test split of few patients does not allow.
     """
@@ -130,12 +130,12 @@ def _unknown(difference: float, seeds: int, patients: int) -> Comparison:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Scand. J. Stat. 6, 1979) of p values tested together; NaN stays NaN."""
+    """Holm's step-down adjustment (Scand. J. Stat. 6, 1979) of p values tested together; NaN remains NaN."""
     adjusted = [float("nan")] * len(p_values)
-    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    ranked = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
+    for rank, (p, i) in enumerate(ranked):
+        highest = max(highest, min(1.0, p * (len(ranked) - rank)))
         adjusted[i] = highest
     return adjusted
 
@@ -144,7 +144,7 @@ def seeds_needed(comparison: Comparison, gain: float) -> int | None:
     """How many seeds an arm would need to show a true `gain` (p < 5 %) with a probability of POWER.
 
     Returns:
-        None if it is not known (one seed, one patient) or if more seeds cannot help: the patients' share is too large.
+        None if undetermined (one seed, one patient) or if more seeds cannot help: the patients' share is too large.
     """
     if math.isnan(comparison.seed_variance):
         return None

@@ -71,29 +71,33 @@ def evaluate(
     (out / "coco").mkdir(exist_ok=True)
 
     total = sum(map(len, rows.values()))
-    known: dict[str, float] = {}
+    headline: dict[str, float] = {}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     metrics: Metrics = {}
     for number, split in enumerate(SPLITS):
-        before = sum(len(rows[one]) for one in SPLITS[:number])
-        found = _detect(
-            detector, slices.images, rows[split], config, lambda n, before=before: on_progress(before + n, total, known)
+        before = sum(len(rows[earlier]) for earlier in SPLITS[:number])
+        detections = _detect(
+            detector,
+            slices.images,
+            rows[split],
+            config,
+            lambda n, before=before: on_progress(before + n, total, headline),
         )
-        outcomes = match_outcomes(found, truths[split], config.ious)
+        outcomes = match_outcomes(detections, truths[split], config.ious)
         metrics[split] = summarise(outcomes, config)
         first = name_of(config.ious[0])
-        known[f"validation/sensitivity_{first}"] = metrics["validation"][first]["sensitivity"]
+        headline[f"validation/sensitivity_{first}"] = metrics["validation"][first]["sensitivity"]
         for name, table in outcome_tables(outcomes).items():
             tables[name].append(table.assign(split=split))
         (out / "coco" / f"{split}.truth.json").write_text(json.dumps(truth_json(truths[split], slices.size)))
-        (out / "coco" / f"{split}.detections.json").write_text(json.dumps(detections_json(found)))
+        (out / "coco" / f"{split}.detections.json").write_text(json.dumps(detections_json(detections)))
 
     for name, parts in tables.items():
         pd.concat(parts, ignore_index=True).to_parquet(out / f"{name}.parquet", index=False)
     (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2))
     for name, figure in _figures(outcomes, config, slices, rows["test"]).items():
         figure.savefig(out / "figures" / f"{name}.png", dpi=120)
-    on_progress(total, total, known)
+    on_progress(total, total, headline)
 
 
 def read_outcomes(folder: Path, split: Split, ious: Sequence[float]) -> dict[float, Outcome]:
@@ -106,7 +110,7 @@ def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
     """Some slices of a slice set with their boxes.
 
     Raises:
-        TrainingError: there is no box on them.
+        TrainingError: they have no box.
     """
     table = slices.slices.iloc[rows].reset_index(drop=True)
     position = pd.Series(np.arange(len(table)), index=table["slice_id"])
@@ -147,8 +151,8 @@ def _detect(
 ) -> pd.DataFrame:
     parts = []
     for start in range(0, len(rows), config.batch):
-        found = predict(detector, images[rows[start : start + config.batch]], config.froc_confidence, config.batch)
-        parts.append(found.assign(slice=found["slice"] + start))
+        detections = predict(detector, images[rows[start : start + config.batch]], config.froc_confidence, config.batch)
+        parts.append(detections.assign(slice=detections["slice"] + start))
         on_slices(min(start + config.batch, len(rows)))
     return pd.concat(parts, ignore_index=True)
 

@@ -53,7 +53,9 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
         )
         shown = [outcome.at(config.confidence) for outcome in outcomes]
         fps = np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in shown])
-        axes.plot(fps, np.mean([np.isfinite(one.found_at).mean() for one in shown]), "o", color=line.get_color(), ms=4)
+        axes.plot(
+            fps, np.mean([np.isfinite(outcome.found_at).mean() for outcome in shown]), "o", color=line.get_color(), ms=4
+        )
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
     axes.set_title(
@@ -102,8 +104,8 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
         most: slices, those with most such lesions.
     """
     base, *others = arms.values()
-    truth, found = base.truth, np.isfinite(base.found_at)
-    differs = sum((np.isfinite(one.found_at) != found).astype(int) for one in others)
+    truth, base_hits = base.truth, np.isfinite(base.found_at)
+    differs = sum((np.isfinite(other.found_at) != base_hits).astype(int) for other in others)
     by_slice = np.bincount(truth.lesions["slice"], weights=differs, minlength=len(truth.slices))
     shown = np.argsort(-by_slice, kind="stable")[:most]
     corners = truth.lesions[list(BOX)].to_numpy(dtype=np.float64)
@@ -120,7 +122,7 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
         for axes, outcome in zip(line[1:], arms.values(), strict=True):
             _draw_detections(axes, outcome, position)
             now = np.isfinite(outcome.found_at)
-            for sign, colour, marked in (("V", GAINED, now & ~found), ("X", LOST, found & ~now)):
+            for sign, colour, marked in (("V", GAINED, now & ~base_hits), ("X", LOST, base_hits & ~now)):
                 for row in here[marked[here]]:
                     axes.text(corners[row, 2], corners[row, 1], sign, color=colour, fontsize=10, weight="bold")
     for axes, label in zip(grid[0], ["truth", *arms], strict=True):
@@ -145,7 +147,8 @@ def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     width = 0.8 / len(arms)
     for i, (label, outcomes) in enumerate(arms.items()):
         missed = [
-            np.mean([(~np.isfinite(one.found_at) & (classes == name)).sum() for one in outcomes]) for name in names
+            np.mean([(~np.isfinite(outcome.found_at) & (classes == name)).sum() for outcome in outcomes])
+            for name in names
         ]
         at = np.arange(len(names)) - 0.4 + (i + 0.5) * width
         axes.bar(at, missed, 0.9 * width, label=label or "missed")
@@ -161,8 +164,8 @@ def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
     """Histograms of the confidence of hits and of false positives, one panel per arm, its seeds pooled."""
     figure = Figure(figsize=(5.5, 2.4 * len(arms) + 0.6), layout="constrained")
     for axes, (label, outcomes) in zip(figure.subplots(len(arms), squeeze=False)[:, 0], arms.items(), strict=True):
-        confidence = np.concatenate([one.detections["confidence"].to_numpy() for one in outcomes])
-        hit = np.concatenate([one.hit for one in outcomes])
+        confidence = np.concatenate([outcome.detections["confidence"].to_numpy() for outcome in outcomes])
+        hit = np.concatenate([outcome.hit for outcome in outcomes])
         # 0 to 1, unless scores are no probabilities
         low, high = min(0.0, confidence.min(initial=0)), max(1.0, confidence.max(initial=1))
         for kept, name, colour in ((hit, "hits", HIT), (~hit, "false positives", MISS)):

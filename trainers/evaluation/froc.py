@@ -25,7 +25,7 @@ class Operating:
     confidence: float
     """Threshold of this point; infinite = no detection."""
     ends_before: bool
-    """Whether the curve ends before the false positives asked for: its last point stands."""
+    """Whether the curve ends before the false positives asked for: its last point is used."""
 
 
 def froc(outcome: Outcome) -> pd.DataFrame:

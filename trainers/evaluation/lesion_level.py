@@ -45,19 +45,19 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     if truth.slices[["volume", "z"]].isna().any(axis=None):
         return None
     lesion = lesions_3d(truth)
-    found = pd.Series(np.isfinite(outcome.found_at)).groupby(lesion).any().to_numpy()
+    hit_lesions = pd.Series(np.isfinite(outcome.found_at)).groupby(lesion).any().to_numpy()
     chain = link_boxes(outcome.detections, truth.slices)
     hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
     volumes = truth.slices.groupby(list(VOLUME)).ngroups
     diameters = pd.Series(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64)).groupby(lesion).max().to_numpy()
     return LesionFigures(
-        sensitivity=float(found.mean()),
+        sensitivity=float(hit_lesions.mean()),
         fps_per_volume=float((~hit).sum() / volumes),
-        true_positives=int(found.sum()),
+        true_positives=int(hit_lesions.sum()),
         false_positives=int((~hit).sum()),
-        lesions=len(found),
+        lesions=len(hit_lesions),
         volumes=int(volumes),
-        by_diameter=sensitivity_by_class(found, diameter_class(diameters), tuple(DIAMETERS)),
+        by_diameter=sensitivity_by_class(hit_lesions, diameter_class(diameters), tuple(DIAMETERS)),
     )
 
 

@@ -72,10 +72,10 @@ def figures(counts: pd.DataFrame) -> Figures:
 
 def diameter_class(diameter_mm: np.ndarray) -> np.ndarray:
     """The key of DIAMETERS that each diameter belongs to, `unknown` for NaN; str."""
-    found = np.full(len(diameter_mm), "unknown", dtype=object)
+    classes = np.full(len(diameter_mm), "unknown", dtype=object)
     for name, (low, high) in DIAMETERS.items():
-        found[(diameter_mm >= low) & (diameter_mm < high)] = name
-    return found
+        classes[(diameter_mm >= low) & (diameter_mm < high)] = name
+    return classes
 
 
 def sensitivity_by_diameter(outcome: Outcome) -> dict[str, ClassCounts]:

@@ -80,7 +80,7 @@ def test_a_file_that_expands_without_end_is_read_no_further_than_its_header_tell
     path.write_bytes(content[: len(content) - 20])
     with pytest.raises(
         CohortError,
-        match=r"goes on after the 672,352 bytes .* allowed after them: fewer than 512 zeros",
+        match=r"continues after the 672,352 bytes .* allowed after them: fewer than 512 zeros",
     ):
         read(path)
 
@@ -117,10 +117,10 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, slope: float, affine:
 CONTRADICTIONS = {
     "voxels in the header": (108, "f", (0.0,), "vox_offset is 0, within the header; allowed: from 352"),
     "no offset": (108, "f", (math.nan,), "vox_offset|NaN"),
-    "fewer slices": (46, "h", (20,), "goes on after the 336,352 bytes that its header declares"),
+    "fewer slices": (46, "h", (20,), "continues after the 336,352 bytes that its header declares"),
     "bits": (70, "2h", (2, 16), "bitpix is 16, but its datatype, uint8, has 8 bits per voxel"),
     "bits alone": (72, "h", (8,), "bitpix is 8, but its datatype, float32, has 32 bits per voxel"),
-    "smaller voxels": (70, "2h", (4, 16), "goes on after the 336,352 bytes"),
+    "smaller voxels": (70, "2h", (4, 16), "continues after the 336,352 bytes"),
     "no orientation": (252, "2h", (0, 0), "its orientation is unknown, since qform_code and sform_code are both 0"),
     "a strange code": (254, "h", (255,), "sform_code is 255; allowed: 0 to 5"),
     "no voxel size": (76, "4f", (1.0, 3.0, 0.0, 4.0), None),

@@ -1,7 +1,7 @@
 """Writes the demo cohort: patients with enhancing metastases, and normal subjects, simulated on real heads.
 
 Anatomy, scanner, lesions and vessels are simulated; the heads that they start from are real (`heads`). Settings follow
-published numbers where there are some; those that were chosen are marked where they are used.
+published numbers where available; those that were chosen are marked where they are used.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def _read(package: str, file: str) -> np.ndarray:
 
 def _find(package: str, file: str) -> Path:
     """Where a file of an installed package lies; the package itself is not imported."""
-    found = importlib.util.find_spec(package)
-    path = Path(found.origin).parent / file if found and found.origin else None
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.is_file():
         raise CohortError(
             f"The demo cohort needs the file {file} of the Python package {package}, which is "

@@ -58,7 +58,7 @@ def base_head_of(kind: Kind, number: int) -> str:
 
 
 def make_patient(kind: Kind, number: int, config: DemoCohortConfig) -> Patient:
-    """Make subject `number` (from 1) of a kind; it does not depend on how many there are.
+    """Make subject `number` (from 1) of a kind; it does not depend on their number.
 
     Raises:
         CohortError: a package that holds a base head is missing.

@@ -79,10 +79,10 @@ def _label_brain(image: np.ndarray, depth: np.ndarray) -> np.ndarray:
     return regions
 
 
-def _spread(values: np.ndarray, known: np.ndarray, width: float) -> np.ndarray:
+def _spread(values: np.ndarray, measured: np.ndarray, width: float) -> np.ndarray:
     """Smooth `values` by a Gaussian over the voxels that are `known`, and carry them on to all others."""
-    share = ndimage.gaussian_filter(known.astype(float), width)
-    smooth = ndimage.gaussian_filter(np.where(known, values, 0.0), width) / np.maximum(share, 1e-9)
+    share = ndimage.gaussian_filter(measured.astype(float), width)
+    smooth = ndimage.gaussian_filter(np.where(measured, values, 0.0), width) / np.maximum(share, 1e-9)
     nearest = ndimage.distance_transform_edt(share < 0.02, return_distances=False, return_indices=True)
     return ndimage.gaussian_filter(smooth[tuple(np.asarray(nearest))], 1.0)
 

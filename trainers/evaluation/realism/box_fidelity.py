@@ -56,7 +56,7 @@ def box_fidelity(
         detections: what a detector trained on real slices only finds on synthetic slices, columns of
             `matching.DETECTION_COLUMNS`.
         images: the synthetic slices, N x S x S uint8.
-        boxes: of each its conditioning boxes, n x 4 pixels; there is at least one box in all.
+        boxes: of each its conditioning boxes, n x 4 pixels; at least one box in all.
         on_real: what it finds on the slices of `real`, which are held out.
         config: IoU thresholds; number and seed of the resamples.
         placements: random placements of every box.
@@ -65,14 +65,14 @@ def box_fidelity(
         `iou50`... -> figures.
     """
     truth = _truth(boxes)
-    randomised = [_truth(one) for one in place_randomly(images, boxes, placements, seed)]
-    found = match_outcomes(detections, truth, config.ious)
-    by_chance = [match_outcomes(detections, one, config.ious) for one in randomised]
+    randomised = [_truth(placed) for placed in place_randomly(images, boxes, placements, seed)]
+    on_asked = match_outcomes(detections, truth, config.ious)
+    by_chance = [match_outcomes(detections, random, config.ious) for random in randomised]
     found_real = match_outcomes(on_real, real, config.ious)
     result: dict[str, BoxFidelity] = {}
     for iou in config.ious:
-        hits, boxes_there = _hits(found[iou].found_at, truth)
-        chance = [_hits(one[iou].found_at, random) for one, random in zip(by_chance, randomised, strict=True)]
+        hits, boxes_there = _hits(on_asked[iou].found_at, truth)
+        chance = [_hits(outcomes[iou].found_at, random) for outcomes, random in zip(by_chance, randomised, strict=True)]
         chance_hits, chance_boxes = (np.sum(part, axis=0) for part in zip(*chance, strict=True))
         real_hits, lesions = _hits(found_real[iou].found_at, real, real.patient_of_slice)
         result[name_of(iou)] = BoxFidelity(
@@ -89,7 +89,7 @@ def place_randomly(
     """Move every box to random places of its slice.
 
     A place is drawn uniformly from those where the box lies within the slice; the first of 64 is taken that lies on
-    brain (9 of 10 pixels brighter than background) and overlaps no conditioning box of the slice; where there is none,
+    brain (9 of 10 pixels brighter than background) and overlaps no conditioning box of the slice; if none does,
     the one that comes closest: least overlap, then most brain.
 
     Args:
@@ -102,7 +102,7 @@ def place_randomly(
     """
     draw = np.random.default_rng([seed, 5])
     size = images.shape[1]
-    counts = [len(one) for one in boxes]
+    counts = [len(of_slice) for of_slice in boxes]
     flat = np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float64)
     slice_of = np.repeat(np.arange(len(boxes)), counts)
     sides = flat[:, 2:] - flat[:, :2]
@@ -110,8 +110,8 @@ def place_randomly(
     np.cumsum(np.cumsum(images > DARK, axis=1, dtype=np.int32), axis=2, out=brain[:, 1:, 1:])
     most = max(counts, default=0)
     asked = np.full((len(boxes), most, 4), -1.0)  # no box: overlaps nothing
-    for i, one in enumerate(boxes):
-        asked[i, : len(one)] = one
+    for i, of_slice in enumerate(boxes):
+        asked[i, : len(of_slice)] = of_slice
 
     placed = []
     for _ in range(placements):
@@ -135,11 +135,11 @@ def _shared_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _truth(boxes: Sequence[np.ndarray]) -> Truth:
-    """Synthetic slices as a truth; each stands for itself, as patients do elsewhere."""
+    """Synthetic slices as a truth; each counts as its own patient."""
     names = [f"{i:06d}" for i in range(len(boxes))]
     slices = pd.DataFrame({"slice_id": names, "patient_id": names}).reindex(columns=list(SLICE_COLUMNS))
     lesions = pd.DataFrame(np.concatenate(boxes), columns=list(BOX))
-    lesions.insert(0, "slice", np.repeat(np.arange(len(boxes)), [len(one) for one in boxes]))
+    lesions.insert(0, "slice", np.repeat(np.arange(len(boxes)), [len(of_slice) for of_slice in boxes]))
     return Truth(slices, lesions.reindex(columns=list(LESION_COLUMNS)))
 
 

@@ -72,7 +72,7 @@ def overlap(real: np.ndarray, other: np.ndarray, precision_k: int, density_k: in
     Each ball reaches to the k-th nearest neighbour within its own set; k is lowered to the number of neighbours.
     """
     across = euclidean_distances(real, other)
-    own_real, own_other = (np.sort(euclidean_distances(one), axis=1) for one in (real, other))
+    own_real, own_other = (np.sort(euclidean_distances(features), axis=1) for features in (real, other))
 
     def radius(own: np.ndarray, k: int) -> np.ndarray:
         return own[:, min(k, own.shape[1] - 1)]  # column 0 is the slice itself

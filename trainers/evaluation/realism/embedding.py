@@ -23,8 +23,8 @@ def tumour_crops(images: np.ndarray, boxes: Sequence[np.ndarray], size: int) -> 
     """
     load_kernels()
     pixels = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()
-    of_slice = [np.asarray(one, np.float32).reshape(-1, 4) for one in boxes]
-    rois = np.concatenate([np.insert(one, 0, position, axis=1) for position, one in enumerate(of_slice)])
+    of_slice = [np.asarray(corners, np.float32).reshape(-1, 4) for corners in boxes]
+    rois = np.concatenate([np.insert(corners, 0, position, axis=1) for position, corners in enumerate(of_slice)])
     # Scale 1, and as many samples as a bin needs.
     crops = torch.ops.torchvision.roi_align(pixels, torch.from_numpy(rois), 1.0, size, size, -1, True)
     return crops[:, 0].numpy()
@@ -45,8 +45,8 @@ def embed(groups: Sequence[np.ndarray], perplexity: float, iterations: int, seed
     points = np.concatenate([group.reshape(len(group), -1) for group in groups]).astype(np.float32) / 255
     used = min(perplexity, (len(points) - 1) / 3)
     counts = " + ".join(str(len(group)) for group in groups)
-    said = f"t-SNE of {counts}, perplexity {used:.3g}, {iterations:,} iterations"
+    done = f"t-SNE of {counts}, perplexity {used:.3g}, {iterations:,} iterations"
     if used < perplexity:
-        said += f" (lowered from {perplexity:g}: too few images)"
+        done += f" (lowered from {perplexity:g}: too few images)"
     places = TSNE(perplexity=used, max_iter=iterations, init="pca", random_state=seed).fit_transform(points)
-    return np.split(places, np.cumsum([len(group) for group in groups])[:-1]), said
+    return np.split(places, np.cumsum([len(group) for group in groups])[:-1]), done

@@ -121,7 +121,7 @@ def common_scale(features: list[np.ndarray]) -> list[np.ndarray]:
     real = np.concatenate(features[:2]).astype(np.float64)
     centre = real.mean(axis=0)
     spread = np.sqrt(np.mean((real - centre) ** 2))
-    return [(one - centre) / max(spread, 1e-12) for one in features]
+    return [(of_set - centre) / max(spread, 1e-12) for of_set in features]
 
 
 def _imported(name: str, built_in: list[str]) -> Extractor:
@@ -133,13 +133,13 @@ def _imported(name: str, built_in: list[str]) -> Extractor:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), function)
+        extract = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"An extractor of the section realism: {name!r} cannot be imported ({error}); {allowed}."
         ) from error
-    if not callable(found):
+    if not callable(extract):
         raise ConfigError(
-            f"An extractor of the section realism: {name!r} is a {type(found).__name__}, not a function; {allowed}."
+            f"An extractor of the section realism: {name!r} is a {type(extract).__name__}, not a function; {allowed}."
         )
-    return cast("Extractor", found)
+    return cast("Extractor", extract)

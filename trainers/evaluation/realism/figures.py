@@ -25,14 +25,14 @@ def embedding_figure(
         panels: title -> (group -> places n x 2, what was done); the first group of each is the real one.
     """
     figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
-    for axes, (title, (groups, said)) in zip(
+    for axes, (title, (groups, done)) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         colours = (REAL_COLOUR, *(COLOURS[i % len(COLOURS)] for i in range(len(groups) - 1)))
         for (name, places), colour in zip(groups.items(), colours, strict=True):
             axes.scatter(*places.T, s=9, alpha=0.65, lw=0, color=colour, label=name)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"{title}\n{said}", fontsize=7)
+        axes.set_title(f"{title}\n{done}", fontsize=7)
         axes.legend(fontsize=8, markerscale=2)
     return figure
 
@@ -114,10 +114,10 @@ def box_figure(fidelity: Mapping[str, BoxFidelity], labels: Mapping[str, str]) -
         "real": ("lesions, held-out real slices", REAL_COLOUR),
     }
     for i, (kind, (label, colour)) in enumerate(kinds.items()):
-        found: list[Found] = [getattr(at_iou, kind) for at_iou in fidelity.values()]
-        at = np.arange(len(found)) + 0.27 * (i - 1)
-        recall = np.array([boxes.recall for boxes in found])
-        reach = np.abs(np.array([boxes.interval for boxes in found]).T - recall)
+        shares: list[Found] = [getattr(at_iou, kind) for at_iou in fidelity.values()]
+        at = np.arange(len(shares)) + 0.27 * (i - 1)
+        recall = np.array([boxes.recall for boxes in shares])
+        reach = np.abs(np.array([boxes.interval for boxes in shares]).T - recall)
         axes.bar(at, recall, 0.25, yerr=reach, capsize=3, label=label, color=colour, alpha=0.85)
     axes.set_xticks(range(len(fidelity)), [labels[name] for name in fidelity])
     axes.set(ylabel="share found by the real-only detector", ylim=(0, 1))

@@ -11,7 +11,7 @@ Two statistics, because a generator can leak in two ways: `nearest` sees many sl
 patients, `close` sees a few that are nearly copies. p is doubled for having looked twice (Bonferroni).
 
 Distances are those of `registration`, which sees no mirroring left-right, no shift and no zoom: those a generator has
-learnt to make. Real slices are measured so among each other too, whichever split they are of, so p stays exact.
+learnt to make. Real slices are measured so among each other too, whichever split they are of, so p remains exact.
 
 What this cannot see: slices of normal subjects (none are held out); copies mirrored top-bottom, turned by more than a
 few degrees, bent, of another contrast, or so noisy that real patients are as near to each other; a tumour that is
@@ -45,7 +45,7 @@ MANY_COPIES = 0.05
 
 
 class Verdict(StrEnum):
-    """What the test says of a GAN's slices; the values stand in `realism.json`, the sentences are for people."""
+    """The test's result for a GAN's slices; `realism.json` stores the value, messages show the sentence."""
 
     NO_SIGN = "no_sign"
     LEAK = "leak"

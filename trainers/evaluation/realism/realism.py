@@ -54,7 +54,7 @@ def realism(
     Writes `realism.json` and `figures/*.png`. Training slices are those with tumours of the training split; held-out
     slices are those of the validation and the test split, whose patients no GAN has seen. `real` in the file compares
     held-out slices with training slices: what slices of new patients would score. Both sides of every comparison have
-    equally many slices (`compared_slices`), because most figures depend on how many there are.
+    equally many slices (`compared_slices`), because most figures depend on that number.
 
     Args:
         synthetic: name of the GAN -> its shards in order; the first `config.slices` slices are read.
@@ -129,12 +129,12 @@ class _Comparison:
     ) -> None:
         draw = np.random.default_rng([config.seed, 0])
         self.config = config
-        self.training, self.held_out = (shuffled(one, draw) for one in (training, held_out))
+        self.training, self.held_out = (shuffled(split, draw) for split in (training, held_out))
         self.count = min(config.slices, len(training), count)
         self._memorisation_extract = make_extractor(config.memorisation_extractor, detector, config.batch)
         self._extract = {name: make_extractor(name, detector, config.batch) for name in config.extractors}
         self._features = {
-            name: [extract(one.images) for one in (self.training, self.held_out)]
+            name: [extract(split.images) for split in (self.training, self.held_out)]
             for name, extract in self._extract.items()
         }
         real = np.concatenate([self.training.images, self.held_out.images])
@@ -157,21 +157,21 @@ class _Comparison:
             "sliced_wasserstein": wasserstein,
         }
 
-    def likeness_of_slices(self, one: LoadedSlices) -> dict[str, float]:
+    def likeness_of_slices(self, slices: LoadedSlices) -> dict[str, float]:
         """MS-SSIM of pairs of different slices."""
-        each = np.arange(len(one))
-        return asdict(likeness(one.images, draw_pairs(each, self.config.pairs, self.config.seed), each))
+        each = np.arange(len(slices))
+        return asdict(likeness(slices.images, draw_pairs(each, self.config.pairs, self.config.seed), each))
 
-    def likeness_of_patients(self, one: LoadedSlices) -> dict[str, float] | None:
-        """MS-SSIM of pairs of slices of different patients; None if there is one patient only."""
-        if len(set(one.patients)) < 2:
+    def likeness_of_patients(self, slices: LoadedSlices) -> dict[str, float] | None:
+        """MS-SSIM of pairs of slices of different patients; None with a single patient."""
+        if len(set(slices.patients)) < 2:
             return None
-        pairs = draw_pairs(one.patients, self.config.pairs, self.config.seed)
-        return asdict(likeness(one.images, pairs, one.patients))
+        pairs = draw_pairs(slices.patients, self.config.pairs, self.config.seed)
+        return asdict(likeness(slices.images, pairs, slices.patients))
 
-    def distances_to_real(self, one: LoadedSlices) -> np.ndarray:
+    def distances_to_real(self, slices: LoadedSlices) -> np.ndarray:
         """Of other slices to all real ones, measured like those between real ones."""
-        return aligned_distances(one.images, self._aligned, self._memorisation_extract)
+        return aligned_distances(slices.images, self._aligned, self._memorisation_extract)
 
     def _distances(self, extractor: str, others: LoadedSlices) -> dict[str, Any]:
         config = self.config
@@ -182,13 +182,13 @@ class _Comparison:
         return {"kid": asdict(kid), "fid": frechet_distance(real, other), **covers._asdict()}
 
 
-def _memorisation(compare: _Comparison, one: LoadedSlices) -> tuple[Memorisation, dict[str, Figure]]:
-    real, to_real = compare.real, compare.distances_to_real(one)
+def _memorisation(compare: _Comparison, drawn: LoadedSlices) -> tuple[Memorisation, dict[str, Figure]]:
+    real, to_real = compare.real, compare.distances_to_real(drawn)
     result = examine(real, to_real, compare.config.permutations, compare.config.seed)
     nearest, distances = nearest_training_slices(real, to_real)
     closest = np.argsort(distances, kind="stable")[: figures.PAIRS_SHOWN]
     pairs = figures.nearest_figure(
-        one.images[closest],
+        drawn.images[closest],
         compare.training.images[nearest[closest]],
         distances[closest],
         compare.training.patients[nearest[closest]],
@@ -201,23 +201,23 @@ def _embeddings(compare: _Comparison, sets: Mapping[str, LoadedSlices], config: 
     groups = {"real": compare.training, **sets}
     images = {
         f"tumours, {config.crop_size} x {config.crop_size}": [
-            _crops(one, config.embedded, config.crop_size) for one in groups.values()
+            _crops(slices, config.embedded, config.crop_size) for slices in groups.values()
         ],
-        "slices": [one.images[: config.embedded] for one in groups.values()],
+        "slices": [slices.images[: config.embedded] for slices in groups.values()],
     }
-    panels, said = {}, []
+    panels, notes = {}, []
     for title, parts in images.items():
         places, done = embed(parts, config.perplexity, config.iterations, config.seed)
         panels[title] = (dict(zip(groups, places, strict=True)), done)
-        said.append(f"{title}: {done}.")
+        notes.append(f"{title}: {done}.")
     figures.embedding_figure(panels).savefig(path, dpi=120)
-    return said
+    return notes
 
 
-def _crops(one: LoadedSlices, count: int, size: int) -> np.ndarray:
+def _crops(slices: LoadedSlices, count: int, size: int) -> np.ndarray:
     """The first `count` tumour crops; enough slices are read for them, no more."""
-    needed = int(np.searchsorted(np.cumsum([len(boxes) for boxes in one.boxes]), count)) + 1
-    first = one.first(needed)
+    needed = int(np.searchsorted(np.cumsum([len(boxes) for boxes in slices.boxes]), count)) + 1
+    first = slices.first(needed)
     return tumour_crops(first.images, first.boxes, size)[:count]
 
 

@@ -67,15 +67,15 @@ def aligned_distances(images: np.ndarray, others: np.ndarray, extract: Extractor
     centre = others.mean(axis=0)
     reference = torch.from_numpy(others - centre)
     squares = (reference**2).sum(dim=1)
-    found = torch.full((len(images), len(others)), torch.inf)
+    squared_distances = torch.full((len(images), len(others)), torch.inf)
     for start in range(0, len(images), AT_ONCE):
         part = images[start : start + AT_ONCE]
-        least = found[start : start + AT_ONCE]
+        least = squared_distances[start : start + AT_ONCE]
         for mirror, zoom, right, down in itertools.product(MIRRORS, ZOOMS, SHIFTS, SHIFTS):
             view = torch.from_numpy(extract(normalised(part, mirror, zoom, (right, down))) - centre)
             squared = torch.addmm(squares, view, reference.T, alpha=-2).add_((view**2).sum(dim=1)[:, None])
             torch.minimum(least, squared, out=least)
-    return found.clamp_(min=0).sqrt_().numpy()
+    return squared_distances.clamp_(min=0).sqrt_().numpy()
 
 
 def _moments(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

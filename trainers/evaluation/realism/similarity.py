@@ -65,7 +65,7 @@ def draw_pairs(groups: np.ndarray, pairs: int, seed: int) -> np.ndarray:
     """Pairs of positions from different groups (e.g. patients), drawn at random.
 
     Args:
-        groups: the group of each position; there are at least two.
+        groups: the group of each position; at least two groups.
 
     Returns:
         `pairs` x 2 int64; a pair may occur again.
@@ -97,8 +97,8 @@ def sliced_wasserstein(real: np.ndarray, other: np.ndarray, patches: int, projec
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         total = 0.0
         for i in range(0, projections, AT_ONCE):
-            one, two = (np.sort(directions[i : i + AT_ONCE] @ found.T, axis=1) for found in sets)
-            total += float(np.abs(one - two).mean(axis=1).sum())
+            of_real, of_other = (np.sort(directions[i : i + AT_ONCE] @ descriptors.T, axis=1) for descriptors in sets)
+            total += float(np.abs(of_real - of_other).mean(axis=1).sum())
         distances.append(1000 * total / projections)
     return float(np.mean(distances))
 
@@ -107,12 +107,12 @@ def _ms_ssim(first: torch.Tensor, second: torch.Tensor, weights: np.ndarray) -> 
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     result = torch.ones(len(first), dtype=torch.float64)
     for scale, weight in enumerate(weights):
-        a, b, aa, bb, ab = (_blurred(one) for one in (first, second, first**2, second**2, first * second))
+        a, b, aa, bb, ab = (_blurred(images) for images in (first, second, first**2, second**2, first * second))
         structure = (2 * (ab - a * b) + c2) / (aa - a**2 + bb - b**2 + c2)
         last = scale == len(weights) - 1
         luminance = (2 * a * b + c1) / (a**2 + b**2 + c1) if last else 1.0
         result *= (luminance * structure).mean(dim=(1, 2, 3)).clamp(min=0) ** float(weight)
-        first, second = (functional.avg_pool2d(one, 2) for one in (first, second))
+        first, second = (functional.avg_pool2d(images, 2) for images in (first, second))
     return result.numpy()
 
 
