@@ -1,7 +1,7 @@
 """Lesions of a volume as rough 2-D boxes per axial slice, from a boxes file or from a mask.
 
 A boxes file is a CSV with the columns z, x0, y0, x1, y1: voxel indices in the volume reoriented to closest canonical
-(RAS+), x first axis, y second, z third; x1 and y1 exclusive. Other columns are not looked at.
+(RAS+), x first axis, y second, z third; x1 and y1 exclusive. Other columns are ignored.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_patients_table_goes_before_the_images(tmp_path: Path) -> None:
         ({"annotations": []}, "`annotations` is empty"),
         ({"images": []}, "`images` is empty"),
         ({"images": {}}, "needed: a list of mappings"),
-        ({"images": [IMAGES[0], IMAGES[0]]}, "there twice"),
+        ({"images": [IMAGES[0], IMAGES[0]]}, "listed twice"),
         ({"annotations": [LESION | {"image_id": "three"}]}, "image_id 'three', which is not in `images`"),
         ({"annotations": [LESION | {"iscrowd": 1}]}, "crowd"),
         ({"annotations": [LESION, LESION | {"id": 2, "category_id": 2}]}, "categories 1, 2; allowed: one"),
