@@ -44,15 +44,15 @@ class DetectorModel(PythonModel):
             model_input: N x S x S uint8 (as nested lists too), prepared as the detector's training slices were; or the
                 path (str or Path) of a NIfTI volume, T1 after contrast, which is then prepared in that way, as
                 `metsweep detect` does.
-            params: `confidence` leaves out less confident boxes, 0..1; `stripped` tells whether the volume shows only
-                the brain, None finds out (slices do not need it).
+            params: `confidence` leaves out less confident boxes, 0..1; `stripped`: whether the volume shows only the
+                brain, None finds out (not used for slices).
 
         Returns:
             A DataFrame, for both kinds of input with the columns of `sweep.detect.MODEL_COLUMNS`: `slice` (int64: the
             position in the input, or the volume's canonical z index); `x0`, `y0`, `x1`, `y1` (pixels of the prepared
             slice); `i0` to `k1` (voxel edges in the volume's file); `mm_x0` to `mm_z1` (world millimetres, RAS+);
-            `confidence`. By slice, then by falling confidence. Slices alone do not tell where in the world they lie:
-            their voxels and millimetres are NaN.
+            `confidence`. By slice, then by falling confidence. Slices have no position in the world: their
+            voxels and millimetres are NaN.
 
         Raises:
             SliceSetError: slices of another form, or neither slices nor a path.
@@ -66,8 +66,8 @@ class DetectorModel(PythonModel):
         if volume is not None:
             boxes = find(self._detector, volume, self._slices, asked["confidence"], asked["stripped"]).boxes
             return boxes.rename(columns={"z": "slice"})
-        found = predict(self._detector, slices_of(model_input, self._slices.size), asked["confidence"])
-        return found.reindex(columns=list(MODEL_COLUMNS))
+        detections = predict(self._detector, slices_of(model_input, self._slices.size), asked["confidence"])
+        return detections.reindex(columns=list(MODEL_COLUMNS))
 
 
 def _path(given: object) -> Path | None:
@@ -78,7 +78,7 @@ def slices_of(given: object, size: int) -> np.ndarray:
     """The slices that the model was given, N x S x S uint8.
 
     Raises:
-        SliceSetError: they are something else.
+        SliceSetError: the input is something else.
     """
     allowed = (
         f"allowed: slices of `metsweep prepare` as an N x {size} x {size} uint8 array, or the path of a NIfTI volume"

@@ -22,12 +22,12 @@ def check(model_uri: str) -> None:
     """Load one model and predict once.
 
     Raises:
-        ValueError: the model has no input example, or its output is not what its signature promises.
+        ValueError: the model has no input example, or its output does not fit its signature.
     """
     import mlflow.pyfunc
 
     with tempfile.TemporaryDirectory(prefix="metsweep-") as copy:
-        # MLflow writes a note beside the files that it loads: into a copy, since looking changes nothing.
+        # MLflow writes a note beside the files that it loads: the copy keeps the model unchanged.
         _predict(model_uri, mlflow.pyfunc.load_model(model_uri, dst_path=copy))
 
 
@@ -39,13 +39,13 @@ def _predict(model_uri: str, model: PyFuncModel) -> None:
     if isinstance(output, pd.DataFrame):
         promised = model.metadata.get_output_schema()
         good = promised is not None and list(output.columns) == promised.input_names()
-        # Voxels and millimetres are NaN: the example holds slices, which do not tell where they lie.
+        # Voxels and millimetres are NaN: the example holds slices, which have no position in the world.
         good = good and bool(np.isfinite(output[["slice", *BOX, "confidence"]].to_numpy(dtype=np.float64)).all())
     else:
         good = output.dtype == np.uint8 and output.ndim == 3 and len(output) == int(example["slice"].max()) + 1
     if not good:
         got = " ".join(repr(output).split())  # promotion shows the last line of the error
-        raise ValueError(f"{model_uri} predicted something else than its signature promises: {got}")
+        raise ValueError(f"{model_uri} predicted something that does not fit its signature: {got}")
 
 
 if __name__ == "__main__":

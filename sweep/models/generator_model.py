@@ -40,9 +40,9 @@ class GeneratorModel(PythonModel):
     ) -> np.ndarray:
         """One synthetic slice for each of the numbers 0 to the largest `slice` of the boxes; N x S x S uint8.
 
-        The input is a DataFrame with a row a box: `slice` and `x0`, `y0`, `x1`, `y1` in pixels of the generator's S x S
-        slices. A number without boxes gets an all-black condition. Slice i's noise depends on the parameter `seed` and
-        i alone.
+        The input is a DataFrame with a row per box: `slice` and `x0`, `y0`, `x1`, `y1` in pixels of the generator's
+        S x S slices. A number without boxes gets an all-black condition. Slice i's noise depends on the parameter
+        `seed` and i alone.
         """
         from trainers.data.conditions import conditioning_images
         from trainers.gan.sampling import noise

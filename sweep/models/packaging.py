@@ -45,8 +45,8 @@ def save_detector(
         Schema([ColSpec("long", first), *(ColSpec("double", name) for name in others)]),
         ParamSchema([ParamSpec("confidence", "double", confidence), ParamSpec("stripped", "boolean", None)]),
     )
-    # No schema describes "a tensor or a path", and MLflow would refuse the path. So the model checks its input itself,
-    # which this tells MLflow; parameters it still checks.
+    # No schema describes "a tensor or a path", and MLflow would refuse the path. So the model checks its input itself:
+    # with this flag MLflow checks parameters alone.
     signature._is_signature_from_type_hint = True
     example = np.array(slices.images[slices.indices("validation")[:1]])
     with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
@@ -73,9 +73,9 @@ def save_generator(gan_dir: Path, slices: SliceSet, out: Path, model: Model) -> 
         ParamSchema([ParamSpec("seed", "long", 0)]),
     )
     boxes = slices.boxes_by_slice()
-    found = next(boxes[row] for row in slices.indices("train", "tumour") if len(boxes[row]))
-    example = pd.DataFrame(found.astype(np.float64), columns=list(BOX))
-    example.insert(0, "slice", np.zeros(len(found), np.int64))
+    first = next(boxes[row] for row in slices.indices("train", "tumour") if len(boxes[row]))
+    example = pd.DataFrame(first.astype(np.float64), columns=list(BOX))
+    example.insert(0, "slice", np.zeros(len(first), np.int64))
     files = {"config": gan_dir / "config.json", "weights": gan_dir / "generator.pt"}
     _save("generator_model.py", files, signature, example, out, model)
 

@@ -45,16 +45,16 @@ IOUS = (0.5, 0.25)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two detectors with what it found."""
+    """One of the two detectors with its outcomes."""
 
     version: Version
     config: EvaluationConfig
-    """Of its study, at IOUS: the confidence that its detections must reach is its own."""
+    """Of its study, at IOUS; each detector has its own confidence threshold."""
     outcomes: dict[float, Outcome]
 
     @property
     def label(self) -> str:
-        """How tables call it."""
+        """Its name in tables."""
         return f"version {self.version.number} ({', '.join((*self.version.aliases, self.version.tags[TRIAL]))})"
 
 
@@ -68,13 +68,13 @@ class Compared:
     notes: tuple[str, ...]
 
     def sections(self) -> Iterator[Section]:
-        """One table an IoU threshold."""
+        """One table per IoU threshold."""
         for iou in IOUS:
             lines = []
             for side in (self.first, self.second):
                 arm = Arm({0: side.outcomes[iou]}, side.config)
                 lines.append(Line([side.label, *measured_texts(arm)]))
-            lines += [Line([name, *_gain(one)]) for name, one in self.gains(iou).items()]
+            lines += [Line([name, *_gain(gain)]) for name, gain in self.gains(iou).items()]
             title = f"{self.cohort}, IoU {iou:g}"
             yield Section(name_of(iou), title, ("detector", *(measure.title for measure in TABLE1)), lines)
 
@@ -82,7 +82,7 @@ class Compared:
         """Paired gains of the second over the first, over patients."""
         own, base = (Arm({0: side.outcomes[iou]}, side.config) for side in (self.second, self.first))
         pairs = {"gain": own.gain(base), "gain at equal FPs": own.gain_at_equal_fps(base)}
-        return {name: one for name, one in pairs.items() if one is not None}
+        return {name: gain for name, gain in pairs.items() if gain is not None}
 
     def figures(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -95,11 +95,11 @@ class Compared:
             }
             for name, side in (("first", self.first), ("second", self.second))
         }
-        gains = {name_of(iou): {name: asdict(one) for name, one in self.gains(iou).items()} for iou in IOUS}
+        gains = {name_of(iou): {name: asdict(gain) for name, gain in self.gains(iou).items()} for iou in IOUS}
         return {"cohort": self.cohort, "notes": self.notes, **sides, "gains_of_second": gains}
 
     def csv(self) -> str:
-        """One line an IoU threshold and detector; the gain is in the second's."""
+        """One line per IoU threshold and detector; the gain is in the second detector's."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         measures = [measure.name for measure in TABLE1]
@@ -119,24 +119,24 @@ class Compared:
 def compare_versions(
     first: Version, second: Version, folder: Path, split: str, store: Store, on_progress: OnProgress, tracking_uri: str
 ) -> Compared:
-    """Let two versions of the detector find lesions on the same patients.
+    """Run two versions of the detector on the same patients.
 
     Args:
         folder: a cohort.
         split: a key of SPLITS.
-        store: where slices are taken from if a study has prepared this cohort in the same way; nothing is written.
+        store: read for slices, if a study has prepared this cohort in the same way.
 
     Raises:
         ConfigError: an unknown split; one version twice; or all patients of the cohort that a version was trained on.
         CohortError, TrainingError: the cohort cannot be prepared, or has no lesion there.
-        TrackingError: a version does not say how its slices are made, or both see other patients or lesions.
+        TrackingError: a version does not record how its slices are made, or the two see different patients or lesions.
     """
     if split not in SPLITS:
         raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}.")
     if first.number == second.number:
         raise ConfigError(
             f"Both are version {first.number} of {first.name} ({', '.join(first.aliases) or 'no alias'}): a detector "
-            "gains nothing over itself. Allowed: two versions; `metsweep registry` lists them."
+            "gains nothing over itself. Give two different versions; `metsweep registry` lists them."
         )
     cohort = open_cohort(folder)
     with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
@@ -151,8 +151,8 @@ def compare_versions(
     truths = [counts_by(side.outcomes[IOUS[0]])[["lesions"]] for side in sides]
     if not truths[0].equals(truths[1]):
         raise TrackingError(
-            f"Versions {first.number} and {second.number} of {first.name} see other patients or lesions of {folder}: "
-            f"their slices are prepared in different ways ({PREPARE} of the versions), so nothing is paired. Write the "
+            f"Versions {first.number} and {second.number} of {first.name} see different patients or lesions in "
+            f"{folder}: their slices are prepared differently (tag {PREPARE}), so they cannot be paired. Write the "
             'split of every patient into cohort.json, and train both with the same "prepare".'
         )
     lesions = int((truths[0]["lesions"] > 0).sum())
@@ -160,7 +160,7 @@ def compare_versions(
         f"{len(truths[0])} patients, {int(truths[0]['lesions'].sum())} lesions. Gains: version {second.number} over "
         f"version {first.number}. In brackets: 95 % intervals over {lesions} patients with lesions (jackknife), for "
         "these two trained detectors alone.",
-        "Both were chosen on the validation split of a study: expect less elsewhere."
+        "Both were chosen on the validation split of a study: expect lower figures elsewhere."
         if split == "validation"
         else None,
     ]
@@ -171,8 +171,8 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
     """How a version's slices are prepared, and the cohort with the splits that this gives."""
     if PREPARE not in version.tags or EVALUATION not in version.tags:
         raise TrackingError(
-            f"{version.name} version {version.number} does not say how its slices are made (tag {PREPARE}); "
-            "`metsweep promote` of its study adds that."
+            f"{version.name} version {version.number} does not record how its slices are made (tag {PREPARE}); "
+            "`metsweep promote` of its study adds the tag."
         )
     config = read_tag(version.tags, PREPARE, PrepareConfig)
     divided = check_cohort(cohort, config)
@@ -185,12 +185,12 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
 
 
 def _prepared(cohort: Cohort, config: PrepareConfig, store: Store, folder: Path, on_progress: OnProgress) -> SliceSet:
-    """A cohort's slices, from the store if they are there, else made in `folder`."""
+    """A cohort's slices, from the store if it has them, else made in `folder`."""
     stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
-    there = store.find(stage.name, stage.key)
-    if there is None:
+    artifact = store.find(stage.name, stage.key)
+    if artifact is None:
         prepare(cohort, config, folder, on_progress)
-    return open_slice_set(folder if there is None else there.path)
+    return open_slice_set(folder if artifact is None else artifact.path)
 
 
 def _side(version: Version, slices: SliceSet, splits: Sequence[Split], tracking_uri: str) -> Side:
@@ -198,13 +198,13 @@ def _side(version: Version, slices: SliceSet, splits: Sequence[Split], tracking_
     detector = load_detector(champion_folder(version.uri, tracking_uri), Placement.alone().device)
     rows = np.sort(np.concatenate([detector_rows(slices, split) for split in splits]))
     truth = truth_of(slices, splits[-1], rows)
-    found = predict(detector, slices.images[rows], config.froc_confidence, config.batch)
-    return Side(version, config, match_outcomes(found, truth, IOUS))
+    detections = predict(detector, slices.images[rows], config.froc_confidence, config.batch)
+    return Side(version, config, match_outcomes(detections, truth, IOUS))
 
 
 def _gain(gain: Comparison) -> list[str]:
     """A gain and its p as cells."""
     low, high = gain.interval
     if math.isnan(gain.p):
-        return [f"{gain.difference:+.3f}", "interval not known"]
+        return [f"{gain.difference:+.3f}", "interval unknown"]
     return [f"{gain.difference:+.3f} [{low:+.3f}, {high:+.3f}]", f"p {gain.p:.3f}"]

@@ -1,4 +1,4 @@
-"""Judges a study's best trial by what the store holds: the gates that need no model to be loaded."""
+"""Judges a study's best trial from the store: the gates that need no model to be loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from trainers.variants import REAL_ONLY
 
 @dataclass(frozen=True)
 class Limits:
-    """What a detector's figures are held against."""
+    """What a detector's figures are compared with."""
 
     margin: float = 0.0
     """The lower end of the paired gain's interval must be above it."""
@@ -48,7 +48,7 @@ def detector_gates(
     """Those of a trial's detector.
 
     Args:
-        among: what it was picked from, by `selection.ranking`.
+        among: the trials that it was picked from (`selection.ranking`).
         champion: the registry's present detector, which a real-only arm has to beat.
     """
     cap, others = _bounds(plan, limits)
@@ -57,14 +57,14 @@ def detector_gates(
         _gain(ranked.trial, plan, store, champion, limits.margin),
         chance_gate(ranked.measured.sensitivity, ranked.measured.patients_with_lesions, ranked.by_chance, IOU),
         fps_gate(ranked.fps_per_slice, ranked.detections, cap, IOU),
-        *(_kept(ranked, one) for one in others),
+        *(_kept(ranked, constraint) for constraint in others),
     )
 
 
 def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: Store) -> tuple[Gate, ...]:
     """Those of the GAN behind a trial; `among` as in `detector_gates`."""
     realism = _realism(ranked.trial, plan, store)
-    with_gan = [one for one in among if one.trial.gan]
+    with_gan = [trial for trial in among if trial.trial.gan]
     planned = sum(trial.gan is not None for trial in plan.trials)
     return _picked(ranked, with_gan, planned), memorisation_gate(realism), box_gate(realism)
 
@@ -94,7 +94,7 @@ def _kept(ranked: Ranked, constraint: Constraint) -> Gate:
 
 
 def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, margin: float) -> Gate:
-    # Cells that the search gave up count as well: what it pruned lost on the same validation split.
+    # Cells that the search gave up count as well: pruned cells lost on the same validation split.
     keys = {cell: evaluations(trials) for cell, trials in plan.cells.items()}
     config = plan.study.evaluation
     own = _arm(keys[trial.cell], store, config)
@@ -102,7 +102,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
     if trial.cell != REAL_ONLY:
         base = _arm(keys[REAL_ONLY], store, config) if REAL_ONLY in keys else None
         if base is None:
-            return unknown_gain(margin, f"The study has no arm {REAL_ONLY}, over which a gain would be.")
+            return unknown_gain(margin, f"The study has no arm {REAL_ONLY} to compare with.")
         return gain_gate(own, base, f"the arm {REAL_ONLY}", len(keys) - 1, margin)
     if champion is None:
         return unknown_gain(margin, "Nothing to compare with: this is the real-only arm, and there is no champion.")
@@ -120,10 +120,9 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
 
 
 def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm | None:
-    """A cell on the validation split, None if the store lacks one of its evaluations."""
-    found = {seed: store.find("evaluate", key) for seed, key in keys.items()}
-    held = {seed: artifact for seed, artifact in found.items() if artifact}
-    if len(held) < len(found):
+    """A cell on the validation split; None if the store lacks an evaluation of it."""
+    held = {seed: artifact for seed, key in keys.items() if (artifact := store.find("evaluate", key))}
+    if len(held) < len(keys):
         return None
     return Arm(
         {seed: read_outcomes(artifact.path, "validation", (IOU,))[IOU] for seed, artifact in held.items()}, config

@@ -1,4 +1,4 @@
-"""Where a version comes from: as tags for programs, as a description for people."""
+"""The origin of a version: as tags for programs, as a description for people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluations(cell: Sequence[Trial]) -> dict[int, str]:
 
 
 def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]:
-    """What a program reads of a version whose model has the stage key `key`; MLflow's values hold 5,000 characters."""
+    """Tags of a version whose model has the stage key `key`; MLflow's values hold 5,000 characters."""
     trial = ranked.trial
     prepared = trial.evaluate.detector.slices
     cell = evaluations(plan.cells[trial.cell])
@@ -42,7 +42,7 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
         STUDY: plan.study.name,
         FIDELITY: plan.study.fidelity,
         TRIAL: trial.name,
-        CELL_KEYS: ",".join(f"{seed}:{one}" for seed, one in cell.items()),
+        CELL_KEYS: ",".join(f"{seed}:{evaluation}" for seed, evaluation in cell.items()),
         **{validation_tag(measure.name): f"{ranked.figures[measure.name]:.6f}" for measure in TABLE1},
         QUALITY: Quality.measured(ranked.measured, trial.evaluate.config.confidence).json(),
         PREPARE_KEY: prepared.key,
@@ -58,19 +58,19 @@ def cell_keys(tags: Mapping[str, str]) -> dict[int, str]:
     """Seed -> evaluate stage key, of a version's cell.
 
     Raises:
-        TrackingError: the tag CELL_KEYS does not say it.
+        TrackingError: the tag CELL_KEYS is not of this form.
     """
-    told = tags.get(CELL_KEYS, "")
+    text = tags.get(CELL_KEYS, "")
     try:
-        return {int(seed): key for seed, _, key in (part.partition(":") for part in told.split(","))}
+        return {int(seed): key for seed, _, key in (part.partition(":") for part in text.split(","))}
     except ValueError:
         raise TrackingError(
-            f"The registry's tag {CELL_KEYS} is {shown(told)}; needed: SEED:KEY, with commas. Restore it in MLflow."
+            f"The registry's tag {CELL_KEYS} is {shown(text)}; needed: SEED:KEY, with commas. Restore it in MLflow."
         ) from None
 
 
 def description_of(plan: Plan, ranked: Ranked, commit: str) -> str:
-    """What a person reads of a version, Markdown; how it was judged follows, see `records`."""
+    """The description of a version, Markdown; its judgement follows (`records`)."""
     trial, stage = ranked.trial, ranked.trial.evaluate.detector
     keys = [
         f"- evaluate {trial.evaluate.key}",

@@ -1,4 +1,4 @@
-"""Promotes the best trial of a study: registered as candidates, its models become champions if their gates let them."""
+"""Promotes the best trial of a study: its models become candidates, and champions if all gates pass."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ LONGEST_REASON = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asks of a promotion."""
+    """The options of a promotion."""
 
     models: Sequence[str] = (DETECTOR, GENERATOR)
-    """Those to promote; a study without GAN has no generator."""
+    """Models to promote; a study without GAN has no generator."""
     alias: Alias = "champion"
     """`candidate` registers and judges, and leaves the champion as it is."""
     limits: Limits
-    """What the detector's gates hold its figures against."""
+    """What the detector's gates compare its figures with."""
     trial: str | None = None
-    """A trial named by hand."""
+    """Name of a trial, instead of the best."""
     force: str | None = None
-    """Why gates that do not pass are to be passed over; the last, loads and predicts, never is."""
+    """The reason for overriding gates that do not pass; the last, loads and predicts, cannot be overridden."""
     study: str | None = None
     """How commands name the study, if not by its name."""
 
     def check(self) -> None:
-        """Refuse a reason to force that says nothing.
+        """Refuse an empty or too long reason to override gates.
 
         Raises:
-            ConfigError: it is empty or too long.
+            ConfigError: the reason is empty or too long.
         """
         if self.force is not None and not 0 < len(self.force.strip()) <= LONGEST_REASON:
             raise ConfigError(
@@ -63,19 +63,19 @@ class Judgement:
     """Its stage key."""
     gates: tuple[Gate, ...]
     forced: str | None = None
-    """Why gates were passed over; None if all pass."""
+    """Why gates were overridden; None if all pass."""
     version: str | None = None
-    """Number in the registry; None if it is not registered."""
+    """Number in the registry; None if unregistered."""
     champion: bool = False
-    """Whether it is the champion now."""
+    """Whether the model is the champion now."""
     newly: bool = False
-    """Whether it has become so by this promotion."""
+    """Whether this promotion made it the champion."""
     at: str | None = None
-    """When it was judged, if that was not now."""
+    """When it was judged, if earlier."""
 
     @property
     def passed(self) -> bool:
-        """Whether it may become champion."""
+        """Whether the model may become champion."""
         return all(gate.passed for gate in self.gates) or (self.forced is not None and self.gates[-1].passed)
 
 
@@ -85,9 +85,9 @@ def promote(
     """Register the best trial's detector, and the GAN behind it, as candidates; champions are those whose gates pass.
 
     The best trial is the first of `selection.ranking`. If it is the real-only arm, the generator is that of the best
-    trial which has one. Either model is judged by its own gates. Promoting the same trial again registers nothing: what
-    is champion already is left as it is, with what was said when it was judged; another version is judged again, and
-    gets another dated record if that says anything new.
+    trial with a GAN. Each model is judged by its own gates. Promoting the same trial again registers nothing: the
+    present champion stays as it is, with its record; another version is judged again, and gets another dated record if
+    that differs from the last.
 
     Args:
         given_up: as in `selection.ranking`.
@@ -140,7 +140,7 @@ def promote(
 def judge(
     plan: Plan, store: Store, tracking_uri: str, request: Request, given_up: Collection[int] = ()
 ) -> list[Judgement]:
-    """What `promote` would judge; writes nothing, neither into MLflow nor into its registry.
+    """The judgements that `promote` would make; writes nothing, neither into MLflow nor into its registry.
 
     Raises:
         StoreError, ConfigError, TrackingError: as `promote`.
@@ -153,20 +153,20 @@ def judge(
         loads = not_written_yet(tracking_uri) if model is None else loads_gate(model.model_uri, tracking_uri)
         gates = (*_gates(name, ranked, among, plan, store, registry, request.limits), loads)
         versions = [] if registry is None else registry.versions(name)
-        version = next((one for one in versions if one.tags.get(STAGE_KEY) == key), None)
+        version = next((version for version in versions if version.tags.get(STAGE_KEY) == key), None)
         judged.append(_judgement(name, ranked, key, gates, version, request))
     return judged
 
 
 def _chosen(among: list[Ranked], request: Request) -> list[tuple[str, Ranked, str]]:
-    """Of each model to promote: its name, its trial, its stage key."""
+    """Name, trial and stage key of each model to promote."""
     request.check()
     best = pick(among, request.trial, forced=request.force is not None)
     chosen = [(DETECTOR, best, best.trial.evaluate.key)]
-    with_gan = next((one for one in (best, *among) if one.trial.gan), None)
+    with_gan = next((ranked for ranked in (best, *among) if ranked.trial.gan), None)
     if with_gan is not None and with_gan.trial.gan is not None:
         chosen.append((GENERATOR, with_gan, with_gan.trial.gan.key))
-    return [one for one in chosen if one[0] in request.models]
+    return [(name, ranked, key) for name, ranked, key in chosen if name in request.models]
 
 
 def _judgement(
@@ -178,12 +178,12 @@ def _judgement(
 
 
 def _judged_as_champion(version: Version) -> bool:
-    """Whether it is the champion with a record of its gates, which nothing new is said about."""
+    """Whether the version is the champion with a record of its gates, so that it is not judged again."""
     return CHAMPION in version.aliases and bool(records(version.tags))
 
 
 def _as_it_was_judged(name: str, ranked: Ranked, key: str, version: Version, record: Record) -> Judgement:
-    """The present champion: it would be compared with itself."""
+    """The record of the present champion, which would be compared with itself."""
     return Judgement(name, ranked, key, record.gates, record.forced, version.number, champion=True, at=record.at)
 
 

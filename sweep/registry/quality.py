@@ -1,4 +1,4 @@
-"""How good a detector is on the validation split of its study: what whoever reads its boxes must know."""
+"""The quality of a detector on the validation split of its study, for whoever reads its boxes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Quality:
 
     sensitivity: float
     low: float | None
-    """Bounds of the 95 % interval over patients; None where it is not known."""
+    """Bounds of the 95 % interval over patients; None if unknown."""
     high: float | None
     fps_per_slice: float
     hitting: float | None
-    """Share of its boxes that hit a lesion; None if it has none."""
+    """Share of its boxes that hit a lesion; None without boxes."""
     patients: int
     """Those with lesions."""
     confidence: float
@@ -56,15 +56,15 @@ class Quality:
         return json.dumps(asdict(self))
 
     def sentence(self, shown: float) -> str:
-        """One line; poor is what misses most lesions, or whose boxes are mostly wrong.
+        """One line; a detector is poor if it misses most lesions, or most of its boxes are wrong.
 
         Args:
-            shown: the confidence that boxes beside it are shown from, which it tells if it is another.
+            shown: the confidence from which boxes are shown, which the sentence mentions if it differs.
         """
         interval = Interval(math.nan if self.low is None else self.low, math.nan if self.high is None else self.high)
-        found = estimate_text(Estimate(self.sensitivity, interval))
+        sensitivity = estimate_text(Estimate(self.sensitivity, interval))
         over = f"{self.patients} patient{'' if self.patients == 1 else 's'} with lesions"
-        known = "interval not known" if self.low is None else f"95% interval over {over}"
+        basis = "interval unknown" if self.low is None else f"95% interval over {over}"
         faults = ["misses most lesions"] if self.sensitivity < 0.5 else []
         faults += ["most of its boxes hit none"] if self.hitting is not None and self.hitting < 0.5 else []
         boxes = "no box" if self.hitting is None else f"{self.hitting:.0%} of its boxes hit a lesion"
@@ -72,14 +72,14 @@ class Quality:
         fewer = "fewer" if shown > self.confidence else "more"
         other = f" Boxes shown are from confidence {shown:g}: {fewer} lesions found, {fewer} false positives."
         return (
-            f"On validation, IoU {IOU:g}, confidence {self.confidence:g}: sensitivity {found} ({known}), "
+            f"On validation, IoU {IOU:g}, confidence {self.confidence:g}: sensitivity {sensitivity} ({basis}), "
             f"{self.fps_per_slice:.2f} false positives per slice, {boxes}.{poor}"
             + (other if shown != self.confidence else "")
         )
 
 
 def quality_in_tags(tags: Mapping[str, str]) -> Quality | None:
-    """What a version's tags say; None of one that was registered before they said it, or whose tag is not ours."""
+    """The quality in a version's tags; None if the tag is missing, as in older versions, or not ours."""
     try:
         return read_tag(tags, QUALITY, Quality)
     except (KeyError, TrackingError):
@@ -87,18 +87,18 @@ def quality_in_tags(tags: Mapping[str, str]) -> Quality | None:
 
 
 def quality_of_folder(detector_dir: Path, confidence: float) -> Quality | None:
-    """Of a detector in a store, from the newest evaluation of it there; None elsewhere, and of one that has none.
+    """The quality of a detector in a store, by its newest evaluation there; None outside a store or if unevaluated.
 
     Args:
         detector_dir: its folder.
-        confidence: boxes below it are not counted; lower than the evaluation kept boxes, its lowest is taken.
+        confidence: boxes below it are not counted; at least the lowest confidence that the evaluation kept.
     """
     made = Manifest.beside(detector_dir)
     if made is None:
         return None
     evaluations = Store(detector_dir.absolute().parent.parent).artifacts("evaluate")
-    found = [one for one in evaluations if made.key in one.manifest.inputs]
-    for artifact in reversed(found):
+    own = [artifact for artifact in evaluations if made.key in artifact.manifest.inputs]
+    for artifact in reversed(own):
         config = EvaluationConfig.model_validate(artifact.manifest.identity["config"])
         if IOU in config.ious:
             outcome = read_outcomes(artifact.path, "validation", (IOU,))[IOU]

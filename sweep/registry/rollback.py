@@ -13,35 +13,37 @@ class Move:
     """A change of champion."""
 
     now: Version
-    """The champion as long as nothing was moved."""
+    """The champion before the change."""
     back: Version
-    """Who becomes it."""
+    """The champion after the change."""
 
 
 def planned(registry: Registry, name: str, to: str | None = None) -> Move:
-    """Where a rollback leads: to the newest of the history that is not the champion now, or to `to`.
+    """The change that a rollback makes: to the newest former champion, or to `to`.
 
-    After a rollback that is the version which was rolled back, so a rollback of a rollback undoes it.
+    After a rollback, that is the version that was rolled back: a second rollback undoes the first.
 
     Raises:
-        TrackingError: there is no champion, no previous one, or its version was deleted.
-        ConfigError: `to` has never been champion, or is it now.
+        TrackingError: the model has no champion, or no former one, or its version was deleted.
+        ConfigError: `to` was never champion, or is the champion now.
     """
     now = registry.champion(name)
     if now is None:
-        raise TrackingError(f"{name} has no champion, so there is nothing to roll back; `metsweep promote` makes one.")
+        raise TrackingError(
+            f"{name} has no champion, so nothing can be rolled back; `metsweep promote` makes a champion."
+        )
     champions = dict.fromkeys(reign.version for reign in reversed(registry.history(name)))
     former = [number for number in champions if number != now.number]
     if not former:
-        raise TrackingError(f"{name}: version {now.number} is its first champion; there is none to go back to.")
+        raise TrackingError(f"{name}: version {now.number} is its first champion, so nothing can be rolled back.")
     if to is not None and to not in former:
         raise ConfigError(
             f"--to {to}: allowed are versions of {name} that have been champion and are not now: {', '.join(former)}. "
-            "Others go through the gates: `metsweep promote`."
+            "Other versions must pass the gates: `metsweep promote`."
         )
     return Move(now, registry.find(name, to or former[0]))
 
 
 def roll_back(registry: Registry, move: Move) -> None:
-    """Carry it out and note it in the history."""
+    """Carry out a change and record it in the history."""
     registry.crown(move.back, f"rolled back from {move.now.number}")

@@ -1,8 +1,8 @@
-"""Which trial of a study is promoted: the best by the study's objectives on validation. The test split has no say.
+"""Selects the trial to promote: the best by the study's objectives on validation. The test split has no say.
 
-A table of test figures is worth something only as long as nothing is chosen by it. So there is no way to choose by the
-test split, and a trial that a person names must be the best by validation too, unless they force it and say why: they
-may have read its name in the test table.
+Test figures are unbiased only as long as nothing is chosen by them. So no option chooses by the test split, and a trial
+that a person names must be the best by validation too, unless they override this and give a reason: they may have taken
+its name from the test table.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Ranked:
     metrics: Mapping[str, Summary]
     """IoU name -> figures (`summary.summarise`)."""
     evaluation: Artifact
-    """Where they are from."""
+    """The artifact that they were read from."""
 
     @cached_property
     def measured(self) -> Arm:
-        """What its detector alone found, at IoU 0.5: the intervals are over patients."""
+        """The outcome of its detector, at IoU 0.5: the intervals are over patients."""
         outcome = read_outcomes(self.evaluation.path, "validation", (IOU,))[IOU]
         return Arm({self.trial.seed: outcome}, self.trial.evaluate.config)
 
@@ -68,7 +68,7 @@ class Ranked:
 
     @property
     def by_chance(self) -> float | None:
-        """Sensitivity of the same detections on shuffled boxes; None of a single slice."""
+        """Sensitivity of the same detections on shuffled boxes; None for a single slice."""
         chance = self.figures["chance"]
         return chance and chance["sensitivity"]
 
@@ -79,20 +79,20 @@ class Ranked:
     @property
     def comparable(self) -> bool:
         """Whether every objective of the study is defined."""
-        return not any(math.isnan(self.value(one)) for one in self.study.objectives)
+        return not any(math.isnan(self.value(objective)) for objective in self.study.objectives)
 
     @property
     def order(self) -> tuple[float, ...]:
         """Smaller is better: within the constraints, then by each objective in turn, then by fewer false positives.
 
-        Equal for trials that validation does not tell apart.
+        Equal for trials that are equal on validation.
         """
-        beyond = sum(_beyond(one.violation(self.value(one))) for one in self.study.constraints)
+        beyond = sum(_beyond(bound.violation(self.value(bound))) for bound in self.study.constraints)
         signed = ((-1 if one.direction == "maximize" else 1) * self.value(one) for one in self.study.objectives)
         return beyond, *signed, self.fps_per_slice
 
     def text(self) -> str:
-        """The figures of Table 1 with their intervals, the same that the report shows of a single seed."""
+        """The figures of Table 1 with their intervals, the same that the report shows for a single seed."""
         own = self.measured
         figures = ", ".join(
             f"{measure.title} {text}" for measure, text in zip(TABLE1, measured_texts(own), strict=True)
@@ -102,13 +102,13 @@ class Ranked:
 
 
 def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str | None = None) -> list[Ranked]:
-    """What may be promoted, best first: by the study's constraints and objectives, then by fewer false positives.
+    """The trials that may be promoted, best first: by constraints and objectives, then by fewer false positives.
 
-    Where the study names none, that is by validation sensitivity at IoU 0.5. Trials that are equal in all stay in the
-    study's order. Those of which an objective is not defined are left out, as the search leaves out such cells.
+    The default objective is validation sensitivity at IoU 0.5. Trials that are equal in all stay in the study's order.
+    Trials with an undefined objective are left out, as the search leaves out such cells.
 
     Args:
-        given_up: numbers of drawn cells that are left out: pruned, failed or stopped, so that nobody completes them.
+        given_up: numbers of drawn cells that are left out: pruned, failed or stopped, so that they stay incomplete.
         study: how commands name the study, if not by its name.
 
     Raises:
@@ -117,40 +117,40 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
     """
     trials = [trial for trial in plan.trials if trial.number not in given_up]
     _refuse_incomplete(trials, plan, store, study or plan.study.name)
-    ranked = [one for one in (_ranked(trial, plan, store) for trial in trials) if one.comparable]
+    ranked = [ranked for trial in trials if (ranked := _ranked(trial, plan, store)).comparable]
     if not ranked:
         raise StoreError(
-            f"Study {plan.study.name}: of its {len(plan.trials)} trials none has every objective on the validation "
-            f"split, so none is the best. `metsweep status {study or plan.study.name}` tells how they ended."
+            f"Study {plan.study.name}: none of its {len(plan.trials)} trials has every objective on the validation "
+            f"split, so none is the best. `metsweep status {study or plan.study.name}` shows how they ended."
         )
-    return sorted(ranked, key=lambda one: one.order)
+    return sorted(ranked, key=lambda trial: trial.order)
 
 
 def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
-    """The trial to promote: the best, or the one that a person names.
+    """The trial to promote: the best, or a named trial.
 
     Raises:
-        ConfigError: no such trial in the ranking, or one that is not the best by validation and is not forced.
+        ConfigError: the named trial is not in the ranking, or is neither the best by validation nor forced.
     """
     best = ranked[0]
     if name is None:
         return best
-    found = next((one for one in ranked if one.trial.name == name), None)
-    if found is None:
-        known = ", ".join(one.trial.name for one in ranked)
-        raise ConfigError(f"--trial {name!r} is no trial of the study that has its figures; allowed: {known}.")
-    if found.order != best.order and not forced:
+    named = next((trial for trial in ranked if trial.trial.name == name), None)
+    if named is None:
+        allowed = ", ".join(trial.trial.name for trial in ranked)
+        raise ConfigError(f"--trial {name!r} is not a trial of the study with all figures; allowed: {allowed}.")
+    if named.order != best.order and not forced:
         raise ConfigError(
-            f"--trial {name!r} is not the best on the validation split: it has {found.text()}; "
-            f"{best.trial.name!r} has {best.text()}. A trial picked by hand may have been picked by the test table, "
-            "which then no longer tests anything. Allowed: no --trial, the best one's name, or --force with the "
-            "reason, which the version keeps."
+            f"--trial {name!r} is not the best on the validation split: it has {named.text()}; "
+            f"{best.trial.name!r} has {best.text()}. A trial picked by hand may have been picked by its test "
+            "figures, which are then biased. Allowed: no --trial, the best trial's name, or --force with the reason, "
+            "which the version keeps."
         )
-    return found
+    return named
 
 
 def _beyond(violation: float) -> float:
-    """How far a trial lies beyond a constraint: infinitely, if its figure is not defined."""
+    """How far a trial lies beyond a constraint: infinitely, if its figure is undefined."""
     return math.inf if math.isnan(violation) else max(0.0, violation)
 
 
@@ -159,7 +159,7 @@ def _refuse_incomplete(trials: Sequence[Trial], plan: Plan, store: Store, study:
     if missing:
         raise StoreError(
             f"Study {plan.study.name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
-            f"(first: {missing[0].name}); only a study in which nothing waits or runs is promoted. Run "
+            f"(first: {missing[0].name}); a study is promoted once no trial waits or runs. Run "
             f"{_completing(missing, plan, store, study)} first."
         )
     if IOU not in plan.study.evaluation.ious:
@@ -170,7 +170,7 @@ def _refuse_incomplete(trials: Sequence[Trial], plan: Plan, store: Store, study:
 
 
 def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) -> str:
-    """The commands that make what is missing; a launch alone leaves aside what was stopped by hand."""
+    """The commands that complete missing trials; a launch alone skips those that were stopped by hand."""
     launch = f"`metsweep launch {study}`"
     outcomes = StudyRecord(store, plan.study.name).outcomes()
     ended = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}

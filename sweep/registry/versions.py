@@ -1,7 +1,7 @@
 """Versions and aliases of metsweep's models in the MLflow Model Registry.
 
-Every change of champion adds a tag `metsweep.champion.0001` (...) to the registered model; nothing is ever taken out,
-so that a rollback knows where to go and a rollback of a rollback too.
+Every change of champion adds a tag `metsweep.champion.0001` (...) to the registered model; no such tag is ever removed,
+so that rollbacks, too, can be rolled back.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reign:
 
     version: str
     since: str
-    """ISO 8601, UTC; empty if somebody else moved the alias, so that it is not known."""
+    """ISO 8601, UTC; empty if unknown, because something else moved the alias."""
     why: str
 
 
@@ -69,40 +69,40 @@ class Registry:
 
     @staticmethod
     def existing(tracking_uri: str) -> Registry | None:
-        """The registry, or None where it would be made by asking: an SQLite file that is not there."""
+        """The registry, or None if its SQLite file is missing: a query would create it."""
         return None if will_be_made(tracking_uri) else Registry(tracking_uri)
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a model, newest first; none if it is not registered."""
+        """All versions of a model, newest first; none of an unregistered model."""
         aliases: dict[str, list[str]] = {}
         for alias, number in self._aliases(name).items():
             aliases.setdefault(number, []).append(alias)
         with explained(self.tracking_uri):
-            found = self._client.search_model_versions(f"name = '{name}'")
+            registered = self._client.search_model_versions(f"name = '{name}'")
         versions = [
             Version(
                 name,
-                str(one.version),
-                dict(one.tags),
-                one.description or "",
-                datetime.fromtimestamp((one.creation_timestamp or 0) / 1000, UTC),
-                tuple(sorted(aliases.get(str(one.version), ()))),
+                str(version.version),
+                dict(version.tags),
+                version.description or "",
+                datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, UTC),
+                tuple(sorted(aliases.get(str(version.version), ()))),
             )
-            for one in found
+            for version in registered
         ]
-        return sorted(versions, key=lambda one: -int(one.number))
+        return sorted(versions, key=lambda version: -int(version.number))
 
     def find(self, name: str, which: str) -> Version:
         """A version by alias or number.
 
         Raises:
-            TrackingError: also if there is none.
+            TrackingError: also if the model has no such version.
         """
         versions = self.versions(name)
-        for one in versions:
-            if which == one.number or which in one.aliases:
-                return one
-        allowed = ", ".join(" = ".join((one.number, *one.aliases)) for one in reversed(versions))
+        for version in versions:
+            if which == version.number or which in version.aliases:
+                return version
+        allowed = ", ".join(" = ".join((version.number, *version.aliases)) for version in reversed(versions))
         raise TrackingError(
             f"The registry at {without_secrets(self.tracking_uri)} has no {name} {which!r}; allowed: "
             f"{allowed or 'none yet, `metsweep promote STUDY` registers one'}."
@@ -110,15 +110,15 @@ class Registry:
 
     def champion(self, name: str) -> Version | None:
         """The version that has the alias champion, or None."""
-        return next((one for one in self.versions(name) if CHAMPION in one.aliases), None)
+        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
 
     def logged_model(self, experiment: str, stage_key: str) -> LoggedModel | None:
-        """The model of a stage key in an experiment, as the tracker wrote it; None if it is not there."""
+        """The model of a stage key in an experiment, as the tracker wrote it; None without one."""
         with explained(self.tracking_uri):
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
+            of_study = self._client.get_experiment_by_name(experiment)
+            if of_study is None:
                 return None
-            ids = [found.experiment_id]
+            ids = [of_study.experiment_id]
             for run in self._client.search_runs(ids, f"tags.`{STAGE_KEY}` = '{stage_key}'"):
                 models = self._client.search_logged_models(ids, f"source_run_id = '{run.info.run_id}'")
                 if models:
@@ -126,21 +126,21 @@ class Registry:
         return None
 
     def commit_of(self, model: LoggedModel) -> str:
-        """Commit of metsweep that the model's run was written by; `unknown` if it did not run from a clone."""
+        """Commit of metsweep that wrote the model's run; `unknown` if metsweep did not run from a clone."""
         with explained(self.tracking_uri):
             tags = self._client.get_run(model.source_run_id or "").data.tags
         return tags.get("mlflow.source.git.commit", "unknown")
 
     def register(self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str) -> Version:
-        """The version of a stage key (in the tags), registered now if it is not there.
+        """The version of a stage key (in the tags), registered now if it is missing.
 
-        Of one that is there nothing is changed; tags that it lacks, because it was made before they were, are added.
+        An existing version is left as it is; only tags that it lacks, because they are newer, are added.
         """
         with explained(self.tracking_uri):
             if self._client.search_registered_models(f"name = '{name}'") == []:
                 self._client.create_registered_model(name, tags={"license": LICENCE})
-            there = next((one for one in self.versions(name) if one.tags.get(STAGE_KEY) == tags[STAGE_KEY]), None)
-            if there is None:
+            existing = next((old for old in self.versions(name) if old.tags.get(STAGE_KEY) == tags[STAGE_KEY]), None)
+            if existing is None:
                 number = self._client.create_model_version(
                     name,
                     f"models:/{model.model_id}",
@@ -150,12 +150,12 @@ class Registry:
                     model_id=model.model_id,
                 ).version
                 return self.find(name, str(number))
-            for key in tags.keys() - there.tags.keys():
-                self._client.set_model_version_tag(name, there.number, key, tags[key])
-        return self.find(name, there.number)
+            for key in tags.keys() - existing.tags.keys():
+                self._client.set_model_version_tag(name, existing.number, key, tags[key])
+        return self.find(name, existing.number)
 
     def add_record(self, version: Version, tags: Mapping[str, str], text: str) -> None:
-        """Add tags to a version, and a text to its description as long as it has room."""
+        """Add tags to a version, and a text to its description if that has room."""
         longer = f"{version.description}\n\n{text}"
         with explained(self.tracking_uri):
             if len(longer) <= LONGEST_DESCRIPTION:
@@ -169,7 +169,7 @@ class Registry:
             self._client.set_registered_model_alias(version.name, CANDIDATE, version.number)
 
     def crown(self, version: Version, why: str) -> None:
-        """Make a version the champion, no longer the candidate, and note it in the history."""
+        """Make a version the champion, no longer the candidate, and record that in the history."""
         before = self.champion(version.name)
         history = self.history(version.name)
         with explained(self.tracking_uri):
@@ -186,8 +186,8 @@ class Registry:
     def history(self, name: str) -> list[Reign]:
         """All champions of a model, oldest first."""
         with explained(self.tracking_uri):
-            found = self._client.search_registered_models(f"name = '{name}'")
-        tags = found[0].tags if found else {}
+            models = self._client.search_registered_models(f"name = '{name}'")
+        tags = models[0].tags if models else {}
         return [read_tag(tags, key, Reign) for key in sorted(tags) if key.startswith(REIGN)]
 
     def _note(self, name: str, position: int, reign: Reign) -> None:
@@ -197,13 +197,13 @@ class Registry:
     def _aliases(self, name: str) -> dict[str, str]:
         """Alias -> version number."""
         with explained(self.tracking_uri):
-            found = self._client.search_registered_models(f"name = '{name}'")
+            models = self._client.search_registered_models(f"name = '{name}'")
             # The search leaves aliases out.
-            aliases = self._client.get_registered_model(name).aliases if found else {}
+            aliases = self._client.get_registered_model(name).aliases if models else {}
         return {alias: str(number) for alias, number in aliases.items()}
 
 
 def tags_of_model(uri: str, tracking_uri: str) -> Mapping[str, str]:
-    """Tags of the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means; none of another kind of URI."""
+    """Tags of the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means; none for another kind of URI."""
     name, _, which = uri.removeprefix("models:/").replace("@", "/").partition("/")
     return Registry(tracking_uri).find(name, which).tags if which else {}

@@ -1,1 +1,1 @@
-"""What a study found: tables, statistics, pictures."""
+"""The report of a study: tables, statistics, pictures."""

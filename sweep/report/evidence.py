@@ -1,4 +1,4 @@
-"""What a report shows beside the figures of each arm: outcomes, gains and their tests, FROC curves, chance."""
+"""What a report shows beyond the figures of each arm: outcomes, gains and their tests, FROC curves, chance."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Evidence:
     metrics: dict[str, list[dict[str, Summary]]]
     """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
     keys: dict[str, tuple[str, ...]]
-    """Arm -> keys of the evaluate stages that this was read from."""
+    """Arm -> keys of its evaluate stages."""
     slices: Path
     """Slice set that all arms were evaluated on."""
 
@@ -59,7 +59,7 @@ class Evidence:
 
     @property
     def seeds(self) -> int:
-        """Seeds of an arm; all have the same."""
+        """Number of seeds per arm; all arms have the same."""
         return len(next(iter(next(iter(self.by_iou.values())).values())).outcomes)
 
     @property
@@ -95,7 +95,7 @@ class Evidence:
         return froc_figure(outcomes, self.config, f"IoU {iou:g}; ")
 
     def _gained(self) -> Figure | None:
-        """Detections of every arm that shares a seed with the real-only one, at the first such seed."""
+        """Detections of every arm that shares a seed with the real-only arm, at the first such seed."""
         from trainers.evaluation.figures import gained_figure
 
         if self.baseline is None or len(self.arms) < 2:
@@ -111,7 +111,7 @@ class Evidence:
 
 
 def build_evidence(results: Results, store: Store) -> Evidence | None:
-    """The evidence of a study's complete arms, or None if there is none."""
+    """The evidence of a study's complete arms, or None without a complete arm."""
     plan = results.plan
     complete = [row for row in results.arms if row.complete]
     if not complete:
@@ -123,7 +123,7 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
     outcomes = {row.arm: row.outcomes(SPLIT, config) for row in complete}
     return Evidence(
         config,
-        by_iou={iou: {arm: found[iou] for arm, found in outcomes.items()} for iou in config.ious},
+        by_iou={iou: {name: arms[iou] for name, arms in outcomes.items()} for iou in config.ious},
         metrics={row.arm: [result[SPLIT] for result in row.results] for row in complete},
         keys={row.arm: row.keys for row in complete},
         slices=prepared.path,

@@ -1,4 +1,4 @@
-"""What the report says of the GANs themselves: do they draw what they are asked for, and do they leak patients?"""
+"""The report's table of GANs: do they draw tumours at their boxes, and do they leak patients?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_r
 
 
 def gan_section(plan: Plan, store: Store) -> Section | None:
-    """One row a GAN whose realism is known, or None if that is none."""
+    """One row per GAN with realism in the store; None without any."""
     real: Figures | None = None
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
@@ -42,7 +42,7 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         [*columns, "sliced Wasserstein", "MS-SSIM of pairs"],
         [Line(yardstick, {"gan": "real", "sliced_wasserstein": real.sliced_wasserstein}), *lines],
         "Boxes found: by the detector of real slices; at random places: boxes of the same sizes in the same slices. In "
-        "brackets: 95% bootstrap intervals, over the synthetic slices of this one GAN; of real slices over patients. "
+        "brackets: 95% bootstrap intervals, over the synthetic slices of the GAN; for real slices over patients. "
         "Sliced Wasserstein distance to training slices: lower is closer. MS-SSIM: higher than real means that slices "
         "are too alike. Leaks: "
         + "; ".join(f"{name}: {gan.memorisation.verdict.sentence}" for name, gan in gans.items())

@@ -21,7 +21,7 @@ SPECIAL = {
 
 
 def latex_of(table: Table1, header: Sequence[str]) -> str:
-    """A `table*` environment; its preamble needs `\\usepackage{booktabs}`. Stage keys stand in comments."""
+    """A `table*` environment; the preamble needs `\\usepackage{booktabs}`. Stage keys stand in comments."""
     section, ious = table.section(), table.ious
     titles = [*(f"{measure.title[0].upper()}{measure.title[1:]}" for measure in TABLE1), "Gain", "$p$"]
     span = len(titles)
@@ -52,7 +52,7 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of the table: escaped, with minus signs where hyphens stand before numbers, and dashes for nothing."""
+    """A cell of the table: escaped, with minus signs for hyphens before numbers, and dashes for missing values."""
     return "--" if text == MISSING else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape(text))
 
 

@@ -1,4 +1,4 @@
-"""Which kinds of machine the figures of a study's arms come from: the same stage key makes other digits on another."""
+"""The kinds of machine that a study's figures come from: the same stage gives other digits on another kind."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterator, Mapping
 from sweep.plan import Plan, Trial
 from sweep.store import Machine, Store
 
-UNKNOWN = "a machine that an older version did not note"
+UNKNOWN = "an unrecorded machine (older version)"
 Made = tuple[str, Machine | None]
-"""Stage and what made an artifact of it."""
+"""A stage's name and the machine that ran it, None if unrecorded."""
 
 
 def read_machines(plan: Plan, store: Store) -> dict[str, Made]:
-    """Stage key -> stage and machine, of the artifacts that figures rest on and that are there."""
-    found: dict[str, Made] = {}
+    """Stage key -> stage and machine, of the artifacts in the store that figures rest on."""
+    made: dict[str, Made] = {}
     for key, stage in plan.stages.items():
         # All arms share one slice set, and realism is no part of their figures.
         artifact = None if stage.name in ("prepare", "realism") else store.find(stage.name, key)
         if artifact is not None:
-            found[key] = stage.name, artifact.manifest.machine
-    return found
+            made[key] = stage.name, artifact.manifest.machine
+    return made
 
 
 def machines_of(trial: Trial, made: Mapping[str, Made]) -> set[Made]:
-    """What made the artifacts of a trial."""
+    """The stages of a trial and the machines that ran them."""
     return {made[stage.key] for stage in trial.evaluate.inputs_first() if stage.key in made}
 
 
-def machines_told(arms: Mapping[str, set[Made]]) -> Iterator[str]:
+def machines_differ(arms: Mapping[str, set[Made]]) -> Iterator[str]:
     """A sentence where arms come from different kinds of machine: comparing them then compares machines, too.
 
     Args:
-        arms: name -> what made its artifacts.
+        arms: name -> its stages and the machines that ran them.
     """
     kinds: dict[str, dict[str, list[str]]] = {}
     for arm, made in arms.items():
@@ -42,13 +42,13 @@ def machines_told(arms: Mapping[str, set[Made]]) -> Iterator[str]:
     beside = {_named(machine and machine.without_gpu) for made in arms.values() for _, machine in made}
     if len(beside) < 2 and all(len(machines) < 2 for machines in kinds.values()):
         return
-    told = (
+    by_stage = (
         f"{stage} on " + " / ".join(f"{machine} ({', '.join(of)})" for machine, of in machines.items())
         for stage, machines in kinds.items()
     )
     yield (
-        "These figures come from different kinds of machine, which round differently: the same stage keys give other "
-        f"figures on each, so a part of a difference between arms may be theirs. {'; '.join(told)}."
+        "The arms ran on different kinds of machine, which round differently: part of a difference between arms may "
+        f"come from the machines. {'; '.join(by_stage)}."
     )
 
 

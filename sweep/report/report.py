@@ -13,7 +13,7 @@ from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
 from sweep.report.html import html_of
 from sweep.report.latex import latex_of
-from sweep.report.machines import machines_told
+from sweep.report.machines import machines_differ
 from sweep.report.results import Results, Row, read_results
 from sweep.report.section import Section
 from sweep.report.sections.best import best_section, importance_section
@@ -40,13 +40,13 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Report:
-    """A study's table and what must be known to read it."""
+    """A study's Table 1, its verdict, and all other tables."""
 
     table1: Table1
     verdict: str
-    """What the study shows, first of all."""
+    """What the study shows, in a sentence or two."""
     header: tuple[str, ...]
-    """Sentences: which slices, which rule, which fidelity, what is not complete."""
+    """Sentences: which slices, which matching rule, which fidelity, what is incomplete."""
     sections: tuple[Section, ...]
     """What follows Table 1."""
     trace: Section
@@ -59,7 +59,7 @@ class Report:
 
     @property
     def results(self) -> Results:
-        """All that was read."""
+        """The study's results."""
         return self.table1.results
 
     @property
@@ -83,7 +83,7 @@ class Report:
 
     @cached_property
     def pictures(self) -> Mapping[str, Figure]:
-        """Those that belong to no table."""
+        """Pictures that belong to no table."""
         return self.evidence.figures() if self.evidence else {}
 
     def write(self, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
@@ -99,7 +99,8 @@ class Report:
             texts["report.md"] = self._whole_markdown()
         if "csv" in formats:
             texts["table1.csv"] = self.table1.section().csv()
-            texts |= {f"tables/{one.name}.csv": one.csv() for one in (*self.sections, self.trace) if one.lines}
+            tables = [section for section in (*self.sections, self.trace) if section.lines]
+            texts |= {f"tables/{table.name}.csv": table.csv() for table in tables}
             (folder / "tables").mkdir(exist_ok=True)
         if "tex" in formats:
             texts["table1.tex"] = latex_of(self.table1, self.header)
@@ -133,7 +134,7 @@ def build_report(
 
     Args:
         sought: true gain in sensitivity that needed seeds are counted for.
-        run_of: which MLflow run holds a stage key; None if MLflow is not asked.
+        run_of: stage key -> MLflow run; None to leave MLflow out.
         study: how commands name the study, if not by its name.
     """
     results = read_results(plan, store)
@@ -158,35 +159,35 @@ def _sections(
     results: Results, evidence: Evidence | None, store: Store, sought: float, study: str
 ) -> Iterator[Section]:
     """In the order in which they are read."""
-    found: list[Section | None] = []
+    sections: list[Section | None] = []
     if evidence is not None:
-        found += [*gain_sections(evidence, sought), seeds_section(evidence, sought, study)]
-        found += [pareto_section(results, evidence), *response_sections(results, evidence)]
-    found += [best_section(results), importance_section(results)]
+        sections += [*gain_sections(evidence, sought), seeds_section(evidence, sought, study)]
+        sections += [pareto_section(results, evidence), *response_sections(results, evidence)]
+    sections += [best_section(results), importance_section(results)]
     if evidence is not None:
-        found += detection_sections(evidence)
-    found += [cost_section(results, evidence, store, results.plan.study.prices), gan_section(results.plan, store)]
-    yield from filter(None, found)
+        sections += detection_sections(evidence)
+    sections += [cost_section(results, evidence, store, results.plan.study.prices), gan_section(results.plan, store)]
+    yield from filter(None, sections)
 
 
 def _header(results: Results) -> Iterable[str]:
     study = results.plan.study
-    some = next((row for row in results.rows if row.artifacts), None)
-    if some is None:
+    row = next((row for row in results.rows if row.artifacts), None)
+    if row is None:
         yield "No trial is complete yet."
     else:
-        counts = next(iter(some.results[0]["test"].values()))
+        counts = next(iter(row.results[0]["test"].values()))
         yield (
             f"Test split: {counts['slices']:,} slices, {counts['lesions']:,} lesions, {counts['patients']:,} patients."
         )
     yield (
         f"Detections of at least {study.evaluation.confidence:.2%} confidence, matched greedily by confidence, one "
-        "detection a lesion; every other detection is a false positive."
+        "detection per lesion; every other detection is a false positive."
     )
     yield (
         f"Mean ± standard deviation over {len(study.seeds)} seeds."
         if len(study.seeds) > 1
-        else "One seed an arm: how far chance alone moves these figures is not known."
+        else "Only one seed per arm, so run-to-run variation is unknown."
     )
     if study.fidelity == "paper":
         yield f"Fidelity paper, slices of {study.prepare.size} pixels."
@@ -195,20 +196,20 @@ def _header(results: Results) -> Iterable[str]:
             f"Fidelity {study.fidelity}: slices of {study.prepare.size} pixels, smaller networks, shorter training. "
             "Compare arms with each other, not with the paper."
         )
-    yield from machines_told(results.machines)
-    yield from _what_lacks(results)
+    yield from machines_differ(results.machines)
+    yield from _incomplete(results)
 
 
-def _what_lacks(results: Results) -> Iterable[str]:
-    """What is not complete, and what is lost by it."""
+def _incomplete(results: Results) -> Iterable[str]:
+    """Which arms and cells are incomplete, and what the report lacks without a real-only arm."""
     partial = [f"{row.arm} {row.seeds}" for row in results.arms if not row.complete]
     if partial:
-        yield f"Not complete, so without figures (seeds done): {', '.join(partial)}."
+        yield f"Incomplete, so without figures (seeds done): {', '.join(partial)}."
     unfinished = sum(not row.complete for row in results.drawn)
     if unfinished:
-        yield f"{unfinished} of {len(results.drawn)} drawn cells are not complete, and left out."
+        yield f"{unfinished} of {len(results.drawn)} drawn cells are incomplete and left out."
     if not any(row.arm == REAL_ONLY for row in results.arms):
         yield (
-            f"The study has no arm {REAL_ONLY}: gains, their p, curves of the synthetic count, cost per point and "
-            f"needed seeds cannot be told. Add `- variant: {REAL_ONLY}` to its arms; what is done is not done again."
+            f"The study has no arm {REAL_ONLY}, so the report lacks gains, their p, curves of the synthetic count, "
+            f"cost per point and needed seeds. Add `- variant: {REAL_ONLY}` to the arms; finished stages are reused."
         )

@@ -1,4 +1,4 @@
-"""What a study has found so far, read from the store: its arms and drawn cells with the figures of every seed."""
+"""The results of a study so far, read from the store: arms and drawn cells with the figures of every seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Row:
     """Trials that differ in their seed alone: an arm that the study enumerates, or a cell that its search drew."""
 
     trials: tuple[Trial, ...]
-    """One a seed."""
+    """One per seed."""
     artifacts: Mapping[int, Artifact]
     """Seed -> evaluate artifact, of the trials that are complete."""
 
@@ -34,7 +34,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What tells the row from all others: the name of the cell."""
+        """Name of the cell, which is unique to the row."""
         return self.trials[0].cell
 
     @property
@@ -67,12 +67,12 @@ class Row:
         return [rate(result[split][iou], name) for result in self.results]
 
     def mean(self, split: Split, iou: str, name: str) -> float:
-        """Mean of a figure over the complete seeds, of which there is one at least."""
+        """Mean of a figure over the complete seeds, at least one."""
         values = self.values(split, iou, name)
         return sum(values) / len(values)
 
     def outcomes(self, split: Split, config: EvaluationConfig) -> dict[float, Arm]:
-        """IoU threshold -> what the detectors of the complete seeds found."""
+        """IoU threshold -> outcomes of the complete seeds' detectors."""
         read = {seed: read_outcomes(artifact.path, split, config.ious) for seed, artifact in self.artifacts.items()}
         return {iou: Arm({seed: outcomes[iou] for seed, outcomes in read.items()}, config) for iou in config.ious}
 
@@ -85,7 +85,7 @@ class Results:
     rows: tuple[Row, ...]
     """In the study's order; those that a search drew come as they were first drawn."""
     machines: Mapping[str, set[Made]]
-    """Arm -> what made the artifacts of its complete trials."""
+    """Arm -> stages of its complete trials and the machines that ran them."""
 
     @cached_property
     def arms(self) -> tuple[Row, ...]:
@@ -112,12 +112,12 @@ def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
     for trials in plan.cells.values():
-        found = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
-        row = Row(trials, {seed: artifact for seed, artifact in found.items() if artifact})
+        by_seed = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
+        row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
     made = read_machines(plan, store)
     machines = {
-        row.arm: {one for trial in row.trials if trial.seed in row.artifacts for one in machines_of(trial, made)}
+        row.arm: set().union(*(machines_of(trial, made) for trial in row.trials if trial.seed in row.artifacts))
         for row in rows.values()
         if row.number is None
     }

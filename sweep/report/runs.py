@@ -1,4 +1,4 @@
-"""Which MLflow run holds which stage."""
+"""The MLflow runs of stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:
     """Stage key -> id of the newest run that holds it, over all experiments: studies may share stages.
 
     Returns:
-        None if MLflow's database is a file that is not there: asking would make it.
+        None if MLflow's database is a missing file: a query would create it.
 
     Raises:
         TrackingError: MLflow does not answer.
@@ -19,15 +19,15 @@ def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:
     if will_be_made(tracking_uri):
         return None
     client = connect(tracking_uri)
-    found: dict[str, str] = {}
+    runs: dict[str, str] = {}
     with explained(tracking_uri):
-        experiments = [one.experiment_id for one in client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         token: str | None = None
         while experiments:
             page = client.search_runs(experiments, f"tags.`{STAGE_KEY}` LIKE '%'", max_results=1000, page_token=token)
             for run in page:
-                found.setdefault(run.data.tags[STAGE_KEY], run.info.run_id)
+                runs.setdefault(run.data.tags[STAGE_KEY], run.info.run_id)
             token = page.token
             if not token:
                 break
-    return found
+    return runs

@@ -1,4 +1,4 @@
-"""A table of the report with what must be known to read it, whatever it is written as."""
+"""A table of the report with its note and picture, for every format."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MISSING = "-"
 KEY_DIGITS = 8
 """Digits of a stage key that name it in a table; `trace.csv` has all of them."""
 MOST_KEYS = 12
-"""Stage keys that one row of a table names; its CSV file holds them all."""
+"""Stage keys that a row of a table shows; the CSV file has all of them."""
 _MARKUP = re.compile(r"[\\|*$]|~(?=~)|(?<=\])[(\[:]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<!\w)_|_(?!\w)")
 Value = float | int | str | None
-"""What a cell of a CSV file holds; None and NaN are left empty."""
+"""A value in a CSV file; None and NaN are left empty."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,20 @@ class Line:
     """Keys of the stages whose artifacts its numbers come from."""
 
     @property
-    def short_keys(self) -> list[str]:
-        """The keys as tables name them; of very many, how many more there are."""
+    def key_names(self) -> dict[str, str]:
+        """Key -> its first digits, of the keys that tables show."""
+        return {key: key[:KEY_DIGITS] for key in self.keys[:MOST_KEYS]}
+
+    @property
+    def more_keys(self) -> list[str]:
+        """How many keys are left out, as the text that follows the others."""
         more = len(self.keys) - MOST_KEYS
-        return [key[:KEY_DIGITS] for key in self.keys[:MOST_KEYS]] + ([f"and {more} more"] if more > 0 else [])
+        return [f"and {more} more"] if more > 0 else []
+
+    @property
+    def short_keys(self) -> list[str]:
+        """The keys as tables show them."""
+        return [*self.key_names.values(), *self.more_keys]
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Section:
     columns: Sequence[str]
     lines: Sequence[Line]
     note: str = ""
-    """How the table was made, and what it cannot tell."""
+    """How the table was made, and its limits."""
     draw: Callable[[], Figure] | None = None
     """Draws its picture."""
 
@@ -108,8 +118,8 @@ class Section:
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, whose cells are text."""
-    told = [[in_markdown(cell) for cell in cells] for cells in (columns, *rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (told[0], ["---"] * len(columns), *told[1:])) + "\n"
+    head, *body = ([in_markdown(cell) for cell in cells] for cells in (columns, *rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(columns), *body)) + "\n"
 
 
 def in_markdown(text: str) -> str:
@@ -118,7 +128,7 @@ def in_markdown(text: str) -> str:
 
 
 def blank_if_unknown(value: Value) -> Value:
-    """What a CSV file holds for a value: nothing for NaN, which readers take for text."""
+    """A value as a CSV file holds it: nothing for NaN, which readers take for text."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -130,23 +140,23 @@ def signed(comparison: Comparison, digits: int = 3) -> str:
 
 
 def covers(seeds: int) -> str:
-    """What the intervals of a table with so many seeds an arm hold for."""
-    alone = "" if seeds > 1 else " alone (one seed does not tell how seeds differ)"
+    """What the intervals of a table cover, given the number of seeds per arm."""
+    alone = "" if seeds > 1 else " alone (with one seed, run-to-run variation is unknown)"
     return f"In brackets: 95% intervals over {over(seeds)}{alone}."
 
 
 def over(seeds: int) -> str:
-    """What is taken as drawn at random where arms have so many seeds."""
+    """What is taken as drawn at random, given the number of seeds per arm."""
     return "seeds and patients" if seeds > 1 else "patients"
 
 
-def seeds_told(seeds: int) -> str:
+def seeds_text(seeds: int) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{seeds} seed{'s' * (seeds > 1)}"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:
-    """`0.670 [0.550, 0.710]`, or the mean alone where its interval is not known."""
+    """`0.670 [0.550, 0.710]`, or the mean alone where its interval is unknown."""
     if math.isnan(estimate.interval.low):
         return f"{estimate.mean:.{digits}f}"
     return with_interval(estimate.mean, estimate.interval, digits)
@@ -167,11 +177,11 @@ def measured_values(arm: Arm) -> dict[str, Value]:
     }
 
 
-def p_text(p: float) -> str:
-    """A p value as papers write it."""
+def p_text(p: float, equals: str = "") -> str:
+    """A p value as papers write it: `<0.001`, or the value after `equals`."""
     if math.isnan(p):
         return MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else f"{equals}{p:.3f}"
 
 
 def decimal(value: float, digits: int = 3) -> str:

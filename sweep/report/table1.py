@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 SPLITS = ("test", "validation")
 WIDE = 60 + 30 * len(TABLE1)
-"""Columns that all IoU thresholds need on the console."""
+"""Columns that both IoU thresholds need on the console."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure with all that is known of its certainty."""
+    """A figure with its deviation and interval, as far as they are known."""
 
     mean: float
     sd: float | None = None
-    """Over seeds; not known with one."""
+    """Over seeds; None with a single seed."""
     interval: Interval | None = None
-    """Of 95%, over what `covers` says, where it is known."""
+    """Of 95%, over what `covers` says; None if unknown."""
 
     def lines(self, digits: int) -> list[str]:
         """`0.670`, `± 0.020`, `[0.552, 0.711]`, as far as they are known."""
@@ -50,7 +50,7 @@ class Table1:
     study: str
     results: Results
     evidence: Evidence | None
-    """Of the complete arms: without it there are no intervals and no p."""
+    """Of the complete arms; None: the table has no intervals and no p."""
 
     @property
     def ious(self) -> Sequence[float]:
@@ -69,7 +69,7 @@ class Table1:
         return Cell(statistics.fmean(values), sd, None if math.isnan(bounds.low) else bounds)
 
     def gain(self, row: Row, iou: float) -> Gain | None:
-        """Over the real-only arm; None for that arm itself, or where one of both is not complete."""
+        """Over the real-only arm; None for that arm itself, or where either is incomplete."""
         return None if self.evidence is None else self.evidence.gains[iou].get(row.arm)
 
     def difference(self, row: Row, iou: float) -> float | None:
@@ -93,7 +93,7 @@ class Table1:
 
     @property
     def note(self) -> str:
-        """What its figures are, in every format but the console's, which has less room."""
+        """What the figures are, in every format but the console's, which has less room."""
         seeds = len(self.results.plan.study.seeds)
         return (
             f"{_deviation(seeds)}{covers(seeds)} Gain: sensitivity over {REAL_ONLY}, paired over {over(seeds)}; p "

@@ -1,4 +1,4 @@
-"""What a study shows, in a sentence or two: which arms help, by how much, how sure that is, what would settle it."""
+"""The verdict of a study: which arms help, by how much, how certain that is, what would settle it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def verdict(evidence: Evidence | None, sought: float, study: str) -> str:
     if evidence is None:
         return "No verdict yet: no arm is complete."
     if not any(evidence.gains.values()):
-        return f"No verdict: it takes the arm {REAL_ONLY} and another one, both complete with a seed in common."
+        return f"No verdict: the arm {REAL_ONLY} and another arm must be complete, with a seed in common."
     return " ".join(_sentences(evidence.gains, sought, study))
 
 
@@ -44,28 +44,25 @@ def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: 
         yield advice(gain.plain, sought, study)
     for iou in others:
         if _shown(gains[iou]) != shown:
-            told = "; ".join(_shown(gains[iou])) or "no arm is shown to help or to harm"
-            yield f"At IoU {iou:g}: {told}."
+            effects = "; ".join(_shown(gains[iou])) or "no arm is shown to help or to harm"
+            yield f"At IoU {iou:g}: {effects}."
 
 
 def _shown(gains: Mapping[str, Gain]) -> list[str]:
     """Arms whose gain is not chance, the largest first."""
-    found = {arm: gain for arm, gain in gains.items() if gain.p < ALPHA}
-    by_gain = sorted(found, key=lambda arm: -found[arm].plain.difference)
-    return [
-        f"{arm} {'helps' if found[arm].plain.difference > 0 else 'harms'}, {_figures(found[arm])}" for arm in by_gain
-    ]
+    certain = {arm: gain for arm, gain in gains.items() if gain.p < ALPHA}
+    by_gain = sorted(certain.items(), key=lambda pair: -pair[1].plain.difference)
+    return [f"{arm} {'helps' if gain.plain.difference > 0 else 'harms'}, {_figures(gain)}" for arm, gain in by_gain]
 
 
 def _figures(gain: Gain) -> str:
     if math.isnan(gain.p):
-        return f"{signed(gain.plain)}, of which these figures do not tell how much is chance"
-    p = p_text(gain.p)
-    return f"{signed(gain.plain)} (95% interval), p {p if p.startswith('<') else f'= {p}'} by Holm"
+        return f"{signed(gain.plain)}, with too few data for an interval"
+    return f"{signed(gain.plain)} (95% interval), p {p_text(gain.p, '= ')} by Holm"
 
 
 def _how_sure(gains: Mapping[str, Gain]) -> str:
-    """What the intervals stand on."""
-    one = next(iter(gains.values())).plain
-    seeds = f"{one.seeds} seeds and" if one.seeds > 1 else "one seed, so for these trained detectors alone, and"
-    return f" (over {seeds} {one.patients} patient{'' if one.patients == 1 else 's'} with lesions)"
+    """The seeds and patients that the intervals rest on."""
+    gain = next(iter(gains.values())).plain
+    seeds = f"{gain.seeds} seeds and" if gain.seeds > 1 else "one seed, so for these trained detectors alone, and"
+    return f" (over {seeds} {gain.patients} patient{'' if gain.patients == 1 else 's'} with lesions)"

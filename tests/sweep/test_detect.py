@@ -228,7 +228,7 @@ def test_a_poor_detector_is_called_poor() -> None:
     assert demo.sentence(shown=0.8) == demo.sentence(shown=0.5) + other
     good = replace(demo, sensitivity=0.9, low=None, high=None, hitting=0.8)
     assert "poor" not in good.sentence(0.5)
-    assert "sensitivity 0.900 (interval not known)" in good.sentence(0.5)
+    assert "sensitivity 0.900 (interval unknown)" in good.sentence(0.5)
     assert "no box" in replace(demo, hitting=None).sentence(0.5)
 
 

@@ -159,7 +159,7 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
     }
     alone = replace(report.evidence, by_iou=first)
     gains = list(gain_sections(alone, 0.1))[1]
-    assert "One seed: what is compared are these trained detectors" in gains.note
+    assert "With one seed, these trained detectors are compared" in gains.note
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"
     undecided = seeds_section(alone, 0.1, "small")
     assert undecided is not None
@@ -267,5 +267,7 @@ def test_the_froc_picture_says_how_its_bands_differ_from_the_table(report: Repor
 
 
 def test_what_intervals_cover_depends_on_the_seeds() -> None:
-    assert covers(1) == "In brackets: 95% intervals over patients alone (one seed does not tell how seeds differ)."
+    assert (
+        covers(1) == "In brackets: 95% intervals over patients alone (with one seed, run-to-run variation is unknown)."
+    )
     assert covers(2) == "In brackets: 95% intervals over seeds and patients."

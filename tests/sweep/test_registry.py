@@ -146,7 +146,7 @@ def test_cells_that_the_search_gave_up_are_left_out_and_others_waited_for(tmp_pa
     among = ranking(plan, store, {1, 2})
     assert among[0].trial.name == first.name, "the best was pruned, though it is evaluated"
     assert len(among) == 5
-    with pytest.raises(ConfigError, match="is no trial of the study that has its figures"):
+    with pytest.raises(ConfigError, match="is not a trial of the study with all figures"):
         pick(among, pruned.name, forced=True)
 
 
@@ -343,7 +343,7 @@ def test_a_gate_that_fails_leaves_the_champion_and_force_is_recorded(store: Stor
     champion = registry.find(DETECTOR, "champion")
     assert champion.aliases == ("champion",)
     assert champion.tags[f"{FORCED}.0002"] == "demo: one seed", "its second record"
-    assert "Forced past its gates: demo: one seed" in champion.description
+    assert "Gates overridden: demo: one seed" in champion.description
     assert registry.history(DETECTOR)[-1].why == "forced: demo: one seed"
     assert registry.champion(GENERATOR) is None, "it was not asked for"
 

@@ -58,7 +58,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path: Path) -> None:
     put(store, plan.trials[0], 0.67)
     report = build_report(plan, store)
     assert cells_of(report)["none"][1] == "0.670"
-    assert any("One seed an arm" in line for line in report.header)
+    assert any("Only one seed per arm" in line for line in report.header)
 
 
 def test_gain_needs_a_complete_real_only_arm(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def section(report: Report, name: str) -> Section:
 
 def test_table_1_shows_the_enumerated_arms_only(report: Report) -> None:
     assert [row.arm for row in report.rows] == ["none", "cpggan 4", "cpggan 8", "image2image 4"]
-    assert "1 of 24 drawn cells are not complete, and left out." in report.header
+    assert "1 of 24 drawn cells are incomplete and left out." in report.header
 
 
 def test_no_row_beats_one_of_the_front_and_every_other_is_beaten(report: Report) -> None:

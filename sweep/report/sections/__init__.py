@@ -1,1 +1,1 @@
-"""What follows Table 1, one question a file."""
+"""The tables that follow Table 1, one question per file."""

@@ -1,4 +1,4 @@
-"""The best of what a search drew, and which hyperparameters mattered."""
+"""The best cells that a search drew, and which hyperparameters mattered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 FEWEST = 10
-"""Complete drawn cells that importances are told from."""
+"""Complete drawn cells that importances need."""
 
 
 def best_section(results: Results) -> Section | None:
@@ -39,11 +39,11 @@ def best_section(results: Results) -> Section | None:
     for row in ordered[:SHOWN]:
         params, broken = dict(row.trials[0].params), _broken(row, study)
         values: dict[str, Value] = {"cell": row.name, "number": row.number}
-        values |= {f"validation_{_name(one)}": value_of(row, one) for one in study.objectives}
+        values |= {f"validation_{_name(objective)}": value_of(row, objective) for objective in study.objectives}
         tested = {measure: row.mean("test", iou, measure.name) for measure in TABLE1}
         values |= {f"test_{measure.name}_{iou}": value for measure, value in tested.items()}
         values |= {"feasible": int(not broken), "params": json.dumps(params, sort_keys=True)}
-        cells = [row.name, *(f"{value_of(row, one):.3f}" for one in study.objectives), broken or "yes"]
+        cells = [row.name, *(f"{value_of(row, objective):.3f}" for objective in study.objectives), broken or "yes"]
         cells += [*(f"{value:.{measure.digits}f}" for measure, value in tested.items()), row.seeds]
         cells.append(", ".join(f"{key}={_short(value)}" for key, value in params.items()))
         lines.append(Line(cells, values, row.keys))
@@ -53,7 +53,7 @@ def best_section(results: Results) -> Section | None:
         "Best drawn cells",
         (
             "cell",
-            *(f"{_name(one)}, validation" for one in study.objectives),
+            *(f"{_name(objective)}, validation" for objective in study.objectives),
             "keeps to bounds",
             *(f"{measure.title}, test, IoU {first.iou:g}" for measure in TABLE1),
             "seeds",
@@ -61,8 +61,8 @@ def best_section(results: Results) -> Section | None:
         ),
         lines,
         f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_name(first)} on "
-        f"the validation split ({first.direction}); bounds: {bounds}. The best of many on validation is "
-        "flattered by that choice; the test split chose nothing.",
+        f"the validation split ({first.direction}); bounds: {bounds}. Validation figures of the best of "
+        "many cells are optimistic; test figures had no part in the choice.",
     )
 
 
@@ -74,26 +74,26 @@ def importance_section(results: Results) -> Section | None:
     complete = [row for row in results.drawn if row.complete]
     title = "Importance of hyperparameters"
     if len(complete) < FEWEST:
-        reason = f"Not told from {len(complete)} complete drawn cells: {FEWEST} or more are needed."
+        reason = f"Needs {FEWEST} or more complete drawn cells; the study has {len(complete)}."
         return Section("importance", title, (), (), reason)
-    found = {_name(objective): importances(complete, study, objective) for objective in study.objectives}
-    names = list(dict.fromkeys(name for one in found.values() for name in one))
+    by_objective = {_name(objective): importances(complete, study, objective) for objective in study.objectives}
+    names = list(dict.fromkeys(name for shares in by_objective.values() for name in shares))
     lines = [
         Line(
-            [name, *(f"{one.get(name, 0.0):.3f}" for one in found.values())],
-            {"hyperparameter": name, **{objective: one.get(name) for objective, one in found.items()}},
+            [name, *(f"{shares.get(name, 0.0):.3f}" for shares in by_objective.values())],
+            {"hyperparameter": name, **{objective: shares.get(name) for objective, shares in by_objective.items()}},
         )
         for name in names
     ]
     return Section(
         "importance",
         title,
-        ("hyperparameter", *(f"for {objective}" for objective in found)),
+        ("hyperparameter", *(f"for {objective}" for objective in by_objective)),
         lines,
-        f"Share of what tells the best tenth of {len(complete)} complete drawn cells from the others, on the "
-        "validation split; it adds up to 1. Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023). It does not say in "
-        "which direction, and from few cells it is rough.",
-        partial(_draw, found),
+        f"How much each hyperparameter separates the best tenth of {len(complete)} complete drawn cells from the "
+        "others, on the validation split; the shares add up to 1. Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023). "
+        "The shares have no direction, and from few cells they are rough.",
+        partial(_draw, by_objective),
     )
 
 
@@ -113,7 +113,7 @@ def importances(rows: Sequence[Row], study: Study, objective: Objective) -> dict
 
 
 def value_of(row: Row, figure: Objective | Constraint) -> float:
-    """What a search is told of a cell: the figure on the validation split, mean over seeds."""
+    """The value of a cell that a search learns from: on the validation split, mean over seeds."""
     return objectives.mean(figure, row.results)
 
 
@@ -127,44 +127,45 @@ def _replayed(row: Row, rows: Sequence[Row], study: Study, objective: Objective)
     distributions: dict[str, BaseDistribution] = {key: study.space[key].distribution() for key in params}
     if "variant" in study.space:
         params["variant"] = trial.variant
-        distributions["variant"] = CategoricalDistribution(sorted({one.trials[0].variant for one in rows}))
+        distributions["variant"] = CategoricalDistribution(sorted({row.trials[0].variant for row in rows}))
     if "count" in study.space and trial.count:
         params["count"] = trial.count
-        counts = [one.trials[0].count for one in rows if one.trials[0].count]
+        counts = [row.trials[0].count for row in rows if row.trials[0].count]
         distributions["count"] = IntDistribution(min(counts), max(counts))
     return create_trial(params=params, distributions=distributions, value=value_of(row, objective))
 
 
 def _broken(row: Row, study: Study) -> str:
-    """The bounds that a cell does not keep to, as text; empty if it keeps to all."""
-    broken = [one for one in study.constraints if one.violation(value_of(row, one)) > 0]
-    return "no: " + ", ".join(f"{_name(one)} {value_of(row, one):.3f}" for one in broken) if broken else ""
+    """The bounds that a cell exceeds, as text; empty if none."""
+    values = {bound: value_of(row, bound) for bound in study.constraints}
+    broken = [f"{_name(bound)} {value:.3f}" for bound, value in values.items() if bound.violation(value) > 0]
+    return f"no: {', '.join(broken)}" if broken else ""
 
 
 def _name(figure: Objective | Constraint) -> str:
     return f"{figure.metric} @ {figure.iou:g}"
 
 
-def _bound(one: Constraint) -> str:
-    bound = f"at most {one.at_most:g}" if one.at_most is not None else f"at least {one.at_least:g}"
-    return f"{_name(one)} {bound}"
+def _bound(constraint: Constraint) -> str:
+    at_most, at_least = constraint.at_most, constraint.at_least
+    return f"{_name(constraint)} " + (f"at most {at_most:g}" if at_most is not None else f"at least {at_least:g}")
 
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _draw(found: dict[str, dict[str, float]]) -> Figure:
-    """Bars, a group a hyperparameter."""
+def _draw(by_objective: dict[str, dict[str, float]]) -> Figure:
+    """Bars, a group per hyperparameter."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for one in found.values() for name in one))[::-1]
+    names = list(dict.fromkeys(name for shares in by_objective.values() for name in shares))[::-1]
     figure = Figure(figsize=(6, 0.4 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / len(found)
-    for i, (objective, one) in enumerate(found.items()):
+    height = 0.8 / len(by_objective)
+    for i, (objective, shares) in enumerate(by_objective.items()):
         at = [position - 0.4 + (i + 0.5) * height for position in range(len(names))]
-        axes.barh(at, [one.get(name, 0.0) for name in names], 0.9 * height, label=objective)
+        axes.barh(at, [shares.get(name, 0.0) for name in names], 0.9 * height, label=objective)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
     axes.legend(fontsize=8)

@@ -1,4 +1,4 @@
-"""What arms took, in hours and money, and what a point of sensitivity cost."""
+"""The cost of arms in hours and money, and per point of sensitivity gained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainers.variants import REAL_ONLY
 
 @dataclass(frozen=True)
 class Spent:
-    """What making artifacts took."""
+    """The cost of artifacts."""
 
     hours: float = 0.0
     """Of work, by the clock, added over stages."""
@@ -27,12 +27,12 @@ class Spent:
     """CPU cores held times hours."""
     gpu_hours: float = 0.0
     """GPUs held times hours."""
-    untold: float = 0.0
-    """Those of `hours` whose artifacts are too old to say what they held; they lack in the other two."""
+    unrecorded: float = 0.0
+    """Those of `hours` whose older artifacts did not record CPUs and GPUs; the other two lack them."""
 
     @classmethod
     def by(cls, artifact: Artifact) -> Spent:
-        """What one artifact took."""
+        """The cost of one artifact."""
         cost = artifact.manifest.cost
         hours = cost.seconds / 3600
         return cls(hours, cost.cpu_seconds / 3600, cost.gpu_seconds / 3600, 0.0 if cost.cpus else hours)
@@ -46,17 +46,17 @@ class Spent:
 
     @property
     def _parts(self) -> tuple[float, float, float, float]:
-        return self.hours, self.cpu_hours, self.gpu_hours, self.untold
+        return self.hours, self.cpu_hours, self.gpu_hours, self.unrecorded
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What one arm, or all drawn cells together, took."""
+    """The cost of one arm, or of all drawn cells together."""
 
     own: Spent
-    """Stages that it alone needs."""
+    """Of stages that no other arm needs."""
     shared: Spent
-    """Its part of stages that others need too."""
+    """Its share of stages that other arms need too."""
     missing: int
     """Stages whose artifacts are not in the store: not run yet, or deleted."""
 
@@ -67,10 +67,10 @@ class Bill:
 
 
 def cost_section(results: Results, evidence: Evidence | None, store: Store, prices: Prices) -> Section | None:
-    """One line an arm, one for all drawn cells, and the sum; None if nothing has run."""
+    """One line per arm, one for all drawn cells, and the sum; None if nothing has run."""
     needs = _needs(results)
     stages = {key: stage for needed in needs.values() for key, stage in needed.items()}
-    spent = {key: Spent.by(found) for key, stage in stages.items() if (found := store.find(stage.name, key))}
+    spent = {key: Spent.by(made) for key, stage in stages.items() if (made := store.find(stage.name, key))}
     if not spent:
         return None
     users = Counter(key for needed in needs.values() for key in needed)
@@ -81,7 +81,7 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
         _line(name, bill, _per_point(name, bills, evidence, prices), prices, keys.get(name, ()))
         for name, bill in bills.items()
     ]
-    own, shared = (_sum(one for key, one in spent.items() if (users[key] > 1) == many) for many in (False, True))
+    own, shared = (_sum(cost for key, cost in spent.items() if (users[key] > 1) == many) for many in (False, True))
     total = Bill(own, shared, len(stages) - len(spent))
     return Section(
         "cost",
@@ -93,7 +93,7 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
 
 
 def money(spent: Spent, prices: Prices) -> float:
-    """Price of what was held, as far as artifacts tell; NaN without a price."""
+    """Price of the CPUs and GPUs held, as far as artifacts record them; NaN without a price."""
     cost = prices.cost(3600 * spent.gpu_hours, 3600 * spent.cpu_hours)
     return math.nan if cost is None else cost
 
@@ -119,7 +119,7 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 
 
 def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, prices: Prices) -> float | None:
-    """What the arm took beyond the real-only arm, for each point of sensitivity that it surely gained."""
+    """Cost beyond that of the real-only arm, per point of sensitivity gained beyond chance."""
     gains = {} if evidence is None else next(iter(evidence.gains.values()))
     gain = gains.get(name)
     if gain is None or not decided(gain.plain) or gain.plain.difference < 0 or bills[name].missing:
@@ -141,7 +141,7 @@ def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: 
         "hours": total.hours,
         "hours_own": bill.own.hours,
         "hours_shared": bill.shared.hours,
-        "hours_untold": total.untold,
+        "hours_unrecorded": total.unrecorded,
         "money": price,
         "per_point": per_point,
         "stages_missing": bill.missing,
@@ -150,31 +150,31 @@ def _line(name: str, bill: Bill, per_point: float | None, prices: Prices, keys: 
 
 
 def _held(value: float, total: Spent, digits: int) -> str:
-    """A figure that counts what was held; with a plus where some artifacts do not say it."""
-    if math.isnan(value) or (total.untold and total.untold >= total.hours):
+    """A figure of CPUs or GPUs held; with a plus where some artifacts did not record them."""
+    if math.isnan(value) or (total.unrecorded and total.unrecorded >= total.hours):
         return MISSING
-    return decimal(value, digits) + ("+" if total.untold else "")
+    return decimal(value, digits) + ("+" if total.unrecorded else "")
 
 
 def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], unit: str) -> str:
     shared = [
-        f"{stages[key].label} ({one.hours:,.3f} hours, {users[key]} arms)"
-        for key, one in spent.items()
+        f"{stages[key].label} ({cost.hours:,.3f} hours, {users[key]} arms)"
+        for key, cost in spent.items()
         if users[key] > 1 and stages[key].name != "synthesize"
     ]
     texts = [
-        "Work by the clock, added over stages: seconds of each manifest, times the CPU cores and GPUs that it held. A "
-        "stage that several arms need was run once and is split equally among them; all drawn cells count as one arm. "
-        "Waiting, failed attempts and realism are not in it.",
-        f"{unit} per point: what an arm took beyond {REAL_ONLY}, for each point (0.01) of sensitivity gained at the "
+        "Wall-clock time added over stages, from their manifests, times the CPU cores and GPUs that each held. A "
+        "stage that several arms need ran once and is split equally among them; all drawn cells count as one arm. "
+        "Waiting, failed attempts and realism are not included.",
+        f"{unit} per point: the cost of an arm beyond {REAL_ONLY}, per point (0.01) of sensitivity gained at the "
         "first IoU threshold, where the interval of the gain excludes 0.",
     ]
     if shared:
         texts.append(f"Shared: {', '.join(shared)}; and shards of synthetic slices.")
-    if untold := sum(one.untold for one in spent.values()):
+    if unrecorded := sum(cost.unrecorded for cost in spent.values()):
         texts.append(
-            f"+: at least; artifacts of {untold:,.3f} hours are of a version that did not note what they held."
+            f"+: at least; artifacts of {unrecorded:,.3f} hours are of a version that did not record CPUs and GPUs."
         )
     if any(key not in spent for key in stages):
-        texts.append("Missing: stages that are not in the store; what they take is not counted.")
+        texts.append("Missing: stages that are not in the store; their cost is not counted.")
     return " ".join(texts)

@@ -1,4 +1,4 @@
-"""How arms detect: at given false positives, over whole lesions and beside chance, by diameter and by scanner."""
+"""Detection by arm: at given false positives, over whole lesions, by chance, by diameter and by scanner."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
 BANDS = (
-    "Bands of the picture: percentile bootstrap over patients, for these trained detectors alone; of few patients they "
-    "are narrower than the table's intervals, which use the jackknife and Student's t."
+    "Bands of the picture: percentile bootstrap over patients, for these trained detectors alone; with few patients "
+    "they are narrower than the table's intervals, which use the jackknife and Student's t."
 )
 
 
 def detection_sections(evidence: Evidence) -> Iterator[Section]:
-    """All of them, each for every IoU threshold."""
+    """All these tables, each for every IoU threshold."""
     yield from _at_fps(evidence)
     yield from _whole_lesions(evidence)
     yield from _breakdown(evidence, "diameter", "mm")
@@ -50,7 +50,7 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
             lines.append(Line(cells, values, evidence.keys[name]))
             if arm.most_fps_per_slice < FPS_PER_SLICE[-1]:
                 short.append(f"{name} at {arm.most_fps_per_slice:.2f}")
-        ended = f"Curves that end before: {', '.join(short)}; their last point stands." if short else ""
+        ended = f"Curves that end earlier, shown at their last point: {', '.join(short)}." if short else ""
         yield Section(
             f"froc_{name_of(iou)}",
             f"Sensitivity at given false positives per slice, IoU {iou:g}",
@@ -121,9 +121,9 @@ def _breakdown(evidence: Evidence, by: str, unit: str = "") -> Iterator[Section]
             continue
         lines = []
         for arm in evidence.arms:
-            found = {group: _mean(evidence, arm, iou, f"by_{by}", group, "sensitivity") for group in groups}
-            lines.append(Line([arm, *map(decimal, found.values())], {"arm": arm, **found}, evidence.keys[arm]))
-        columns = [f"{group} {unit}".strip() + f" ({found['lesions']})" for group, found in groups.items()]
+            means = {group: _mean(evidence, arm, iou, f"by_{by}", group, "sensitivity") for group in groups}
+            lines.append(Line([arm, *map(decimal, means.values())], {"arm": arm, **means}, evidence.keys[arm]))
+        columns = [f"{group} {unit}".strip() + f" ({figures['lesions']})" for group, figures in groups.items()]
         yield Section(
             f"by_{by}_{name_of(iou)}",
             f"Sensitivity by {by}, IoU {iou:g}",

@@ -1,8 +1,9 @@
-"""Gains over the real-only arm, and whether more seeds are needed to decide about them."""
+"""Gains over the real-only arm, and whether more seeds are needed to settle them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.section import (
@@ -14,7 +15,7 @@ from sweep.report.section import (
     decimal,
     interval_values,
     p_text,
-    seeds_told,
+    seeds_text,
     signed,
 )
 from trainers.evaluation.comparison import Comparison, seeds_needed
@@ -23,13 +24,22 @@ from trainers.evaluation.summary import few_patients
 from trainers.variants import REAL_ONLY
 
 SOUGHT = 0.1
-"""The gain that the column of seeds is about unless another is asked for: the paper's ten points of sensitivity."""
+"""The gain that needed seeds are counted for by default: the paper's ten points of sensitivity."""
 FIRST_SEEDS = 3
-"""Seeds to begin with where one seed tells nothing of how seeds differ."""
+"""Seeds to begin with, where there is only one."""
+
+
+class Remedy(Enum):
+    """What would settle an undecided comparison."""
+
+    FIRST_SEEDS = auto()
+    MORE_SEEDS = auto()
+    PATIENTS = auto()
+    NOTHING = auto()
 
 
 def gain_sections(evidence: Evidence, sought: float) -> Iterator[Section]:
-    """One table for each IoU threshold, with both comparisons of every arm."""
+    """One table per IoU threshold, with both comparisons of every arm."""
     for iou, gains in evidence.gains.items():
         if not gains:
             continue
@@ -47,7 +57,7 @@ def gain_sections(evidence: Evidence, sought: float) -> Iterator[Section]:
 
 
 def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | None:
-    """One line for each comparison that is undecided: its interval holds 0, or is not known."""
+    """One line per undecided comparison: its interval includes 0, or is unknown."""
     lines: list[Line] = []
     undecided: list[Comparison] = []
     for iou, gains in evidence.gains.items():
@@ -66,22 +76,33 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         "More seeds needed?",
         ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
-        f"Comparisons whose interval holds 0. {covers(evidence.seeds)} Needed: seeds that show a true gain of "
-        f"{sought:g} (p < 0.05) four times in five, if seeds and patients vary as they did here. "
+        f"Comparisons whose interval includes 0. {covers(evidence.seeds)} Needed: seeds that would show a true "
+        f"gain of {sought:g} (p < 0.05) four times in five, if seeds and patients vary as they did here. "
         f"{_advice_once(undecided, sought, study)}",
     )
 
 
 def advice(comparison: Comparison, sought: float, study: str) -> str:
     """What would settle an undecided comparison: the command that adds seeds, or why none would help."""
-    needed = seeds_needed(comparison, sought)
+    match remedy(comparison, sought):
+        case Remedy.FIRST_SEEDS:
+            return f"With one seed, run-to-run variation is unknown: `metsweep extend {study} --seeds {FIRST_SEEDS}`."
+        case Remedy.PATIENTS:
+            return "More seeds would not settle this; more test patients would."
+        case Remedy.NOTHING:
+            return f"A true gain of {sought:g} would most likely have shown with these seeds."
+        case Remedy.MORE_SEEDS:
+            return f"To add them: `metsweep extend {study} --seeds {seeds_needed(comparison, sought)}`."
+
+
+def remedy(comparison: Comparison, sought: float) -> Remedy:
+    """What would settle an undecided comparison, if a true gain of `sought` is to be shown."""
     if comparison.seeds == 1:
-        return f"One seed cannot tell how seeds differ: `metsweep extend {study} --seeds {FIRST_SEEDS}`."
+        return Remedy.FIRST_SEEDS
+    needed = seeds_needed(comparison, sought)
     if needed is None:
-        return "More seeds do not settle it; more test patients would."
-    if needed <= comparison.seeds:
-        return f"A true gain of {sought:g} would most likely have shown with these seeds."
-    return f"To add them: `metsweep extend {study} --seeds {needed}`."
+        return Remedy.PATIENTS
+    return Remedy.NOTHING if needed <= comparison.seeds else Remedy.MORE_SEEDS
 
 
 def decided(comparison: Comparison) -> bool:
@@ -91,12 +112,11 @@ def decided(comparison: Comparison) -> bool:
 
 def _advice_once(undecided: Sequence[Comparison], sought: float, study: str) -> str:
     """What would settle them all; of several commands that add seeds, the one that adds most."""
-    most = sorted(undecided, key=lambda one: -(seeds_needed(one, sought) or 0))
-    told: dict[str, str] = {}
-    for comparison in most:
-        text = advice(comparison, sought, study)
-        told.setdefault(text.partition(":")[0], text)
-    return " ".join(told.values())
+    most_first = sorted(undecided, key=lambda comparison: -(seeds_needed(comparison, sought) or 0))
+    texts: dict[Remedy, str] = {}
+    for comparison in most_first:
+        texts.setdefault(remedy(comparison, sought), advice(comparison, sought, study))
+    return " ".join(texts.values())
 
 
 def _needed(comparison: Comparison, needed: int | None) -> str:
@@ -138,16 +158,16 @@ def _values(arm: str, gain: Gain, sought: float) -> dict[str, Value]:
 def _note(example: Comparison, sought: float) -> str:
     """How the table was made."""
     texts = [
-        f"Paired over {example.patients} patients with lesions and {seeds_told(example.seeds)}, taken as drawn at "
+        f"Paired over {example.patients} patients with lesions and {seeds_text(example.seeds)}, taken as drawn at "
         f"random (Obuchowski-Rockette). {covers(example.seeds)} p Holm: adjusted for all arms of a column.",
-        f"At equal FPs: both detectors of a pair are read where they make no more false positives per slice than "
-        f"{REAL_ONLY} at Table 1's confidence, or at the end of the arm's curve if it ends before.",
-        "Detectable: the true gain that a study of this size shows (p < 0.05) four times in five. "
-        f"Seeds for {sought:g}: how many show a true gain of {sought:g}; {MISSING}: not known, or only more patients "
-        "help.",
+        f"At equal FPs: both detectors of a pair are compared where they make no more false positives per slice than "
+        f"{REAL_ONLY} at Table 1's confidence, or where the arm's curve ends if it ends earlier.",
+        "Detectable: the true gain that a study of this size would show (p < 0.05) four times in five. "
+        f"Seeds for {sought:g}: how many would show a true gain of {sought:g}; {MISSING}: unknown, or only more "
+        "patients would help.",
     ]
     if example.seeds == 1:
-        texts.append("One seed: what is compared are these trained detectors, not the arms.")
+        texts.append("With one seed, these trained detectors are compared, not the arms.")
     if warning := few_patients(example.patients):
         texts.append(warning)
     return " ".join(texts)

@@ -1,4 +1,4 @@
-"""Which arms and drawn cells no other one beats in both sensitivity and false positives."""
+"""Arms and drawn cells that no other beats in both sensitivity and false positives."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SPLITS: tuple[Split, ...] = ("validation", "test")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row lies on one split."""
+    """A row on one split."""
 
     row: Row
     arm: Arm
 
 
 def pareto_section(results: Results, evidence: Evidence) -> Section | None:
-    """The front on the validation split, with the same rows' figures on the test split; None of a single row."""
+    """The front on the validation split, with the same rows' figures on the test split; None for a single row."""
     if len(results.complete) < 2:
         return None
     iou = results.plan.study.evaluation.ious[0]
@@ -49,15 +49,15 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         f"Pareto front of sensitivity against false positives, IoU {iou:g}",
         ("arm", *(f"{measure.title}, {split}" for split in SPLITS for measure in TABLE1), "seeds"),
         lines,
-        f"Of {len(results.complete)} complete arms and drawn cells, those that no other one beats in both means on the "
-        "validation split; the test split chooses nothing and is shown to see whether the choice holds. One row beats "
-        f"another on means alone: where intervals overlap, the order may be chance. {covers(evidence.seeds)}",
+        f"Of {len(results.complete)} complete arms and drawn cells, those that no other beats in both means on the "
+        "validation split; test figures had no part in the choice and show whether it holds. Rows are compared by "
+        f"their means alone: where intervals overlap, the order may be chance. {covers(evidence.seeds)}",
         partial(draw, results.complete, places, name_of(iou)),
     )
 
 
 def front(rows: Sequence[Row], iou: str) -> list[Row]:
-    """Rows that no other one dominates on the validation split, by rising false positives.
+    """Rows that no other row dominates on the validation split, by rising false positives.
 
     One row dominates another if its mean sensitivity is no lower and its mean of false positives per slice no higher,
     and one of both is better.
@@ -83,7 +83,7 @@ def place(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
 
 
 def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:
-    """All rows as points, a panel a split; the front's as crosses with intervals, joined on the validation split."""
+    """All rows as points, a panel per split; the front's as crosses with intervals, joined on the validation split."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")

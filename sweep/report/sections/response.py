@@ -13,7 +13,7 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, covers, interval_values, seeds_told, signed
+from sweep.report.section import Line, Section, covers, interval_values, seeds_text, signed
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEWEST = 8
-"""Drawn cells of one variant that a smooth is drawn through; fewer are listed themselves."""
+"""Drawn cells of one variant that a smooth needs; fewer are listed themselves."""
 SHOWN = 5
-"""Counts of a smooth that the table names, besides its picture."""
+"""Counts of a smooth that the table shows."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Smooth:
 
 
 def response_sections(results: Results, evidence: Evidence) -> list[Section]:
-    """One for each IoU threshold; none without a complete real-only arm."""
+    """One per IoU threshold; none without a complete real-only arm."""
     return [
         section
         for iou in evidence.by_iou
@@ -59,10 +59,10 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
         if row.complete and row.trials[0].count:
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
-    smooths = {variant: smooth(*found) for variant, found in points.items() if len(found[0]) >= FEWEST}
+    smooths = {variant: smooth(counts, gains) for variant, (counts, gains) in points.items() if len(counts) >= FEWEST}
     lines = [
         Line(
-            [variant, f"{count:,}", signed(gain), seeds_told(gain.seeds)],
+            [variant, f"{count:,}", signed(gain), seeds_text(gain.seeds)],
             {
                 "variant": variant,
                 "count": count,
@@ -102,9 +102,9 @@ def _points(rows: Sequence[Row], iou: float, base: Row) -> tuple[np.ndarray, np.
 def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     """A Gaussian process (Rasmussen and Williams, 2006) of the gain over the count.
 
-    It supposes no more than that neighbouring counts gain alike: the paper's sensitivity falls and rises with the
-    count, so a rising (isotonic) curve would be wrong, and its band widens where few cells were drawn. Length of
-    neighbourhood, size of the gains and noise between cells are those that make the data likeliest.
+    The only assumption is that neighbouring counts gain alike: the paper's sensitivity falls and rises with the count,
+    so a rising (isotonic) curve would be wrong. The band widens where few cells were drawn. Length scale, size of the
+    gains and noise between cells maximise the likelihood.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -113,7 +113,7 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     span = counts.max() - counts.min() or 1.0
     spread = float(gains.std()) or 1.0
     centre = float(gains.mean())
-    # The mean of the curve is not known either; single cells always scatter, however well few of them lie on a curve.
+    # The mean of the curve is unknown too; single cells always scatter, however well a few of them lie on a curve.
     level = ConstantKernel(1.0, "fixed")
     trend = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.3, (0.2, 3.0))
     noise_between_cells = WhiteKernel(0.5, (1e-1, 1e1))
@@ -123,7 +123,7 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
     at = np.linspace(0, 1, 101)[:, None]
-    # The noise tells how single cells scatter; the band is that of the mean.
+    # The noise is the scatter of single cells; the band is that of the mean.
     mean, deviation = cast(tuple[np.ndarray, np.ndarray], model.predict(at, return_std=True))
     noise = math.exp(cast(Any, model.kernel_).theta[-1])
     reach = 1.96 * spread * np.sqrt(np.maximum(deviation**2 - noise, 0))
@@ -157,14 +157,14 @@ def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line
 def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth], seeds: int) -> str:
     texts = [f"Arms: {covers(seeds)} They are paired, and not adjusted for their number."]
     if points:
-        told = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
+        numbers = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
         texts.append(
-            f"Drawn cells ({told}): their gain is the difference of means on the test split; a search draws more "
-            "where it found more, and what else it draws differs from cell to cell. Smooths are Gaussian processes "
-            "with 95% bands of the mean curve over such cells on these very patients: exploratory, no test."
+            f"Drawn cells ({numbers}): their gain is the difference of means on the test split; a search draws more "
+            "cells where it found better ones, and other hyperparameters differ between cells. Smooths are Gaussian "
+            "processes with 95% bands of the mean curve over such cells on these patients: exploratory, not a test."
         )
     if few := [variant for variant in points if variant not in smooths]:
-        texts.append(f"Fewer than {FEWEST} cells, so no smooth; each is listed: {', '.join(few)}.")
+        texts.append(f"Each cell is listed, without a smooth, where they are fewer than {FEWEST}: {', '.join(few)}.")
     return " ".join(texts)
 
 
@@ -174,7 +174,7 @@ def _draw(
     smooths: Mapping[str, Smooth],
     iou: float,
 ) -> Figure:
-    """A panel a variant, all with the same axes."""
+    """A panel per variant, all with the same axes."""
     from matplotlib.figure import Figure
 
     variants = list(dict.fromkeys([*enumerated, *points]))
@@ -186,9 +186,10 @@ def _draw(
         if variant in points:
             axes.plot(*points[variant], ".", color="0.55", label=f"{len(points[variant][0])} drawn cells")
         if variant in smooths:
-            one = smooths[variant]
-            axes.plot(one.counts, one.gain, color="C1", label="smooth (exploratory)")
-            axes.fill_between(one.counts, one.gain - one.reach, one.gain + one.reach, color="C1", alpha=0.2, lw=0)
+            curve = smooths[variant]
+            low, high = curve.gain - curve.reach, curve.gain + curve.reach
+            axes.plot(curve.counts, curve.gain, color="C1", label="smooth (exploratory)")
+            axes.fill_between(curve.counts, low, high, color="C1", alpha=0.2, lw=0)
         axes.axhline(0, color="0.3", lw=0.7, ls=":")
         axes.set(title=variant, xlabel="synthetic slices")
         axes.grid(alpha=0.3)
@@ -203,5 +204,5 @@ def _draw_arms(axes: Axes, arms: Mapping[int, tuple[Row, Comparison]]) -> None:
     gains = [arms[count][1] for count in counts[1:]]
     axes.plot(counts, [0.0, *(gain.difference for gain in gains)], "o-", ms=4, color="C0", label="arms")
     low, high = ([0.0, *(getattr(gain.interval, end) for gain in gains)] for end in ("low", "high"))
-    known = [not math.isnan(one) for one in low]
-    axes.fill_between(counts, low, high, where=known, color="C0", alpha=0.2, lw=0)
+    bounded = [not math.isnan(bound) for bound in low]
+    axes.fill_between(counts, low, high, where=bounded, color="C0", alpha=0.2, lw=0)

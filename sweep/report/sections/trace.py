@@ -1,4 +1,4 @@
-"""Where every number comes from: each trial's stages, artifact and MLflow run."""
+"""The source of every number: each trial's stages, artifact and MLflow run."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sweep.report.section import KEY_DIGITS, MISSING, Line, Section
 from sweep.tracking.tags import STAGE_KEY
 
 RunOf = Callable[[str], str | None]
-"""Stage key -> id of the MLflow run that holds it, or None if there is none."""
+"""Stage key -> id of the MLflow run that holds it, None without one."""
 
 
 def trace_section(results: Results, run_of: RunOf | None) -> Section:
-    """One line a trial.
+    """One line per trial.
 
     Args:
-        run_of: None if MLflow was not asked.
+        run_of: None to leave MLflow out.
     """
     if run_of is None:
-        asked = f"MLflow was not asked, so no run is named; runs are found by their tag {STAGE_KEY}."
+        runs = f"MLflow runs are missing here; they have the evaluate key as their tag {STAGE_KEY}."
     else:
-        asked = f"MLflow runs carry the evaluate key as their tag {STAGE_KEY}; `-`: not logged there."
+        runs = f"MLflow runs have the evaluate key as their tag {STAGE_KEY}; `-`: not logged there."
     return Section(
         "trace",
         "Where every number comes from",
         ("arm", "seed", "complete", "evaluate key", "detector key", "GAN key", "MLflow run", "artifact"),
         [line for row in results.rows for line in _lines(row, run_of or (lambda _: None))],
-        f"Tables name stages by the first {KEY_DIGITS} digits of their keys. The folder of an artifact holds the "
-        f"manifest with the checksums, `metrics.json` and every detection. {asked}",
+        f"Tables show the first {KEY_DIGITS} digits of stage keys. The folder of an artifact holds the "
+        f"manifest with the checksums, `metrics.json` and every detection. {runs}",
     )
 
 
