@@ -240,7 +240,7 @@ def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
 
 def test_intervals_say_what_they_cover_in_every_format(report: Report, of_one_seed: Report, tmp_path: Path) -> None:
     """With one seed, nothing says that seeds were drawn; with several, Table 1 says so wherever it is shown."""
-    both, alone = "95% intervals over seeds and patients.", "95% intervals over patients alone (one seed"
+    both, alone = "95% intervals over seeds and patients.", "95% intervals over patients alone (with one seed"
     for made, label, other in ((report, both, alone), (of_one_seed, alone, both)):
         folder = tmp_path / str(made is report)
         made.write(folder, ("md", "html", "tex"))

@@ -232,7 +232,7 @@ def test_trial_named_by_hand_must_be_the_best_by_validation(store: Store) -> Non
     best_on_test = plan.trials[-1].name
     assert pick(ranked, None, forced=False).trial.name == "cpggan 4 seed 0", "the test split has no say"
     assert pick(ranked, "cpggan 4 seed 2", forced=False).trial.seed == 2, "as good on validation as the best"
-    with pytest.raises(ConfigError, match=r"not the best on the validation split.*0\.750.*picked by the test table"):
+    with pytest.raises(ConfigError, match=r"not the best on the validation split.*0\.750.*picked by its test figures"):
         pick(ranked, best_on_test, forced=False)
     with pytest.raises(ConfigError, match=r"'cpggan 5' is no trial.*allowed: cpggan 4 seed 0"):
         pick(ranked, "cpggan 5", forced=True)

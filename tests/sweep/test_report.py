@@ -125,13 +125,13 @@ def test_only_what_is_asked_for_is_written(two_seeds: Plan, store: Store, tmp_pa
 
 def test_what_is_not_complete_is_told(two_seeds: Plan, store: Store) -> None:
     header = build_report(two_seeds, store).header[-1]
-    assert header == "Not complete, so without figures (seeds done): cpggan 8 1/2, image2image 4 0/2."
+    assert header == "Incomplete, so without figures (seeds done): cpggan 8 1/2, image2image 4 0/2."
 
 
 def test_without_a_real_only_arm_what_is_lost_is_told(two_seeds: Plan, store: Store) -> None:
     plan = Plan(two_seeds.study, two_seeds.trials[2:4])
     report = build_report(plan, store)
-    assert "no arm none: gains" in report.header[-1]
+    assert "no arm none, so the report lacks gains" in report.header[-1]
     assert cells_of(report)["cpggan 4"][3] == "-"
 
 

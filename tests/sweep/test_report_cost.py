@@ -69,7 +69,7 @@ def test_old_artifacts_tell_hours_only(two_seeds: Plan, tmp_path: Path) -> None:
     old = costs(two_seeds, paid(two_seeds, tmp_path, cpus=0), Prices(cpu_hour=1.0))
     assert old.rows[0][1:4] == ["-", "-", "3.100"]
     assert old.rows[0][5] == "-"
-    assert "did not note what they held" in old.note
+    assert "did not record CPUs and GPUs" in old.note
 
 
 def test_what_has_not_run_is_counted_as_missing(two_seeds: Plan, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_trace_names_every_stage_of_every_trial(two_seeds: Plan, tmp_path: Path)
         assert row["gan_key"] == (trial.gan.key if trial.gan else "")
         assert Path(row["artifact"]).is_dir()
     assert [row["mlflow_run_id"] for row in rows] == ["run-of-the-first", *[""] * 7]
-    assert "was not asked" in trace_section(read_results(two_seeds, Store(tmp_path)), None).note
+    assert "was unavailable" in trace_section(read_results(two_seeds, Store(tmp_path)), None).note
 
 
 def test_runs_are_found_by_their_stage_keys(recorded_uri: str) -> None:

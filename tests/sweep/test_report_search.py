@@ -105,7 +105,7 @@ def test_importance_of_few_cells_is_refused_with_the_reason(plan: Plan, store: S
     told = importance_section(read_results(few, store))
     assert told is not None
     assert not told.lines
-    assert "9 complete drawn cells: 10 or more are needed" in told.note
+    assert "Needs 10 or more complete drawn cells; the study has 9" in told.note
 
 
 def test_gain_by_count_has_arms_with_intervals_and_smooths_of_drawn_cells(report: Report) -> None:
