@@ -20,7 +20,7 @@ def trace_section(results: Results, run_of: RunOf | None) -> Section:
         run_of: None to leave MLflow out.
     """
     if run_of is None:
-        runs = f"MLflow was unavailable, so no run is shown; runs have the evaluate key as their tag {STAGE_KEY}."
+        runs = f"This report names no MLflow runs; they have the evaluate key as their tag {STAGE_KEY}."
     else:
         runs = f"MLflow runs have the evaluate key as their tag {STAGE_KEY}; `-`: not logged there."
     return Section(
