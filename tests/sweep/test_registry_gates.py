@@ -234,7 +234,7 @@ def test_trial_named_by_hand_must_be_the_best_by_validation(store: Store) -> Non
     assert pick(ranked, "cpggan 4 seed 2", forced=False).trial.seed == 2, "as good on validation as the best"
     with pytest.raises(ConfigError, match=r"not the best on the validation split.*0\.750.*picked by its test figures"):
         pick(ranked, best_on_test, forced=False)
-    with pytest.raises(ConfigError, match=r"'cpggan 5' is no trial.*allowed: cpggan 4 seed 0"):
+    with pytest.raises(ConfigError, match=r"'cpggan 5' is not a trial.*allowed: cpggan 4 seed 0"):
         pick(ranked, "cpggan 5", forced=True)
     forced = pick(ranked, best_on_test, forced=True)
     gate = detector_gates(forced, ranked, plan, store, None, Limits())[0]
