@@ -14,12 +14,15 @@ from trainers.variants import VARIANTS
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
 
 KEYS = "metsweep.evaluations"
 """Attribute: keys of the evaluations of an arm, one per seed."""
 UNDEFINED = "metsweep.undefined"
 """Attribute: the objective of a failed arm that is not a number; `ERROR` says so in words."""
+VARIANT, COUNT = "arm.variant", "arm.count"
+"""Parameters of an arm."""
 MOST_SLICES = 10**9
 """Optuna refuses a range that changes, so the range is wide from the start."""
 
@@ -70,21 +73,31 @@ def record_arm(
     undefined_figure = None if error else undefined(study, metrics)
     undefined_error = undefined_figure and not_a_number(undefined_figure)
     failed = error or undefined_error
+    params = {VARIANT: trials[0].variant, COUNT: trials[0].count}
+    distributions = _distributions(optuna_study, trials[0].variant)
     optuna_study.add_trial(
         optuna.trial.create_trial(
             state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
             values=None if failed else objective_values(study, metrics),
-            params={"arm.variant": trials[0].variant, "arm.count": trials[0].count},
-            distributions={
-                "arm.variant": optuna.distributions.CategoricalDistribution(VARIANTS),
-                "arm.count": optuna.distributions.IntDistribution(0, MOST_SLICES),
-            },
+            params={name: value for name, value in params.items() if name in distributions},
+            distributions=distributions,
             user_attrs={ARM: trials[0].arm, KEYS: keys}
             | ({ERROR: failed} if failed else {})
             | ({UNDEFINED: undefined_figure} if undefined_figure else {}),
         )
     )
     return undefined_error
+
+
+def _distributions(optuna_study: optuna.Study, variant: str) -> dict[str, BaseDistribution]:
+    """Of an arm's parameters. Optuna refuses choices other than those of the first arm that was recorded, so an arm of
+    a variant that metsweep gained later is recorded without its variant; the attribute `ARM` names it."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    recorded = [trial.distributions.get(VARIANT) for trial in optuna_study.get_trials(deepcopy=False)]
+    choices = next((kept.choices for kept in recorded if isinstance(kept, CategoricalDistribution)), VARIANTS)
+    count: dict[str, BaseDistribution] = {COUNT: IntDistribution(0, MOST_SLICES)}
+    return {VARIANT: CategoricalDistribution(choices), **count} if variant in choices else count
 
 
 def _is_undefined(attributes: Mapping[str, Any]) -> bool:

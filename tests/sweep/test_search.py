@@ -26,6 +26,7 @@ from sweep.report.report import write_report
 from sweep.store import Store
 from sweep.studies.arms import record_arms
 from sweep.studies.optuna_study import (
+    ARM,
     ERROR,
     TWIN_OF,
     check_optuna_study,
@@ -366,6 +367,18 @@ def test_an_arm_is_recorded_once_whoever_made_it(tmp_path: Path) -> None:
     for _ in range(2):
         assert record_arms(sweep.search.plan, sweep.store, storage) == {}
         assert arms_of(sweep) == [("none", 0), ("cpggan", 400)]
+
+
+def test_an_arm_of_a_variant_that_is_newer_than_the_database_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.studies.arms.VARIANTS", ("none", "image2image"))
+    Sweep(tmp_path, space={}, search={}).run()
+    monkeypatch.undo()
+    later = Sweep(tmp_path, arms=[*SEARCH["arms"], {"variant": "cpggan", "counts": [4000]}], space={}, search={})
+    later.run()
+    assert [trial.params.get("arm.variant") for trial in later.told] == ["none", None]
+    assert [trial.user_attrs[ARM] for trial in later.told] == ["none", "cpggan 400"]
 
 
 def test_arms_and_a_search_can_be_added_to_an_ablation(tmp_path: Path) -> None:
