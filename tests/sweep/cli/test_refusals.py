@@ -104,7 +104,7 @@ def test_batch_that_workers_cannot_share(refused, slices: Path, monkeypatch: pyt
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     refused(
         "train", "detector", slices, "--out", "detector", "--workers", 2, "--set", "detector.batch=7",
-        parts=("batch is 7 and there are 2 workers",),
+        parts=("batch is 7 for 2 workers",),
     )  # fmt: skip
 
 
