@@ -170,7 +170,7 @@ def test_the_curves_tell_the_iou_of_the_selection() -> None:
 
 
 def test_a_batch_that_the_workers_cannot_share_is_refused(tmp_path: Path, discs: SliceSet) -> None:
-    with pytest.raises(TrainingError, match="batch is 4 and there are 3 workers"):
+    with pytest.raises(TrainingError, match="batch is 4 for 3 workers"):
         train(tiny_config(), discs, tmp_path, FolderContext(tmp_path / "checkpoint", world_size=3))
 
 
