@@ -220,8 +220,9 @@ def test_a_command_that_delivers_waits_for_the_launch(
     opened = SimpleNamespace(plan=lambda: plan, store=full_store, settings=settings)
     monkeypatch.setattr(StudyOptions, "open", lambda *_: opened)
     before = [run.to_dictionary() for run in all_runs(recorded_uri, "small")]
+    options = {"fidelity": None, "cohort": None, "overrides": None, "store": str(full_store.uri)}
     with only_process("small", full_store, print), pytest.raises((StoreError, Exit), match="Another command"):
-        getattr(module, command)("small", store=str(full_store.uri))
+        getattr(module, command)(study="small", **options)
     assert [run.to_dictionary() for run in all_runs(recorded_uri, "small")] == before
 
 
