@@ -138,7 +138,7 @@ def parse_yaml(text: str, place: Callable[[int], str]) -> tuple[Any, dict[KeyPat
 def _lines(
     loader: _Loader, node: yaml.Node, path: KeyPath, place: Callable[[int], str], seen: set[int]
 ) -> Iterator[tuple[KeyPath, int]]:
-    """Path and line of every value; refuses keys that stand twice in one mapping or are no names."""
+    """Path and line of every value; refuses keys that are listed twice in one mapping or are no names."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*path, index), item.start_mark.line + 1

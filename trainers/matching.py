@@ -109,7 +109,7 @@ def _greedy(where: np.ndarray, iou_of: np.ndarray, order: np.ndarray, slices: in
     by_turn = order[np.argsort(turn, kind="stable")]
     most = iou_of.shape[1]
     taken = np.zeros((slices, most), dtype=bool)
-    for now in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):  # one detection a slice at a time
+    for now in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):  # one detection per slice at a time
         left = np.where(taken[where[now]], 0.0, iou_of[now])
         best = most - 1 - left[:, ::-1].argmax(axis=1)
         hits = left[np.arange(len(now)), best] > 0

@@ -203,7 +203,7 @@ class StudyRecord:
         self._write(f"requests/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", request.model_dump())
 
     def take_requests(self) -> Generator[Request, None, None]:
-        """Requests that nobody took yet, oldest first; each is removed once the next is taken."""
+        """Requests not taken yet, oldest first; each is removed once the next is taken."""
         for path in self.store.list(f"{self._folder}/requests"):
             try:
                 request = self.store.read_document(

@@ -32,7 +32,7 @@ _skip_weights = False
 def image_gradients_only() -> Iterator[None]:
     """Within it, gradients that are themselves differentiable skip the weights.
 
-    `torch.autograd.grad` with respect to an image cannot tell this to a Python function, which would compute them all.
+    `torch.autograd.grad` with respect to an image cannot say so to a Python function, which would compute them all.
     """
     global _skip_weights
     before, _skip_weights = _skip_weights, True

@@ -35,7 +35,7 @@ def add_vessels(image: np.ndarray, regions: np.ndarray, strength: float, rng: np
 
 
 def _veins(sulci: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random walks that keep to the sulci, all stepped at once: X x Y x Z float32, one bright voxel a step."""
+    """Random walks that keep to the sulci, all stepped at once: X x Y x Z float32, one bright voxel per step."""
     drawn = np.zeros(sulci.shape, dtype=np.float32)
     places = np.argwhere(sulci)
     count = int(rng.integers(140, 280))
