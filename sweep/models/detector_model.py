@@ -22,7 +22,7 @@ class DetectorModel(PythonModel):
     """Boxes of tumours on slices or in a volume."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the weights, on a GPU if there is one."""
+        """Open the weights, on a GPU if available."""
         from sweep.detect import slice_config
         from trainers.detector.prediction import load_detector
         from trainers.distributed import Placement

@@ -24,7 +24,7 @@ class GeneratorModel(PythonModel):
     """Synthetic slices with something at their boxes."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the weights, on a GPU if there is one."""
+        """Open the weights, on a GPU if available."""
         import torch
 
         from trainers.gan.generator import load_generator

@@ -30,7 +30,7 @@ def champion_folder(model: str, tracking_uri: str) -> Path:
         raise TrackingError(_not_registered(model, tracking_uri)) from None
     weights = next(folder.rglob("model.pt"), None)
     if weights is None:
-        raise TrackingError(f"{model} holds no detector: there is no model.pt in it. Allowed: a metsweep-detector.")
+        raise TrackingError(f"{model} holds no detector: model.pt is missing. Allowed: a metsweep-detector.")
     return weights.parent
 
 

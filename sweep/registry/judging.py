@@ -28,6 +28,7 @@ from sweep.tracking.tags import PREPARE_KEY, TRIAL
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.measures import FPS
 from trainers.evaluation.realism.report import SyntheticFigures, read_realism
 from trainers.variants import REAL_ONLY
 
@@ -71,18 +72,18 @@ def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: 
 
 def _picked(ranked: Ranked, among: Sequence[Ranked], planned: int) -> Gate:
     first, best = ranked.study.objectives[0], among[0]
-    by = f"of {len(among)} trials by {', '.join(f'{one.metric} at IoU {one.iou:g}' for one in ranked.study.objectives)}"
+    by = f"of {len(among)} trials by {', '.join(f'{aim.metric} at IoU {aim.iou:g}' for aim in ranked.study.objectives)}"
     return picked_gate(ranked.value(first), best.value(first), ranked.order == best.order, by, planned - len(among))
 
 
 def _bounds(plan: Plan, limits: Limits) -> tuple[float, list[Constraint]]:
     """The cap on false positives per slice at IoU 0.5, and the study's other constraints."""
     caps, others = [], []
-    for one in plan.study.constraints:
-        if (one.metric, one.iou) == ("fps_per_slice", IOU) and one.at_most is not None:
-            caps.append(one.at_most)
+    for bound in plan.study.constraints:
+        if (bound.metric, bound.iou) == (FPS.name, IOU) and bound.at_most is not None:
+            caps.append(bound.at_most)
         else:
-            others.append(one)
+            others.append(bound)
     return (limits.fps_cap if limits.fps_cap is not None else min(caps, default=FPS_CAP)), others
 
 
@@ -105,7 +106,9 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
             return unknown_gain(margin, f"The study has no arm {REAL_ONLY} to compare with.")
         return gain_gate(own, base, f"the arm {REAL_ONLY}", len(keys) - 1, margin)
     if champion is None:
-        return unknown_gain(margin, "Nothing to compare with: this is the real-only arm, and there is no champion.")
+        return unknown_gain(
+            margin, "Nothing to compare with: this is the real-only arm, and the registry has no champion."
+        )
     name = f"the champion, version {champion.number} ({champion.tags.get(TRIAL, 'of an unknown trial')})"
     if champion.tags.get(PREPARE_KEY) != trial.evaluate.detector.slices.key:
         why = f"Nothing to compare with: this is the real-only arm, and {name} was judged on other slices."

@@ -88,7 +88,7 @@ class Ranked:
         Equal for trials that are equal on validation.
         """
         beyond = sum(_beyond(bound.violation(self.value(bound))) for bound in self.study.constraints)
-        signed = ((-1 if one.direction == "maximize" else 1) * self.value(one) for one in self.study.objectives)
+        signed = ((-1 if aim.direction == "maximize" else 1) * self.value(aim) for aim in self.study.objectives)
         return beyond, *signed, self.fps_per_slice
 
     def text(self) -> str:

@@ -172,8 +172,8 @@ def measured_values(arm: Arm) -> dict[str, Value]:
     estimates = {measure.name: measure.estimate(arm) for measure in TABLE1}
     return {
         column: value
-        for name, one in estimates.items()
-        for column, value in interval_values(name, one.mean, one.interval).items()
+        for name, estimate in estimates.items()
+        for column, value in interval_values(name, estimate.mean, estimate.interval).items()
     }
 
 

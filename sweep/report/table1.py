@@ -77,8 +77,8 @@ class Table1:
         base = self.results.baseline
         if base is None or not row.complete or row is base:
             return None
-        own, others = (one.mean("test", name_of(iou), SENSITIVITY.name) for one in (row, base))
-        return own - others
+        own, real_only = (arm.mean("test", name_of(iou), SENSITIVITY.name) for arm in (row, base))
+        return own - real_only
 
     def section(self) -> Section:
         """As a table of text, without its picture."""

@@ -127,7 +127,7 @@ def test_real_only_arm_without_champion_has_nothing_to_beat(store: Store) -> Non
     set_cells(store, plan, {**GOOD, "none": (4, 4, 4), "cpggan 4": (1, 1, 1)})
     gate = detector(store, plan)["paired gain"]
     assert gate.verdict == "undetermined", "nothing to compare with is no evidence"
-    assert gate.why == "Nothing to compare with: this is the real-only arm, and there is no champion."
+    assert gate.why == "Nothing to compare with: this is the real-only arm, and the registry has no champion."
 
 
 def test_detector_that_finds_nothing_is_let_through_by_no_champion(store: Store) -> None:

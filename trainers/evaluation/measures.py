@@ -47,3 +47,5 @@ FPS = Measure(
     estimate=lambda arm: arm.fps_per_slice,
 )
 TABLE1 = (SENSITIVITY, FPS)
+"""In the order of the columns. Evaluations made before a figure was added lack it: raise the version of
+the stage `evaluate`."""

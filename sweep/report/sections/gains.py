@@ -26,7 +26,7 @@ from trainers.variants import REAL_ONLY
 SOUGHT = 0.1
 """The gain that needed seeds are counted for by default: the paper's ten points of sensitivity."""
 FIRST_SEEDS = 3
-"""Seeds to begin with, where there is only one."""
+"""Seeds to begin with, instead of a single seed."""
 
 
 class Remedy(Enum):

@@ -35,14 +35,16 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         return None
     iou = results.plan.study.evaluation.ious[0]
     kept = front(results.complete, name_of(iou))
-    places: dict[Split, list[Place]] = {split: [place(row, split, iou, evidence) for row in kept] for split in SPLITS}
+    places: dict[Split, list[Place]] = {
+        split: [place_of(row, split, iou, evidence) for row in kept] for split in SPLITS
+    }
     lines = []
     for on_validation, on_test in zip(*places.values(), strict=True):
         cells = [on_validation.row.name]
         values: dict[str, Value] = {"arm": on_validation.row.name}
-        for split, one in zip(SPLITS, (on_validation, on_test), strict=True):
-            cells += measured_texts(one.arm)
-            values |= {f"{split}_{name}": value for name, value in measured_values(one.arm).items()}
+        for split, place in zip(SPLITS, (on_validation, on_test), strict=True):
+            cells += measured_texts(place.arm)
+            values |= {f"{split}_{name}": value for name, value in measured_values(place.arm).items()}
         lines.append(Line([*cells, on_validation.row.seeds], values, on_validation.row.keys))
     return Section(
         "pareto",
@@ -60,7 +62,7 @@ def front(rows: Sequence[Row], iou: str) -> list[Row]:
     """Rows that no other row dominates on the validation split, by rising false positives.
 
     One row dominates another if its mean sensitivity is no lower and its mean of false positives per slice no higher,
-    and one of both is better.
+    and one of the two is better.
     """
     by_fps = sorted(
         rows,
@@ -76,10 +78,10 @@ def front(rows: Sequence[Row], iou: str) -> list[Row]:
     return kept
 
 
-def place(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
+def place_of(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
     """Means and intervals of one row."""
-    known = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
-    return Place(row, known or row.outcomes(split, evidence.config)[iou])
+    arm = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
+    return Place(row, arm or row.outcomes(split, evidence.config)[iou])
 
 
 def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:
@@ -91,10 +93,10 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
     for axes, (split, shown) in zip(panels, places.items(), strict=True):
         means = [[row.mean(split, iou, figure) for row in rows] for figure in ("fps_per_slice", "sensitivity")]
         axes.plot(*means, "o", color="0.65", ms=4, label="arms and drawn cells")
-        x, y = ([measure.estimate(one.arm) for one in shown] for measure in (FPS, SENSITIVITY))
+        x, y = ([measure.estimate(place.arm) for place in shown] for measure in (FPS, SENSITIVITY))
         axes.errorbar(
-            [one.mean for one in x],
-            [one.mean for one in y],
+            [estimate.mean for estimate in x],
+            [estimate.mean for estimate in y],
             xerr=_reach(x),
             yerr=_reach(y),
             fmt="x-" if split == "validation" else "x",
@@ -103,9 +105,9 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
             elinewidth=0.7,
             label="front of the validation split",
         )
-        for one in shown:
-            point = one.arm.fps_per_slice.mean, one.arm.sensitivity.mean
-            axes.annotate(one.row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        for place in shown:
+            point = place.arm.fps_per_slice.mean, place.arm.sensitivity.mean
+            axes.annotate(place.row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set(xlabel="false positives per slice", title=f"{split} split", xlim=(0, None))
         axes.grid(alpha=0.3)
     panels[0].set(ylabel="sensitivity")
@@ -116,6 +118,6 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
 def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
     """Distances from the means down and up to their intervals."""
     return [
-        [one.mean - one.interval.low for one in estimates],
-        [one.interval.high - one.mean for one in estimates],
+        [estimate.mean - estimate.interval.low for estimate in estimates],
+        [estimate.interval.high - estimate.mean for estimate in estimates],
     ]
