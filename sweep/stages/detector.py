@@ -52,9 +52,14 @@ class DetectorStage(NetworkStage):
         return self.workers
 
     @property
-    def label(self) -> str:
+    def trained_for(self) -> str:
+        """Its arm and seed."""
         arm = f"{self.shards[0].gan.config.variant} {self.count}" if self.shards else REAL_ONLY
-        return f"detector {arm} seed {self.config.seed}"
+        return f"{arm} seed {self.config.seed}"
+
+    @property
+    def label(self) -> str:
+        return f"detector {self.trained_for}"
 
     @classmethod
     def work_of(cls, identity: Mapping[str, Any], network: Mapping[str, Any] | None) -> Work:

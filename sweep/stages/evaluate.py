@@ -44,7 +44,7 @@ class EvaluateStage(NetworkStage):
 
     @property
     def label(self) -> str:
-        return self.detector.label.replace("detector", "evaluate", 1)
+        return f"evaluate {self.detector.trained_for}"
 
     @classmethod
     def flops(cls, work: Work, slices: SliceCounts) -> float:
