@@ -83,6 +83,7 @@ def as_dict(overview: Overview) -> dict[str, Any]:
                 "params": dict(at.trial.params),
                 "state": at.state,
                 "stage": at.stage or None,
+                "made_by": at.maker or None,
                 "progress": at.share,
                 "value": at.value,
                 "reason": at.reason,

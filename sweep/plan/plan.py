@@ -104,6 +104,7 @@ def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
 
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     """`make_plan` with a maker that will make the trials of cells yet to be drawn."""
+    maker.start_plan()
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
 

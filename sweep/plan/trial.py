@@ -105,8 +105,12 @@ class TrialMaker:
         """The stage that makes the slice set of all trials."""
         return self._prepared
 
+    def start_plan(self) -> None:
+        """Let the first trial of each GAN judge that GAN's slices again."""
+        self._judged_gans = set()
+
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial per seed; the first trial of each GAN also judges that GAN's slices.
+        """One trial per seed; the first trial of each GAN in a plan also judges that GAN's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.

@@ -164,4 +164,4 @@ class Stage(ABC):
 
 
 def _seedless(config: Mapping[str, Any]) -> str:
-    return to_json({key: value for key, value in config.items() if key != "seed"}).decode()
+    return to_json({key: value for key, value in sorted(config.items()) if key != "seed"}).decode()

@@ -6,11 +6,17 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from trainers.detector.history import FPS, KEPT, SENSITIVITY
 
-StageState = Literal["waiting", "running", "done", "failed", "stopped", "damaged"]
+StageState = Annotated[
+    Literal["waiting", "running", "done", "failed", "stopped", "damaged"],
+    # Launches of older versions wrote "damaged, made again", and put how long ago after the maker.
+    BeforeValidator(lambda state: str(state).partition(",")[0]),
+]
 """`waiting` for resources; `damaged`: the artifact was set aside, and is to be made again."""
 
 
@@ -25,7 +31,7 @@ class StageProgress:
     metrics: Mapping[str, float] = field(default_factory=dict)
     first_report: tuple[float, int] | None = None
     """Unix seconds and work done at this attempt's first report: the pace counts from there, a resumed run's too."""
-    made_by: str = ""
+    made_by: Annotated[str, BeforeValidator(lambda maker: str(maker).partition(", which ")[0])] = ""
     """The process that makes the stage if no trial of this launch does, e.g. `ws1, process 123`."""
     silent_s: float = 0.0
     """Seconds since that process last renewed its lease."""

@@ -142,10 +142,11 @@ class Tracker:
             # The former holder of the study may have made runs until it noticed its loss.
             self._parent = parent = self._look_up(writer)
         if status != "KILLED" and self._report is not None:
-            with explained(self.tracking_uri), tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
+            with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
                 markdown = self._report(self.plan, self._store, Path(folder))
-                writer.client.log_artifacts(parent.id, folder, "report")
-                describe_experiment(writer, parent, markdown)
+                with explained(self.tracking_uri):
+                    writer.client.log_artifacts(parent.id, folder, "report")
+                    describe_experiment(writer, parent, markdown)
         with explained(self.tracking_uri):
             for run in [*self._runs.values(), *(twin for _, twin in self._twins), parent]:
                 if run.status == "RUNNING" or run is parent:
@@ -221,11 +222,14 @@ class Tracker:
         return finished
 
     def _record_trials(self) -> int:
-        lacking = [trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)]
-        made = self._made_of(goal for trial in lacking for goal in trial.own_goals)
+        # Trials may share an evaluation: a drawn cell that equals an arm has one run, named after the drawn cell.
+        lacking = {
+            trial.evaluate.key: trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)
+        }
+        made = self._made_of(goal for trial in lacking.values() for goal in trial.own_goals)
         return sum(
             self._write(trial_content(trial, self.plan, self._store))
-            for trial in lacking
+            for trial in lacking.values()
             if made.issuperset(goal.key for goal in trial.own_goals)
         )
 

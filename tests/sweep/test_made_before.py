@@ -109,7 +109,8 @@ def test_options_extension_needs_and_status(record: StudyRecord) -> None:
     status = record.status()
     assert status is not None
     assert (status.host, status.pid, status.running) == ("ws1", 2795, ("none seed 0",))
-    (stage,) = status.stages.values()
+    stage, elsewhere, anew = status.stages.values()
+    assert (elsewhere.maker(), anew.state) == ("ws2, process 77 (last update 0 s ago)", "damaged")
     assert (stage.label, stage.state, stage.done, stage.total) == ("detector none seed 0", "running", 135, 300)
 
 

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from search_spaces.study import Study, load_study
-from sweep.plan import Plan, make_plan
-from sweep.plan.plan import bytes_of
+from sweep.plan import Plan, TrialMaker, make_plan
+from sweep.plan.plan import bytes_of, plan_with
 from sweep.plan.trial import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.stages.stage import RunKind
@@ -50,6 +50,14 @@ def test_its_gan_learns_from_one_detector_of_real_slices_that_no_trial_uses(coho
     of_trials = {trial.evaluate.detector.key for trial in plan.trials}
     detectors = {key for key, stage in plan.stages.items() if isinstance(stage, DetectorStage)}
     assert detectors - of_trials == {feedback.key}
+
+
+def test_a_maker_makes_the_same_plan_again(cohort: Path) -> None:
+    first = plan_of(cohort, BEYOND)
+    maker = TrialMaker(first.study, first.trials[0].evaluate.detector.slices)
+    plans = [plan_with(maker, first.study, ()) for _ in range(2)]
+    assert any(trial.realism for trial in plans[0].trials)
+    assert list(plans[1].stages) == list(plans[0].stages)
 
 
 def test_it_is_made_before_the_gan(cohort: Path) -> None:

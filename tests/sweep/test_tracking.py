@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_recording_again_changes_nothing(plan: Plan, full_store: Store, recorded
     assert time.perf_counter() - began < 1
     tracker.close()
     assert {name: run.to_dictionary() for name, run in runs_of(recorded_uri).items()} == before
+
+
+def test_trials_that_share_an_evaluation_share_a_run(plan: Plan, full_store: Store, tracking_uri: str) -> None:
+    drawn = replace(plan.trials[-1], number=7)
+    tracker = Tracker(tracking_uri, replace(plan, trials=(*plan.trials, drawn)), full_store)
+    tracker.open()
+    assert tracker.record() == len(plan.gans) + len(plan.trials)
+    assert {drawn.name, *(trial.name for trial in plan.trials[:-1])} <= set(runs_of(tracking_uri))
 
 
 def test_runs_appear_as_their_artifacts_do(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
