@@ -223,9 +223,7 @@ class Tracker:
 
     def _record_trials(self) -> int:
         # Trials may share an evaluation: a drawn cell that equals an arm has one run, named after the drawn cell.
-        lacking = {
-            trial.evaluate.key: trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)
-        }
+        lacking = {trial.evaluate.key: trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)}
         made = self._made_of(goal for trial in lacking.values() for goal in trial.own_goals)
         return sum(
             self._write(trial_content(trial, self.plan, self._store))
