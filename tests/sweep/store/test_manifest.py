@@ -108,7 +108,7 @@ def test_an_older_manifest_is_read_and_its_identity_checked(store: Store, capsys
     path = publish(store)
     as_older(path)
     assert main(["store", "verify", "--store", store.uri]) == 0
-    assert "1 manifests were made before manifests had checksums" in capsys.readouterr().out
+    assert "1 manifest from before manifests had checksums" in capsys.readouterr().out
     identity = json.loads(path.read_text())["identity"]
     for changes in (
         {"files": {}},
