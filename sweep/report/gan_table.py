@@ -29,9 +29,10 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         return None
     fidelity = next(iter(gans.values())).box_fidelity
     ious = list(fidelity)
-    columns = ["GAN", *(f"{what} @ {iou_text(iou)}" for iou in ious for what in ("boxes found", "at random places"))]
+    what = ("box recall", "recall at random boxes")
+    columns = ["GAN", *(f"{recall} @ {iou_text(iou)}" for iou in ious for recall in what)]
     recalls = [_recall(at_iou.real) for at_iou in fidelity.values()]
-    yardstick = ["real, held out", *(cell for recall in recalls for cell in (recall, "")), *_distances(real)]
+    yardstick = ["real held-out slices", *(cell for recall in recalls for cell in (recall, "")), *_distances(real)]
     lines = [
         Line([name, *_recalls(gan, ious), *_distances(gan)], _values(name, gan, ious), keys[name])
         for name, gan in gans.items()
@@ -41,10 +42,10 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         "GANs",
         [*columns, "sliced Wasserstein", "MS-SSIM of pairs"],
         [Line(yardstick, {"gan": "real", "sliced_wasserstein": real.sliced_wasserstein}), *lines],
-        "Boxes found: by the detector of real slices; at random places: boxes of the same sizes in the same slices. In "
-        "brackets: 95% bootstrap intervals, over the synthetic slices of the GAN; for real slices over patients. "
-        "Sliced Wasserstein distance to training slices: lower is closer. MS-SSIM: higher than real means that slices "
-        "are too alike. Leaks: "
+        "Box recall: share of the conditioning boxes (of real slices: the lesion boxes) that the detector of real "
+        "slices finds; random boxes: of the same sizes in the same slices. Brackets: 95% bootstrap intervals over "
+        "slices (of real slices: over patients). Sliced Wasserstein distance to training slices: lower is closer. "
+        "MS-SSIM: higher than real means that slices are too alike. Leaks: "
         + "; ".join(f"{name}: {gan.memorisation.verdict.sentence}" for name, gan in gans.items())
         + ".",
     )

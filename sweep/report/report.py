@@ -178,23 +178,27 @@ def _header(results: Results) -> Iterable[str]:
     else:
         counts = next(iter(row.results[0]["test"].values()))
         yield (
-            f"Test split: {counts['slices']:,} slices, {counts['lesions']:,} lesions, {counts['patients']:,} patients."
+            f"Test split: {counts['patients']:,} patients, {counts['slices']:,} slices, "
+            f"{counts['lesions']:,} lesion boxes."
         )
     yield (
-        f"Detections of at least {study.evaluation.confidence:.2%} confidence, matched greedily by confidence, one "
-        "detection per lesion; every other detection is a false positive."
+        f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
+        "boxes one to one, greedily by confidence; all others are false positives."
     )
     yield (
-        f"Mean ± standard deviation over {len(study.seeds)} seeds."
+        f"Mean ± standard deviation over {len(study.seeds)} detector seeds."
         if len(study.seeds) > 1
-        else "Only one seed per arm, so run-to-run variation is unknown."
+        else "Only one detector seed per arm: results hold for these trained detectors."
     )
+    if results.plan.gans:
+        yield "Each GAN was trained once: results hold for these GANs."
+    slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
     if study.fidelity == "paper":
-        yield f"Fidelity paper, slices of {study.prepare.size} pixels."
+        yield f"Fidelity paper: {slices}."
     else:
         yield (
-            f"Fidelity {study.fidelity}: slices of {study.prepare.size} pixels, smaller networks, shorter training. "
-            "Compare arms with each other, not with the paper."
+            f"Fidelity {study.fidelity}: {slices}, smaller networks, shorter training. Compare arms with each other, "
+            "not with the paper."
         )
     yield from machines_differ(results.machines)
     yield from _incomplete(results)
@@ -211,5 +215,5 @@ def _incomplete(results: Results) -> Iterable[str]:
     if not any(row.arm == REAL_ONLY for row in results.arms):
         yield (
             f"The study has no arm {REAL_ONLY}, so the report lacks gains, their p, curves of the synthetic count, "
-            f"cost per point and needed seeds. Add `- variant: {REAL_ONLY}` to the arms; finished stages are reused."
+            f"cost per gain and needed seeds. Add `- variant: {REAL_ONLY}` to the arms; finished stages are reused."
         )

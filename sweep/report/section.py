@@ -141,18 +141,23 @@ def signed(comparison: Comparison, digits: int = 3) -> str:
 
 def covers(seeds: int) -> str:
     """What the intervals of a table cover, given the number of seeds per arm."""
-    alone = "" if seeds > 1 else " alone (with one seed, run-to-run variation is unknown)"
-    return f"In brackets: 95% intervals over {over(seeds)}{alone}."
+    return f"Brackets: 95% intervals over {over(seeds)}."
 
 
 def over(seeds: int) -> str:
     """What is taken as drawn at random, given the number of seeds per arm."""
-    return "seeds and patients" if seeds > 1 else "patients"
+    return "detector seeds and patients" if seeds > 1 else "patients"
 
 
 def seeds_text(seeds: int) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{seeds} seed{'s' * (seeds > 1)}"
+    """`1 detector seed`, `3 detector seeds`."""
+    return f"{seeds} detector seed{'s' * (seeds > 1)}"
+
+
+def sample_text(comparison: Comparison) -> str:
+    """`3 detector seeds, 12 patients with lesions`."""
+    patients = f"{comparison.patients} patient{'s' * (comparison.patients > 1)}"
+    return f"{seeds_text(comparison.seeds)}, {patients} with lesions"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import Results, Row
-from sweep.report.section import MISSING, Line, Section, Value, covers, over, p_text, signed
+from sweep.report.section import MISSING, Line, Section, Value, covers, p_text, signed
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.measures import SENSITIVITY, TABLE1, Measure
 from trainers.evaluation.outcome import name_of
@@ -84,7 +84,7 @@ class Table1:
         """As a table of text, without its picture."""
         columns = ["arm"]
         for iou in self.ious:
-            titles = (*(measure.title for measure in TABLE1), f"gain over {REAL_ONLY}", "p Holm")
+            titles = (*(measure.title for measure in TABLE1), f"gain over {REAL_ONLY}", "p (Holm)")
             columns += [f"{title} IoU {iou:g}" for title in titles]
         lines = [
             Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
@@ -96,8 +96,8 @@ class Table1:
         """What the figures are, in every format but the console's, which has less room."""
         seeds = len(self.results.plan.study.seeds)
         return (
-            f"{_deviation(seeds)}{covers(seeds)} Gain: sensitivity over {REAL_ONLY}, paired over {over(seeds)}; p "
-            "adjusted by Holm for all arms."
+            f"{_deviation(seeds)}{covers(seeds)} Gain: paired difference in sensitivity from {REAL_ONLY}; p adjusted "
+            "for all arms (Holm). Seeds: done/planned."
         )
 
     def _texts(self, row: Row) -> Iterator[str]:
@@ -130,8 +130,8 @@ class Table1:
         seeds = len(self.results.plan.study.seeds)
         meanings = " ".join(f"{measure.short}: {measure.meaning}." for measure in TABLE1)
         table.caption = (
-            f"{meanings} gain: sensitivity over {REAL_ONLY}, p adjusted by Holm. @: IoU. "
-            f"{_deviation(seeds)}{covers(seeds)}"
+            f"{meanings} gain: sensitivity over {REAL_ONLY}, Holm-adjusted p. @: IoU. {_deviation(seeds)}"
+            f"{covers(seeds)} seeds: done/planned; key: first digits of the evaluation's stage key."
         )
         shown = self.ious if width >= WIDE else self.ious[:1]
         if left_out := ", ".join(f"{iou:g}" for iou in self.ious[len(shown) :]):
@@ -187,7 +187,7 @@ class Table1:
 
 
 def _deviation(seeds: int) -> str:
-    return "±: standard deviation over seeds. " if seeds > 1 else ""
+    return "±: standard deviation over detector seeds. " if seeds > 1 else ""
 
 
 def _narrow(lines: list[str]) -> list[str]:

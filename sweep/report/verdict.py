@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from sweep.report.evidence import Evidence, Gain
-from sweep.report.section import p_text, signed
+from sweep.report.section import p_text, sample_text, signed
 from sweep.report.sections.gains import advice
 from trainers.variants import REAL_ONLY
 
@@ -31,17 +31,16 @@ def verdict(evidence: Evidence | None, sought: float, study: str) -> str:
 
 def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: str) -> Iterator[str]:
     first, *others = gains
-    shown = _shown(gains[first])
+    shown, sample = _shown(gains[first]), sample_text(next(iter(gains[first].values())).plain)
     if shown:
-        yield f"Test sensitivity over {REAL_ONLY} at IoU {first:g}: {'; '.join(shown)}{_how_sure(gains[first])}."
+        yield f"Test sensitivity over {REAL_ONLY} at IoU {first:g}: {'; '.join(shown)} ({sample})."
     else:
-        best = max(gains[first], key=lambda arm: gains[first][arm].plain.difference)
-        gain = gains[first][best]
-        yield (
-            f"No arm is shown to help or to harm: of test sensitivity at IoU {first:g} {best} gains most over "
-            f"{REAL_ONLY}, {_figures(gain)}{_how_sure(gains[first])}."
-        )
-        yield advice(gain.plain, sought, study)
+        best = max(gain.plain.difference for gain in gains[first].values())
+        tied = {arm: gain for arm, gain in gains[first].items() if best - gain.plain.difference < 1e-9}
+        named = "; ".join(f"{arm} {_figures(gain)}" for arm, gain in tied.items())
+        yield f"No arm is shown to help or to harm test sensitivity at IoU {first:g}."
+        yield f"Largest gain over {REAL_ONLY}: {named} ({sample})."
+        yield advice([gain.plain for gain in tied.values()], sought, study)
     for iou in others:
         if _shown(gains[iou]) != shown:
             effects = "; ".join(_shown(gains[iou])) or "no arm is shown to help or to harm"
@@ -58,11 +57,4 @@ def _shown(gains: Mapping[str, Gain]) -> list[str]:
 def _figures(gain: Gain) -> str:
     if math.isnan(gain.p):
         return f"{signed(gain.plain)}, with too few data for an interval"
-    return f"{signed(gain.plain)} (95% interval), p {p_text(gain.p, '= ')} by Holm"
-
-
-def _how_sure(gains: Mapping[str, Gain]) -> str:
-    """The seeds and patients that the intervals rest on."""
-    gain = next(iter(gains.values())).plain
-    seeds = f"{gain.seeds} seeds and" if gain.seeds > 1 else "one seed, so for these trained detectors alone, and"
-    return f" (over {seeds} {gain.patients} patient{'' if gain.patients == 1 else 's'} with lesions)"
+    return f"{signed(gain.plain)} (95% interval), Holm-adjusted p {p_text(gain.p, '= ')}"

@@ -53,7 +53,7 @@ def test_every_table_is_there_for_both_ious(report: Report) -> None:
         for title in (
             f"Gain in sensitivity over none, IoU {iou}",
             f"Sensitivity at given false positives per slice, IoU {iou}",
-            f"Slices, whole lesions and chance, IoU {iou}",
+            f"Slices, 3D lesions and chance, IoU {iou}",
         ):
             assert title in titles
     for one in report.sections:
@@ -65,10 +65,10 @@ def test_only_complete_arms_are_compared_with_the_real_only_one(report: Report) 
     rows = {row[0]: row for row in gains.rows}
     assert list(rows) == ["cpggan 4", "cpggan 8"]
     assert float(rows["cpggan 4"][1].split()[0]) > 0.3
-    assert "3 seeds" in section(report, "Gain in sensitivity over none, IoU 0.25").note, "once, below the last"
+    assert "3 detector seeds" in section(report, "Gain in sensitivity over none, IoU 0.25").note, "once, below the last"
     assert float(rows["cpggan 8"][3]) >= float(rows["cpggan 8"][2]), "Holm never lowers a p"
     assert float(rows["cpggan 4"][3]) <= 2 * float(rows["cpggan 4"][2]) + 0.001
-    sensitivity = section(report, "Slices, whole lesions and chance, IoU 0.5")
+    sensitivity = section(report, "Slices, 3D lesions and chance, IoU 0.5")
     assert [row[0] for row in sensitivity.rows] == ["none", "cpggan 4", "cpggan 8"]
 
 
@@ -126,7 +126,7 @@ def test_undecided_comparisons_name_the_command_that_adds_seeds(report: Report) 
     assert isinstance(needed, int)
     assert needed > 3
     assert undecided.rows[0][-1] == str(needed)
-    assert f"`metsweep extend my.yaml --seeds {needed}`" in undecided.note
+    assert f"`metsweep extend my.yaml --seeds {needed}`, then `metsweep launch my.yaml`." in undecided.note
     many = seeds_section(with_gain(report.evidence, seed_variance=0.01, patient_variance=0.1), 0.1, "small")
     assert many is not None
     assert many.rows[0][-1] == "-"
@@ -159,7 +159,7 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
     }
     alone = replace(report.evidence, by_iou=first)
     gains = list(gain_sections(alone, 0.1))[1]
-    assert "With one seed, these trained detectors are compared" in gains.note
+    assert "1 detector seed" in gains.note
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"
     undecided = seeds_section(alone, 0.1, "small")
     assert undecided is not None
@@ -176,17 +176,26 @@ def test_verdict_names_the_arm_that_helps_or_what_would_settle_it(report: Report
     gain = helps.gains[0.5]["cpggan 4"]
     helps.__dict__["gains"] = {0.5: {"cpggan 4": gain._replace(p=0.012)}}
     assert verdict(helps, 0.1, "small") == (
-        "Test sensitivity over none at IoU 0.5: cpggan 4 helps, +0.500 [+0.400, +0.600] (95% interval), p = 0.012 by "
-        "Holm (over 3 seeds and 40 patients with lesions)."
+        "Test sensitivity over none at IoU 0.5: cpggan 4 helps, +0.500 [+0.400, +0.600] (95% interval), Holm-adjusted "
+        "p = 0.012 (3 detector seeds, 40 patients with lesions)."
     )
 
     unclear = with_gain(report.evidence, seed_variance=0.01, patient_variance=0.0)
     gain = unclear.gains[0.5]["cpggan 4"]
     unclear.__dict__["gains"] = {0.5: {"cpggan 4": gain._replace(p=0.5)}}
     told = verdict(unclear, 0.1, "my.yaml")
-    assert told.startswith("No arm is shown to help or to harm: of test sensitivity at IoU 0.5 cpggan 4 gains most")
-    assert "+0.010 [-0.090, +0.110] (95% interval), p = 0.500 by Holm" in told
+    alone = "cpggan 4 +0.010 [-0.090, +0.110] (95% interval), Holm-adjusted p = 0.500"
+    assert told.startswith(
+        "No arm is shown to help or to harm test sensitivity at IoU 0.5. "
+        f"Largest gain over none: {alone} (3 detector seeds, 40 patients with lesions)."
+    )
     assert "`metsweep extend my.yaml --seeds" in told
+    cpggan = unclear.gains[0.5]["cpggan 4"]
+    less = cpggan._replace(plain=replace(cpggan.plain, difference=0.0))
+    unclear.__dict__["gains"] = {0.5: {"less": less, "cpggan 4": cpggan, "cpggan 8": cpggan}}
+    tied = verdict(unclear, 0.1, "my.yaml")
+    assert f"Largest gain over none: {alone}; {alone.replace('4', '8', 1)} (3 detector seeds" in tied
+    assert tied.count("metsweep extend") == 1
     assert verdict(None, 0.1, "small") == "No verdict yet: no arm is complete."
 
 
@@ -224,7 +233,7 @@ def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
     for line in report.table1.section().lines[:3]:
         without_deviation = [re.sub(r" ± \S+", "", cell) for cell in line.cells[1:3]]
         shown[line.cells[0]] = without_deviation
-    whole = section(report, "Slices, whole lesions and chance, IoU 0.5").rows
+    whole = section(report, "Slices, 3D lesions and chance, IoU 0.5").rows
     assert {row[0]: list(row[1:3]) for row in whole} == shown
     front = section(report, "Pareto front of sensitivity against false positives, IoU 0.5").rows
     assert {row[0]: list(row[3:5]) for row in front}.items() <= shown.items()
@@ -235,12 +244,14 @@ def test_one_figure_has_one_interval_in_every_table(report: Report) -> None:
         brackets = any("[" in cell for row in one.rows for cell in row)
         kind = one.name.partition("_iou")[0]
         noted = [other.note for other in report.sections if other.name.partition("_iou")[0] == kind]
-        assert not brackets or "95% intervals over seeds and patients" in noted[-1], f"{one.title}: intervals of what?"
+        assert not brackets or "95% intervals over detector seeds and patients" in noted[-1], (
+            f"{one.title}: intervals of what?"
+        )
 
 
 def test_intervals_say_what_they_cover_in_every_format(report: Report, of_one_seed: Report, tmp_path: Path) -> None:
     """With one seed, nothing says that seeds were drawn; with several, Table 1 says so wherever it is shown."""
-    both, alone = "95% intervals over seeds and patients.", "95% intervals over patients alone (with one seed"
+    both, alone = "95% intervals over detector seeds and patients.", "95% intervals over patients."
     for made, label, other in ((report, both, alone), (of_one_seed, alone, both)):
         folder = tmp_path / str(made is report)
         made.write(folder, ("md", "html", "tex"))
@@ -255,7 +266,7 @@ def test_intervals_say_what_they_cover_in_every_format(report: Report, of_one_se
             assert other not in plain
     for name in ("report.md", "report.html"):
         text = (tmp_path / "False" / name).read_text()
-        for wrong in ("over seeds and patients", "patients and seeds", "±", "1 seeds"):
+        for wrong in ("over detector seeds and patients", "patients and detector seeds", "±", "1 detector seeds"):
             assert wrong not in text, name
 
 
@@ -263,11 +274,9 @@ def test_the_froc_picture_says_how_its_bands_differ_from_the_table(report: Repor
     froc = section(report, "Sensitivity at given false positives per slice, IoU 0.5")
     title = froc.draw().axes[0].get_title() if froc.draw else ""
     assert "bootstrap over 5 patients, for these trained detectors alone" in title
-    assert "Bands of the picture: percentile bootstrap over patients" in froc.note
+    assert "Shaded bands in the figure: percentile bootstrap over patients" in froc.note
 
 
 def test_what_intervals_cover_depends_on_the_seeds() -> None:
-    assert (
-        covers(1) == "In brackets: 95% intervals over patients alone (with one seed, run-to-run variation is unknown)."
-    )
-    assert covers(2) == "In brackets: 95% intervals over seeds and patients."
+    assert covers(1) == "Brackets: 95% intervals over patients."
+    assert covers(2) == "Brackets: 95% intervals over detector seeds and patients."

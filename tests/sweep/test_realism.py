@@ -156,7 +156,7 @@ def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic:
     report = json.loads((artifact.path / "realism.json").read_text())
     told = report["synthetic"]["cpggan"]
     real, cpggan = section.rows
-    assert [real[0], cpggan[0]] == ["real, held out", "cpggan"]
+    assert [real[0], cpggan[0]] == ["real held-out slices", "cpggan"]
     found = told["box_fidelity"]["iou50"]
     assert real[1].startswith(f"{found['real']['recall']:.3f} [")
     assert cpggan[1].startswith(f"{found['conditioned']['recall']:.3f} [")

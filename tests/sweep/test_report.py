@@ -58,7 +58,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path: Path) -> None:
     put(store, plan.trials[0], 0.67)
     report = build_report(plan, store)
     assert cells_of(report)["none"][1] == "0.670"
-    assert any("Only one seed per arm" in line for line in report.header)
+    assert any("Only one detector seed per arm" in line for line in report.header)
 
 
 def test_gain_needs_a_complete_real_only_arm(tmp_path: Path) -> None:
@@ -70,7 +70,10 @@ def test_gain_needs_a_complete_real_only_arm(tmp_path: Path) -> None:
 
 def test_header_says_what_the_figures_are(two_seeds: Plan, store: Store) -> None:
     header = " ".join(build_report(two_seeds, store).header)
-    for part in ("947 slices", "3,094 lesions", "2 patients", "50.00% confidence", "greedily", "laptop", "32 pixels"):
+    for part in (
+        "2 patients, 947 slices, 3,094 lesion boxes.", "confidence of at least 0.5 count", "greedily", "laptop",
+        "32 x 32 pixel slices", "Each GAN was trained once",
+    ):  # fmt: skip
         assert part in header
     paper = small_plan(seeds=(0, 1), fidelity="paper")
     assert "Compare arms with each other" not in " ".join(build_report(paper, store).header)

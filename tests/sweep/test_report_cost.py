@@ -92,7 +92,7 @@ def test_trace_names_every_stage_of_every_trial(two_seeds: Plan, tmp_path: Path)
         assert row["gan_key"] == (trial.gan.key if trial.gan else "")
         assert Path(row["artifact"]).is_dir()
     assert [row["mlflow_run_id"] for row in rows] == ["run-of-the-first", *[""] * 7]
-    assert "names no MLflow runs" in trace_section(read_results(two_seeds, Store(tmp_path)), None).note
+    assert "lists no MLflow runs" in trace_section(read_results(two_seeds, Store(tmp_path)), None).note
 
 
 def test_runs_are_found_by_their_stage_keys(recorded_uri: str) -> None:

@@ -127,12 +127,16 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
                     axes.text(corners[row, 2], corners[row, 1], sign, color=colour, fontsize=10, weight="bold")
     for axes, label in zip(grid[0], ["truth", *arms], strict=True):
         axes.set_title(label, fontsize=8)
-    figure.suptitle("V: found here, missed by the first arm; X: missed here, found by the first arm", fontsize=9)
+    figure.suptitle(
+        f"V: found here but missed by {next(iter(arms))}; X: the reverse.\n"
+        "Green: truth, yellow: hit, red: false positive.",
+        fontsize=9,
+    )
     return figure
 
 
 def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
-    """Lesions by diameter, found and missed, one group of bars per arm (mean over its seeds).
+    """Lesion boxes by diameter, all and missed, one group of bars per arm (mean over its seeds).
 
     Returns:
         None if no diameter is known.
@@ -153,9 +157,9 @@ def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
         at = np.arange(len(names)) - 0.4 + (i + 0.5) * width
         axes.bar(at, missed, 0.9 * width, label=label or "missed")
     totals = [(classes == name).sum() for name in names]
-    axes.bar(np.arange(len(names)), totals, 0.86, fill=False, ec="grey", ls=":", label="all lesions")
+    axes.bar(np.arange(len(names)), totals, 0.86, fill=False, ec="grey", ls=":", label="all lesion boxes")
     axes.set_xticks(range(len(names)), [f"{name} mm" if name in DIAMETERS else name for name in names])
-    axes.set(xlabel="diameter of the lesion", ylabel="boxes missed")
+    axes.set(xlabel="diameter of the lesion", ylabel="lesion boxes missed")
     axes.legend(fontsize=8)
     return figure
 

@@ -45,10 +45,7 @@ def few_patients(patients: int) -> str | None:
     """What to say beside intervals over so many patients with lesions, or None."""
     if patients >= FEW_PATIENTS:
         return None
-    return (
-        f"Intervals over {patients} patient{'s' * (patients > 1)} with lesions are too narrow; they need "
-        f"{FEW_PATIENTS} or more."
-    )
+    return f"With fewer than {FEW_PATIENTS} patients with lesions the intervals are too narrow (here: {patients})."
 
 
 def _figures(outcome: Outcome, config: EvaluationConfig) -> Summary:

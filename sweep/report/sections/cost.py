@@ -1,4 +1,4 @@
-"""The cost of arms in hours and money, and per point of sensitivity gained."""
+"""The cost of arms in hours and money, and per 0.01 of sensitivity gained."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
     users = Counter(key for needed in needs.values() for key in needed)
     bills = {name: _bill(needed, spent, users) for name, needed in needs.items()}
     unit = "hours" if prices.gpu_hour is None and prices.cpu_hour is None else prices.currency
+    per_gain = f"{unit} per +0.01 sensitivity"
     keys = {row.arm: row.keys for row in results.arms}
     lines = [
         _line(name, bill, _per_point(name, bills, evidence, prices), prices, keys.get(name, ()))
@@ -86,9 +87,9 @@ def cost_section(results: Results, evidence: Evidence | None, store: Store, pric
     return Section(
         "cost",
         "Cost",
-        ("arm", "GPU-hours", "CPU-hours", "hours", "of them shared", prices.currency, f"{unit} per point", "missing"),
+        ("arm", "GPU-hours", "CPU-hours", "hours", "of which shared", prices.currency, per_gain, "missing"),
         [*lines, _line("all", total, None, prices, ())],
-        _note(stages, spent, users, unit),
+        _note(stages, spent, users, per_gain),
     )
 
 
@@ -119,7 +120,7 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 
 
 def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, prices: Prices) -> float | None:
-    """Cost beyond that of the real-only arm, per point of sensitivity gained beyond chance."""
+    """Cost beyond that of the real-only arm, per 0.01 of sensitivity gained beyond chance."""
     gains = {} if evidence is None else next(iter(evidence.gains.values()))
     gain = gains.get(name)
     if gain is None or not decided(gain.plain) or gain.plain.difference < 0 or bills[name].missing:
@@ -156,25 +157,25 @@ def _held(value: float, total: Spent, digits: int) -> str:
     return decimal(value, digits) + ("+" if total.unrecorded else "")
 
 
-def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], unit: str) -> str:
+def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], per_gain: str) -> str:
     shared = [
         f"{stages[key].label} ({cost.hours:,.3f} hours, {users[key]} arms)"
         for key, cost in spent.items()
         if users[key] > 1 and stages[key].name != "synthesize"
     ]
     texts = [
-        "Wall-clock time added over stages, from their manifests, times the CPU cores and GPUs that each held. A "
-        "stage that several arms need ran once and is split equally among them; all drawn cells count as one arm. "
-        "Waiting, failed attempts and realism are not included.",
-        f"{unit} per point: the cost of an arm beyond {REAL_ONLY}, per point (0.01) of sensitivity gained at the "
-        "first IoU threshold, where the interval of the gain excludes 0.",
+        "Hours: wall-clock time, the sum over stages; GPU-hours and CPU-hours: times the GPUs and CPU cores held. The "
+        "cost of a stage that several arms share is split equally; all drawn cells count as one arm. Waiting, failed "
+        "attempts and realism are not included.",
+        f"{per_gain}: an arm's cost beyond {REAL_ONLY} per 0.01 gained at the first IoU threshold, if the interval of "
+        "the gain excludes 0.",
     ]
     if shared:
         texts.append(f"Shared: {', '.join(shared)}; and shards of synthetic slices.")
     if unrecorded := sum(cost.unrecorded for cost in spent.values()):
         texts.append(
-            f"+: at least; artifacts of {unrecorded:,.3f} hours are of a version that did not record CPUs and GPUs."
+            f"+: at least; artifacts of an older version ({unrecorded:,.3f} hours) did not record CPUs and GPUs."
         )
     if any(key not in spent for key in stages):
-        texts.append("Missing: stages that are not in the store; their cost is not counted.")
+        texts.append("Missing: stages that are not in the store, whose cost is not included.")
     return " ".join(texts)

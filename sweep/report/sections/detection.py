@@ -1,4 +1,4 @@
-"""Detection by arm: at given false positives, over whole lesions, by chance, by diameter and by scanner."""
+"""Detection by arm: at given false positives, over 3D lesions, by chance, by diameter and by scanner."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
 BANDS = (
-    "Bands of the picture: percentile bootstrap over patients, for these trained detectors alone; with few patients "
-    "they are narrower than the table's intervals, which use the jackknife and Student's t."
+    "Shaded bands in the figure: percentile bootstrap over patients for these trained detectors; with few patients "
+    "narrower than the table's intervals, which use the jackknife and Student's t."
 )
 
 
@@ -87,13 +87,13 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
             lines.append(Line(cells, values, evidence.keys[name]))
         yield Section(
             f"whole_lesions_{name_of(iou)}",
-            f"Slices, whole lesions and chance, IoU {iou:g}",
+            f"Slices, 3D lesions and chance, IoU {iou:g}",
             (
                 "arm",
                 *(measure.title for measure in TABLE1),
-                "whole lesions",
+                "3D lesion sensitivity",
                 "FPs/volume",
-                "by chance",
+                "chance sensitivity",
                 "calibration error",
             ),
             lines,
@@ -104,13 +104,14 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
 def _whole_note(evidence: Evidence) -> str:
     """How the table was made, and which detectors detect nothing."""
     text = (
-        f"{covers(evidence.seeds)} Whole lesions: found on any of their slices; FPs/volume: linked from slice to "
-        "slice. By chance: the same detections on boxes shuffled between slices."
+        f"{covers(evidence.seeds)} A 3D lesion counts as found if any of its slices is hit; overlapping false "
+        "positives on adjacent slices are merged. Chance: sensitivity of the same detections after shuffling the true "
+        "boxes between slices."
     )
     arms = next(iter(evidence.by_iou.values()))
     silent = [f"{name} seed {seed}" for name, arm in arms.items() for seed in arm.silent]
     if silent:
-        text += f" Detect nothing at {evidence.config.confidence:.2%} confidence: {', '.join(silent)}."
+        text += f" Detect nothing at confidence {evidence.config.confidence:g}: {', '.join(silent)}."
     return text
 
 
@@ -129,7 +130,7 @@ def _breakdown(evidence: Evidence, by: str, unit: str = "") -> Iterator[Section]
             f"Sensitivity by {by}, IoU {iou:g}",
             ("arm", *columns),
             lines,
-            "In brackets: boxes of the test split." if iou == tuple(evidence.by_iou)[-1] else "",
+            "Parentheses: lesion boxes of the test split." if iou == tuple(evidence.by_iou)[-1] else "",
         )
 
 

@@ -14,8 +14,9 @@ from sweep.report.section import (
     covers,
     decimal,
     interval_values,
+    over,
     p_text,
-    seeds_text,
+    sample_text,
     signed,
 )
 from trainers.evaluation.comparison import Comparison, seeds_needed
@@ -27,6 +28,7 @@ SOUGHT = 0.1
 """The gain that needed seeds are counted for by default: the paper's ten points of sensitivity."""
 FIRST_SEEDS = 3
 """Seeds to begin with, instead of a single seed."""
+COLUMNS = "arm", "gain", "p", "p (Holm)", "gain at equal FPs", "p (Holm, equal FPs)", "min. detectable gain"
 
 
 class Remedy(Enum):
@@ -50,9 +52,9 @@ def gain_sections(evidence: Evidence, sought: float) -> Iterator[Section]:
         yield Section(
             f"gain_{name_of(iou)}",
             f"Gain in sensitivity over {REAL_ONLY}, IoU {iou:g}",
-            ("arm", "gain", "p", "p Holm", "gain at equal FPs", "p Holm", "detectable", f"seeds for {sought:g}"),
+            (*COLUMNS, f"seeds needed (gain {sought:g})"),
             lines,
-            _note(next(iter(gains.values())).plain, sought) if iou == tuple(evidence.by_iou)[-1] else "",
+            _note(next(iter(gains.values())).plain) if iou == tuple(evidence.by_iou)[-1] else "",
         )
 
 
@@ -73,26 +75,35 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         return None
     return Section(
         "more_seeds",
-        "More seeds needed?",
+        "More detector seeds needed?",
         ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
-        f"Comparisons whose interval includes 0. {covers(evidence.seeds)} Needed: seeds that would show a true "
-        f"gain of {sought:g} (p < 0.05) four times in five, if seeds and patients vary as they did here. "
-        f"{_advice_once(undecided, sought, study)}",
+        f"Comparisons whose interval includes 0. {covers(evidence.seeds)} Needed: detector seeds for 80% power at a "
+        f"true gain of {sought:g} (p < 0.05), if seeds and patients vary as here. {advice(undecided, sought, study)}",
     )
 
 
-def advice(comparison: Comparison, sought: float, study: str) -> str:
-    """What would settle an undecided comparison: the command that adds seeds, or why none would help."""
+def advice(undecided: Sequence[Comparison], sought: float, study: str) -> str:
+    """What would settle undecided comparisons; of several commands that add seeds, the one that adds most."""
+    most_first = sorted(undecided, key=lambda comparison: -(seeds_needed(comparison, sought) or 0))
+    texts: dict[Remedy, str] = {}
+    for comparison in most_first:
+        texts.setdefault(remedy(comparison, sought), _advice(comparison, sought, study))
+    return " ".join(texts.values())
+
+
+def _advice(comparison: Comparison, sought: float, study: str) -> str:
+    """The commands that add seeds, or why none would help."""
     match remedy(comparison, sought):
-        case Remedy.FIRST_SEEDS:
-            return f"With one seed, run-to-run variation is unknown: `metsweep extend {study} --seeds {FIRST_SEEDS}`."
         case Remedy.PATIENTS:
-            return "More seeds would not settle this; more test patients would."
+            return "More detector seeds would not settle this; more test patients would."
         case Remedy.NOTHING:
             return f"A true gain of {sought:g} would most likely have shown with these seeds."
+        case Remedy.FIRST_SEEDS:
+            aim, seeds = "To measure the variation between detector seeds", FIRST_SEEDS
         case Remedy.MORE_SEEDS:
-            return f"To add them: `metsweep extend {study} --seeds {seeds_needed(comparison, sought)}`."
+            aim, seeds = f"For 80% power at a true gain of {sought:g}", seeds_needed(comparison, sought)
+    return f"{aim}, run `metsweep extend {study} --seeds {seeds}`, then `metsweep launch {study}`."
 
 
 def remedy(comparison: Comparison, sought: float) -> Remedy:
@@ -108,15 +119,6 @@ def remedy(comparison: Comparison, sought: float) -> Remedy:
 def decided(comparison: Comparison) -> bool:
     """Whether the interval of a difference excludes 0."""
     return comparison.interval.low > 0 or comparison.interval.high < 0
-
-
-def _advice_once(undecided: Sequence[Comparison], sought: float, study: str) -> str:
-    """What would settle them all; of several commands that add seeds, the one that adds most."""
-    most_first = sorted(undecided, key=lambda comparison: -(seeds_needed(comparison, sought) or 0))
-    texts: dict[Remedy, str] = {}
-    for comparison in most_first:
-        texts.setdefault(remedy(comparison, sought), advice(comparison, sought, study))
-    return " ".join(texts.values())
 
 
 def _needed(comparison: Comparison, needed: int | None) -> str:
@@ -155,19 +157,15 @@ def _values(arm: str, gain: Gain, sought: float) -> dict[str, Value]:
     }
 
 
-def _note(example: Comparison, sought: float) -> str:
+def _note(example: Comparison) -> str:
     """How the table was made."""
     texts = [
-        f"Paired over {example.patients} patients with lesions and {seeds_text(example.seeds)}, taken as drawn at "
-        f"random (Obuchowski-Rockette). {covers(example.seeds)} p Holm: adjusted for all arms of a column.",
-        f"At equal FPs: both detectors of a pair are compared where they make no more false positives per slice than "
-        f"{REAL_ONLY} at Table 1's confidence, or where the arm's curve ends if it ends earlier.",
-        "Detectable: the true gain that a study of this size would show (p < 0.05) four times in five. "
-        f"Seeds for {sought:g}: how many would show a true gain of {sought:g}; {MISSING}: unknown, or only more "
-        "patients would help.",
+        f"Paired comparison ({sample_text(example)}) with {over(example.seeds)} as random effects "
+        f"(Obuchowski-Rockette). {covers(example.seeds)} Holm: adjusted for all arms of the table.",
+        f"At equal FPs: both detectors are thresholded to the FPs per slice of the arm {REAL_ONLY} in Table 1 (or to "
+        "the end of the shorter FROC curve).",
+        f"Min. detectable gain, seeds needed: 80% power at p < 0.05; {MISSING}: unknown, or only more patients help.",
     ]
-    if example.seeds == 1:
-        texts.append("With one seed, these trained detectors are compared, not the arms.")
     if warning := few_patients(example.patients):
         texts.append(warning)
     return " ".join(texts)

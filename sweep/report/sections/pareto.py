@@ -1,4 +1,4 @@
-"""Arms and drawn cells that no other beats in both sensitivity and false positives."""
+"""Arms and drawn cells that no other dominates in sensitivity and false positives."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         f"Pareto front of sensitivity against false positives, IoU {iou:g}",
         ("arm", *(f"{measure.title}, {split}" for split in SPLITS for measure in TABLE1), "seeds"),
         lines,
-        f"Of {len(results.complete)} complete arms and drawn cells, those that no other beats in both means on the "
-        "validation split; test figures had no part in the choice and show whether it holds. Rows are compared by "
-        f"their means alone: where intervals overlap, the order may be chance. {covers(evidence.seeds)}",
+        f"{'Arms and drawn cells' if results.drawn else 'Arms'} (of {len(results.complete)}) that no other dominates "
+        "in mean sensitivity and mean FPs on the validation split; test values are for comparison only. Where "
+        f"intervals overlap, the order may be chance. {covers(evidence.seeds)}",
         partial(draw, results.complete, places, name_of(iou)),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, covers, interval_values, seeds_text, signed
+from sweep.report.section import Line, Section, interval_values, over, seeds_text, signed
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
 
@@ -155,7 +155,7 @@ def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line
 
 
 def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth], seeds: int) -> str:
-    texts = [f"Arms: {covers(seeds)} They are paired, and not adjusted for their number."]
+    texts = [f"Brackets: 95% intervals over {over(seeds)} of the paired gain, not adjusted for multiple comparisons."]
     if points:
         numbers = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
         texts.append(

@@ -19,17 +19,14 @@ def trace_section(results: Results, run_of: RunOf | None) -> Section:
     Args:
         run_of: None to leave MLflow out.
     """
-    if run_of is None:
-        runs = f"This report names no MLflow runs; they have the evaluate key as their tag {STAGE_KEY}."
-    else:
-        runs = f"MLflow runs have the evaluate key as their tag {STAGE_KEY}; `-`: not logged there."
     return Section(
         "trace",
-        "Where every number comes from",
+        "Provenance",
         ("arm", "seed", "complete", "evaluate key", "detector key", "GAN key", "MLflow run", "artifact"),
         [line for row in results.rows for line in _lines(row, run_of or (lambda _: None))],
         f"Tables show the first {KEY_DIGITS} digits of stage keys. The folder of an artifact holds the "
-        f"manifest with the checksums, `metrics.json` and every detection. {runs}",
+        "manifest with the checksums, `metrics.json` and every detection. Each MLflow run carries its evaluate key in "
+        f"the tag {STAGE_KEY}; {'`-`: no MLflow run' if run_of else 'this report lists no MLflow runs'}.",
     )
 
 

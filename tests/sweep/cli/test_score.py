@@ -60,7 +60,7 @@ def test_what_the_files_do_not_tell_is_left_out_and_said(metsweep: Metsweep) -> 
     assert ended.code == 0, ended.err
     assert "The truth file has no lesion diameters" in ended.out
     assert "The truth file has no volume and z" in ended.out
-    assert "Intervals over 1 patient with lesions are too narrow" in ended.out
+    assert "With fewer than 10 patients with lesions the intervals are too narrow (here: 1)." in ended.out
     assert "calibration" not in ended.out
     Path("patients.csv").write_text("image,patient_id\n0,a\n1,a\n2,b\n")
     assert "2 patients" in metsweep("score", "truth.json", "found.json", "--patients", "patients.csv").out

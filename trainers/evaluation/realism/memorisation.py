@@ -70,7 +70,8 @@ _SENTENCES = {
     Verdict.COPIES: "many slices are nearly copies of training slices: do not share them as anonymous",
     Verdict.FEW_PATIENTS: "undetermined: too few patients",
     Verdict.UNLIKE_SPLITS: (
-        "undetermined: held-out patients differ from training patients, whatever the GAN does; few near copies"
+        "undetermined: training and held-out patients already differ from each other, so closeness to training "
+        "patients proves nothing; few near copies"
     ),
 }
 _OLDER: dict[object, Verdict] = {
