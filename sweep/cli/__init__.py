@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FAULT
         return _fault(error, arguments)
     if code == STOPPED:
-        print("Stopped. The same command continues.", file=sys.stderr)
+        print("Stopped. Run the same command again to resume.", file=sys.stderr)
     return code
 
 

@@ -72,7 +72,7 @@ def _add_group(name: str, panel: str, summary: str, **commands: Callable[..., An
 
 _add_group("cohort", DATA, "Make and check cohorts.", demo=cohort.demo, check=cohort.check)
 _add(DATA, by_hand.prepare)
-_add_group("train", DATA, "Train a GAN or a detector by hand.", gan=by_hand.train_gan, detector=by_hand.train_detector)
+_add_group("train", DATA, "Train a GAN or a detector.", gan=by_hand.train_gan, detector=by_hand.train_detector)
 _add(DATA, by_hand.synthesize, by_hand.evaluate, realism.realism, score.score)
 
 _add_group(

@@ -62,7 +62,7 @@ def train_gan(
         Path | None,
         typer.Option(
             metavar="DETECTOR",
-            help=f"{TAUGHT}: the detector of real slices that the generator also learns from.",
+            help=f"Detector trained on real slices; its loss also trains the generator ({TAUGHT} only).",
             show_default=False,
         ),
     ] = None,
@@ -72,8 +72,8 @@ def train_gan(
 ) -> None:
     """Train a GAN on the training split of a slice set.
 
-    Checkpoints are kept beside OUT until the training has ended: after Ctrl-C, the same command resumes it. The result
-    holds the averaged generator, its config, and the history of losses and figures.
+    Checkpoints are kept beside OUT until the training has ended. If interrupted, run the same command again to resume.
+    The result holds the averaged generator, its config, and the history of losses and figures.
 
     \b
     Example:
@@ -111,17 +111,16 @@ def synthesize(
     overrides: Overrides = None,
     review: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="A human's keep/discard list, which overrides the score.", show_default=False),
+        typer.Option(metavar="CSV", help="Keep/discard list; overrides the automatic decision.", show_default=False),
     ] = None,
 ) -> None:
-    """Draw synthetic slices from a trained GAN.
+    """Generate synthetic slices with a trained GAN.
 
-    Their boxes are drawn from the training annotation of the slice set that the GAN was trained on. Slice i depends on
-    the GAN and i alone, so a set of 200 equals the first 200 slices of a set of 1000. Options such as `--set
-    synthesis.max_shift=0.05` change how boxes are drawn. A slice whose tumours do not stand out is drawn again (`--set
-    synthesis.curate=false` keeps it); a list with the columns slice_id and decision (keep or discard) overrides this.
-    After Ctrl-C, the same command resumes. The result includes pictures: samples, interpolations, a moving box,
-    discarded slices.
+    Boxes are sampled from the training annotations. Slice i depends only on the GAN and i, so a set of 200 equals the
+    first 200 slices of a set of 1000. Options such as `--set synthesis.max_shift=0.05` change how boxes are sampled. A
+    slice whose tumours do not stand out is generated again (`--set synthesis.curate=false` keeps it); a list with the
+    columns slice_id and decision (keep or discard) overrides the automatic decision. If interrupted, run the same
+    command again to resume. The result includes pictures: samples, interpolations, a moving box, discarded slices.
 
     \b
     Example:
@@ -189,7 +188,7 @@ def train_detector(
 
     The detector learns from the training split of a slice set and, if given, from synthetic slices. The weights with
     the best sensitivity on the validation split are kept; the test split is never read. Checkpoints are kept beside OUT
-    until the training has ended: after Ctrl-C, the same command resumes it.
+    until the training has ended. If interrupted, run the same command again to resume.
 
     \b
     Example:

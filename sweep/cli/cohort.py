@@ -21,8 +21,8 @@ def demo(
     """Make the demo cohort: simulated patients on real heads.
 
     Every patient gets their own anatomy, scanner, lesions and bright vessels; the base heads lie inside installed
-    Python packages, so nothing is downloaded. Stopped, the same command continues; a complete cohort is left
-    unchanged.
+    Python packages, so nothing is downloaded. If interrupted, run the same command again to resume; a complete
+    cohort is left unchanged.
 
     \b
     Example:

@@ -64,8 +64,8 @@ class Group(TyperGroup):
                 formatter.write_dl(panels[title])
 
 
-DATA, STUDIES, MODELS, MACHINE = "Data, and stages by hand", "Studies", "Models", "Store and machine"
+DATA, STUDIES, MODELS, MACHINE = "Data and single stages", "Studies", "Models", "Store and machine"
 PANELS = (DATA, STUDIES, MODELS, MACHINE)
 """Titles in the order of the help."""
-OTHERS = "Other rooms"
+OTHERS = "Commands of other packages"
 """Title of the commands that join through entry points, listed last."""

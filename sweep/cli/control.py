@@ -79,7 +79,7 @@ def stop(
 ) -> None:
     """Stop trials; the other trials continue.
 
-    A running launch ends them at the next checkpoint, and no later launch starts them until `metsweep retry`. Their
+    A running launch stops them at the next checkpoint, and no later launch starts them until `metsweep retry`. Their
     checkpoints are kept.
 
     \b
@@ -149,22 +149,23 @@ def extend(
         int | None,
         typer.Option(
             "--seeds",
+            metavar="N",
             min=1,
             max=10_000,
-            help="Total number of seeds: 0, 1, ... and the present ones.",
+            help="Extend to seeds 0 to N-1; existing seeds are kept.",
             show_default=False,
         ),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, help="Total number of cells that a search draws.", show_default=False),
+        typer.Option("--trials", min=1, help="Total number of drawn cells (Optuna trials).", show_default=False),
     ] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
             "--arms",
             metavar="VARIANT:COUNT,COUNT",
-            help='More arms, with counts as in the study file: "cpggan:16000"; may be repeated.',
+            help='More arms, with counts as in the study file (paper scale): "cpggan:16000"; may be repeated.',
             show_default=False,
         ),
     ] = None,

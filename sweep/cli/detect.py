@@ -26,15 +26,15 @@ def detect(
     ] = None,
     stripped: Annotated[
         bool | None,
-        typer.Option("--stripped/--with-skull", help="What the volume shows; default: detected.", show_default=False),
+        typer.Option("--stripped/--with-skull", help="Skull-stripped or not; default: detected.", show_default=False),
     ] = None,
 ) -> None:
     """Find lesions in a volume.
 
     The volume is prepared as the detector's training slices were. Writes boxes.csv and boxes.json (the slice, the box
-    in pixels of the prepared slice, in voxels of the file and in millimetres, RAS+, and the confidence) and a picture
-    of each slice with a box, the patient's right on the left. One line shows the detector's validation figures. The
-    detector is the champion of the MLflow registry unless another is named. For research, not for diagnosis.
+    in pixels of the prepared slice, in voxels of the file and in millimetres, RAS+, and the confidence) and an overlay
+    picture of every slice with a detection (radiological orientation). One line shows the detector's validation
+    figures. For research, not for diagnosis.
 
     \b
     Example:

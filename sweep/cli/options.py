@@ -52,11 +52,11 @@ StudyFidelity = Annotated[
     str | None,
     typer.Option(
         "--fidelity",
-        help="paper, gpu, laptop or a YAML file; overrides the study's.",
+        help="paper, gpu, laptop or a YAML file; overrides the study file's value.",
         autocompletion=_fidelities,
     ),
 ]
-StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder; overrides the study's.")]
+StudyCohort = Annotated[Path | None, typer.Option("--cohort", help="Cohort folder; overrides the study file's value.")]
 StoreUri = Annotated[
     str | None,
     typer.Option(

@@ -86,9 +86,9 @@ def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator)
     """Stages by name: how many, how many are in the store, how long each takes and the source of that time."""
     table = TextTable(title="Stages", title_justify="left")
     table.add_column("stage")
-    for column in ("without sharing", "unique", "in the store", "to run", "seconds each"):
+    for column in ("requested", "after sharing", "cached", "to run", "seconds each"):
         table.add_column(column, justify="right")
-    table.add_column("known from")
+    table.add_column("estimate from")
     for row in stages(plan, missing, estimator):
         counts = (row.without_sharing, row.unique, row.in_store, row.to_run)
         table.add_row(row.stage, *(f"{count:,}" for count in counts), *_each(row.seconds_each))
@@ -149,8 +149,8 @@ def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
     yield (
         f"Yet to be drawn: {count_text(bound.cells, 'cell')}, {count_text(len(study.seeds), 'seed')} each: at most "
         f"{stages} ({gans}), "
-        f"{bound.usage.gpu_seconds / 3600:,.2f} GPU-hours and {bound.usage.cpu_seconds / 3600:,.2f} CPU-hours, with "
-        "the dearest variant and the upper end of every range in each cell. The lines below include them."
+        f"{bound.usage.gpu_seconds / 3600:,.2f} GPU-hours and {bound.usage.cpu_seconds / 3600:,.2f} CPU-hours, if "
+        "every cell has the dearest variant and the upper end of every range. The totals below include them."
     )
 
 

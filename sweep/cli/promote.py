@@ -32,7 +32,9 @@ def promote(
     trial: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Promote this trial; refused unless it is the best on validation.", show_default=False
+            metavar="NAME",
+            help="Promote this trial instead of the best on validation; needs --force if it is not the best.",
+            show_default=False,
         ),
     ] = None,
     force: Annotated[
@@ -50,13 +52,21 @@ def promote(
     sensitivity at IoU 0.5; the test split is not used. Cells that were pruned, failed or stopped are left out; while a
     cell waits or runs, nothing is promoted. The trial's detector becomes the candidate of metsweep-detector, its GAN
     that of metsweep-generator. Each candidate becomes the champion if all its gates pass.
-    Detector: the interval of its own validation sensitivity lies above chance; that of its cell's gain over the
-    real-only arm (seeds and patients at random, adjusted for the best of all cells) lies above the margin; false
-    positives (FPs) stay under the cap. Generator: its slices do not reveal training patients; tumours lie where they
-    were requested. Both: chosen on validation; loads and predicts in a fresh process on the CPU.
 
-    An undetermined gate blocks like a failing gate: the exit code is 1 and the champion stays. --force overrides
-    all gates but the last. Promoting the champion again changes nothing.
+    \b
+    Gates:
+      picked by validation: the trial is the best on the validation split.
+      above chance: the detector's sensitivity lies above that by chance.
+      paired gain: its cell's gain over the real-only arm lies above the margin.
+      FPs per slice: its false positives (FPs) stay under the cap.
+      memorisation: the generator's slices do not reveal training patients.
+      box fidelity: its tumours lie in the requested boxes.
+      loads and predicts: each model works in a fresh process on the CPU.
+
+    Sensitivity, gain and FPs are those on the validation split. Sensitivity and gain count by the lower end of their
+    95% interval; the gain's is over seeds and patients, adjusted for the number of cells. An undetermined gate blocks
+    like a failing gate: the exit code is 1 and the champion stays. --force overrides all gates but "loads and
+    predicts". Promoting the champion again changes nothing.
 
     \b
     Example:

@@ -30,9 +30,9 @@ def realism(
 ) -> None:
     """Measure realism and patient leakage of synthetic slices.
 
-    Compares each set with real training slices; real slices of held-out patients are the yardstick.
-    Does the detector find the boxes that the slices were drawn for? Are slices closer to training patients than chance
-    allows? Several sets are drawn together in the t-SNE. Distances are measured in the features of an extractor
+    Compares each set with real training slices; real slices of held-out patients are the baseline. Shows whether the
+    detector finds the requested boxes, and whether slices are closer to training patients than expected by chance. The
+    t-SNE shows all sets together. Distances are measured in the features of an extractor
     (realism.extractors): compare them only within one extractor and detector, and not with published FIDs.
 
     \b

@@ -59,9 +59,11 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
     from sweep.tracking.tags import STUDY, TRIAL
     from trainers.evaluation.measures import TABLE1
 
-    table = TextTable(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    figures = "Figures of the trial's detector on the validation split at IoU 0.5; times in UTC."
+    table = TextTable(title=name, caption=figures, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.title_justify = table.caption_justify = "left"
     measures = [measure.short for measure in TABLE1]
-    for title in ("version", "alias", "trial", *measures, "since", "override"):
+    for title in ("version", "alias", "trial", *measures, "since", "gates overridden because"):
         table.add_column(title, justify="right" if title in ("version", *measures) else "left")
     for version in versions:
         tags = version.tags

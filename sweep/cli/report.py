@@ -35,12 +35,12 @@ def report(
 ) -> None:
     """Show a study's results: verdict, Table 1 and report.
 
-    The files, and the console with --full, hold the full report. Per complete arm, on the test split: sensitivity
-    and false positives (FPs) per slice, mean, standard deviation over seeds and 95% interval over patients (and seeds,
-    where there are several); its gain over the real-only arm with adjusted p, also at equal FPs, and whether more seeds
-    are needed; the Pareto front; gain by synthetic count; the best cells of a search and the importance of
-    hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, and by chance; cost; and the
-    stage key, artifact and MLflow run behind every number.
+    Table 1 gives, for every complete arm on the test split, sensitivity and false positives (FPs) per slice: mean,
+    standard deviation over seeds, and 95% interval over patients (and seeds, if there are several). It compares each
+    arm with the real-only arm: gain with adjusted p, also at equal FPs, and whether more seeds are needed. The files,
+    and the console with --full, add the Pareto front; gain by synthetic count; the best cells of a search and the
+    importance of hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, and by chance;
+    cost; and the stage key, artifact and MLflow run behind every number.
 
     \b
     Example:

@@ -25,7 +25,7 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
     objective = overview.study.objectives[0]
     if overview.best:
         name, value = overview.best
-        yield f"Best so far: {name}, {objective.metric} {value:.3f} at IoU {objective.iou:g} on the validation split."
+        yield f"Best so far: cell {name}, {objective.metric} {value:.3f} at IoU {objective.iou:g} on validation."
     yield _launch(overview, study)
 
 
@@ -106,10 +106,10 @@ def _launch(overview: Overview, study: str) -> str:
     if status is None:
         return f"The state of the last launch is unknown: it has not reported any. Next: metsweep launch {study}"
     silent_s = time.time() - status.updated
-    who = f"on {status.host}, process {status.pid}"
+    who = f"(host {status.host}, PID {status.pid})"
     if overview.launch == "alive":
-        left = "" if overview.seconds_left is None else f" About {clock(overview.seconds_left)} left in total."
-        return f"Launched {who}, {clock(time.time() - status.began)} ago; {last_update(silent_s)}.{left}"
+        left = "" if overview.seconds_left is None else f" About {clock(overview.seconds_left)} remaining."
+        return f"Launched {clock(time.time() - status.began)} ago {who}; {last_update(silent_s)}.{left}"
     if overview.launch == "ended":
-        return f"The last launch, {who}, ended {clock(silent_s)} ago."
-    return f"The launch {who} has gone silent: {last_update(silent_s)}. The same launch command continues."
+        return f"Last launch {who} ended {clock(silent_s)} ago."
+    return f"The launch {who} has gone silent: {last_update(silent_s)}. Run the same launch command again to resume."

@@ -65,7 +65,7 @@ def ls(
 
 
 def du(as_json: AsJson = False, store: StoreUri = None) -> None:
-    """Show how many bytes each stage and everything else takes.
+    """Show disk usage by stage.
 
     \b
     Example:
@@ -97,12 +97,12 @@ def verify(
         typer.Argument(metavar="[KEY]...", help="First digits of keys; default: all artifacts.", show_default=False),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set damaged artifacts aside: the next launch makes them again.")
+        bool, typer.Option("--repair", help="Quarantine damaged artifacts; the next launch makes them again.")
     ] = False,
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
-    """Check every artifact: its manifest by checksum and key, its files by size and SHA-256.
+    """Verify manifests (checksum, key) and files (size, SHA-256).
 
     Exit code 1 if an artifact is damaged, repaired or not.
 
@@ -132,7 +132,7 @@ def verify(
         if not as_json:
             talk.say(f"damaged: {checked.reason}")
         if repair and not as_json:
-            talk.say(f"set aside: {checked.stage} {checked.key[:12]}; the next launch makes it again.")
+            talk.say(f"quarantined: {checked.stage} {checked.key[:12]}; the next launch makes it again.")
     manifests = [artifact.manifest for artifact in whole]
     unsealed = sum(not manifest.checksum for manifest in manifests)
     files, size = sum(len(manifest.files) for manifest in manifests), sum(manifest.size for manifest in manifests)
@@ -170,14 +170,14 @@ def gc(
         str, typer.Option("--older-than", metavar="AGE", help="Keep artifacts younger than this: 7d, 12h, 30m or 45s.")
     ] = "7d",
     ignore_registry: Annotated[
-        bool, typer.Option("--ignore-registry", help="Do not spare artifacts of models registered in MLflow.")
+        bool, typer.Option("--ignore-registry", help="Also remove artifacts that only registered models need.")
     ] = False,
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
     """Remove artifacts and files that nothing needs.
 
-    Removes half-written files that are a day old, artifacts that were set aside, checkpoints of complete artifacts, and
+    Removes half-written files that are a day old, quarantined artifacts, checkpoints of complete artifacts, and
     artifacts that no study, running stage or registered model needs, directly or through artifacts made from them.
     MLflow (MLFLOW_TRACKING_URI) lists the registered models.
 

@@ -23,8 +23,8 @@ def plan(
     """Show what a study would run, and what it would cost.
 
     Shows arms and trials, stages already in the store and stages saved by sharing; time on this machine or the cluster
-    of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, measured by earlier stages or else estimated from counted
-    operations; and changes since the last launch. Nothing is run, and only a cache of file digests is written. If this
+    of RAY_ADDRESS, GPU-hours, CPU-hours, bytes and money, based on earlier runs of the same stage, else on a FLOP
+    estimate; and changes since the last launch. Nothing is run, and only a cache of file digests is written. If this
     machine or cluster can never run the study, the plan shows why, and the cost elsewhere.
 
     \b
@@ -51,8 +51,8 @@ def launch(
 ) -> None:
     """Run a study.
 
-    Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. Stopped or killed
-    at any moment, the same command resumes the study without repeating finished stages. Every run is logged to MLflow
+    Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. If interrupted, run
+    the same command again to resume; finished stages are not repeated. Every run is logged to MLflow
     (MLFLOW_TRACKING_URI, else mlflow.db in the working directory). --fidelity, --cohort and --set are remembered for
     the next launch and for other commands.
 
@@ -78,11 +78,11 @@ def launch(
     for name, error in launched.failed.items():
         talk.say(f"error: trial {name} failed: {error}", err=True)
     if launched.undelivered:
-        talk.say(f"MLflow lacks runs of this study. To deliver them: metsweep track {chosen.study}", err=True)
+        talk.say(f"MLflow lacks runs of this study. To upload them: metsweep track {chosen.study}", err=True)
     if launched.stopped == StopReason.INTERRUPTED:
         raise typer.Exit(STOPPED)
     if launched.stopped:
-        talk.say(f"Stopped: {launched.stopped.text}. The same command continues.", err=True)
+        talk.say(f"Stopped: {launched.stopped.text}. Run the same command again to resume.", err=True)
         raise typer.Exit(1)
     if launched.failed:
         talk.note(f"After fixing the cause: metsweep retry {chosen.study} --failed", err=True)

@@ -55,7 +55,7 @@ def list_studies() -> None:
     from sweep.cli.console import output
     from sweep.console import TextTable
 
-    table = TextTable("study", "fidelity", "cells", "drawn", "seeds", "question")
+    table = TextTable("study", "fidelity", "cells", "drawn", "seeds", "description")
     for name, path in shipped("studies").items():
         study = load_study(name)
         asks = path.read_text().partition("\n")[0].lstrip("# ")

@@ -1,4 +1,4 @@
-"""`metsweep track`: delivers to MLflow what the store holds."""
+"""`metsweep track`: uploads the store's results to MLflow."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sweep.text import count_text
 
 @spread
 def track(chosen: StudyOptions) -> None:
-    """Deliver missing runs from the store to MLflow.
+    """Upload runs missing in MLflow, each exactly once.
 
-    Use it after a launch whose MLflow server was unreachable: writes the missing runs in order and once, without Ray
-    and without running a stage.
+    Use this after a launch whose MLflow server was unreachable. Runs are uploaded from the store, in order; no stage
+    runs, and Ray is not needed.
 
     \b
     Example:

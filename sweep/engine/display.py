@@ -103,7 +103,8 @@ class Display:
                 began = self._since.get(key, now)
                 self._since[key] = now
                 if stage.state not in ("waiting", "running"):
-                    took = f" after {clock(now - began)}" if stage.state in SUMMED_UP else ""
+                    word = "in" if stage.state == "done" else "after"
+                    took = f" {word} {clock(now - began)}" if stage.state in SUMMED_UP else ""
                     state = "damaged, to be made again" if stage.state == "damaged" else stage.state
                     self._say(who, f"{state}{took}")
             elif stage.state == "running" and key not in self._begun and now - self._since[key] >= SHOWN_AFTER_SECONDS:
@@ -126,7 +127,7 @@ class Display:
         headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
         if to_draw := self._plan.study.search.left_to_draw(self._plan.drawn):
             return f"{headline}, {to_draw:,} cells are yet to be drawn"
-        return headline if self._left is None else f"{headline}, about {clock(self._left)} left in all"
+        return headline if self._left is None else f"{headline}, about {clock(self._left)} remaining"
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
         began = time.monotonic()

@@ -171,7 +171,7 @@ def _headline(todo: _Todo) -> str:
     reused = len(plan.stages) - len(todo.missing)
     text = (
         f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
-        f"stages, {reused} of them in the store already, {plan.shared} saved by sharing."
+        f"stages, {reused} already cached, {plan.shared} saved by sharing."
     )
     return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw else text
 
@@ -236,7 +236,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: TextConsole) -> None:
             _ = artifact.path
         except DamagedArtifact as error:
             store.set_aside(artifact, str(error))
-            console.say(f"{error} The artifact was set aside and is made again.")
+            console.say(f"{error} The artifact was quarantined and is made again.")
 
 
 def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:

@@ -136,7 +136,7 @@ def _damaged(store: Store) -> list[Garbage]:
     if not names:
         return []
     what = f"{len(names)} damaged artifacts ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
-    why, size = "set aside; a launch makes them again where needed", sum(entry.size for entry in entries)
+    why, size = "quarantined; a launch makes them again where needed", sum(entry.size for entry in entries)
     return [Garbage(what, why, size, lambda: store.backend.remove_below("damaged"))]
 
 

@@ -53,7 +53,7 @@ def options_in_effect(
         overrides=() if given.overrides else kept.overrides,
     )
     if str(remembered):
-        note(f"As at the last launch: {remembered}")
+        note(f"Using the options of the last launch: {remembered}")
     return LaunchOptions(
         fidelity=given.fidelity or remembered.fidelity,
         cohort=given.cohort or remembered.cohort,

@@ -143,5 +143,5 @@ def _with_database(settings: Settings, study: Study, store: Store, note: Callabl
     if will_be_made(kept):
         note(f"Optuna's database of the last launch is gone: {kept}. Cells that its search drew are unknown.")
         return settings
-    note(f"As at the last launch: OPTUNA_STORAGE={kept}")
+    note(f"Using the OPTUNA_STORAGE of the last launch: {kept}")
     return replace(settings, optuna_storage=kept)

@@ -66,7 +66,7 @@ def resolve(
     folder = record.options().places.get(study.cohort)
     if folder is None or folder == os.path.abspath(study.cohort):
         return resolved
-    note(f"As at the last launch: cohort {folder}")
+    note(f"Using the cohort of the last launch: {folder}")
     return replace(resolved, study=study.model_copy(update={"cohort": folder}))
 
 

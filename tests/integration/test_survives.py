@@ -70,7 +70,7 @@ def make_home(tmp_path: Path, ray_head: RayHead, reference: Home, empty_database
 
 
 def test_undisturbed(reference: Home) -> None:
-    assert reference.output.count("  done after ") == len(reference.artifacts()), reference.output
+    assert reference.output.count("  done in ") == len(reference.artifacts()), reference.output
     table = reference.table()
     assert len(table["figures"]) == len(COUNTS)
     assert [state for state, *_ in table["optuna"]] == ["COMPLETE"] * len(COUNTS)

@@ -105,7 +105,7 @@ def test_lines_where_output_is_no_terminal(plan: Plan, store: Store, monkeypatch
     lines = [line.split("] ", 1)[1] for line in text.getvalue().splitlines()]
     assert lines[0].startswith("0 of 4 trials evaluated, about ")
     assert lines[0].endswith(f"  running: {prepare} 50%")
-    assert lines[1] == f"{prepare} (for 4 trials)  done after 0:04"
+    assert lines[1] == f"{prepare} (for 4 trials)  done in 0:04"
     assert lines[2] == "detector none seed 0  running  50%"
     assert [line for line in lines[3:-1] if not line.endswith("running: detector none seed 0 50%")] == []
     assert len(lines[3:-1]) == 2, "every two minutes"
@@ -127,7 +127,7 @@ def test_the_table_on_a_terminal_holds_what_runs(plan: Plan, store: Store) -> No
     assert some[1].label in last
     assert "1 done" in last
     assert "waiting" not in last
-    assert "left in all" in last
+    assert "remaining" in last
 
 
 def test_time_by_stage_in_a_few_lines(plan: Plan, store: Store) -> None:

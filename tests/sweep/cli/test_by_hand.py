@@ -125,7 +125,7 @@ def test_stopped_training_continues(
     stop_at_first_checkpoint()
     ended = metsweep(*command)
     assert ended.code == 130
-    assert ended.err.endswith("Stopped. The same command continues.\n")
+    assert ended.err.endswith("Stopped. Run the same command again to resume.\n")
     assert names(Path.cwd()) == {".stopped.unfinished"}
 
     assert metsweep(*command).code == 0
@@ -154,7 +154,7 @@ def test_stopped_synthesis_continues(
     stop_at_first_checkpoint()
     ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)
     assert ended.code == 130
-    assert ended.err.endswith("Stopped. The same command continues.\n")
+    assert ended.err.endswith("Stopped. Run the same command again to resume.\n")
     assert names(Path.cwd()) == {"whole", ".stopped.unfinished"}
 
     ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)

@@ -126,7 +126,7 @@ def test_status_tells_the_state_of_every_trial(
     assert (told["launch"]["state"], told["launch"]["host"]) == ("alive", "gpu-7")
     shown = metsweep("status", STUDY).out
     assert "1 of 4 trials done, 1 running, 1 failed, 1 pruned" in shown
-    assert "Launched on gpu-7, process" in shown
+    assert "ago (host gpu-7, PID" in shown
     assert "CUDA is out of memory." in shown
 
 
@@ -159,7 +159,7 @@ def test_a_silent_launch_has_gone_away(metsweep: Metsweep, plan: Plan, record: S
     launch_is_at_work(record, plan.trials[:1], ago=20)
     ended = metsweep("status", STUDY)
     assert "has gone silent: last update 2" in ended.out
-    assert "The same launch command continues." in ended.out
+    assert "Run the same launch command again to resume." in ended.out
     assert "4 waiting" in ended.out
     watched = metsweep("watch", STUDY)
     assert watched.code == 1
@@ -173,7 +173,7 @@ def test_watch_ends_with_the_launch(metsweep: Metsweep, plan: Plan, store: Store
     ended = metsweep("watch", STUDY)
     assert ended.code == 0, ended.err
     assert "4 of 4 trials done." in ended.out
-    assert "The last launch, on gpu-7" in ended.out
+    assert "Last launch (host gpu-7, PID" in ended.out
 
 
 def test_stop_without_a_launch_is_kept_for_the_next(metsweep: Metsweep, record: StudyRecord) -> None:
@@ -409,7 +409,7 @@ def test_options_of_the_last_launch_are_remembered(metsweep: Metsweep, launched_
     launched_with(overrides=("seeds=[5]",))
     ended = metsweep("status", STUDY, "--json")
     assert set(states(ended)) == {"none seed 5", "cpggan 4 seed 5"}
-    assert ended.err == "As at the last launch: --set seeds=[5]\n"
+    assert ended.err == "Using the options of the last launch: --set seeds=[5]\n"
     given = metsweep("status", STUDY, "--json", "--set", "seeds=[6]")
     assert set(states(given)) == {"none seed 6", "cpggan 4 seed 6"}
     assert given.err == ""

@@ -63,7 +63,7 @@ def test_a_broken_document_is_one_line(metsweep: Metsweep, folder: Path, name: s
         before = {one: one.read_bytes() for one in Path.cwd().rglob("*") if one.is_file()}
         for command in READ_BY[name] if how == "empty" else READ_BY[name][:1]:
             ended = metsweep(*command)
-            errors = [line for line in ended.err.splitlines() if not line.startswith("As at the last launch: ")]
+            errors = [line for line in ended.err.splitlines() if not line.startswith("Using the ")]
             assert (ended.code, len(errors)) == (2, 1), (how, command, ended)
             assert errors[0].startswith(f"error: {path} is damaged: "), (how, command, ended.err)
             assert "emove it" in errors[0] or "Launch the study again" in errors[0], errors
@@ -139,7 +139,7 @@ def test_a_damaged_database_of_mlflow_is_one_line(metsweep: Metsweep) -> None:
         ended = metsweep(*command)
         assert ended.code == 2, (command, ended)
         assert f"error: MLflow's database {path} is damaged: file is not a database. " in ended.err
-        assert len([line for line in ended.err.splitlines() if not line.startswith("As at the last launch")]) == 1
+        assert len([line for line in ended.err.splitlines() if not line.startswith("Using the ")]) == 1
     ended = metsweep("report", STUDY, "--format", "console")
     assert ended.code == 0, ended
     assert "The report lists no MLflow runs: MLflow's database" in ended.err

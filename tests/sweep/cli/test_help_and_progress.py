@@ -96,7 +96,7 @@ def test_commands_of_other_rooms_join_through_entry_points(
         "    typer.echo(name.upper() if loud else name)\n"
     )
     listed = metsweep("--help")
-    others = listed.out.split("\nOther rooms:\n")[1].split()
+    others = listed.out.split("\nCommands of other packages:\n")[1].split()
     assert " ".join(others).startswith("greet Greet a person. shelf Keep things on a shelf.")
     assert [line.partition(" (")[0] for line in listed.err.splitlines()] == ["Command plan", "Command gone"]
     assert "left out: AttributeError: " in listed.err

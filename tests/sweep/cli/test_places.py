@@ -90,7 +90,7 @@ def test_a_shipped_study_is_found_from_elsewhere(
     monkeypatch.chdir(elsewhere)
     ended = metsweep("status", "quickstart", "--json")
     assert ended.code == 0, ended.err
-    assert ended.err == f"As at the last launch: cohort {own}\n"
+    assert ended.err == f"Using the cohort of the last launch: {own}\n"
 
 
 def test_a_study_file_that_names_another_cohort_now_has_that(
@@ -145,7 +145,7 @@ def test_the_database_of_a_search_is_found_from_elsewhere(
     made.ask({name: one.distribution() for name, one in study.space.items()})
     monkeypatch.delenv("OPTUNA_STORAGE")
     monkeypatch.chdir(elsewhere)
-    told = f"As at the last launch: OPTUNA_STORAGE=sqlite:///{file}"
+    told = f"Using the OPTUNA_STORAGE of the last launch: sqlite:///{file}"
     for command in (
         ("status", "mine", "--json"),
         ("plan", "mine", "--json"),

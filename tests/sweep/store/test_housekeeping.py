@@ -120,7 +120,7 @@ def test_verify_tells_the_file_and_repairs(store: Store, capsys: pytest.CaptureF
     assert run(capsys, store, "verify", "nothing")[0] == 2
     code, said = run(capsys, store, "verify", "--repair")
     assert code == 1
-    assert f"set aside: gan {gan[:12]}" in said
+    assert f"quarantined: gan {gan[:12]}" in said
     assert store.find("gan", gan) is None
     assert run(capsys, store, "verify")[0] == 0
     keyed(store, "gan")
