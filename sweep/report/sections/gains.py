@@ -28,7 +28,7 @@ SOUGHT = 0.1
 """The gain that needed seeds are counted for by default: the paper's ten points of sensitivity."""
 FIRST_SEEDS = 3
 """Seeds to begin with, instead of a single seed."""
-COLUMNS = "arm", "gain", "p", "p (Holm)", "gain at equal FPs", "p (Holm, equal FPs)", "min. detectable gain"
+COLUMNS = "arm", "gain", "p", "p\n(Holm)", "gain at equal FPs", "p (Holm,\nequal FPs)", "min.\ndetectable\ngain"
 
 
 class Remedy(Enum):
@@ -52,7 +52,7 @@ def gain_sections(evidence: Evidence, sought: float) -> Iterator[Section]:
         yield Section(
             f"gain_{name_of(iou)}",
             f"Gain in sensitivity over {REAL_ONLY}, IoU {iou:g}",
-            (*COLUMNS, f"seeds needed (gain {sought:g})"),
+            (*COLUMNS, f"seeds\nneeded\n(gain {sought:g})"),
             lines,
             _note(next(iter(gains.values())).plain) if iou == tuple(evidence.by_iou)[-1] else "",
         )
