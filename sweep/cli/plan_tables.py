@@ -86,7 +86,7 @@ def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator)
     """Stages by name: how many, how many are in the store, how long each takes and the source of that time."""
     table = TextTable(title="Stages", title_justify="left")
     table.add_column("stage")
-    for column in ("requested", "after sharing", "cached", "to run", "seconds each"):
+    for column in ("requested", "after\nsharing", "cached", "to run", "seconds\neach"):
         table.add_column(column, justify="right")
     table.add_column("estimate from")
     for row in stages(plan, missing, estimator):
