@@ -122,13 +122,14 @@ class Estimator:
         return self._kinds[stage.key]
 
     def _estimate(self, stage: Stage) -> Estimate | None:
+        _, own = self._kind(stage)
         history = [(work, cost) for work, cost in self._history_of(stage) if _comparable(cost, stage.resources)]
-        alike = [_seconds_on(cost, stage.resources) for work, cost in history if work == stage.work]
+        alike = [_seconds_on(cost, stage.resources) for work, cost in history if work == own]
         if alike:
             return Estimate(statistics.median(alike), f"history of {len(alike)}", measured=True)
         if not self._count_flops:
             return None
-        flops = stage.flops(stage.work, self._slices)
+        flops = stage.flops(own, self._slices)
         if flops is None and history:
             seconds = statistics.median(_seconds_on(cost, stage.resources) for _, cost in history)
             return Estimate(seconds, f"history of {len(history)} others, not scaled", measured=True)
@@ -146,9 +147,10 @@ class Estimator:
 
     def _history_of(self, stage: Stage) -> list[tuple[Work, Cost]]:
         """Stages of its kind in the plan that are done; if there are none, others in the store."""
-        if done := self._done.get(self._kind(stage)):
+        kind = self._kind(stage)
+        if done := self._done.get(kind):
             artifacts = [self._store.find(like.name, like.key) for like in done[:HISTORY]]
-            return [(stage.work, artifact.manifest.cost) for artifact in artifacts if artifact]
+            return [(kind[1], artifact.manifest.cost) for artifact in artifacts if artifact]
         if stage.name not in self._history:
             keys = sorted(self._done_keys.get(stage.name, set()))[: 2 * HISTORY]
             artifacts = [self._store.find(stage.name, key) for key in keys]

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from sweep.text import count_text
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import LEVEL
 from trainers.evaluation.outcome import iou_text
@@ -101,7 +102,7 @@ def chance_gate(sensitivity: Estimate, patients: int, by_chance: float | None, i
         iou: threshold of both.
     """
     mean, low = sensitivity.mean, sensitivity.interval.low
-    over = f"{patients} validation patient{_s(patients)} with lesions"
+    over = f"{count_text(patients, 'validation patient')} with lesions"
     measured = f"Sensitivity {mean:.3f} at IoU {iou:g}"
     if not mean:
         return Gate(CHANCE, 0.0, by_chance, Verdict.FAIL, f"The detector finds no lesion at IoU {iou:g}.")
@@ -129,7 +130,7 @@ def gain_gate(own: Arm, base: Arm, over: str, picked_from: int, margin: float) -
     if gain is None:
         return unknown_gain(margin, f"No seed in common with {over}, so nothing is paired.")
     low, high = gain.simultaneous(picked_from)
-    over_what = f"{gain.seeds} seed{_s(gain.seeds)} and {gain.patients} validation patient{_s(gain.patients)}"
+    over_what = f"{count_text(gain.seeds, 'seed')} and {count_text(gain.patients, 'validation patient')}"
     measured = f"Gain of {gain.difference:+.3f} in sensitivity over {over}"
     if math.isnan(low):
         return unknown_gain(margin, f"{measured}, but {over_what} are too few for an interval.")
@@ -209,7 +210,3 @@ def box_gate(realism: SyntheticFigures | None) -> Gate:
 
 
 _UNKNOWN_REALISM = "The store has no realism of this GAN; `metsweep launch` of its study makes it."
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

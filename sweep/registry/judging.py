@@ -20,7 +20,8 @@ from sweep.registry.gates import (
     unknown_gain,
 )
 from sweep.registry.lineage import cell_keys, evaluations
-from sweep.registry.selection import IOU, Ranked
+from sweep.registry.quality import IOU
+from sweep.registry.selection import Ranked
 from sweep.registry.versions import Version
 from sweep.stages import RealismStage
 from sweep.store import Store

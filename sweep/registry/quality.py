@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sweep.report.section import estimate_text
 from sweep.store import Manifest, Store
+from sweep.text import count_text
 from sweep.tracking.tags import QUALITY, read_tag
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
@@ -18,6 +19,7 @@ from trainers.evaluation.evaluate import read_outcomes
 from trainers.exceptions import TrackingError
 
 IOU = 0.5
+"""Of the figures that the registry ranks, judges and shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class Quality:
         """
         interval = Interval(math.nan if self.low is None else self.low, math.nan if self.high is None else self.high)
         sensitivity = estimate_text(Estimate(self.sensitivity, interval))
-        over = f"{self.patients} patient{'' if self.patients == 1 else 's'} with lesions"
+        over = f"{count_text(self.patients, 'patient')} with lesions"
         basis = "interval unknown" if self.low is None else f"95% interval over {over}"
         faults = ["misses most lesions"] if self.sensitivity < 0.5 else []
         faults += ["most of its boxes hit none"] if self.hitting is not None and self.hitting < 0.5 else []

@@ -49,7 +49,7 @@ class Record:
 
     def tags(self, number: int) -> dict[str, str]:
         """For programs; `number` counts a version's records from 1."""
-        infix = "" if number == 1 else f".{number:04d}"
+        infix = _infix(number)
         names = {gate: _NOT_IN_A_TAG.sub("_", gate.name).replace(" ", "_") for gate in self.gates}
         tags = {f"{GATE}{infix}.{name}": gate.json() for gate, name in names.items()}
         tags[f"{JUDGED}{infix}"] = json.dumps({"at": self.at, "gates": [gate.name for gate in self.gates]})
@@ -80,10 +80,15 @@ def records(tags: Mapping[str, str]) -> list[Record]:
 
 
 def _record(tags: Mapping[str, str], number: int, gates: list[Gate]) -> Record:
-    infix = "" if number == 1 else f".{number:04d}"
+    infix = _infix(number)
     name = f"{JUDGED}{infix}"
     judged = read_tag(tags, name, _Judged) if name in tags else _Judged()
     order = {name: i for i, name in enumerate(judged.gates)}
     # In versions without an order, the gate that loads the model comes last.
     gates.sort(key=lambda gate: order.get(gate.name, gate.name == LOADS))
     return Record(tuple(gates), tags.get(f"{FORCED}{infix}"), judged.at)
+
+
+def _infix(number: int) -> str:
+    """Stands before the names in the tags of a version's record; the first has none."""
+    return "" if number == 1 else f".{number:04d}"

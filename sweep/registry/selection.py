@@ -16,17 +16,18 @@ from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
 from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
+from sweep.registry.quality import IOU
 from sweep.report.section import measured_texts
 from sweep.store import Artifact, Store
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord
+from sweep.text import count_text
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import Summary
+from trainers.evaluation.outcome import name_of
 from trainers.exceptions import ConfigError, StoreError
-
-IOU, IOU_NAME = 0.5, "iou50"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Ranked:
     @property
     def figures(self) -> Summary:
         """At IoU 0.5."""
-        return self.metrics[IOU_NAME]
+        return self.metrics[name_of(IOU)]
 
     @property
     def sensitivity(self) -> float:
@@ -97,7 +98,7 @@ class Ranked:
         figures = ", ".join(
             f"{measure.title} {text}" for measure, text in zip(TABLE1, measured_texts(own), strict=True)
         )
-        patients = f"{own.patients_with_lesions} patient{'' if own.patients_with_lesions == 1 else 's'} with lesions"
+        patients = f"{count_text(own.patients_with_lesions, 'patient')} with lesions"
         return f"{figures} (95 % intervals over {patients}, for this trained detector alone)"
 
 

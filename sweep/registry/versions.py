@@ -16,7 +16,7 @@ from sweep.databases import will_be_made
 from sweep.models.packaging import LICENCE
 from sweep.redaction import without_secrets
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.tags import REIGN, STAGE_KEY, read_tag
+from sweep.tracking.tags import REIGN, SOURCE_COMMIT, STAGE_KEY, read_tag
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Registry:
         """Commit of metsweep that wrote the model's run; `unknown` if metsweep did not run from a clone."""
         with explained(self.tracking_uri):
             tags = self._client.get_run(model.source_run_id or "").data.tags
-        return tags.get("mlflow.source.git.commit", "unknown")
+        return tags.get(SOURCE_COMMIT, "unknown")
 
     def register(self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str) -> Version:
         """The version of a stage key (in the tags), registered now if it is missing.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sweep.text import count_text
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.comparison import Comparison
@@ -151,13 +152,12 @@ def over(seeds: int) -> str:
 
 def seeds_text(seeds: int) -> str:
     """`1 detector seed`, `3 detector seeds`."""
-    return f"{seeds} detector seed{'s' * (seeds > 1)}"
+    return count_text(seeds, "detector seed")
 
 
 def sample_text(comparison: Comparison) -> str:
     """`3 detector seeds, 12 patients with lesions`."""
-    patients = f"{comparison.patients} patient{'s' * (comparison.patients > 1)}"
-    return f"{seeds_text(comparison.seeds)}, {patients} with lesions"
+    return f"{seeds_text(comparison.seeds)}, {count_text(comparison.patients, 'patient')} with lesions"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:

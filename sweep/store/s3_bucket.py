@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,17 +112,13 @@ class S3Bucket:
     def describe(self, name: str) -> StoredFile | None:
         """Size and checksum of an object as S3 holds it now, or None."""
         digest, size = hashlib.sha256(), 0
-        with explained(self._where):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
-            except ClientError as error:
-                if code_of(error) not in MISSING:
-                    raise
-                return None
+        with self._unless_missing():
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
             for chunk in answer["Body"].iter_chunks(1 << 20):
                 digest.update(chunk)
                 size += len(chunk)
-        return StoredFile(size=size, sha256=digest.hexdigest())
+            return StoredFile(size=size, sha256=digest.hexdigest())
+        return None
 
     def upload(self, folder: Path, prefix: str, names: Iterable[str]) -> None:
         """Store files of a folder of this machine below a prefix."""
@@ -137,24 +134,16 @@ class S3Bucket:
 
         def get(name: str) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with explained(self._where):
-                try:
-                    self._client.download_file(self._bucket, self._object(f"{prefix}/{name}"), str(folder / name))
-                except ClientError as error:
-                    if code_of(error) not in MISSING:
-                        raise
+            with self._unless_missing():
+                self._client.download_file(self._bucket, self._object(f"{prefix}/{name}"), str(folder / name))
 
         _each(get, names)
 
     def copy(self, name: str, target: str) -> None:
         """Copy an object under a second name; nothing if it is gone."""
-        with explained(self._where):
-            try:
-                source = {"Bucket": self._bucket, "Key": self._object(name)}
-                self._client.copy(source, self._bucket, self._object(target))
-            except ClientError as error:
-                if code_of(error) not in MISSING:  # another process has set it aside meanwhile
-                    raise
+        with self._unless_missing():  # another process may have set it aside meanwhile
+            source = {"Bucket": self._bucket, "Key": self._object(name)}
+            self._client.copy(source, self._bucket, self._object(target))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names of the folders that lie directly in a prefix, which ends in `/`."""
@@ -171,14 +160,20 @@ class S3Bucket:
 
     def _get(self, name: str) -> tuple[bytes, str] | None:
         """Content and ETag, or None."""
+        with self._unless_missing():
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
+            return answer["Body"].read(), answer["ETag"]
+        return None
+
+    @contextmanager
+    def _unless_missing(self) -> Iterator[None]:
+        """As `explained`; the block ends quietly where the object does not exist."""
         with explained(self._where):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._object(name))
+                yield
             except ClientError as error:
                 if code_of(error) not in MISSING:
                     raise
-                return None
-            return answer["Body"].read(), answer["ETag"]
 
     def _pages(self, **of: str) -> Iterator[dict[str, Any]]:
         with explained(self._where):

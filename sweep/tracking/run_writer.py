@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from sweep.models.packaging import LICENCE
 from sweep.tracking.run_content import NetworkFiles, Part, Slices
-from sweep.tracking.tags import WRITTEN
+from sweep.tracking.tags import NOTE, SOURCE_COMMIT, WRITTEN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,7 +69,7 @@ class RunWriter:
         tags = {**tags, "mlflow.user": _user(), "mlflow.source.name": "metsweep", "mlflow.source.type": "LOCAL"}
         commit = _commit()
         if commit:
-            tags["mlflow.source.git.commit"] = commit
+            tags[SOURCE_COMMIT] = commit
         run = self.client.create_run(self.experiment_id, start_time=round(started * 1000), tags=tags, run_name=name)
         return TrackedRun(run.info.run_id, "RUNNING", tags)
 
@@ -113,7 +113,7 @@ class RunWriter:
             self._write_files(run, part)
         marked = [*run.written, *(part.name for part in lacking)]
         notes = [part.note for part in lacking if part.note is not None]
-        note = {"mlflow.note.content": notes[-1]} if notes else {}
+        note = {NOTE: notes[-1]} if notes else {}
         # After a kill or an outage parts are written twice: MLflow drops duplicate metrics, but refuses params again.
         params = {name: value for part in lacking for name, value in part.params.items()}
         written_params = self.client.get_run(run.id).data.params if run.resumed and params else {}

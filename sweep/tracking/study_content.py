@@ -9,7 +9,7 @@ from search_spaces.yaml_text import to_document
 from sweep.plan import Plan
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_writer import RunWriter, TrackedRun
-from sweep.tracking.tags import ARMS, FIDELITY, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
+from sweep.tracking.tags import ARMS, FIDELITY, NOTE, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 
@@ -64,8 +64,8 @@ def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> N
     trials, sweep = (_page(writer.experiment_id, view)[1:] for view in ("trials", "sweep"))
     links = f"[The trials, best first]({trials}), [the sweep with its GANs and trials in order]({sweep})"
     note = f"{links}\n\n{report}"[:LONGEST_NOTE]
-    writer.tag(parent, {"mlflow.note.content": note})
-    writer.client.set_experiment_tag(writer.experiment_id, "mlflow.note.content", note)
+    writer.tag(parent, {NOTE: note})
+    writer.client.set_experiment_tag(writer.experiment_id, NOTE, note)
 
 
 def _set_views(writer: RunWriter, plan: Plan) -> None:

@@ -12,6 +12,8 @@ from trainers.exceptions import TrackingError
 
 T = TypeVar("T")
 
+NOTE, SOURCE_COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
+"""MLflow's own: the description that its UI shows in Markdown, and the commit that wrote a run."""
 KIND, STAGE_KEY, PARENT_RUN = "metsweep.kind", "metsweep.stage_key", "mlflow.parentRunId"
 """Of runs, which are found again by them: the parent alone is of kind `sweep`, a child has the key of its stage."""
 WRITTEN = "metsweep.written"

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 from tests.benchmarks import bench_gan_gpu
-from tests.benchmarks.flops import flops
 from tests.benchmarks.gan_contenders import CONTENDERS, iteration, synthesis
 from tests.benchmarks.machine import Verdict, machine
+from trainers.flops import count_flops
 from trainers.gan.config import GANConfig
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def work(activity: str, name: str, resolution: int) -> None:
         answer(resident("VmHWM") - before)
     elif activity == "training":
         step = iteration(name, config, CPU)
-        answer(flops(step))
+        answer(count_flops(step))
         for _ in sys.stdin:
             answer(timed(step))
     else:

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from tests.benchmarks.flops import flops
 from tests.benchmarks.gan_contenders import iteration
 from tests.benchmarks.machine import Verdict
+from trainers.flops import count_flops
 from trainers.gan.config import GANConfig
 
 RUNS: tuple[tuple[str, int, Literal["fp32", "bf16"]], ...] = (
@@ -42,7 +42,7 @@ class Figures(NamedTuple):
 def measure_training(name: str, config: GANConfig, device: torch.device, steps: int = STEPS) -> Figures:
     """Time `steps` iterations of a contender after WARM others."""
     step = iteration(name, config, device)
-    operations = flops(step)
+    operations = count_flops(step)
     for _ in range(WARM):
         step()
     if device.type == "cuda":

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.benchmarks.bench_gan_gpu import matmul_rate, measure_training
-from tests.benchmarks.flops import flops
 from tests.benchmarks.gan_contenders import iteration, our_iteration, torchs_own, trained, unfuse
+from trainers.flops import count_flops
 from trainers.gan.checkpoint import TrainingState
 from trainers.gan.config import GANConfig
 from trainers.gan.losses import penalty
@@ -72,12 +72,12 @@ def test_flops_of_a_forward_pass_are_those_of_its_layers(state: TrainingState) -
         by_hand += width**2 * 9 * side**2
     by_hand += width * side**2
     widening = 2 * (width + 1) * width * 9 * 16  # of 3x3 kernels, once for all images
-    assert flops(lambda: state.generator(latents, condition, PHASE)) == 2 * (4 * by_hand + widening)
+    assert count_flops(lambda: state.generator(latents, condition, PHASE)) == 2 * (4 * by_hand + widening)
 
 
 def test_operations_within_our_differentiation_are_counted() -> None:
     """Fused scale saves a third, freezing the discriminator another 5 %: were ours not seen, far more would lack."""
-    ours, plain, unfused = (flops(iteration(name, CONFIG, CPU)) for name in ("ours", "plain", "unfused"))
+    ours, plain, unfused = (count_flops(iteration(name, CONFIG, CPU)) for name in ("ours", "plain", "unfused"))
     assert 0.90 < ours / plain < 0.99
     assert 0.55 < ours / unfused < 0.85
 
@@ -88,5 +88,5 @@ def test_figures_of_a_gpu_are_consistent_even_on_a_cpu(precision: Literal["fp32"
     seconds_per_kimg, peak, flop_per_second = measure_training("ours", config, CPU, steps=2)
     assert peak == 0.0
     per_image = flop_per_second * seconds_per_kimg / 1000
-    assert per_image * 8 == pytest.approx(flops(iteration("ours", config, CPU)))
+    assert per_image * 8 == pytest.approx(count_flops(iteration("ours", config, CPU)))
     assert matmul_rate(CPU, side=64) > 0.0
