@@ -120,7 +120,8 @@ def free_ports() -> tuple[int, int, int, int]:
     found: list[int] = []
     sockets = []
     try:
-        for port in range(15000 + os.getpid() % 5000, 30000):
+        # Test processes have neighbouring numbers and may look at the same time: each begins at ports of its own.
+        for port in range(15000 + 8 * os.getpid() % 5000, 30000):
             pair = [socket.socket() for _ in range(2)]
             try:
                 pair[0].bind(("127.0.0.1", port))
