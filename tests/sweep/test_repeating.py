@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 import pytest
@@ -21,7 +20,6 @@ def test_an_error_is_logged_once_and_ends_nothing(caplog: pytest.LogCaptureFixtu
         if calls != 3:
             raise ValueError("again")
 
-    logging.getLogger("sweep").propagate = True
     with repeating(fail, lambda: 0.001):
         assert enough.wait(20)
     assert [record.message for record in caplog.records].count("an action beside the work failed") == 1
