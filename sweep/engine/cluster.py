@@ -6,15 +6,14 @@ import logging
 import os
 import re
 import signal
-import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sweep.engine.local_ray import private_folders
+from sweep.engine.reaching_ray import reached
 from sweep.logs import log_file
 from sweep.redaction import without_secrets
 from sweep.text import visible
@@ -65,11 +64,9 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
     """
     import ray
 
-    if address is not None:
-        _refuse_unreachable(address)
     environment = RAY_ENVIRONMENT | (LOCAL_ENVIRONMENT if address is None else {})
     os.environ |= {key: os.environ.get(key, value) for key, value in environment.items()}
-    with private_folders() if address is None else nullcontext() as folder:
+    with private_folders() if address is None else reached(address) as folder:
         try:
             _connect(address, folder, environment)
             connected().refuse_infeasible(needs)
@@ -229,24 +226,3 @@ def free_what_the_dead_held() -> None:
         if ours and by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
             logger.warning("placement group of a dead Ray Train run removed")
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Ray's own client tries for half a minute and gives no reason; a plain connection fails within seconds."""
-    if address in {"auto", "local"}:
-        return
-    shown = without_secrets(address)
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if not parts.hostname or not port:
-        raise ClusterError(f"RAY_ADDRESS is {shown!r}; allowed: host:port, ray://host:port, auto, or unset.")
-    try:
-        socket.create_connection((parts.hostname, port), timeout=5).close()
-    except OSError as error:
-        raise ClusterError(
-            f"Cannot connect to Ray at {shown}: {error.strerror or error}. Start Ray there (`ray start --head`), "
-            "correct RAY_ADDRESS, or unset it to use this machine alone."
-        ) from None

@@ -8,11 +8,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sweep.engine.ray_token import MODE, TOKEN, TOKEN_PATH, ray_environment
 from sweep.store.process import Process
 from trainers.config import Config
 
@@ -54,7 +55,9 @@ def private_folders() -> Iterator[Path]:
         # Made with this mode: between open and chmod others could have read it.
         with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-        with _environment({"TMPDIR": str(temporary), "RAY_AUTH_TOKEN_PATH": str(token)}), _temporary_files(temporary):
+        # The user's own token is another Ray's and would take precedence over a token's path.
+        values = {"TMPDIR": str(temporary), MODE: "token", TOKEN_PATH: str(token), TOKEN: None}
+        with ray_environment(values), _temporary_files(temporary):
             yield ray
     finally:
         _remove(root, ray)
@@ -74,29 +77,6 @@ def copy_logs(to: Path) -> Path:
 
 def _has_room_for_sockets(folder: Path) -> bool:
     return len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set within the block; the user's own token is another Ray's and would take precedence over a token's path."""
-    from ray import _raylet
-
-    ray_memory: Any = _raylet
-
-    before = {name: os.environ.get(name) for name in (*values, "RAY_AUTH_TOKEN", "RAY_AUTH_MODE")}
-    os.environ |= values
-    os.environ.pop("RAY_AUTH_TOKEN", None)
-    # Ray remembers a token and the mode for the rest of the process.
-    ray_memory.AuthenticationTokenLoader.instance().reset_cache()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        ray_memory.Config.initialize("")
-        ray_memory.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

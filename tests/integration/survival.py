@@ -37,8 +37,8 @@ PATIENCE_S = 500.0
 class RayHead:
     """A Ray cluster of one node that outlives the drivers it serves, like one that `ray start` began."""
 
-    def __init__(self, cpus: int, environment: dict[str, str] | None = None) -> None:
-        self._cpus, self._environment = cpus, environment or {}
+    def __init__(self, cpus: int, environment: dict[str, str] | None = None, options: Sequence[str] = ()) -> None:
+        self._cpus, self._environment, self._options = cpus, environment or {}, options
         self._port = _free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{self._port}"
         # Ray's sockets lie there, and a socket's path may have 107 characters.
@@ -50,7 +50,7 @@ class RayHead:
         arguments = (
             "start", "--head", "--block", "--disable-usage-stats", f"--port={self._port}",
             f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}", "--include-dashboard=false",
-            "--object-store-memory=100000000",
+            "--object-store-memory=100000000", *self._options,
         )  # fmt: skip
         own = {"PYTHONPATH": str(Path(__file__).parents[2])} | NO_TOKEN
         output = Path(self._folder, "output.txt")

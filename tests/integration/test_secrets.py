@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
+import grpc
 import psutil
 import pytest
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from tests.integration.survival import Home, kill
 from tests.services import fixtures
@@ -52,13 +56,13 @@ class Watch:
 
 @pytest.fixture
 def home(tmp_path: Path, empty_database: Path) -> Iterator[Home]:
-    """Its temporary files have a short path, as sockets lie among them."""
+    """Its temporary files have a short path, as sockets lie among them; its user has turned Ray's tokens off."""
     for name in ("here", "home"):
         (tmp_path / name).mkdir()
     shutil.copy(empty_database, tmp_path / "here")
     temporary = Path("/tmp") / f"m{os.getpid()}"
     temporary.mkdir()
-    own = {"TMPDIR": str(temporary), "HOME": str(tmp_path / "home"), "RAY_AUTH_MODE": "token"}
+    own = {"TMPDIR": str(temporary), "HOME": str(tmp_path / "home")}
     yield Home(tmp_path / "here", None, counts=(400,), environment=own)
     subprocess.run(["rm", "-r", str(temporary)], check=True)
 
@@ -70,6 +74,21 @@ def temporary_files(home: Home) -> list[Path]:
 def content(folder: Path) -> bytes:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return b"\n".join(path.read_bytes() for path in files)
+
+
+def answers(port: int, token: str | None) -> bool:
+    """Whether the head of a Ray on this machine answers a client that sends this token."""
+    headers = (("authorization", f"Bearer {token}"),) if token else ()
+    gcs: Any = gcs_service_pb2
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            stub.GetAllNodeInfo(gcs.GetAllNodeInfoRequest(), timeout=10, metadata=headers)
+        except grpc.RpcError as error:
+            if cast(grpc.Call, error).code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            return False
+    return True
 
 
 def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home: Home, seaweedfs: SeaweedFS) -> None:
@@ -117,12 +136,18 @@ def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home
     assert not (Path(home.environment["HOME"]) / ".ray").exists()
 
 
-def test_the_folder_of_a_launch_is_gone_after_ctrl_c_and_that_of_a_killed_one_with_the_next(home: Home) -> None:
+def test_a_launch_admits_its_own_token_alone_and_its_folder_is_gone_in_the_end(home: Home) -> None:
+    """After Ctrl-C at once, and that of a killed launch with the next."""
     home.pace(gan=20.0)
     first = Watch(home.launch())
     home.until(lambda: first.look() and home.steps("gan"), first.driver)
-    kill(first.driver)
     left = temporary_files(home)
+    server = next(process for process in first.seen if process.name() == "gcs_server")
+    ports = {connection.laddr.port for connection in server.net_connections() if connection.status == "LISTEN"}
+    tokens = (None, "wrong", secrets.token_hex(32), (left[0] / "token").read_text())
+    assert [answers(min(ports), token) for token in tokens] == [False, False, False, True]
+    kill(first.driver)
+    assert temporary_files(home) == left
     assert [path.name.startswith("metsweep-launch-") for path in left] == [True]
     psutil.wait_procs(first.seen, timeout=60)
     begun = len(home.diary)
