@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from search_spaces.problems import Problem, complaints, did_you_mean
 from search_spaces.search import MOST_TRIALS
 from search_spaces.values import StudyValues
+from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
 
-VALIDATED = ("sensitivity", "fps_per_slice")
+VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
 MOST_SHARDS = 100_000
 """Per arm: each is a stage of the plan."""
@@ -17,11 +18,9 @@ MOST_SHARDS = 100_000
 
 def sizes(study: StudyValues) -> list[Problem]:
     """Sections that must agree with each other."""
-    problems = []
-    if study.prepare.size != study.gan.resolution:
-        message = (
-            f"prepare.size is {study.prepare.size} but gan.resolution is {study.gan.resolution}; they must be equal"
-        )
+    problems, size, resolution = [], study.prepare.size, study.gan.resolution
+    if size != resolution:
+        message = f"prepare.size is {size} but gan.resolution is {resolution}; they must be equal"
         problems.append(Problem(("prepare", "size"), message))
     on = study.resources.detector
     uneven = [n for n in range(on.min_workers or on.workers, on.workers + 1) if study.detector.batch % n]
@@ -52,16 +51,13 @@ def rows(study: StudyValues) -> list[Problem]:
                 message = f"{row[1]:,} slices are more than {MOST_SHARDS:,} shards of synthesis.shard_size; got {count}"
                 problems.append(Problem(at, message))
             seen.add(row)
-    cells = len(study.cells()) + study.search.left_to_draw(0)
-    if cells * len(study.seeds) > MOST_TRIALS:
-        message = (
-            f"{cells:,} cells times {len(study.seeds):,} seeds are {cells * len(study.seeds):,} trials; allowed: up to "
-            f"{MOST_TRIALS:,} in a plan"
-        )
-        most_are_drawn = study.search.left_to_draw(0) > max(len(study.cells()), len(study.seeds))
-        blamed = ("search", "trials") if most_are_drawn else ("seeds",)
-        problems.append(Problem(blamed, message))
-    if len(set(study.seeds)) < len(study.seeds):
+    enumerated, drawn, seeds = len(study.cells()), study.search.left_to_draw(0), len(study.seeds)
+    cells = enumerated + drawn
+    if cells * seeds > MOST_TRIALS:
+        trials = f"{cells:,} cells times {seeds:,} seeds are {cells * seeds:,} trials"
+        blamed = ("search", "trials") if drawn > max(enumerated, seeds) else ("seeds",)
+        problems.append(Problem(blamed, f"{trials}; allowed: up to {MOST_TRIALS:,} in a plan"))
+    if len(set(study.seeds)) < seeds:
         problems.append(Problem(("seeds",), f"{list(study.seeds)} lists a seed more than once"))
     return problems
 

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from sweep.store import Manifest, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
-from trainers.detector.prediction import Detector, check_folder, load_detector, predict
+from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import Placement
 from trainers.documents import MIB, read_json, why
 from trainers.exceptions import TrainingError
+from trainers.weights import check_folder
 
 SLICES_FILE = "slices.json"
 """Beside a detector's weights: the SliceConfig of the slices that it was trained on."""
@@ -96,7 +97,7 @@ def detect(
         "slices": len(detections.slices.images),
         "coordinates": COORDINATES,
     }
-    boxes = [_nested(row) for row in _rows(detections.boxes)]
+    boxes = [_nested(row) for row in detections.boxes.to_dict("records")]
     (out / "boxes.json").write_text(json.dumps({**about, "boxes": boxes}, indent=2))
     draw_overlays(detections.slices, detections.boxes, out / "overlays")
     return detections
@@ -105,11 +106,7 @@ def detect(
 def find(
     detector: Detector, volume: Path, config: SliceConfig, confidence: float, stripped: bool | None = None
 ) -> Detections:
-    """What `detect` does, with an opened detector and writing nothing.
-
-    Raises:
-        CohortError: the volume cannot be used.
-    """
+    """What `detect` does, with an opened detector and writing nothing; CohortError for a volume that cannot be used."""
     slices = volume_slices(volume, config, stripped)
     return Detections(_located(predict(detector, slices.images, confidence), slices), slices)
 
@@ -122,7 +119,7 @@ def slice_config(detector_dir: Path) -> SliceConfig:
     Raises:
         TrainingError: the config is unknown, or `detector_dir` holds no detector.
     """
-    check_folder(detector_dir)
+    check_folder(detector_dir, "model.pt", "detector")
     beside = detector_dir / SLICES_FILE
     if beside.is_file():
         return _slice_config(read_json(beside, TrainingError, MIB), beside)
@@ -139,12 +136,7 @@ def slice_config(detector_dir: Path) -> SliceConfig:
 
 
 def slice_config_of_set(slices: Path) -> SliceConfig:
-    """How the slices of a slice set were made.
-
-    Raises:
-        SliceSetError: `slices` is not a slice set.
-        TrainingError: its `meta.json` does not record the config.
-    """
+    """How the slices of a set were made; SliceSetError if it is none, TrainingError if `meta.json` does not say."""
     return _slice_config(open_slice_set(slices).prepared_with, slices / "meta.json")
 
 
@@ -165,11 +157,7 @@ def _located(detections: pd.DataFrame, slices: VolumeSlices) -> pd.DataFrame:
     return pd.DataFrame(values, columns=list(COLUMNS)).astype({"z": np.int64})
 
 
-def _rows(boxes: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in COLUMNS} for row in boxes.to_dict("records")]
-
-
-def _nested(row: dict[str, Any]) -> dict[str, Any]:
+def _nested(row: Mapping[Any, Any]) -> dict[str, Any]:
     def pick(*names: str) -> list[float]:
         return [round(float(row[name]), 3) for name in names]
 

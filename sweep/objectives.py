@@ -17,7 +17,8 @@ from trainers.evaluation.outcome import name_of
 
 def read_metrics(artifact: Artifact) -> Metrics:
     """The figures of an evaluate artifact."""
-    return metrics_file.read_metrics(artifact.text(metrics_file.METRICS_FILE))
+    name = metrics_file.METRICS_FILE
+    return metrics_file.read_metrics(artifact.text(name), f"{artifact.where}/{name}")
 
 
 def evaluated(trial: Trial, store: Store) -> Metrics:

@@ -13,14 +13,16 @@ import json
 import re
 import reprlib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from trainers.exceptions import MetsweepError
 
 Error = type[MetsweepError]
+T = TypeVar("T")
 
 MIB = 2**20
 LARGEST_TABLE = 32 * MIB
@@ -51,6 +53,24 @@ def why(error: Exception) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(map(str, first["loc"]))
     return " ".join(f"{f'{shown(key)}: ' if key else ''}{first['msg']}".split())
+
+
+def parsed(content: str | bytes, model: type[T], where: Path | str, error: Error, remedy: str) -> T:
+    """What a JSON document that metsweep wrote holds; an `error` that names its place and the key if it does not fit.
+
+    Args:
+        model: what the document must hold: a config, a dataclass, a typed dictionary or a mapping of them.
+        remedy: a sentence: what to do about damage.
+    """
+    try:
+        return _adapter(model).validate_json(content)
+    except ValidationError as reason:
+        raise error(f"{where} is damaged: {why(reason)}. {remedy}") from reason
+
+
+@cache
+def _adapter(model: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(model)
 
 
 def _read_up_to(file: BinaryIO, most: int) -> bytes:

@@ -36,7 +36,7 @@ class StopRequestedError(MetsweepError):
 
 
 class ScoringError(MetsweepError):
-    """Truth or detections given to be scored are not of the form that scoring needs."""
+    """Truth or detections given to be scored, or the figures of an evaluation, are not of the form that they need."""
 
 
 class StoreError(MetsweepError):

@@ -1,34 +1,71 @@
-"""Files of a network's weights: read whole or refused."""
+"""The folder of a trained network, its config and its weights: read whole or refused."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from trainers.config import Config
+from trainers.documents import why
 from trainers.exceptions import TrainingError
+
+NetworkConfig = TypeVar("NetworkConfig", bound=Config)
+Network = TypeVar("Network", bound=nn.Module)
 
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile)
 """What zipfile and torch raise on damaged files."""
 
 
-def restore_weights(network: nn.Module, file: Path, remedy: str) -> None:
-    """Load the weights in a file into a network.
+CONFIG_FILE = "config.json"
 
-    `torch.save` writes a zip archive, whose checksums `torch.load` never reads: one flipped bit gives other weights.
+
+def check_folder(folder: Path, weights: str, kind: str) -> None:
+    """Refuse a folder that holds no trained network.
 
     Args:
-        network: what they are for.
-        file: what `torch.save` wrote of a state dict.
-        remedy: a sentence: what to do if it is damaged or another network's.
+        weights: name of the file of weights.
+        kind: `GAN` or `detector`.
 
     Raises:
-        TrainingError: the file is damaged, or holds no weights or another network's.
+        TrainingError: the folder does not exist, or lacks config or weights.
     """
+    missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
+    if missing:
+        lacks = f"it lacks {' and '.join(missing)}" if folder.is_dir() else "there is no such folder"
+        raise TrainingError(f"{folder} is not a trained {kind}: {lacks}. `metsweep train {kind.lower()}` makes one.")
+
+
+def load_network(
+    folder: Path, weights: str, model: type[NetworkConfig], build: Callable[[NetworkConfig], Network], remedy: str
+) -> tuple[NetworkConfig, Network]:
+    """The config in a folder that passed `check_folder`, and the network that `build` makes of it, with its weights.
+
+    Args:
+        remedy: a sentence: what to do about damage.
+
+    Raises:
+        TrainingError: a file is damaged, of another version or of another network.
+    """
+    try:
+        config = model.model_validate_json((folder / CONFIG_FILE).read_bytes())
+    except ValidationError as error:
+        raise TrainingError(
+            f"{folder / CONFIG_FILE} is damaged, or not of this version of metsweep: {why(error)}. {remedy}"
+        ) from error
+    network = build(config)
+    _restore_weights(network, folder / weights, remedy)
+    return config, network
+
+
+def _restore_weights(network: nn.Module, file: Path, remedy: str) -> None:
+    # `torch.save` writes a zip archive, whose checksums `torch.load` never reads: one flipped bit gives other weights.
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -41,7 +78,7 @@ def restore_weights(network: nn.Module, file: Path, remedy: str) -> None:
         network.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise TrainingError(
-            f"{file} holds other weights than those of {file.parent / 'config.json'} ({first_line(error)}); both "
+            f"{file} holds other weights than those of {file.parent / CONFIG_FILE} ({first_line(error)}); both "
             f"files must come from one training. {remedy}"
         ) from error
 

@@ -256,6 +256,6 @@ def evaluate(
     with result_folder(out) as unfinished, progress("evaluate") as on_progress:
         evaluation.evaluate(checked(detector), opened, config, unfinished.result, on_progress, Placement.alone().device)
     console = output()
-    for split, metrics in read_metrics((out / METRICS_FILE).read_text()).items():
+    for split, metrics in read_metrics((out / METRICS_FILE).read_text(), out / METRICS_FILE).items():
         show_metrics(metrics, console, title=f"{split} split of {slices}")
     talk.note(f"Tables, pictures and COCO files: {out}")

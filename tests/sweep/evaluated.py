@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sweep.stages import Stage
 from sweep.store import Cost, Store
 from tests.sweep.publishing import cost_of, publish_empty, publishing
 from tests.sweep.small_study import make, plan_of, small_study, without_realism
+from tests.sweep.summaries import summary
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.dataset import detector_rows
 from trainers.evaluation.evaluate import TABLES, truth_of
@@ -71,8 +73,8 @@ def evaluate(plan: Plan, store: Store, trial: Trial, slices: SliceSet, skill: fl
 def put(store: Store, trial: Trial, test: float, validation: float = 0.5, fps: float = 2.0) -> None:
     """Publish an evaluation with these sensitivities (at IoU 0.25: 0.1 more)."""
 
-    def figures(sensitivity: float) -> dict[str, float]:
-        return {"sensitivity": sensitivity, "fps_per_slice": fps, "lesions": 3094, "slices": 947, "patients": 2}
+    def figures(sensitivity: float) -> dict[str, Any]:
+        return summary(sensitivity, fps, lesions=3094, slices=947, patients=2)
 
     metrics = {
         split: {"iou50": figures(value), "iou25": figures(value + 0.1)}

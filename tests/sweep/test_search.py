@@ -39,6 +39,7 @@ from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
 from tests.sweep.publishing import publishing
+from tests.sweep.summaries import summary
 from tests.sweep.task_stages import settings_in
 from trainers.exceptions import ConfigError, TrackingError
 
@@ -102,7 +103,7 @@ class Sweep:
 
     def finish(self, name: str, trial: Trial, **changes: float) -> None:
         """The trial is evaluated, and Tune says so."""
-        figures = {"sensitivity": quality(trial.evaluate.detector), "fps_per_slice": 2.0, **changes}
+        figures = summary(quality(trial.evaluate.detector), **changes)
         with publishing(self.store, trial.evaluate) as folder:
             text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
             (folder / "metrics.json").write_text(text)

@@ -8,17 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
-from trainers.documents import why
-from trainers.exceptions import TrainingError
 from trainers.matching import DETECTION_COLUMNS
 from trainers.torchvision_kernels import load_kernels
-from trainers.weights import restore_weights
+from trainers.weights import check_folder, load_network
 
 MAX_DETECTIONS = 300
 """Most detections of one slice."""
@@ -33,34 +30,11 @@ class Detector:
     device: torch.device
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds no detector.
-
-    Raises:
-        TrainingError: it does not exist, or lacks what every detector's folder holds.
-    """
-    missing = [name for name in ("config.json", "model.pt") if not (folder / name).is_file()]
-    if missing:
-        lacks = f"it lacks {' and '.join(missing)}" if folder.is_dir() else "there is no such folder"
-        raise TrainingError(f"{folder} is not a trained detector: {lacks}. `metsweep train detector` makes one.")
-
-
 def load_detector(folder: Path, device: torch.device | str = "cpu") -> Detector:
-    """The detector that `train_detector` wrote into `folder`.
-
-    Raises:
-        TrainingError: `folder` is not a trained detector, or one of another version.
-    """
-    check_folder(folder)
+    """The detector that `train_detector` wrote into `folder`; TrainingError as in `check_folder` and `load_network`."""
+    check_folder(folder, "model.pt", "detector")
     remedy = "Copy the whole folder again, or train the detector again."
-    try:
-        config = DetectorConfig.model_validate_json((folder / "config.json").read_bytes())
-    except ValidationError as error:
-        raise TrainingError(
-            f"{folder / 'config.json'} is damaged, or not of this version of metsweep: {why(error)}. {remedy}"
-        ) from error
-    model = build_model(config)
-    restore_weights(model, folder / "model.pt", remedy)
+    config, model = load_network(folder, "model.pt", DetectorConfig, build_model, remedy)
     device = torch.device(device)
     return Detector(model.to(device).eval(), config, device)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from trainers.documents import why
+from trainers.documents import parsed
 from trainers.exceptions import TrainingError
 
 SELECTION_FILE = "selection.json"
@@ -40,35 +40,20 @@ def write_selection(folder: Path, selected: Selected) -> None:
 
 
 def read_selection(folder: Path) -> Selected | None:
-    """What `write_selection` wrote; None in a folder without the file, e.g. of a registered model.
-
-    Raises:
-        TrainingError: the file is damaged.
-    """
+    """What `write_selection` wrote, TrainingError if damaged; None without the file, e.g. for a registered model."""
     file = folder / SELECTION_FILE
     if not file.is_file():
         return None
-    try:
-        return Selected.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise TrainingError(f"{file} is damaged: {why(error)}. Copy the whole folder again.") from error
+    return parsed(file.read_bytes(), Selected, file, TrainingError, "Copy the whole folder again.")
 
 
 def trained_slice_size(folder: Path) -> int | None:
-    """Side in pixels of the slices that the detector in `folder` was trained on; None where that is not recorded.
-
-    Raises:
-        TrainingError: `selection.json` is damaged.
-    """
+    """Side in pixels of the slices that the detector in `folder` was trained on; None where that is not recorded."""
     selected = read_selection(folder)
     return selected and selected.slice_size
 
 
 def trained_on_synthetic(folder: Path) -> int:
-    """How many synthetic slices the detector in `folder` was trained on; 0 where that is not recorded.
-
-    Raises:
-        TrainingError: `selection.json` is damaged.
-    """
+    """How many synthetic slices the detector in `folder` was trained on; 0 where that is not recorded."""
     selected = read_selection(folder)
     return selected.synthetic_slices if selected else 0

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 
-from trainers.evaluation.bootstrap import Interval, interval
+from trainers.evaluation.bootstrap import interval
+from trainers.evaluation.metrics_file import Chance
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes
 
 SHUFFLES = 50
 
 
-class Chance(TypedDict):
-    """Sensitivity of the same detections on shuffled boxes."""
-
-    sensitivity: float
-    """Mean over the shuffles."""
-    interval: Interval
-    """Of single shuffles."""
-    shuffles: int
-
-
 def chance(outcome: Outcome, seed: int = 0, shuffles: int = SHUFFLES) -> Chance | None:
-    """Sensitivity of an outcome's detections when every slice has the boxes of another slice.
+    """Sensitivity of an outcome's detections when every slice has the boxes of another slice; None for a single slice.
 
     The other slice is of another patient (where no patient has more than half of the slices), because neighbouring
     slices show the same lesion at nearly the same place. Boxes keep their size and number, and their place in the slice
     changes as lesions' places do.
-
-    Returns:
-        None for a single slice.
     """
     if len(outcome.truth.slices) < 2:
         return None
@@ -40,8 +26,8 @@ def chance(outcome: Outcome, seed: int = 0, shuffles: int = SHUFFLES) -> Chance 
     for _ in range(shuffles):
         shuffled = shuffle_boxes(outcome.truth, draw)
         by_chance = match_outcomes(detections, shuffled, [outcome.iou])[outcome.iou]
-        values.append(float(np.isfinite(by_chance.found_at).mean()))
-    return Chance(sensitivity=float(np.mean(values)), interval=interval(np.array(values)), shuffles=shuffles)
+        values.append(float(by_chance.found.mean()))
+    return Chance(sensitivity=float(np.mean(values)), interval=list(interval(np.array(values))), shuffles=shuffles)
 
 
 def shuffle_boxes(truth: Truth, draw: np.random.Generator) -> Truth:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from trainers.evaluation.metrics import DIAMETERS, ClassCounts, diameter_class, sensitivity_by_class
+from trainers.evaluation.metrics import DIAMETERS, diameter_class, sensitivity_by_class
+from trainers.evaluation.metrics_file import LesionFigures
 from trainers.evaluation.outcome import BOX, Outcome, Truth
 from trainers.matching import overlaps
 
@@ -19,33 +18,17 @@ VOLUME = ("patient_id", "volume")
 """Columns that name a volume: patients may have volumes of the same name."""
 
 
-class LesionFigures(TypedDict):
-    """Sensitivity over 3-D lesions and false positives over volumes."""
-
-    sensitivity: float
-    fps_per_volume: float
-    true_positives: int
-    false_positives: int
-    lesions: int
-    volumes: int
-    by_diameter: dict[str, ClassCounts]
-    """By diameter class; empty if no diameter is known."""
-
-
 def lesion_figures(outcome: Outcome) -> LesionFigures | None:
-    """Count across slices.
+    """Count across slices; None if volume or z of a slice is missing.
 
     A lesion is found if a detection hits it on any of its slices. Detections are linked from slice to slice; a chain in
     which none hits is one false positive.
-
-    Returns:
-        None if volume or z of a slice is missing.
     """
     truth = outcome.truth
     if truth.slices[["volume", "z"]].isna().any(axis=None):
         return None
     lesion = lesions_3d(truth)
-    hit_lesions = pd.Series(np.isfinite(outcome.found_at)).groupby(lesion).any().to_numpy()
+    hit_lesions = pd.Series(outcome.found).groupby(lesion).any().to_numpy()
     chain = link_boxes(outcome.detections, truth.slices)
     hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
     volumes = truth.slices.groupby(list(VOLUME)).ngroups

@@ -26,6 +26,8 @@ class Measure:
     """Decimal places."""
     better: Literal["higher", "lower"]
     estimate: Callable[[Arm], Estimate]
+    counts: tuple[str, str]
+    """Columns of `metrics.counts_by` whose ratio it is."""
 
 
 SENSITIVITY = Measure(
@@ -36,6 +38,7 @@ SENSITIVITY = Measure(
     digits=3,
     better="higher",
     estimate=lambda arm: arm.sensitivity,
+    counts=("true_positives", "lesions"),
 )
 FPS = Measure(
     name="fps_per_slice",
@@ -45,6 +48,7 @@ FPS = Measure(
     digits=2,
     better="lower",
     estimate=lambda arm: arm.fps_per_slice,
+    counts=("false_positives", "slices"),
 )
 TABLE1 = (SENSITIVITY, FPS)
 """In the order of the columns. Evaluations made before a figure was added lack it: raise the version of

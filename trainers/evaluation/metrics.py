@@ -86,16 +86,11 @@ def sensitivity_by_diameter(outcome: Outcome) -> dict[str, ClassCounts]:
     classes = diameter_class(outcome.truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
     if (classes == "unknown").all():
         return {}
-    return sensitivity_by_class(np.isfinite(outcome.found_at), classes, (*DIAMETERS, "unknown"))
+    return sensitivity_by_class(outcome.found, classes, (*DIAMETERS, "unknown"))
 
 
 def sensitivity_by_class(found: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, ClassCounts]:
-    """`sensitivity`, `true_positives` and `lesions` of each class in `names` that has lesions.
-
-    Args:
-        found: whether each of n lesions is found.
-        classes: the class of each, n str.
-    """
+    """Those of each class in `names` that has lesions; of n lesions whether each is `found`, and its class (str)."""
     return {
         name: {
             "sensitivity": float(found[classes == name].mean()),

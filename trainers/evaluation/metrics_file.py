@@ -5,30 +5,21 @@ Typed dictionaries: objectives, tables and `metsweep score --json` name a figure
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NotRequired
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired
 
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from trainers.data.slice_set import Split
+from trainers.documents import parsed
 from trainers.evaluation.metrics import ClassCounts, Figures
-
-if TYPE_CHECKING:
-    from trainers.evaluation.chance import Chance
-    from trainers.evaluation.lesion_level import LesionFigures
+from trainers.exceptions import ScoringError
 
 METRICS_FILE = "metrics.json"
 Bounds = list[float]
 """Low and high end of an interval."""
-
-
-class RateIntervals(TypedDict):
-    """Of both rates, over patients."""
-
-    level: float
-    sensitivity: Bounds
-    fps_per_slice: Bounds
 
 
 class CurvePoint(TypedDict):
@@ -52,7 +43,30 @@ class CalibrationFigures(TypedDict):
     """Confidence beside the share of detections that hit."""
 
     error: float | None
-    bins: Sequence[Mapping[Hashable, float]]
+    bins: list[dict[str, float]]
+
+
+class Chance(TypedDict):
+    """Sensitivity of the same detections on shuffled boxes."""
+
+    sensitivity: float
+    """Mean over the shuffles."""
+    interval: Bounds
+    """Of single shuffles."""
+    shuffles: int
+
+
+class LesionFigures(TypedDict):
+    """Sensitivity over 3-D lesions and false positives over volumes."""
+
+    sensitivity: float
+    fps_per_volume: float
+    true_positives: int
+    false_positives: int
+    lesions: int
+    volumes: int
+    by_diameter: dict[str, ClassCounts]
+    """By diameter class; empty if no diameter is known."""
 
 
 class GainFigures(TypedDict):
@@ -64,12 +78,14 @@ class GainFigures(TypedDict):
     patients: int
 
 
+@with_config(ConfigDict(extra="allow"))
 class Summary(Figures):
     """Every figure at one IoU threshold; None or empty where the truth does not hold what a figure needs."""
 
     patients: int
     patients_with_lesions: int
-    intervals: RateIntervals
+    intervals: Mapping[str, Any]
+    """Over patients: `level`, and by its name the `Bounds` of each figure of Table 1."""
     at_fps_per_slice: dict[str, CurvePoint]
     by_diameter: dict[str, ClassFigures]
     by_scanner: dict[str, Figures]
@@ -91,6 +107,6 @@ def rate(figures: Summary, name: str) -> float:
     return rates[name]
 
 
-def read_metrics(text: str) -> Metrics:
-    """The figures in a `metrics.json` that `evaluate` wrote."""
-    return json.loads(text)
+def read_metrics(text: str, where: Path | str) -> Metrics:
+    """The figures in a `metrics.json` that `evaluate` wrote; ScoringError, which names its place, if it is damaged."""
+    return parsed(text, Metrics, where, ScoringError, "Evaluate the detector again.")

@@ -69,6 +69,16 @@ class Outcome:
         confidence[hits["lesion_row"]] = hits["confidence"]
         return confidence
 
+    @property
+    def found(self) -> np.ndarray:
+        """Whether each lesion is found at all; bool."""
+        return np.isfinite(self.found_at)
+
+    @property
+    def fps_per_slice(self) -> float:
+        """False positives per slice."""
+        return float((~self.hit).sum() / len(self.truth.slices))
+
     @cached_property
     def hit(self) -> np.ndarray:
         """Whether each detection hits a lesion; bool."""

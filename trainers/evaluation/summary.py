@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
+import pandas as pd
 
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.bootstrap import (
@@ -22,7 +23,7 @@ from trainers.evaluation.chance import chance
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import FPS_PER_SLICE, froc, operating_point
 from trainers.evaluation.lesion_level import lesion_figures
-from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.measures import TABLE1, Measure
 from trainers.evaluation.metrics import counts_by, diameter_class, figures, sensitivity_by_diameter
 from trainers.evaluation.metrics_file import ClassFigures, CurvePoint, Summary
 from trainers.evaluation.outcome import Outcome, name_of
@@ -60,13 +61,7 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> Summary:
         **{measure.name: measure.estimate(arm).mean for measure in TABLE1},
         "patients": len(counts),
         "patients_with_lesions": int((counts["lesions"] > 0).sum()),
-        "intervals": {
-            "level": LEVEL,
-            "sensitivity": _bounds(ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())),
-            "fps_per_slice": _bounds(
-                ratios(weights, counts["false_positives"].to_numpy(), counts["slices"].to_numpy())
-            ),
-        },
+        "intervals": {"level": LEVEL, **{measure.name: _interval(measure, counts, weights) for measure in TABLE1}},
         "at_fps_per_slice": _at_fps(outcome, weights),
         "by_diameter": _by_diameter(shown, weights),
         "by_scanner": {str(name): figures(scanners.loc[[name]]) for name in scanners.index[scanners["lesions"] > 0]},
@@ -77,11 +72,15 @@ def _figures(outcome: Outcome, config: EvaluationConfig) -> Summary:
     return cast("Summary", summary)
 
 
+def _interval(measure: Measure, counts: pd.DataFrame, weights: np.ndarray) -> list[float]:
+    return _bounds(ratios(weights, *(counts[column].to_numpy() for column in measure.counts)))
+
+
 def _by_diameter(outcome: Outcome, weights: np.ndarray) -> dict[str, ClassFigures]:
     truth = outcome.truth
     patient = truth.patient_of_slice[truth.lesions["slice"].to_numpy(dtype=np.int64)]
     classes = diameter_class(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
-    hit = np.isfinite(outcome.found_at)
+    hit = outcome.found
     by_diameter: dict[str, ClassFigures] = {}
     for name, figures_of_class in sensitivity_by_diameter(outcome).items():
         here = classes == name

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from trainers.documents import why
 from trainers.exceptions import TrainingError
 from trainers.gan.checkpoint import build_generator
 from trainers.gan.config import GANConfig
 from trainers.gan.networks import Generator
 from trainers.gan.sampling import sample, unit
 from trainers.gan.schedule import Phase
-from trainers.weights import restore_weights
+from trainers.weights import check_folder, load_network
 
 
 class TrainedGenerator:
@@ -60,22 +58,8 @@ class TrainedGenerator:
 
 
 def load_generator(gan_dir: Path, device: torch.device) -> TrainedGenerator:
-    """Open what `train_gan` wrote into `gan_dir`.
-
-    Raises:
-        TrainingError: the folder holds no trained GAN, or one whose weights are not whole or of another config.
-    """
-    missing = [name for name in ("config.json", "generator.pt") if not (gan_dir / name).is_file()]
-    if missing:
-        lacks = f"it lacks {' and '.join(missing)}" if gan_dir.is_dir() else "there is no such folder"
-        raise TrainingError(f"{gan_dir} is not a trained GAN: {lacks}. `metsweep train gan` makes one.")
+    """Open what `train_gan` wrote into `gan_dir`; TrainingError as in `check_folder` and `load_network`."""
+    check_folder(gan_dir, "generator.pt", "GAN")
     remedy = "Copy the whole folder again, or train the GAN again with `metsweep train gan`."
-    try:
-        config = GANConfig.model_validate_json((gan_dir / "config.json").read_bytes())
-    except ValidationError as error:
-        raise TrainingError(
-            f"{gan_dir / 'config.json'} is damaged, or not of this version of metsweep: {why(error)}. {remedy}"
-        ) from error
-    network = build_generator(config)
-    restore_weights(network, gan_dir / "generator.pt", remedy)
+    config, network = load_network(gan_dir, "generator.pt", GANConfig, build_generator, remedy)
     return TrainedGenerator(config, network.requires_grad_(False), device)

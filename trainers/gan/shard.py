@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from trainers.data.slice_set import META_FILE
+from trainers.documents import parsed
+from trainers.exceptions import SliceSetError
 
 
-class Curated(BaseModel):
+@dataclass(frozen=True)
+class Curated:
     """How many attempts were discarded, and by whom."""
-
-    model_config = ConfigDict(frozen=True)
 
     threshold: float | None
     """Visibility below which attempts are discarded; None without curation."""
@@ -24,10 +24,9 @@ class Curated(BaseModel):
     discarded_by_review: int = 0
 
 
-class Shard(BaseModel):
+@dataclass(frozen=True)
+class Shard:
     """One shard."""
-
-    model_config = ConfigDict(frozen=True)
 
     curation: Curated
     box_contrast: float
@@ -37,9 +36,6 @@ class Shard(BaseModel):
 
 
 def read_shard(folder: Path) -> Shard:
-    """What `synthesize` recorded in `folder`.
-
-    Raises:
-        pydantic.ValidationError: `meta.json` is damaged.
-    """
-    return Shard.model_validate_json((folder / META_FILE).read_bytes())
+    """What `synthesize` recorded in `folder`; SliceSetError if `meta.json` is damaged."""
+    file = folder / META_FILE
+    return parsed(file.read_bytes(), Shard, file, SliceSetError, "Synthesise the slices again.")

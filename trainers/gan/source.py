@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from trainers.config import Config
 from trainers.data.slice_set import SliceSet
-from trainers.documents import why
+from trainers.documents import parsed
 from trainers.exceptions import TrainingError
 
 SOURCE_FILE = "source.json"
@@ -32,33 +30,15 @@ def write_source(out: Path, slices: SliceSet, detector: Path | None) -> None:
 
 
 def read_source(gan_dir: Path) -> GANSource | None:
-    """What a GAN learnt from; None if the folder has no such record.
-
-    Raises:
-        TrainingError: `source.json` is malformed.
-    """
+    """What a GAN learnt from, TrainingError if `source.json` is damaged; None if the folder has no such record."""
     file = gan_dir / SOURCE_FILE
     if not file.is_file():
         return None
-    try:
-        return GANSource.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise TrainingError(
-            f"{file} does not record what the GAN learnt from ({why(error)}). Copy the whole folder again."
-        ) from error
+    return parsed(file.read_bytes(), GANSource, file, TrainingError, "Copy the whole folder again.")
 
 
 def check_slices(source: GANSource, owner: Path, slices: SliceSet) -> None:
-    """Refuse a slice set that is not the one of the GAN.
-
-    Args:
-        source: what the GAN learnt from.
-        owner: folder of the GAN, or of slices that it drew, for the message.
-        slices: what is used together with it.
-
-    Raises:
-        TrainingError: names both.
-    """
+    """Raise TrainingError unless a slice set is the one of the GAN; `owner`: its folder, or that of its slices."""
     if slices.fingerprint != source.slices:
         raise TrainingError(
             f"{slices.path} (fingerprint {slices.fingerprint[:12]}) is not the slice set that the GAN of {owner} was "

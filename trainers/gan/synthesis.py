@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -44,8 +45,6 @@ def synthesize(
     Args:
         gan_dir: folder that `train_gan` wrote.
         slices: the slice set that the GAN was trained on; only the training split is read.
-        config: how to draw.
-        shard: 0, 1, 2, ...
         review: a human's decisions on this shard (`review_of`).
         out: folder, made if needed. Extra columns in `slices.parquet`: `image_index`, `attempt` and `visibility`. In
             `meta.json`: `source`, which names GAN, annotation and seed; `learnt_from`, the fingerprints of the GAN's
@@ -73,20 +72,21 @@ def synthesize(
     boxes = [attempt.boxes for attempt in made]
     images = np.stack([attempt.pixels for attempt in made])
     decisions = [attempt.decision for attempt in review.attempts]
+    curated = Curated(
+        threshold=threshold if config.curate else None,
+        attempts=curation.attempts,
+        discard_rate=curation.discard_rate,
+        unclear=curation.unclear,
+        kept_by_review=decisions.count("keep"),
+        discarded_by_review=decisions.count("discard"),
+    )
     meta = {
         "gan": generator.config.model_dump(mode="json"),
         "synthesis": config.model_dump(mode="json"),
         "source": source,
         META_KEY: learnt_from and learnt_from.model_dump(),
         "first_image": made[0].image,
-        "curation": Curated(
-            threshold=threshold if config.curate else None,
-            attempts=curation.attempts,
-            discard_rate=curation.discard_rate,
-            unclear=curation.unclear,
-            kept_by_review=decisions.count("keep"),
-            discarded_by_review=decisions.count("discard"),
-        ).model_dump(),
+        "curation": asdict(curated),
         "box_contrast": float(np.nanmean(box_contrast(images, boxes))),
         "box_contrast_real": float(np.nanmean(box_contrast(real, annotations))),
     }

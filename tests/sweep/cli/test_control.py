@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.plan import Plan, Trial, make_plan
+from sweep.plan import Plan, Trial
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.studies.opened import open_study
@@ -23,7 +23,9 @@ from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import LaunchOptions, Request, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Ended, Metsweep
+from tests.sweep.plans import make_plan
 from tests.sweep.publishing import cost_of, publish_empty, publishing
+from tests.sweep.summaries import summary
 
 
 @pytest.fixture
@@ -50,8 +52,7 @@ def plan(study: Path) -> Plan:
 
 def finish(trial: Trial, store: Store, sensitivity: float) -> None:
     """Publish the goals of a trial, and a detector that took 10 s."""
-    figures = {"sensitivity": sensitivity, "fps_per_slice": 1.0}
-    content = {"metrics.json": json.dumps({"validation": {"iou50": figures}})}
+    content = {"metrics.json": json.dumps({"validation": {"iou50": summary(sensitivity, 1.0)}})}
     for stage in (trial.evaluate.detector, *trial.goals):
         with publishing(store, stage, cost_of(10, cpus=1)) as folder:
             for name, text in content.items():

@@ -62,7 +62,7 @@ def test_a_gan_that_does_not_tell_is_used_without_the_check(tmp_path: Path) -> N
 
 def test_malformed_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "source.json").write_text(json.dumps({"slice": "x"}))
-    with pytest.raises(TrainingError, match=r"source\.json does not record"):
+    with pytest.raises(TrainingError, match=r"source\.json is damaged: 'slices': "):
         read_source(tmp_path)
 
 

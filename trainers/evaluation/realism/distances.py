@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-from trainers.evaluation.realism.report import Spread
-
-
-class Overlap(NamedTuple):
-    """How two sets of features cover each other."""
-
-    precision: float
-    """Share of the others that lie within a ball around some real one."""
-    recall: float
-    """Share of the real ones that lie within a ball around some of the others."""
-    density: float
-    """In how many balls around real ones the others lie, by the number k that is expected; may exceed 1."""
-    coverage: float
-    """Share of the balls around real ones that hold one of the others."""
+from trainers.evaluation.realism.report import Overlap, Spread
 
 
 def kernel_distance(real: np.ndarray, other: np.ndarray, subset: int, subsets: int, seed: int) -> Spread:

@@ -61,7 +61,6 @@ def realism(
         slices: the slice set that the GANs were trained on.
         detector_dir: what `train_detector` wrote, trained on real slices only.
         evaluation: confidence and IoU thresholds of box fidelity; number and seed of its resamples.
-        device: where the detector runs.
 
     Raises:
         SliceSetError: slices of another size, real slices given as synthetic, too few slices, no held-out patients.
@@ -179,7 +178,7 @@ class _Comparison:
         real = real[: self.count]
         kid = kernel_distance(real, other, config.kid_subset, config.kid_subsets, config.seed)
         covers = overlap(real, other, config.precision_neighbours, config.density_neighbours)
-        return {"kid": asdict(kid), "fid": frechet_distance(real, other), **covers._asdict()}
+        return {"kid": asdict(kid), "fid": frechet_distance(real, other), **asdict(covers)}
 
 
 def _memorisation(compare: _Comparison, drawn: LoadedSlices) -> tuple[Memorisation, dict[str, Figure]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
+from trainers.documents import parsed
 from trainers.evaluation.realism.box_fidelity import BoxFidelity
 from trainers.evaluation.realism.memorisation import Memorisation
+from trainers.exceptions import ScoringError
 
 FILE = "realism.json"
 
@@ -32,16 +32,26 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class FeatureDistances:
-    """Slices against training slices in the features of one extractor; the last four are those of `Overlap`."""
+class Overlap:
+    """How two sets of features cover each other."""
+
+    precision: float
+    """Share of the others that lie within a ball around some real one."""
+    recall: float
+    """Share of the real ones that lie within a ball around some of the others."""
+    density: float
+    """In how many balls around real ones the others lie, by the number k that is expected; may exceed 1."""
+    coverage: float
+    """Share of the balls around real ones that hold one of the others."""
+
+
+@dataclass(frozen=True)
+class FeatureDistances(Overlap):
+    """Slices against training slices in the features of one extractor."""
 
     kid: Spread
     fid: float | None
     """None where the slices are too few for the number of features."""
-    precision: float
-    recall: float
-    density: float
-    coverage: float
 
 
 @dataclass(frozen=True)
@@ -78,13 +88,7 @@ class RealismReport:
     notes: list[str]
 
 
-_REPORT = TypeAdapter(RealismReport)
-
-
 def read_realism(folder: Path) -> RealismReport:
-    """The report that `realism` wrote into `folder`.
-
-    Raises:
-        pydantic.ValidationError: `realism.json` is damaged.
-    """
-    return _REPORT.validate_json((folder / FILE).read_bytes())
+    """The report that `realism` wrote into `folder`; ScoringError if `realism.json` is damaged."""
+    file = folder / FILE
+    return parsed(file.read_bytes(), RealismReport, file, ScoringError, "Compare the slices again.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -80,7 +82,7 @@ def test_frechet_distance_needs_more_slices_than_features(draw: np.random.Genera
 def test_overlap_is_that_of_the_formulas(draw: np.random.Generator, shift: float) -> None:
     real, other = draw.normal(size=(20, 3)), draw.normal(shift, 0.7, size=(15, 3))
     for k in (1, 3):
-        assert tuple(overlap(real, other, k, k)) == pytest.approx(prdc_by_loops(real, other, k))
+        assert astuple(overlap(real, other, k, k)) == pytest.approx(prdc_by_loops(real, other, k))
 
 
 def test_collapse_costs_recall_and_coverage_not_precision(draw: np.random.Generator) -> None:
