@@ -92,11 +92,7 @@ def read_layer(path: Path) -> Layer:
 
 
 def override_layer(text: str) -> Layer:
-    """The value of `--set dotted.key=value`; the value is YAML.
-
-    Raises:
-        ConfigError: not of that form.
-    """
+    """The value of `--set dotted.key=value`, in YAML; ConfigError for another form."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise ConfigError(

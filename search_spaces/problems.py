@@ -47,7 +47,6 @@ def explain(
 
     Args:
         where: name of the source, or what names the source of one value (`Layers.where`).
-        error: pydantic's.
         section: key that the dotted keys begin with.
         model: class that was validated; with it, the complaint about an unknown key names the nearest known key.
     """

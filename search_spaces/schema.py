@@ -25,7 +25,7 @@ class Study(StudyValues):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.figures, checks.search, space):
-            if problems := check(self):
+            if problems := list(check(self)):
                 raise MisfitError(problems)
         return self
 
@@ -50,11 +50,7 @@ class Study(StudyValues):
         return Cell(variant, count, tuple(sorted(rest.items())))
 
     def with_params(self, cell: Cell) -> Study:
-        """The study with a cell's dotted values set; itself if there are none.
-
-        Raises:
-            ConfigError: values that are not allowed, or not together.
-        """
+        """The study with a cell's dotted values set; ConfigError for values that are not allowed, or not together."""
         if not cell.params:
             return self
         where = f"study {self.name}, drawn {dict(cell.params)}"
@@ -62,7 +58,7 @@ class Study(StudyValues):
             study = self.applied(cell)
         except ValidationError as error:
             raise ConfigError(explain(where, error)) from None
-        if problems := checks.sizes(study):
+        if problems := list(checks.sizes(study)):
             raise ConfigError(f"{where}: {MisfitError(problems)}.")
         return study
 

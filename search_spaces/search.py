@@ -18,12 +18,7 @@ Metric = Literal[
     "sensitivity_at_4_fps",
     "sensitivity_at_8_fps",
 ]
-AT_FPS: dict[Metric, int] = {
-    "sensitivity_at_1_fps": 1,
-    "sensitivity_at_2_fps": 2,
-    "sensitivity_at_4_fps": 4,
-    "sensitivity_at_8_fps": 8,
-}
+AT_FPS = {f"sensitivity_at_{fps}_fps": fps for fps in (1, 2, 4, 8)}
 """Metrics that are read from the FROC curve -> false positives per slice at which."""
 
 MOST_TRIALS = 100_000

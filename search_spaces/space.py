@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from search_spaces.problems import MisfitError, Problem
 from trainers.config import Config
@@ -31,7 +31,20 @@ def _single(value: Any) -> Any:
     return value
 
 
+def _all_differ(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if any(value in values[:position] for position, value in enumerate(values)):
+        raise ValueError("lists a value more than once")
+    return values
+
+
+def _ordered(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("allowed is [low, high] with low below high; a single value is {choice: [value]}")
+    return bounds
+
+
 Scalar = Annotated[SCALARS, BeforeValidator(_single)]
+Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MOST_TRIED), AfterValidator(_all_differ)]
 
 
 class When(Config):
@@ -53,15 +66,8 @@ class Drawn(Config):
 class Choice(Drawn):
     """One of several values: `{choice: [1, match]}`."""
 
-    choice: tuple[Scalar, ...] = Field(min_length=1, max_length=MOST_TRIED)
+    choice: Choices
     """The values, without order between them; at most 100, as each is checked beside the other keys."""
-
-    @field_validator("choice")
-    @classmethod
-    def _all_differ(cls, values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        if any(value in values[:position] for position, value in enumerate(values)):
-            raise ValueError("lists a value more than once")
-        return values
 
     def distribution(self) -> BaseDistribution:
         """Optuna's form."""
@@ -81,18 +87,13 @@ class Choice(Drawn):
 class IntRange(Drawn):
     """A whole number, both ends included: `{int: [400, 12000], step: 400}`."""
 
-    bounds: tuple[Exact, Exact] = Field(alias="int")
+    bounds: Annotated[tuple[Exact, Exact], AfterValidator(_ordered)] = Field(alias="int")
     """Lowest and highest value; up to 2^53, where databases of Optuna hold whole numbers exactly."""
     step: Exact | None = Field(default=None, gt=0)
     """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
     value. None = 1."""
     log: bool = False
     """Draw the logarithm evenly; the lowest value must then be above 0, and `step` is not allowed."""
-
-    @field_validator("bounds")
-    @classmethod
-    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
-        return _ordered(bounds)
 
     @model_validator(mode="after")
     def _fits_together(self) -> IntRange:
@@ -126,18 +127,13 @@ class IntRange(Drawn):
 class FloatRange(Drawn):
     """A number: `{float: [1.0e-4, 3.0e-3], log: true}`."""
 
-    bounds: tuple[Finite, Finite] = Field(alias="float")
+    bounds: Annotated[tuple[Finite, Finite], AfterValidator(_ordered)] = Field(alias="float")
     """Lowest and highest value."""
     step: Finite | None = Field(default=None, gt=0)
     """Distance between neighbouring values, from the lowest; a range that it does not divide ends below its highest
     value. None = any value."""
     log: bool = False
     """Draw the logarithm evenly; the lowest value must then be above 0, and `step` is not allowed."""
-
-    @field_validator("bounds")
-    @classmethod
-    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        return _ordered(bounds)
 
     @model_validator(mode="after")
     def _fits_together(self) -> FloatRange:
@@ -185,12 +181,6 @@ Dimension = Annotated[
         "{float: [low, high], log: true}",
     ),
 ]
-
-
-def _ordered(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
-    if bounds[0] >= bounds[1]:
-        raise ValueError("allowed is [low, high] with low below high; a single value is {choice: [value]}")
-    return bounds
 
 
 def _check_range(form: str, bounds: tuple[float, float], step: float | None, log: bool) -> None:

@@ -155,7 +155,7 @@ def _refusal(study: StudyValues, variant: Variant, params: dict[str, Any], key: 
         applied = study.applied(Cell(variant, 0, tuple(params.items())))
     except ValidationError as error:
         return f"{value!r} is not allowed for {variant}: {first_message(error)}"
-    if problems := sizes(applied):
+    if problems := list(sizes(applied)):
         return f"{value!r} is not allowed for {variant}: {MisfitError(problems)}"
     got = getattr(getattr(applied, section), name)
     if got != value:

@@ -15,30 +15,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from search_spaces.cell import Cell
 from search_spaces.layers import Layer, Layers, override_layer, read_layer
 from search_spaces.problems import did_you_mean, explain
 from search_spaces.schema import Study
-from search_spaces.values import Arm, Resources, SectionConfig
+from search_spaces.values import SectionConfig
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
-
-__all__ = [
-    "Arm",
-    "Cell",
-    "Resolved",
-    "Resources",
-    "Study",
-    "explain",
-    "is_study_file",
-    "load_study",
-    "read_study",
-    "resolve_study",
-    "section_config",
-    "shipped",
-    "study_name",
-    "unknown_study",
-]
 
 
 @dataclass(frozen=True)
@@ -60,11 +42,7 @@ def is_study_file(name: str) -> bool:
 
 
 def read_study(name: str) -> Layer:
-    """What a study's file alone says: unchecked, without its fidelity.
-
-    Raises:
-        ConfigError: unknown study, or its file is not a YAML mapping.
-    """
+    """What a study's file alone says: unchecked, without its fidelity; ConfigError if it cannot be read."""
     return read_layer(_find(name, "studies"))
 
 
@@ -83,12 +61,7 @@ def load_study(
 def study_name(study: str | Layer, overrides: Sequence[str] = ()) -> str | None:
     """The name that a study gives itself, before anything else is checked; None if the study gives none.
 
-    Args:
-        study: as in `resolve_study`.
-        overrides: as in `resolve_study`.
-
-    Raises:
-        ConfigError: unknown study, or a file or override that cannot be read.
+    Arguments as in `resolve_study`; ConfigError for an unknown study, or a file or override that cannot be read.
     """
     own = study if isinstance(study, Layer) else read_study(study)
     name = Layers((own, *map(override_layer, overrides)), own.source).values.get("name")
@@ -108,8 +81,7 @@ def resolve_study(
     Args:
         study: name of a shipped study, or the path of a YAML file; or all values of a study that was resolved before,
             which hold its fidelity's already.
-        fidelity: replaces the study's fidelity.
-        cohort: replaces the study's cohort folder.
+        fidelity, cohort: replace the study's own.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
         extension: what `metsweep extend` added, over the study's own and under `overrides`.
 
@@ -149,7 +121,6 @@ def section_config(
 
     Args:
         section: key of the study that holds it: `prepare`, `gan`, `synthesis`, `detector`, `evaluation` or `realism`.
-        model: the section's config class.
         fidelity: `paper`, `gpu`, `laptop` or the path of a YAML file.
         variant: for the section `gan`; the fidelity's overrides for it come after those for all variants.
         overrides: `section.key=value` pairs, applied last; values are YAML.

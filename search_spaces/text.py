@@ -47,7 +47,6 @@ def new_study(name: str, like: str) -> str:
     """A study file to edit: the values of the study `like`, a sentence over each key, and examples of other keys.
 
     Args:
-        name: of the new study.
         like: name of a shipped study, or the path of a YAML file.
 
     Raises:
@@ -81,12 +80,7 @@ def new_study(name: str, like: str) -> str:
 
 
 def show_study(resolved: Resolved, everything: bool = False) -> str:
-    """A resolved study as YAML, each value with where it comes from.
-
-    Args:
-        resolved: what to show.
-        everything: the defaults, too, not only what some layer sets.
-    """
+    """A resolved study as YAML, each value with where it comes from; `everything`: the defaults, too."""
     values = resolved.layers.values
     if everything:
         values = merged(resolved.study.model_dump(), values)
@@ -98,8 +92,7 @@ def show_study(resolved: Resolved, everything: bool = False) -> str:
 
 
 def _origin(layers: Layers, path: KeyPath) -> str:
-    origin = layers.origin(path)
-    if origin is None:
+    if (origin := layers.origin(path)) is None:
         return "default"
     layer, where = origin
     if not layer.lines:

@@ -33,11 +33,7 @@ class DatabaseFile:
         self._first: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Refuse any file but the one that the first check saw.
-
-        Raises:
-            ReplacedDatabaseError: the file was deleted or replaced.
-        """
+        """Raise ReplacedDatabaseError unless the file is the one that the first check saw."""
         if self._path is None:
             return
         try:

@@ -58,13 +58,9 @@ class WorkerResources(Config):
     node, `strict_spread` = a node each, or the run waits."""
 
     @model_validator(mode="after")
-    def _elastic_range(self) -> WorkerResources:
+    def _fits_together(self) -> WorkerResources:
         if self.min_workers is not None and not 1 <= self.min_workers <= self.workers:
             raise ValueError(f"min_workers: got {self.min_workers}; allowed: 1 to workers ({self.workers}), or none")
-        return self
-
-    @model_validator(mode="after")
-    def _gpus_can_be_shared(self) -> WorkerResources:
         if self.gpus_per_worker % 1 and (self.workers > 1 or self.gpus_per_worker > 1):
             raise ValueError(
                 f"gpus_per_worker: got {self.gpus_per_worker:g} with {self.workers} workers; allowed: whole numbers, "
@@ -149,20 +145,7 @@ class Context:
             self._checkpoints.save(write)
 
 
-class InProcessContext(Context):
-    """The only rank, in this process."""
-
-    def __init__(self, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
-        super().__init__(Placement.alone(), checkpoints, on_progress)
-
-
-def train_on_ray(
-    loop: Callable[[Placement], None],
-    *,
-    name: str,
-    storage: str,
-    resources: WorkerResources,
-) -> None:
+def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, resources: WorkerResources) -> None:
     """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StopRequestedError.
 
     Args:
@@ -239,12 +222,9 @@ def _elastic_start() -> Iterator[None]:
 def _error_of_loop(error: Exception) -> MetsweepError | None:
     """The first rank's error that is meant for a person; errors of the ranks that waited for it say less."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    for _, failure in sorted(failures.items()):
-        if isinstance(failure, MetsweepError):
-            return failure
-    return None
+    return next((failure for _, failure in sorted(failures.items()) if isinstance(failure, MetsweepError)), None)
 
 
 def train_in_process(loop: Callable[[Context], None], *, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
     """Run `loop` here as the only rank; it continues from the newest of `checkpoints`."""
-    loop(InProcessContext(checkpoints, on_progress))
+    loop(Context(Placement.alone(), checkpoints, on_progress))

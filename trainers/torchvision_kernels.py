@@ -16,11 +16,7 @@ from trainers.exceptions import TrainingError
 
 @cache
 def load_kernels() -> None:
-    """Make `torch.ops.torchvision.nms` and the other kernels known to torch.
-
-    Raises:
-        TrainingError: torchvision is not installed, or built for another torch.
-    """
+    """Make `torch.ops.torchvision.nms` and the others known; TrainingError if torchvision does not fit torch."""
     spec = find_spec("torchvision")
     libraries = sorted(Path(spec.origin).parent.glob("_C*.so")) if spec and spec.origin else []
     try:

@@ -30,7 +30,7 @@ def demo(
     """
     from pydantic import ValidationError
 
-    from search_spaces.study import explain
+    from search_spaces.problems import explain
     from sweep.cli.console import progress
     from sweep.doctor import usable_cores
     from trainers.data.demo import DemoCohortConfig, make_demo_cohort

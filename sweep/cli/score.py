@@ -122,7 +122,7 @@ def _left_out(what: str, boxes: pd.DataFrame, confidence: float) -> str | None:
 def _config(ious: list[float], confidence: float) -> EvaluationConfig:
     from pydantic import ValidationError
 
-    from search_spaces.study import explain
+    from search_spaces.problems import explain
     from trainers.evaluation.config import EvaluationConfig
     from trainers.exceptions import ConfigError
 

@@ -97,7 +97,7 @@ class Steering:
         elif outcome.state == "done":
             self.failed.pop(trial.name, None)
         if (outcome.state != "stopped" or outcome.reason in KEPT) and self._lease.check():
-            self._record.keep_outcome(trial.name, outcome)
+            self._record.keep_outcomes({trial.name: outcome})
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
         if self._interrupted:

@@ -1,6 +1,6 @@
 """A study as trials and the stages that they need."""
 
-from sweep.plan.plan import Plan, make_plan
+from sweep.plan.plan import Plan
 from sweep.plan.trial import Trial, TrialMaker
 
-__all__ = ["Plan", "Trial", "TrialMaker", "make_plan"]
+__all__ = ["Plan", "Trial", "TrialMaker"]

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from sweep.plan.plan import Plan
 from sweep.stages import Stage
-from sweep.stages.work import SliceCounts, Work
+from sweep.stages.work import Assumed, SliceCounts, Work
 from sweep.store import Cost, Manifest, Store
+from sweep.text import count_text
 from trainers.distributed import WorkerResources
 
 HISTORY = 12
@@ -24,13 +25,9 @@ Kind = tuple[str, Work]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a stage will take."""
+class Estimate(Assumed):
+    """How long a stage takes, by earlier ones if there are any."""
 
-    seconds: float
-    """Of its work, on all of its workers at once."""
-    source: str
-    """Where the number comes from."""
     measured: bool
     """Whether the seconds come from earlier stages."""
 
@@ -60,7 +57,6 @@ class Estimator:
 
     Args:
         plan: whose stages; those of them that are done come first as history.
-        store: where the history is.
         done_keys: stage name -> keys in the store, if they have been listed already.
         count_flops: whether to count operations where there is no history of like stages; takes seconds.
     """
@@ -132,7 +128,7 @@ class Estimator:
         flops = stage.flops(own, self._slices)
         if flops is None and history:
             seconds = statistics.median(_seconds_on(cost, stage.resources) for _, cost in history)
-            return Estimate(seconds, f"history of {len(history)} others, not scaled", measured=True)
+            return Estimate(seconds, f"history of {count_text(len(history), 'other')}, not scaled", measured=True)
         scaled = [
             (flops / before, _seconds_on(cost, stage.resources))
             for work, cost in history
@@ -141,7 +137,8 @@ class Estimator:
         if scaled:
             seconds = statistics.median(_scaled(before_s, factor, stage.other_s) for factor, before_s in scaled)
             factor = statistics.median(factor for factor, _ in scaled)
-            return Estimate(seconds, f"history of {len(scaled)} others, x {factor:.3g} by FLOPs", measured=True)
+            others = count_text(len(scaled), "other")
+            return Estimate(seconds, f"history of {others}, x {factor:.3g} by FLOPs", measured=True)
         assumed = stage.assumed(self._slices)
         return Estimate(assumed.seconds, f"no history: {assumed.source}", measured=False)
 
@@ -161,10 +158,8 @@ class Estimator:
 
     def _work_of(self, stage: Stage, manifest: Manifest) -> Work:
         """The work that made an artifact of a stage of this name."""
-        network = None
-        if stage.network is not None:
-            network = self._store.find(stage.network, manifest.identity["inputs"][stage.network])
-        return stage.work_of(manifest.identity, None if network is None else network.manifest.identity["config"])
+        network = self._store.find(stage.network, manifest.identity["inputs"][stage.network]) if stage.network else None
+        return stage.work_of(manifest.identity, network.manifest.identity["config"] if network else None)
 
     def _flops_or_none(self, stage: Stage, work: Work) -> float | None:
         try:
@@ -177,11 +172,10 @@ class Estimator:
         if not plan.trials:
             return SliceCounts(0)
         prepare = plan.trials[0].evaluate.detector.slices
-        artifact = self._store.find(prepare.name, prepare.key) if prepare.key in self._done_keys[prepare.name] else None
-        images = None if artifact is None else artifact.manifest.files.get("images.npy")
-        if images is not None:
-            return SliceCounts(images.size // prepare.config.size**2)
-        return SliceCounts(prepare.volumes() * SLICES_A_VOLUME)
+        done = prepare.key in self._done_keys[prepare.name]
+        artifact = self._store.find(prepare.name, prepare.key) if done else None
+        images = artifact and artifact.manifest.files.get("images.npy")
+        return SliceCounts(images.size // prepare.config.size**2 if images else prepare.volumes() * SLICES_A_VOLUME)
 
 
 def _comparable(cost: Cost, now: WorkerResources) -> bool:

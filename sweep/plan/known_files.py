@@ -41,9 +41,7 @@ class KnownFiles:
     """Digests of files, and cohorts that passed the check. A cache that is damaged or cannot be written is not used."""
 
     def __init__(self, verify: bool = False) -> None:
-        """Args:
-        verify: read everything again.
-        """
+        """With `verify` everything is read again."""
         self._file = cache_folder() / "cohorts.json"
         self._known = _Content() if verify else self._read()
         self._changed = False

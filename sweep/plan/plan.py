@@ -91,19 +91,11 @@ def bytes_of(stages: Iterable[Stage]) -> int:
     return round(sum(stage.bytes_written for stage in stages))
 
 
-def make_plan(study: Study, drawn: Sequence[tuple[int, Cell]] = ()) -> Plan:
-    """Plan a study on its cohort, with the cells that its search has drawn so far: (Optuna's number, cell).
-
-    Raises:
-        CohortError: the cohort is missing or unusable, a split would be without patients or lesions, or an arm is of
-            `cpggan+normal` and there are no normal subjects.
-        ConfigError: a cell's values are not allowed together.
-    """
-    return plan_with(make_trial_maker(study), study, drawn)
-
-
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
-    """`make_plan` with a maker that will make the trials of cells yet to be drawn."""
+    """Plan a study with the cells that its search has drawn so far: (Optuna's number, cell).
+
+    ConfigError where a cell's values are not allowed together.
+    """
     maker.start_plan()
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]
     return Plan(study, (*enumerated, *(trial for number, cell in drawn for trial in maker.trials(cell, number))))
@@ -112,11 +104,11 @@ def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]
 def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     """The maker of a study's trials, after a check of its cohort.
 
-    Args:
-        verify: read every file of the cohort, even those that have not changed since they were last read.
+    With `verify` every file of the cohort is read, even those that have not changed since they were last read.
 
     Raises:
-        CohortError: as `make_plan`.
+        CohortError: the cohort is missing or unusable, a split would be without patients or lesions, or an arm is of
+            `cpggan+normal` and there are no normal subjects.
     """
     if not Path(study.cohort).exists():
         raise CohortError(

@@ -44,7 +44,6 @@ class Jobs:
 
     Args:
         missing: stage key -> stage.
-        estimator: estimates how long each takes.
         progress: stage key -> share that is done, of stages under way.
     """
 

@@ -96,14 +96,10 @@ class TrialMaker:
 
     def __init__(self, study: Study, prepared: PrepareStage) -> None:
         self._study = study
-        self._prepared = prepared
+        self.slices = prepared
+        """The stage that makes the slice set of all trials."""
         self._shards: dict[tuple[str, str], list[SynthesizeStage]] = {}
         self._judged_gans: set[str] = set()
-
-    @property
-    def slices(self) -> PrepareStage:
-        """The stage that makes the slice set of all trials."""
-        return self._prepared
 
     def start_plan(self) -> None:
         """Let the first trial of each GAN judge that GAN's slices again."""
@@ -112,24 +108,16 @@ class TrialMaker:
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
         """One trial per seed; the first trial of each GAN in a plan also judges that GAN's slices.
 
-        Raises:
-            ConfigError: the cell's values are not allowed together.
+        ConfigError where the cell's values are not allowed together.
         """
         study = self._study.with_params(cell)
         shards = self._shards_of(study, cell)
         count = study.synthetic_count(cell.paper_count)
         params = dict(cell.params)
-        made = [
-            Trial(
-                cell.variant,
-                count,
-                seed,
-                self.evaluate_stage(study.evaluation, self._detector(study, seed, shards, count)),
-                params=params,
-                number=number,
-            )
-            for seed in study.seeds
-        ]
+        made = []
+        for seed in study.seeds:
+            evaluate = self.evaluate_stage(study.evaluation, self._detector(study, seed, shards, count))
+            made.append(Trial(cell.variant, count, seed, evaluate, params=params, number=number))
         if shards and shards[0].gan.key not in self._judged_gans:
             self._judged_gans.add(shards[0].gan.key)
             made[0] = replace(made[0], realism=self._realism(study, shards[0].gan))
@@ -149,7 +137,7 @@ class TrialMaker:
             # ones, so that a study that gets more seeds keeps its GAN.
             seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
             feedback = self._detector(self._study, seed)
-        return self.gan_stage(config, self._prepared, study.resources.gan, feedback)
+        return self.gan_stage(config, self.slices, study.resources.gan, feedback)
 
     def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
         """As many shards as hold `slices` slices."""
@@ -162,7 +150,7 @@ class TrialMaker:
         self, study: Study, seed: int, shards: tuple[SynthesizeStage, ...] = (), count: int = 0
     ) -> DetectorStage:
         config = study.detector.model_copy(update={"seed": seed})
-        return self.detector_stage(config, self._prepared, shards, count, study.resources.detector)
+        return self.detector_stage(config, self.slices, shards, count, study.resources.detector)
 
     def _realism(self, study: Study, gan: GANStage) -> RealismStage:
         """Judged by a detector of real slices only, that of the arm `none` with the first seed if the study has it."""

@@ -5,13 +5,12 @@ from sweep.stages.evaluate import EvaluateStage
 from sweep.stages.gan import GANStage
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.realism import RealismStage
-from sweep.stages.stage import Findings, Stage
+from sweep.stages.stage import Stage
 from sweep.stages.synthesize import SynthesizeStage
 
 __all__ = [
     "DetectorStage",
     "EvaluateStage",
-    "Findings",
     "GANStage",
     "PrepareStage",
     "RealismStage",

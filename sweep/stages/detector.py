@@ -18,9 +18,6 @@ from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
 from trainers.variants import REAL_ONLY
 
-PAPER_BYTES = 4_000_000_000
-"""Written by a run at the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
-
 
 @dataclass(frozen=True, eq=False)
 class DetectorStage(NetworkStage):
@@ -33,6 +30,7 @@ class DetectorStage(NetworkStage):
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 19e9
     other_s: ClassVar[float] = 8.0
+    paper_bytes: ClassVar[float] = 4e9
 
     config: DetectorConfig
     slices: PrepareStage
@@ -75,7 +73,7 @@ class DetectorStage(NetworkStage):
 
     @property
     def bytes_written(self) -> float:
-        return PAPER_BYTES * self.config.width**2
+        return self.paper_bytes * self.config.width**2
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]

@@ -15,9 +15,6 @@ from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
 
-PAPER_BYTES = 1_000_000_000
-"""Written by a run at the paper's widths: the model, and two checkpoints of weights, averages and Adam's moments."""
-
 
 @dataclass(frozen=True, eq=False)
 class GANStage(NetworkStage):
@@ -30,6 +27,7 @@ class GANStage(NetworkStage):
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 34e9
     other_s: ClassVar[float] = 6.0
+    paper_bytes: ClassVar[float] = 1e9
 
     config: GANConfig
     slices: PrepareStage
@@ -57,7 +55,7 @@ class GANStage(NetworkStage):
 
     @property
     def bytes_written(self) -> float:
-        return PAPER_BYTES * (self.config.width * max(self.config.widths) / 512) ** 2
+        return self.paper_bytes * (self.config.width * max(self.config.widths) / 512) ** 2
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.gan.training import train_gan

@@ -20,6 +20,8 @@ class NetworkStage(Stage):
     core_flops: ClassVar[float]
     """Assumed FLOPs per second of one CPU core, as measured on the demo's two GANs and five detectors, two at once on
     two cores. A detector's layers are smaller."""
+    paper_bytes: ClassVar[float] = 0
+    """What a run writes at the paper's widths: a model, and two checkpoints of weights, averages and Adam's moments."""
 
     @classmethod
     @abstractmethod

@@ -56,18 +56,12 @@ class PrepareStage(Stage):
     def assumed(self, slices: SliceCounts) -> Assumed:
         volumes = self.volumes()
         seconds = volumes * SECONDS_PER_VOLUME / self.resources.cpus_per_worker
-        return Assumed(
-            seconds, f"{count_text(volumes, 'volume')}, {SECONDS_PER_VOLUME:g} s per volume and core, assumed"
-        )
+        each = f"{SECONDS_PER_VOLUME:g} s per volume and core"
+        return Assumed(seconds, f"{count_text(volumes, 'volume')}, {each}, assumed")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         cohort = open_cohort(self.cohort)
         if cohort.fingerprint() != self.fingerprint:
             raise CohortError(f"The cohort {self.cohort} has changed since the study was planned. Launch again.")
-        prepare(
-            cohort,
-            self.config,
-            out,
-            context.progress,
-            workers=min(self.resources.cpus_per_worker, os.cpu_count() or 1),
-        )
+        workers = min(self.resources.cpus_per_worker, os.cpu_count() or 1)
+        prepare(cohort, self.config, out, context.progress, workers)

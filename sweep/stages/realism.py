@@ -68,25 +68,16 @@ class RealismStage(Stage):
         return f"realism-{self.key[:8]}"
 
     def assumed(self, slices: SliceCounts) -> Assumed:
-        number = self.config.slices
-        return Assumed(
-            number * SECONDS_PER_SLICE, f"{count_text(number, 'slice')}, {SECONDS_PER_SLICE:g} s per slice, assumed"
-        )
+        number, each = self.config.slices, f"{SECONDS_PER_SLICE:g} s per slice"
+        return Assumed(number * SECONDS_PER_SLICE, f"{count_text(number, 'slice')}, {each}, assumed")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from trainers.evaluation.realism.realism import realism
 
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
-        realism(
-            {self.gan.config.variant: shards},
-            open_slice_set(inputs["slices"]),
-            inputs["detector"],
-            self.config,
-            self.evaluation,
-            out,
-            context.progress,
-            context.device,
-        )
+        slices, synthetic = open_slice_set(inputs["slices"]), {self.gan.config.variant: shards}
+        settings = self.config, self.evaluation
+        realism(synthetic, slices, inputs["detector"], *settings, out, context.progress, context.device)
 
     def findings(self, artifact: Path) -> Findings:
         from trainers.evaluation.realism.report import read_realism

@@ -155,11 +155,8 @@ class Stage(ABC):
 
     @classmethod
     def work_of(cls, identity: Mapping[str, Any], network: Mapping[str, Any] | None) -> Work:
-        """The work of a stage with this identity, which an older version may have written.
-
-        Args:
-            network: config of the input that `network` names.
-        """
+        """The work of a stage with this identity, which an older version may have written; `network`: the config of
+        the input that the class attribute names."""
         return Work(_seedless(identity["config"]), "" if network is None else _seedless(network))
 
 

@@ -6,7 +6,7 @@
 from sweep.store.artifact import Artifact, DamagedArtifact
 from sweep.store.lease import Fence, Lease, OnWait
 from sweep.store.machine import Machine
-from sweep.store.manifest import MANIFEST, Cost, Manifest, StoredFile
+from sweep.store.manifest import MANIFEST, Cost, Manifest
 from sweep.store.store import Store
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "Manifest",
     "OnWait",
     "Store",
-    "StoredFile",
 ]

@@ -68,15 +68,25 @@ class Artifact:
         return self.backend.where(self.manifest.stage, self.manifest.key)
 
 
+def damaged(what: str, key: str) -> DamagedArtifact:
+    """The error for an artifact of a key: `what` is damaged, a clause, and what to do about that."""
+    return DamagedArtifact(
+        f"{what}. Run `metsweep store verify {key[:12]} --repair`, which sets the artifact aside; the next launch "
+        "makes it again."
+    )
+
+
+def damaged_manifest(stage: str, key: str, where: str, problem: str) -> DamagedArtifact:
+    """The error for an artifact whose manifest cannot be true."""
+    return damaged(f"The manifest of artifact {stage} {key} at {where} is damaged ({problem})", key)
+
+
 def refuse_difference(manifest: Manifest, name: str, got: StoredFile | None, where: str) -> None:
     """Raise DamagedArtifact if a file differs from the manifest."""
-    expected = manifest.files[name]
+    expected, stage, key = manifest.files[name], manifest.stage, manifest.key
     if got != expected:
-        raise DamagedArtifact(
-            f"Artifact {manifest.stage} {manifest.key} is damaged at {where}: {name} should be {expected}, "
-            f"got {got or 'no such file'}. Run `metsweep store verify {manifest.key[:12]} --repair`, which sets the "
-            "artifact aside; the next launch makes it again."
-        )
+        difference = f"{name} should be {expected}, got {got or 'no such file'}"
+        raise damaged(f"Artifact {stage} {key} is damaged at {where}: {difference}", key)
 
 
 def refuse_damaged(folder: Path, manifest: Manifest, where: str) -> None:

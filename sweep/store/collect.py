@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sweep.store.backend import Unavailable
 from sweep.store.lease import Watch
 from sweep.store.store import Store
 from sweep.store.survey import Survey, survey
+from sweep.text import count_text
 from trainers.config import Config
 from trainers.exceptions import ConfigError, StoreError
 
@@ -30,9 +32,6 @@ class Needs(Config):
     """Stage -> its keys."""
 
 
-_NEEDS = TypeAdapter(Needs)
-
-
 @dataclass(frozen=True)
 class Garbage:
     """Something that can be removed; `remove` may have to be retried."""
@@ -46,11 +45,7 @@ class Garbage:
 
 
 def parse_age(text: str) -> float:
-    """Seconds of an age like 7d, 12h, 30m or 45s.
-
-    Raises:
-        ConfigError: the text is no age.
-    """
+    """Seconds of an age like 7d, 12h, 30m or 45s; ConfigError for any other text."""
     if match := re.fullmatch(r"(\d+)([smhd])", text):
         return int(match[1]) * UNITS_S[match[2]]
     raise ConfigError(f"--older-than is {text!r}; allowed: a number and s, m, h or d, e.g. 7d.")
@@ -106,13 +101,12 @@ def _needed_by_studies(store: Store) -> set[str]:
             continue
         needs = store.read_document(
             name,
-            _NEEDS,
+            TypeAdapter(Needs),
             "Nothing is removed: the artifacts that this study needs are unknown. Launch the study again, which writes "
             "the file anew, or remove the file if the study is no longer needed.",
         )
-        if needs is None:  # removed since it was listed
-            continue
-        keys |= {key for stage in needs.keys.values() for key in stage}
+        if needs is not None:  # else removed since it was listed
+            keys.update(*needs.keys.values())
     return keys
 
 
@@ -135,16 +129,16 @@ def _damaged(store: Store) -> list[Garbage]:
     names = {"/".join(entry.name.split("/")[1:3]) for entry in entries}
     if not names:
         return []
-    what = f"{len(names)} damaged artifacts ({', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''})"
+    listed = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+    what = f"{count_text(len(names), 'damaged artifact')} ({listed})"
     why, size = "quarantined; a launch makes them again where needed", sum(entry.size for entry in entries)
     return [Garbage(what, why, size, lambda: store.backend.remove_below("damaged"))]
 
 
 def _checkpoints(store: Store, seen: Survey) -> list[Garbage]:
-    sizes: dict[str, int] = {}
+    sizes = Counter[str]()
     for entry in store.patiently("list the checkpoints", lambda: list(store.backend.entries("checkpoints"))):
-        key = entry.name.split("/")[1]
-        sizes[key] = sizes.get(key, 0) + entry.size
+        sizes[entry.name.split("/")[1]] += entry.size
     return [
         Garbage(f"checkpoints {key[:12]}", "their artifact is complete", size, store.checkpoints(key).clear)
         for key, size in sizes.items()

@@ -43,7 +43,6 @@ def parse(name: str, content: bytes, model: TypeAdapter[T], where: str, remedy: 
 
     Args:
         name: ends in .json or .yaml.
-        content: as the store holds it.
         model: what the document must hold.
         where: its place in messages.
         remedy: a sentence: what to do about damage.

@@ -56,8 +56,9 @@ class Watch:
         self.holder: Process | None = None
         """Who holds the lease, as far as it can be read."""
         self._backend = backend
+        self.silent_s = 0.0
+        """How long the lease has been watched unchanged, seconds."""
         self._seen: bytes | None = None
-        self._unchanged_s = 0.0
         self._looked = 0.0
 
     def holder_died(self, content: bytes) -> bool:
@@ -67,8 +68,8 @@ class Watch:
             Unavailable: the store cannot be written, so an unchanged lease proves nothing.
         """
         record = read_record(content)
-        self.holder = None if record is None else record.process
-        if self.holder is not None and self.holder.is_gone:
+        self.holder = record and record.process
+        if self.holder and self.holder.is_gone:
             return True
         now = time.monotonic()
         if content != self._seen:
@@ -76,20 +77,15 @@ class Watch:
             self._seen = content
         else:
             # Time in which this process was stopped, or a read hung, was not spent watching.
-            self._unchanged_s += min(now - self._looked, 2 * POLL_S)
+            self.silent_s += min(now - self._looked, 2 * POLL_S)
         self._looked = now
-        if self._unchanged_s > 2 * BEAT_S:
+        if self.silent_s > 2 * BEAT_S:
             self._backend.probe()
-        return self._unchanged_s >= LOST_AFTER_S
-
-    @property
-    def silent_s(self) -> float:
-        """How long the lease has been watched unchanged, seconds."""
-        return self._unchanged_s
+        return self.silent_s >= LOST_AFTER_S
 
     def start_again(self) -> None:
         """Forget the time watched so far."""
-        self._unchanged_s = 0.0
+        self.silent_s = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Fence:
             content = self.backend.read(self.name)
         except (Unavailable, StoreError):
             return True
-        record = None if content is None else read_record(content)
+        record = read_record(content)
         return record is not None and record.owner == self.owner
 
 
@@ -150,11 +146,7 @@ class Lease:
             return self._held
 
     def refuse_if_lost(self) -> None:
-        """Refuse to continue without the lease.
-
-        Raises:
-            LostLeaseError: the lease is not held.
-        """
+        """Raise LostLeaseError unless the lease is held."""
         if not self.check():
             by = self.holder() or "which has ended"
             raise LostLeaseError(
@@ -165,11 +157,10 @@ class Lease:
     def holder(self) -> Process | None:
         """The present holder; None if there is none, or the lease cannot be read."""
         try:
-            content = self._backend.read(self._name)
+            record = read_record(self._backend.read(self._name))
         except (Unavailable, StoreError):
             return None
-        record = None if content is None else read_record(content)
-        return None if record is None else record.process
+        return record and record.process
 
     def acquire(self, give_up: Callable[[], bool] | None = None, on_wait: OnWait | None = None) -> bool:
         """Wait until the lease is held, also through an outage of the store.
@@ -227,8 +218,8 @@ class Lease:
     def _take(self, record: LeaseRecord, watch: Watch) -> bool:
         content_before = self._backend.read(self._name)
         if content_before is not None:
-            current = read_record(content_before)
             # An earlier attempt may have succeeded although its answer was lost.
+            current = read_record(content_before)
             ours = current is not None and current.owner == record.owner
             if not ours and not watch.holder_died(content_before):
                 return False
@@ -250,15 +241,12 @@ class Lease:
             following = record.model_copy(update={"beat": record.beat + 1})
             content = following.model_dump_json().encode()
             with self._changing:
-                if released.is_set():
-                    return
-                if not self._held:
+                if released.is_set() or not self._held:
                     return
                 try:
                     kept = self._backend.swap(self._name, content, self._content)
-                except (
-                    Exception
-                ) as error:  # of any kind: a holder that stopped renewing would not notice that it lost the lease
+                # Of any kind: a holder that stopped renewing would not notice that it lost the lease.
+                except Exception as error:
                     if not away:
                         logger.warning(f"The lease of {self._label} cannot be renewed, trying again: {error}")
                     away = True
@@ -274,9 +262,9 @@ class Lease:
         logger.warning(f"Lost the lease of {self._label}: another process has taken it over.")
 
 
-def read_record(content: bytes) -> LeaseRecord | None:
-    """The record, or None if it is damaged: then nobody renews the lease and it lapses."""
+def read_record(content: bytes | None) -> LeaseRecord | None:
+    """The record; None without one, or if it is damaged: then nobody renews the lease and it lapses."""
     try:
-        return LeaseRecord.model_validate_json(content)
+        return None if content is None else LeaseRecord.model_validate_json(content)
     except ValidationError:
         return None

@@ -19,7 +19,6 @@ def local_copy(folder: Path, scratch: Path, fetch: Callable[[Path], None], check
     """`folder`, once `check` accepts its content: as it is, or fetched again. Any number of processes may race.
 
     Args:
-        folder: where the copy lies.
         scratch: folder on the same disk for copies under way.
         fetch: fills an empty folder from the store.
         check: raises DamagedArtifact for a folder with wrong content.

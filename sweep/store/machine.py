@@ -29,11 +29,7 @@ class Machine(Config):
 
     @staticmethod
     def this(gpus: float = 0.0) -> Machine:
-        """The machine of this process.
-
-        Args:
-            gpus: number of GPUs that its work occupies.
-        """
+        """The machine of this process, whose work occupies so many GPUs."""
         # A process that has not imported torch did not compute with it, and the import takes seconds.
         torch = sys.modules.get("torch")
         if torch is None:

@@ -113,11 +113,7 @@ class Manifest(Config):
 
     @staticmethod
     def read(content: bytes, stage: str, key: str) -> Manifest:
-        """The manifest at the place of a stage key.
-
-        Raises:
-            ValueError: the content is damaged, or another artifact's; says how.
-        """
+        """The manifest at the place of a stage key; ValueError says how it is damaged, or another artifact's."""
         manifest = Manifest.model_validate_json(content)
         if (manifest.stage, manifest.key) != (stage, key):
             raise ValueError(f"it is of {manifest.stage} {manifest.key[:12]}")
@@ -179,8 +175,6 @@ def stage_key(name: str, version: int, config: str, inputs: str, extra: Mapping[
     """SHA-256 that identifies a stage's artifact, hexadecimal.
 
     Args:
-        name: of the stage.
-        version: of the stage.
         config: as JSON, in the order of its fields.
         inputs: names and keys of what the stage reads, as `inputs_text` writes them.
         extra: what else decides the artifact.
@@ -195,11 +189,7 @@ def inputs_text(keys: Mapping[str, str]) -> str:
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """The stage key that an identity makes.
-
-    Raises:
-        KeyError: a part of the identity is missing.
-    """
+    """The stage key that an identity makes; KeyError for a part that is missing."""
     name, version, config, inputs = (identity[part] for part in OF_EVERY_STAGE)
     extra = {part: value for part, value in identity.items() if part not in OF_EVERY_STAGE}
     return stage_key(name, version, to_json(config, inf_nan_mode="null").decode(), inputs_text(inputs), extra)

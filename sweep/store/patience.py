@@ -20,11 +20,7 @@ T = TypeVar("T")
 
 
 def patiently(what: str, action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """The result of `action`, retried with growing pauses while it raises Unavailable.
-
-    Raises:
-        StoreError: `action` still raised Unavailable after `patience_s`.
-    """
+    """The result of `action`, retried with growing pauses while it raises Unavailable, then StoreError."""
     give_up_at, pause = time.monotonic() + patience_s, FIRST_PAUSE_S
     while True:
         try:

@@ -18,6 +18,7 @@ from sweep.settings import cache_folder
 from sweep.store.backend import Entry, Unavailable
 from sweep.store.manifest import StoredFile
 from sweep.store.s3_client import CONDITION, MISSING, bucket_and_prefix, code_of, connect, endpoint, explained
+from sweep.text import count_text
 
 TRANSFERS = 4
 """Files that go up or down at once, each in several parts."""
@@ -28,11 +29,7 @@ DELETED_AT_ONCE = 1000
 class S3Bucket:
     """The objects whose keys begin with a prefix in one bucket, under names without it; the errors are Backend's.
 
-    Args:
-        uri: `s3://bucket/prefix`; the prefix may be empty.
-
-    Raises:
-        StoreError: as `bucket_and_prefix`.
+    The URI is as in `bucket_and_prefix`.
     """
 
     def __init__(self, uri: str) -> None:
@@ -98,9 +95,8 @@ class S3Bucket:
             with explained(self._where):
                 done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := done.get("Errors"):
-                raise Unavailable(
-                    f"S3 did not delete {len(errors)} objects of {self.uri}/{prefix} ({errors[0]['Code']})."
-                )
+                kept = count_text(len(errors), "object")
+                raise Unavailable(f"S3 did not delete {kept} of {self.uri}/{prefix} ({errors[0]['Code']}).")
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Every object below a prefix; all without one."""

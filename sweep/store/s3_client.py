@@ -75,11 +75,7 @@ def endpoint() -> str | None:
 
 
 def connect(url: str | None) -> Any:
-    """A client of the endpoint with the environment's credentials; threads may share the client.
-
-    Raises:
-        StoreError: the endpoint is no URL.
-    """
+    """A client of the endpoint with the environment's credentials, which threads may share; StoreError for no URL."""
     session = boto3.session.Session()
     config = ClientConfig(
         connect_timeout=CONNECT_S,

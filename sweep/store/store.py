@@ -19,16 +19,15 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from sweep.redaction import without_secrets
-from sweep.store.artifact import Artifact, DamagedArtifact
+from sweep.store.artifact import Artifact, damaged_manifest
 from sweep.store.backend import Backend
 from sweep.store.document import parse, written
-from sweep.store.files import place
+from sweep.store.files import place, scratch
 from sweep.store.folder import FolderBackend
 from sweep.store.lease import Lease
 from sweep.store.machine import Machine
 from sweep.store.manifest import Cost, Manifest, files_in
 from sweep.store.patience import PATIENCE_S, patiently
-from sweep.store.scratch import scratch
 from trainers.checkpoints import Checkpoints
 from trainers.documents import why
 from trainers.exceptions import StoreError
@@ -70,11 +69,7 @@ class Store:
         return self.patiently("find the store", self.backend.is_there)
 
     def check_there(self) -> None:
-        """Refuse a place where nothing was ever stored.
-
-        Raises:
-            StoreError: the place is empty, or has no bucket; names the place and the variable to change.
-        """
+        """Raise StoreError for a place where nothing was ever stored; names the variable to change."""
         if not self.is_there():
             raise StoreError(
                 f"There is no store {self.uri}. Set METSWEEP_STORE (--store) to the one that the study was launched "
@@ -82,30 +77,18 @@ class Store:
             )
 
     def check_writable(self, needed_bytes: int = 0) -> None:
-        """Refuse a place that cannot be written now, or whose disk has too little space left.
-
-        Raises:
-            StoreError: names the place, the reason, and the variable to change.
-        """
+        """Raise StoreError for a place that cannot be written, or with too little space left; says what to change."""
         self.backend.check_writable(needed_bytes)
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The complete artifact of a stage key, or None; reads the manifest alone.
-
-        Raises:
-            DamagedArtifact: its manifest cannot be read.
-        """
+        """The complete artifact of a stage key, or None; reads the manifest alone, DamagedArtifact if it is damaged."""
         content = self.patiently(f"find {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
         if content is None:
             return None
         try:
             return Artifact(Manifest.read(content, stage, key), self.backend, self._patience_s)
         except ValueError as error:
-            raise DamagedArtifact(
-                f"The manifest of artifact {stage} {key} at {self.backend.where(stage, key)} is damaged "
-                f"({why(error)}). Run `metsweep store verify {key[:12]} --repair`, which sets the artifact aside; the "
-                "next launch makes it again."
-            ) from None
+            raise damaged_manifest(stage, key, self.backend.where(stage, key), why(error)) from None
 
     def stages(self) -> list[str]:
         """Names of the stages that may have artifacts, sorted."""
@@ -116,11 +99,7 @@ class Store:
         return self.patiently(f"list the artifacts of {stage}", lambda: self.backend.keys(stage))
 
     def artifacts(self, stage: str) -> Iterator[Artifact]:
-        """Every complete artifact of a stage, oldest first.
-
-        Raises:
-            DamagedArtifact: a manifest cannot be read.
-        """
+        """Every complete artifact of a stage, oldest first; DamagedArtifact as in `find`."""
         with ThreadPoolExecutor(READERS) as pool:
             artifacts = list(pool.map(lambda key: self.find(stage, key), self.keys(stage)))
         yield from sorted(filter(None, artifacts), key=lambda artifact: artifact.manifest.cost.finished)
@@ -130,20 +109,11 @@ class Store:
         return scratch(stage, key)
 
     def publish(
-        self,
-        folder: Path,
-        stage: str,
-        key: str,
-        identity: dict[str, Any],
-        cost: Cost,
-        machine: Machine | None = None,
+        self, folder: Path, stage: str, key: str, identity: dict[str, Any], cost: Cost, machine: Machine | None = None
     ) -> Artifact:
-        """Make the written files the artifact of `key`, at once and whole.
+        """Make the written files the artifact of `key`, at once and whole; StoreError if the store refuses.
 
         If two processes publish the same key, the first stays: the same key means the same content.
-
-        Raises:
-            StoreError: the store stayed away, or refuses.
         """
         manifest = Manifest(
             stage=stage,
@@ -224,11 +194,7 @@ class Store:
         self.patiently(f"remove {path}", lambda: self.backend.remove(path))
 
     def patiently(self, what: str, action: Callable[[], T]) -> T:
-        """The result of `action` on the backend, retried while the store is away.
-
-        Raises:
-            StoreError: it stayed away.
-        """
+        """The result of `action` on the backend, retried while the store is away; StoreError if it stays away."""
         return patiently(what, action, self._patience_s)
 
 

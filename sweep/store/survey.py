@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.store.artifact import Artifact, DamagedArtifact, refuse_difference
+from sweep.store.artifact import Artifact, DamagedArtifact, damaged_manifest, refuse_difference
 from sweep.store.backend import RESERVED
 from sweep.store.store import READERS, Store
 from trainers.exceptions import StoreError
@@ -120,12 +120,7 @@ def _credible(artifact: Artifact) -> Artifact | Damage:
     made = artifact.manifest
     if (problem := made.problem) is None:
         return artifact
-    return Damage(
-        made.stage,
-        made.key,
-        f"The manifest of artifact {made.stage} {made.key} at {artifact.where} is damaged ({problem}). Run `metsweep "
-        f"store verify {made.key[:12]} --repair`, which sets the artifact aside; the next launch makes it again.",
-    )
+    return Damage(made.stage, made.key, str(damaged_manifest(made.stage, made.key, artifact.where, problem)))
 
 
 def _is_wanted(key: str, prefixes: list[str]) -> bool:

@@ -48,10 +48,7 @@ def record_arm(
     """Record one arm that has ended, once: as complete with the mean over its seeds, or as failed.
 
     Args:
-        optuna_study: Optuna's.
-        study: ours.
         trials: of the arm, one per seed; all evaluated, unless it failed.
-        store: where the evaluations are.
         error: why it failed.
 
     Returns:
@@ -65,9 +62,7 @@ def record_arm(
         for attributes in (trial.user_attrs for trial in optuna_study.get_trials(deepcopy=False))
         if (attributes.get(ARM), attributes.get(KEYS)) == (trials[0].arm, keys)
     ]
-    if any(attributes.get(ERROR) == error for attributes in recorded):
-        return None
-    if error is None and any(map(_is_undefined, recorded)):
+    if any(attributes.get(ERROR) == error or (not error and _is_undefined(attributes)) for attributes in recorded):
         return None
     metrics = [] if error else [evaluated(trial, store) for trial in trials]
     undefined_figure = None if error else undefined(study, metrics)

@@ -36,13 +36,7 @@ class DrawnCell:
 
 
 class Drawing:
-    """Draws cells from Optuna's study.
-
-    Args:
-        optuna_study: Optuna's.
-        study: ours; it draws.
-        maker: makes the trials of a cell.
-    """
+    """Draws cells from Optuna's study, and has `maker` make their trials."""
 
     def __init__(self, optuna_study: optuna.Study, study: Study, maker: TrialMaker) -> None:
         self._optuna, self._study, self._maker = optuna_study, study, maker

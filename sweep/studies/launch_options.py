@@ -12,7 +12,7 @@ from search_spaces.yaml_text import parse_yaml, to_yaml
 from sweep.databases import absolute, sqlite_file
 from sweep.store import Store
 from sweep.studies.records import LaunchOptions, StudyRecord
-from sweep.studies.resolving import sets_own_cohort, source_of
+from sweep.studies.resolving import sets_own_cohort
 from trainers.exceptions import ConfigError
 
 PLACES = ("cohort", "fidelity", "synthesis.review")
@@ -20,7 +20,7 @@ PLACES = ("cohort", "fidelity", "synthesis.review")
 
 
 def options_in_effect(
-    name: str, given: LaunchOptions, store: Store, note: Callable[[str], None], *, as_written: bool = False
+    source: str | Layer, given: LaunchOptions, store: Store, note: Callable[[str], None], *, as_written: bool = False
 ) -> LaunchOptions:
     """The options given, else those of the last launch; `note` receives a line on what was remembered.
 
@@ -28,13 +28,12 @@ def options_in_effect(
     study that only the store knows has them in its values already: the given come on top.
 
     Args:
-        name: the study as the command line names it.
+        source: of the study, as `source_of` gives it.
         as_written: leave the options of the last launch aside.
 
     Raises:
-        ConfigError: unknown study, or an option that needs the file of a study that only the store knows.
+        ConfigError: an option that needs the file of a study that only the store knows.
     """
-    source = source_of(name, store)
     if isinstance(source, Layer):
         if as_written or given.fidelity is not None:
             option = "--as-written" if as_written else f"--fidelity {given.fidelity}"
@@ -66,9 +65,6 @@ def remember(name: str, options: LaunchOptions, resolved: Resolved, store: Store
 
     Args:
         name: the study as the command line names it; one that only the store knows also keeps its former options.
-        options: of this launch.
-        resolved: what is launched.
-        store: keeps them.
         optuna: URI of Optuna's database, which is kept if it is an SQLite file: others may hold a password.
     """
     record = StudyRecord(store, resolved.study.name)
@@ -85,12 +81,9 @@ def remember(name: str, options: LaunchOptions, resolved: Resolved, store: Store
 
 
 def _on_top(kept: LaunchOptions, given: LaunchOptions) -> LaunchOptions:
+    overrides = (*kept.overrides, *given.overrides)
     return kept.model_copy(
-        update={
-            "cohort": given.cohort or kept.cohort,
-            "overrides": (*kept.overrides, *given.overrides),
-            "optuna": given.optuna,
-        }
+        update={"cohort": given.cohort or kept.cohort, "overrides": overrides, "optuna": given.optuna}
     )
 
 

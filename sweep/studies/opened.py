@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from search_spaces.layers import Layer
 from search_spaces.study import Resolved, Study
 from sweep.databases import will_be_made
 from sweep.plan import Plan, TrialMaker
+from sweep.plan.plan import make_trial_maker
 from sweep.settings import Settings
+from sweep.stages import PrepareStage
 from sweep.store import Store
-from sweep.studies.cohort_kept import trial_maker
 from sweep.studies.launch_options import options_in_effect, remember
 from sweep.studies.optuna_study import Drawn, plan_drawn, read_drawn
 from sweep.studies.records import LaunchOptions, StudyRecord
-from sweep.studies.resolving import resolve
-from trainers.exceptions import ConfigError
+from sweep.studies.resolving import resolve, source_of
+from trainers.exceptions import CohortError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class OpenedStudy:
 
     given: str
     """The study as the command line names it: shipped, a file, or launched."""
+    source: str | Layer
+    """Of its values, as `source_of` gives it."""
     options: LaunchOptions
     """Those given, else those of the last launch."""
     resolved: Resolved
@@ -49,39 +55,41 @@ class OpenedStudy:
 
     @cached_property
     def maker(self) -> TrialMaker:
-        """Makes the trials of the study's cells.
+        """Makes the trials of the study's cells; CohortError where the cohort cannot be used.
 
-        Raises:
-            CohortError: the cohort cannot be used.
+        To read results the store is enough: of a cohort that is gone, the fingerprint in its slice set is taken.
         """
-        return trial_maker(self.study, self.store, self.note, self.verify)
+        try:
+            return make_trial_maker(self.study, self.verify)
+        except CohortError:
+            fingerprint = None if Path(self.study.cohort).exists() else self._kept_fingerprint()
+            if fingerprint is None:
+                raise
+        folder = Path(self.study.cohort).absolute()
+        self.note(
+            f"The cohort folder {folder} is gone, so trials are those of the last launch's cohort. If the folder has "
+            "moved: --cohort PATH."
+        )
+        return TrialMaker(self.study, PrepareStage(self.study.prepare, cohort=folder, fingerprint=fingerprint))
+
+    def _kept_fingerprint(self) -> str | None:
+        """Of the cohort at the last launch, if that was the folder that the study names now."""
+        if (self.record.launched() or {}).get("cohort") != os.path.abspath(self.study.cohort):
+            return None
+        artifacts = [self.store.find("prepare", key) for key in self.record.needs().get("prepare", set())]
+        return next((str(artifact.manifest.identity["cohort"]) for artifact in artifacts if artifact), None)
 
     def drawn(self) -> list[Drawn]:
-        """The cells that its search has drawn so far.
-
-        Raises:
-            MetsweepError: as `read_drawn`.
-        """
+        """The cells that its search has drawn so far; errors as `read_drawn`."""
         return read_drawn(self.study, self.settings.optuna_storage)
 
     def plan(self, drawn: Sequence[Drawn] | None = None) -> Plan:
-        """The plan with the cells that its search has drawn so far.
-
-        Args:
-            drawn: those cells; None reads them from the database.
-
-        Raises:
-            MetsweepError: as `maker` and `drawn`.
-        """
+        """The plan with the cells that its search has drawn so far: these, or those that `drawn` reads."""
         return plan_drawn(self.maker, self.study, self.drawn() if drawn is None else drawn)
 
     def extended(self, added: Mapping[str, Any]) -> OpenedStudy:
-        """The same study with these additions instead of those that the store keeps.
-
-        Raises:
-            ConfigError: as `resolve`.
-        """
-        return replace(self, resolved=resolve(self.given, self.options, self.store, self.note, added))
+        """The same study with these additions instead of those that the store keeps; errors as `resolve`."""
+        return replace(self, resolved=resolve(self.source, self.options, self.store, self.note, added))
 
     def remember_options(self) -> None:
         """Keep the options for the commands that follow a launch."""
@@ -101,9 +109,7 @@ def open_study(
     """Open a study by its shipped name or file, else the one launched by that name.
 
     Args:
-        name: as the command line names the study.
         given: options of the command line.
-        settings: where the store and the databases are.
         note: receives lines on what was taken from the last launch.
         launched: refuse a study that was not launched with the store.
         as_written: leave the options of the last launch aside.
@@ -111,17 +117,17 @@ def open_study(
 
     Raises:
         StoreError: a launched study is wanted, and the store does not exist.
-        ConfigError: as `options_in_effect` and `resolve`; or the study was not launched with this store.
+        ConfigError: as `source_of`, `options_in_effect` and `resolve`; or the study was not launched with this store.
         DamagedDocument: what the store keeps of the study cannot be read.
     """
     store = Store(settings.store)
-    options = options_in_effect(name, given, store, note, as_written=as_written)
-    resolved = resolve(name, options, store, note)
+    source = source_of(name, store)
+    options = options_in_effect(source, given, store, note, as_written=as_written)
+    resolved = resolve(source, options, store, note)
     if launched:
         _refuse_unlaunched(name, resolved.study, store)
-    return OpenedStudy(
-        name, options, resolved, store, _with_database(settings, resolved.study, store, note), note, verify
-    )
+    settings = _with_database(settings, resolved.study, store, note)
+    return OpenedStudy(name, source, options, resolved, store, settings, note, verify)
 
 
 def _refuse_unlaunched(name: str, study: Study, store: Store) -> None:

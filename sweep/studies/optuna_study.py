@@ -61,11 +61,7 @@ class Drawn:
 
 
 def open_storage(uri: str) -> BaseStorage:
-    """The database at an SQLAlchemy URI.
-
-    Raises:
-        TrackingError: the database cannot be opened.
-    """
+    """The database at an SQLAlchemy URI; TrackingError if it cannot be opened."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -112,9 +108,7 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
     """Refuse a study that Optuna's study of that name cannot continue; makes no database.
 
     Args:
-        study: to be launched.
-        slices: key of its slice set.
-        uri: of the database.
+        slices: key of the study's slice set.
 
     Raises:
         TrackingError: the database cannot be opened, or made.
@@ -193,11 +187,7 @@ def plan_drawn(maker: TrialMaker, study: Study, drawn: Sequence[Drawn]) -> Plan:
 
 
 def given_up(study: Study, uri: str) -> frozenset[int]:
-    """Numbers of the drawn cells that have ended without a value: pruned, failed or stopped.
-
-    Raises:
-        TrackingError, ConfigError: as `read_drawn`.
-    """
+    """Numbers of the drawn cells that have ended without a value: pruned, failed or stopped; errors as `read_drawn`."""
     return frozenset(cell.number for cell in read_drawn(study, uri) if cell.state in ("PRUNED", "FAIL"))
 
 
@@ -262,9 +252,9 @@ def _refuse_other_choices(study: Study, trials: Sequence[FrozenTrial]) -> None:
     """Refuse changed choices of a key, with which Optuna cannot continue; changed bounds are fine."""
     for trial in trials:
         for key, before in trial.distributions.items():
-            now = study.space[key].distribution() if key in study.space and ARM not in trial.user_attrs else None
-            if now is None:
+            if key not in study.space or ARM in trial.user_attrs:
                 continue
+            now = study.space[key].distribution()
             before_choices, now_choices = getattr(before, "choices", None), getattr(now, "choices", None)
             if before_choices != now_choices:
                 raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,12 +86,7 @@ def launch_state(status: Status | None) -> Literal["never", "alive", "ended", "g
 
 
 class Observer:
-    """Observes a study repeatedly; reads once what cannot change.
-
-    Args:
-        study: the resolved study.
-        store: its store.
-    """
+    """Observes a resolved study repeatedly; reads once what cannot change."""
 
     def __init__(self, study: Study, store: Store) -> None:
         self._study, self._store = study, store
@@ -99,12 +94,7 @@ class Observer:
         self._metrics: dict[str, Metrics] = {}
 
     def look(self, plan: Plan, drawn: Sequence[Drawn] = ()) -> Overview:
-        """The present state of the study.
-
-        Args:
-            plan: with the trials of the cells drawn so far.
-            drawn: those cells.
-        """
+        """The present state of the study; `plan` has the trials of the cells `drawn` so far."""
         status = self._record.status()
         outcomes = self._record.outcomes()
         done_keys = {name: self._store.keys(name) for name in plan.wanted}
@@ -161,23 +151,20 @@ class Observer:
         return TrialState(trial, "running")
 
     def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:
-        cells: dict[str, list[Metrics]] = {}
+        cells: dict[str, list[Metrics]] = defaultdict(list)
         for trial in done:
             if trial.evaluate.key in self._metrics:
-                cells.setdefault(trial.cell, []).append(self._metrics[trial.evaluate.key])
-        values = {}
-        for cell, metrics in cells.items():
-            complete = len(metrics) == len(plan.cells[cell])
-            if not complete or any(value > 0 for value in violations(self._study, metrics).values()):
-                continue
-            value = objective_values(self._study, metrics)[0]
-            if not math.isnan(value):
-                values[cell] = value
-        if not values:
-            return None
+                cells[trial.cell].append(self._metrics[trial.evaluate.key])
+        values = {
+            cell: objective_values(self._study, metrics)[0]
+            for cell, metrics in cells.items()
+            if len(metrics) == len(plan.cells[cell])
+            and not any(value > 0 for value in violations(self._study, metrics).values())
+        }
+        ranked = [cell for cell, value in values.items() if not math.isnan(value)]
         choose = max if self._study.objectives[0].direction == "maximize" else min
-        best = choose(values, key=values.__getitem__)
-        return best, values[best]
+        best = choose(ranked, key=values.__getitem__, default=None)
+        return None if best is None else (best, values[best])
 
 
 def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:

@@ -26,10 +26,8 @@ class Pace:
     the time shown only shrinks.
 
     Args:
-        plan: the study's.
         store: where earlier stages are.
-        cpus: of the cluster.
-        gpus: of the cluster.
+        cpus, gpus: of the cluster.
         clock: monotonic seconds.
     """
 
@@ -73,10 +71,7 @@ def seconds_left(
     """From the times of earlier stages of each kind, on the part of the cluster that is busy now.
 
     Args:
-        plan: the study's.
-        store: where earlier stages are.
-        done_keys: stage name -> keys that are done.
-        progress: stage key -> its progress, of stages that this launch considered.
+        done_keys, progress: as in `Pace.seconds_left`.
         given_up: keys of stages that nobody will make: of trials that failed or were stopped.
 
     Returns:
@@ -93,8 +88,8 @@ def seconds_left(
 
 
 def _missing(plan: Plan, done_keys: Mapping[str, set[str]], given_up: Collection[str]) -> dict[str, Stage]:
-    undone = {key: stage for key, stage in plan.stages.items() if key not in done_keys[stage.name]}
-    return {key: stage for key, stage in undone.items() if key not in given_up}
+    done_or_given_up = set().union(*done_keys.values(), given_up)
+    return {key: stage for key, stage in plan.stages.items() if key not in done_or_given_up}
 
 
 def _shares(progress: Mapping[str, StageProgress]) -> dict[str, float]:

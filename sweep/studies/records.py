@@ -85,7 +85,7 @@ class Extension(Config):
 
 
 class StudyRecord:
-    """The documents of one study."""
+    """The documents of one study; DamagedDocument where one that is read does not hold what was written."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
@@ -99,21 +99,12 @@ class StudyRecord:
     def study(self) -> dict[str, Any] | None:
         """The study as it was launched last, to compare with `lasting` of another; None if it was not launched."""
         values = self.launched()
-        if values is not None:
-            _without_review(values)
-        return values
+        return values and _without_review(values)
 
     def launched(self) -> dict[str, Any] | None:
-        """All values of the study as it was launched last, which resolve to it again; None before the first launch.
-
-        Raises:
-            DamagedDocument: the document cannot be read.
-        """
-        return self._read(
-            "study.yaml",
-            TypeAdapter(dict[str, Any]),
-            "Remove it and launch the study by its file again; what is done is not done again.",
-        )
+        """All values of the study as it was launched last, which resolve to it again; None before the first launch."""
+        remedy = "Remove it and launch the study by its file again; what is done is not done again."
+        return self._read("study.yaml", TypeAdapter(dict[str, Any]), remedy)
 
     def keep_study(self, study: Study) -> None:
         """Keep the study that is launched now."""
@@ -127,20 +118,12 @@ class StudyRecord:
         self._write("needs.json", Needs(study=plan.study.name, keys=keys).model_dump())
 
     def needs(self) -> dict[str, set[str]]:
-        """Stage name -> keys that the study needed when it was launched last.
-
-        Raises:
-            DamagedDocument: the document cannot be read.
-        """
+        """Stage name -> keys that the study needed when it was launched last."""
         needs = self._read("needs.json", TypeAdapter(Needs), "Launch the study again, which writes it.")
         return {} if needs is None else {name: set(keys) for name, keys in needs.keys.items()}
 
     def options(self) -> LaunchOptions:
-        """Options of the last launch, which other commands use unless they are given their own.
-
-        Raises:
-            DamagedDocument: the document cannot be read.
-        """
+        """Options of the last launch, which other commands use unless they are given their own."""
         remedy = "Remove it, and give the next launch the --fidelity, --cohort and --set of the last launch."
         return self._read("options.json", TypeAdapter(LaunchOptions), remedy) or LaunchOptions()
 
@@ -149,11 +132,7 @@ class StudyRecord:
         self._write("options.json", options.model_dump())
 
     def extension(self) -> dict[str, Any]:
-        """Values of `metsweep extend`, which override the study file.
-
-        Raises:
-            DamagedDocument: the document cannot be read.
-        """
+        """Values of `metsweep extend`, which override the study file."""
         extension = self._read("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
         return {} if extension is None else extension.model_dump(exclude_unset=True)
 
@@ -162,20 +141,12 @@ class StudyRecord:
         self._write("extension.yaml", values)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Trial name -> how it ended last, of trials that failed or were stopped.
-
-        Raises:
-            DamagedDocument: the document cannot be read.
-        """
+        """Trial name -> how it ended last, of trials that failed or were stopped."""
         remedy = "Remove it: trials that failed or were stopped are then run again by the next launch."
         return self._read("outcomes.json", _OUTCOMES, remedy) or {}
 
-    def keep_outcome(self, trial: str, outcome: Outcome) -> None:
-        """Keep how a trial ended; a trial that is done is no longer listed."""
-        self.keep_outcomes({trial: outcome})
-
     def keep_outcomes(self, ended: Mapping[str, Outcome]) -> None:
-        """`keep_outcome` of several at once."""
+        """Keep how trials ended, by their names; those that are done are no longer listed."""
         before = self.outcomes()
         kept = {name: outcome for name, outcome in (before | dict(ended)).items() if outcome.state != "done"}
         if kept != before:

@@ -18,8 +18,7 @@ from trainers.exceptions import CohortError, ConfigError
 def source_of(name: str, store: Store) -> str | Layer:
     """The name of a shipped study or a study file unchanged, else all values of the study that was launched by it.
 
-    Raises:
-        ConfigError: no study has that name; lists the shipped and the launched ones.
+    ConfigError, which lists the shipped and the launched studies, for any other name.
     """
     if is_study_file(name):
         return name
@@ -37,13 +36,13 @@ def source_of(name: str, store: Store) -> str | Layer:
 
 
 def resolve(
-    name: str,
+    source: str | Layer,
     options: LaunchOptions,
     store: Store,
     note: Callable[[str], None],
     added: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """A study under these options, with what was added to it; `added` instead of what the store keeps.
+    """The study of a source under these options, with what was added to it; `added` instead of what the store keeps.
 
     A relative cohort in the study's own file is the folder that it was at the last launch, whatever folder has that
     name here; `note` receives a line where the two differ.
@@ -52,7 +51,6 @@ def resolve(
         ConfigError: as `search_spaces.study.resolve_study`; or an older version kept a relative cohort, and the folder
             of that name here is another.
     """
-    source = source_of(name, store)
     resolved = _resolve(source, options)
     record = StudyRecord(store, resolved.study.name)
     added = record.extension() if added is None else added
@@ -78,11 +76,7 @@ def sets_own_cohort(resolved: Resolved) -> bool:
 
 def _resolve(source: str | Layer, options: LaunchOptions, extension: Layer | None = None) -> Resolved:
     return resolve_study(
-        source,
-        fidelity=options.fidelity,
-        cohort=options.cohort,
-        overrides=options.overrides,
-        extension=extension,
+        source, fidelity=options.fidelity, cohort=options.cohort, overrides=options.overrides, extension=extension
     )
 
 

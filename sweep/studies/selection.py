@@ -42,11 +42,7 @@ def select(plan: Plan, words: Sequence[str], study: str) -> list[Trial]:
 
 
 def unfinished(trials: Sequence[Trial], words: Sequence[str], plan: Plan, store: Store) -> list[Trial]:
-    """The trials that are not done.
-
-    Raises:
-        ConfigError: all of them are done.
-    """
+    """The trials that are not done; ConfigError if all of them are."""
     open_ = {trial.name for trial in plan.unfinished(store)}
     left = [trial for trial in trials if trial.name in open_]
     if not left:

@@ -13,7 +13,6 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.cli import FAULT, REFUSED, main
-from sweep.plan import make_plan
 from sweep.store import Store
 from sweep.studies.optuna_study import create_optuna_study, open_storage
 from sweep.studies.outcome import Outcome
@@ -21,6 +20,7 @@ from sweep.studies.records import LaunchOptions, Status, StudyRecord
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE
 from tests.fuzz.harness import Damage, fuzz
+from tests.sweep.plans import make_plan
 from tests.sweep.publishing import cost_of, publishing
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import StoreError
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record.keep_needs(plan)
         record.keep_extension({"seeds": [0, 1]})
         record.keep_options(LaunchOptions(overrides=("detector.steps=900",)))
-        record.keep_outcome("none seed 0", Outcome(state="failed", error="no memory"))
+        record.keep_outcomes({"none seed 0": Outcome(state="failed", error="no memory")})
         record.keep_status(Status(updated=0, began=0, host="here", pid=1))
         made = create_optuna_study(study, open_storage(f"sqlite:///{folder / 'optuna.db'}"))
         made.ask({name: one.distribution() for name, one in study.space.items()})

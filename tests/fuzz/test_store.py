@@ -54,7 +54,7 @@ DOCUMENTS: dict[str, tuple[Callable[[StudyRecord], None], Callable[[StudyRecord]
     "extension.yaml": (keep_extension, StudyRecord.extension),
     "options.json": (keep_options, StudyRecord.options),
     "outcomes.json": (
-        lambda record: record.keep_outcome("none seed 0", Outcome(state="failed", error="no memory")),
+        lambda record: record.keep_outcomes({"none seed 0": Outcome(state="failed", error="no memory")}),
         StudyRecord.outcomes,
     ),
     "status.json": (keep_status, StudyRecord.status),

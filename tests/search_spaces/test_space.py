@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from search_spaces.cell import Cell
 from search_spaces.problems import explain
 from search_spaces.search import Constraint
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
-from search_spaces.study import Cell, Study, load_study
+from search_spaces.study import Study, load_study
 from tests.search_spaces.studies import SPACE, searching
 from trainers.exceptions import ConfigError
 

@@ -17,7 +17,7 @@ from sweep.stages import PrepareStage, Stage
 from sweep.store import Cost, Store
 from tests.trainers.disc_slices import SIZE, make_slice_set, tiny_config
 from trainers.checkpoints import FolderCheckpoints
-from trainers.distributed import InProcessContext
+from trainers.distributed import Context, Placement
 
 SHARD = 4
 
@@ -71,8 +71,7 @@ def make(stage: Stage, store: Store) -> None:
         if isinstance(stage, PrepareStage):
             make_slice_set(folder, {"train": 12, "validation": 4, "test": 4})
         else:
-            stage.run(
-                inputs, folder, InProcessContext(FolderCheckpoints(Path(scratch) / "checkpoints"), lambda *_: None)
-            )
+            checkpoints = FolderCheckpoints(Path(scratch) / "checkpoints")
+            stage.run(inputs, folder, Context(Placement.alone(), checkpoints, lambda *_: None))
         cost = Cost(requested=started - 2, started=started, finished=time.time(), peak_memory_bytes=10**8, host="here")
         store.publish(folder, stage.name, stage.key, stage.identity, cost)

@@ -34,7 +34,7 @@ from trainers.data.slice_set import SliceSet
 from trainers.data.volume import SliceConfig, volume_slices
 from trainers.detector.prediction import load_detector
 from trainers.detector.training import train_detector
-from trainers.distributed import InProcessContext
+from trainers.distributed import Context, Placement
 from trainers.exceptions import TrackingError, TrainingError
 
 CONFIG = SliceConfig(size=32)
@@ -49,7 +49,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
 @pytest.fixture(scope="module")
 def detector(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("detector")
-    context = InProcessContext(FolderCheckpoints(tmp_path_factory.mktemp("checkpoints")), lambda *_: None)
+    context = Context(Placement.alone(), FolderCheckpoints(tmp_path_factory.mktemp("checkpoints")), lambda *_: None)
     train_detector(tiny_config(steps=2), discs, [], 0, out, context)
     return out
 

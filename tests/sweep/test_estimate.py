@@ -66,7 +66,7 @@ def test_history_of_another_study_counts_scaled_by_the_work(tmp_path: Path) -> N
     assert estimate is not None
     assert estimate.seconds == pytest.approx(5 + 5 * factor), "half is taken as what does not grow with the network"
     assert 1 < factor <= 3
-    assert estimate.source == f"history of 1 others, x {factor:.3g} by FLOPs"
+    assert estimate.source == f"history of 1 other, x {factor:.3g} by FLOPs"
 
 
 def test_small_stages_are_not_free(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nibabel.nifti1 import Nifti1Image
 
 from search_spaces.cell import Cell
 from search_spaces.study import load_study
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan
 from sweep.registry.gates import memorisation_gate
 from sweep.registry.records import records
 from sweep.registry.versions import Reign
@@ -28,6 +28,7 @@ from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from sweep.tracking.tags import REIGN, read_tag
 from tests.sweep.judged_study import judged_plan
+from tests.sweep.plans import make_plan
 from tests.sweep.publishing import publishing
 from tests.trainers.data.phantom import write_manifest
 from trainers.evaluation.realism.report import read_realism

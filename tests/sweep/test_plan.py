@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from search_spaces.study import Study, load_study
-from sweep.plan import Plan, TrialMaker, make_plan
+from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import bytes_of, plan_with
 from sweep.plan.trial import FIRST_FEEDBACK_SEED
 from sweep.stages import DetectorStage, GANStage, PrepareStage
@@ -17,6 +17,7 @@ from sweep.stages.stage import RunKind
 from sweep.store import Store
 from sweep.store.manifest import key_of
 from sweep.tracking.gan_content import gan_content
+from tests.sweep.plans import make_plan
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
 from trainers.data.cohort import open_cohort

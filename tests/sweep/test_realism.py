@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
 from sweep.engine.launch import first_of_each_gan_first
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan
 from sweep.report.gan_table import gan_section
 from sweep.report.report import build_report
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
@@ -20,6 +20,7 @@ from sweep.store import Store
 from sweep.tracking.gan_content import stages_after_gans
 from sweep.tracking.tracker import Tracker
 from tests.sweep.mlflow_runs import runs_of
+from tests.sweep.plans import make_plan
 from tests.sweep.small_study import SHARD, make, small_plan
 from tests.trainers.data.phantom import make_cohort
 from trainers.evaluation.realism.memorisation import Verdict

@@ -156,9 +156,8 @@ def test_an_arm_that_is_missing_is_refused_with_the_commands_that_make_it(tmp_pa
         put(store, trial, 0.5)
     with pytest.raises(StoreError, match=r"2 of 5 trials.*Run `metsweep launch small` first"):
         ranking(plan, store, {0})
-    StudyRecord(store, "small").keep_outcome(
-        "cpggan 8 seed 0", Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)
-    )
+    stopped = Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)
+    StudyRecord(store, "small").keep_outcomes({"cpggan 8 seed 0": stopped})
     with pytest.raises(StoreError, match='Run `metsweep retry small "cpggan 8"` and `metsweep launch small` first'):
         ranking(plan, store, {0})
 

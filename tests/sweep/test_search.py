@@ -103,7 +103,7 @@ class Sweep:
 
     def finish(self, name: str, trial: Trial, **changes: float) -> None:
         """The trial is evaluated, and Tune says so."""
-        figures = summary(quality(trial.evaluate.detector), **changes)
+        figures = summary(**{"sensitivity": quality(trial.evaluate.detector), **changes})
         with publishing(self.store, trial.evaluate) as folder:
             text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
             (folder / "metrics.json").write_text(text)

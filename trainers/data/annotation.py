@@ -18,7 +18,7 @@ from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
 from trainers.data.cohort import Cohort, Subject, naming
-from trainers.data.mask import lesion_voxels
+from trainers.data.mask import components, lesion_voxels
 from trainers.data.volume_file import load_image
 from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError
@@ -94,7 +94,7 @@ def _from_file(path: Path, shape: Sequence[int]) -> pd.DataFrame:
     painted = np.zeros(shape, dtype=bool)
     for z, x0, y0, x1, y1 in boxes.to_numpy():
         painted[x0:x1, y0:y1, z] = True
-    labels = _components(painted)
+    labels = components(painted)
     boxes["lesion"] = labels[boxes["x0"], boxes["y0"], boxes["z"]].astype(np.int64)
     return boxes
 
@@ -120,10 +120,10 @@ def _lesion(path: Path, labels: tuple[int, ...] | None, image: SpatialImage) -> 
 
 
 def _from_mask(lesion: np.ndarray) -> pd.DataFrame:
-    labels = _components(lesion)
+    labels = components(lesion)
     rows: list[list[int]] = []
     for z in np.flatnonzero(lesion.any(axis=(0, 1))):
-        parts = _components(lesion[:, :, z])
+        parts = components(lesion[:, :, z])
         for number, region in enumerate(ndimage.find_objects(parts), start=1):
             if region is None:
                 continue
@@ -131,13 +131,6 @@ def _from_mask(lesion: np.ndarray) -> pd.DataFrame:
             inside = labels[x, y, z][parts[x, y] == number]
             rows.append([int(z), x.start, y.start, x.stop, y.stop, int(inside[0])])
     return pd.DataFrame(np.array(rows, dtype=np.int64).reshape(-1, 6), columns=[*COLUMNS, "lesion"])
-
-
-def _components(mask: np.ndarray) -> np.ndarray:
-    """Labels from 1 of parts that touch at a face, an edge or a corner; int32."""
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    ndimage.label(mask, structure=np.ones((3,) * mask.ndim), output=labels)
-    return labels
 
 
 def _canonical(image: SpatialImage, of_axes: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -146,11 +146,7 @@ def open_cohort(folder: Path) -> Cohort:
 
 
 def check_splits(cohort: Cohort) -> None:
-    """Refuse a cohort that has no tumour subject in one of the splits.
-
-    Raises:
-        CohortError: names the empty split.
-    """
+    """Raise CohortError for a cohort that has no tumour subject in one of the splits."""
     have = {subject.split for subject in cohort.subjects if subject.kind == "tumour"}
     for split in get_args(Split):
         if split not in have:
@@ -182,26 +178,21 @@ def _read(folder: Path) -> _Manifest:
 
 def _line(file: Path, content: Any, error: Any) -> str:
     """One of pydantic's errors as: file, patient, dotted key, what was got, what is allowed."""
-    where = error["loc"]
-    key = ".".join(str(part) if str(part).isprintable() else shown(part) for part in where) or "the whole file"
-    patient = ""
-    if len(where) > 1 and where[0] == "subjects":
-        named = content["subjects"][where[1]]
-        patient = (
-            f" (patient {shown(named['patient_id'])})" if isinstance(named, dict) and "patient_id" in named else ""
-        )
+    at = error["loc"]
+    key = ".".join(str(part) if str(part).isprintable() else shown(part) for part in at) or "the whole file"
+    named = content["subjects"][at[1]] if len(at) > 1 and at[0] == "subjects" else None
+    patient = f" (patient {shown(named['patient_id'])})" if isinstance(named, dict) and "patient_id" in named else ""
+    where = f"{file}: {key}{patient}"
     if error["type"] == "extra_forbidden":
-        model = Subject if len(where) > 1 else _Manifest
-        return f"{file}: {key}{patient} is not a known key; allowed: {', '.join(model.model_fields)}."
+        model = Subject if len(at) > 1 else _Manifest
+        return f"{where} is not a known key; allowed: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
-        return f"{file}: {key}{patient} is missing; add it."
+        return f"{where} is missing; add it."
     if error["type"] == "value_error":
-        return f"{file}: {key}{patient} {error['msg'].removeprefix('Value error, ')}."
+        return f"{where} {error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "too_short":
-        got, least = (error["ctx"][name] for name in ("actual_length", "min_length"))
-        return f"{file}: {key}{patient} holds {got}; allowed: at least {least}."
-    allowed = error["msg"].removeprefix("Input should be ")
-    return f"{file}: {key}{patient} is {shown(error['input'])}; allowed: {allowed}."
+        return f"{where} holds {error['ctx']['actual_length']}; allowed: at least {error['ctx']['min_length']}."
+    return f"{where} is {shown(error['input'])}; allowed: {error['msg'].removeprefix('Input should be ')}."
 
 
 def _files(subject: Subject) -> list[tuple[str, str]]:

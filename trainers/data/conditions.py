@@ -68,15 +68,12 @@ def whole_pixels(boxes: np.ndarray, size: int) -> np.ndarray:
 def transform_boxes(
     boxes: np.ndarray, size: int, *, mirror_x: bool, mirror_y: bool, shift: tuple[float, float], zoom: float
 ) -> np.ndarray:
-    """Mirror, zoom about the slice's centre, then shift boxes; they may leave the slice.
+    """Mirror (left-right, top-bottom), zoom about the slice's centre, then shift boxes; they may leave the slice.
 
     Args:
         boxes: n x 4 (x0, y0, x1, y1), pixels.
         size: height and width of the slice, pixels.
-        mirror_x: mirror left-right.
-        mirror_y: mirror top-bottom.
         shift: (right, down), pixels.
-        zoom: factor of magnification.
 
     Returns:
         n x 4 float64, pixels.

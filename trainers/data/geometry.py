@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import SpatialImage
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,17 @@ class SliceGeometry:
         orientation = io_orientation(affine).astype(int)
         spacing = np.empty(3)
         spacing[orientation[:, 0]] = voxel_sizes(affine)
-        return cls(
-            size=size,
-            mm_per_pixel=float(side_mm / size),
-            right=float(right),
-            anterior=float(anterior),
-            spacing=_three(spacing, float),
-            shape=_three(image.shape[:3], int),
-            orientation=_three(orientation, lambda row: (int(row[0]), int(row[1]))),
-            affine=tuple(tuple(float(value) for value in row) for row in affine),
-        )
+        fields = {
+            "size": size,
+            "mm_per_pixel": float(side_mm / size),
+            "right": float(right),
+            "anterior": float(anterior),
+            "spacing": spacing.tolist(),
+            "shape": [int(length) for length in image.shape[:3]],
+            "orientation": orientation.tolist(),
+            "affine": affine.tolist(),
+        }
+        return cls.from_json(fields)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain numbers and lists."""
@@ -62,15 +64,7 @@ class SliceGeometry:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SliceGeometry:
         """The inverse of `to_json`, also after a trip through a JSON file."""
-        return cls(
-            **{
-                **fields,
-                "spacing": _three(fields["spacing"], float),
-                "shape": _three(fields["shape"], int),
-                "orientation": _three(fields["orientation"], lambda row: (int(row[0]), int(row[1]))),
-                "affine": tuple(tuple(float(value) for value in row) for row in fields["affine"]),
-            }
-        )
+        return TypeAdapter(cls).validate_python(fields)
 
     def to_canonical(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes in pixels (n x 4: x0, y0, x1, y1) as canonical voxel edges in the same order; n x 4 float64."""
@@ -105,8 +99,3 @@ class SliceGeometry:
         affine = np.asarray(self.affine)
         world = corners @ affine[:3, :3].T + affine[:3, 3]
         return np.stack([world.min(axis=1), world.max(axis=1)], axis=1)
-
-
-def _three(values: Any, convert: Any) -> tuple[Any, Any, Any]:
-    first, second, third = values
-    return convert(first), convert(second), convert(third)

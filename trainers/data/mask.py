@@ -1,4 +1,4 @@
-"""Which voxels of a mask are lesion; a mask that contradicts itself or its patient is refused."""
+"""Which voxels of a mask are lesion, and the mask's parts; a mask that contradicts itself or its patient is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
+from scipy import ndimage
 
 from trainers.data.volume_file import canonical_voxels
 from trainers.exceptions import CohortError
@@ -21,6 +22,13 @@ WHOLE = 1e-3
 """How far a value may be from a whole number: scale factors of headers are rounded."""
 MOST_TOLD = 10
 """Values that an error message lists."""
+
+
+def components(mask: np.ndarray) -> np.ndarray:
+    """Labels from 1 of the parts of a mask that touch at a face, an edge or a corner; int32."""
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, structure=np.ones((3,) * mask.ndim), output=labels)
+    return labels
 
 
 def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:

@@ -62,7 +62,10 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
         SliceSetError: `out` cannot be written.
     """
     cohort, tables = _plan(cohort, config)
-    tasks = list(_tasks(cohort, tables))
+    tasks = [
+        VolumeTask(subject, stem, cohort.path(subject.volume), table)
+        for subject, stem, table in zip(cohort.subjects, _stems(cohort), tables, strict=True)
+    ]
     made = _make_folder(out)
     workers = _fitting(tasks, workers)
     try:
@@ -98,11 +101,6 @@ def _plan(cohort: Cohort, config: PrepareConfig) -> tuple[Cohort, list[pd.DataFr
     for subject, table in zip(cohort.subjects, tables, strict=True):
         lesions[subject.patient_id] += table["lesion"].nunique()
     return assign_splits(cohort, lesions, config.seed), tables
-
-
-def _tasks(cohort: Cohort, tables: list[pd.DataFrame]) -> Iterator[VolumeTask]:
-    for subject, stem, table in zip(cohort.subjects, _stems(cohort), tables, strict=True):
-        yield VolumeTask(subject, stem, cohort.path(subject.volume), table)
 
 
 def _stems(cohort: Cohort) -> Iterator[str]:

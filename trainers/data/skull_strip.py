@@ -45,7 +45,7 @@ def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, wh
     spacing = voxel_sizes(affine)
     mask = _nonzero(volume) if stripped else _deepbet(volume, affine, where)
     if stripped is None:
-        stripped = already_stripped(volume, mask, spacing)
+        stripped = outside_share(volume, mask, spacing) < STRIPPED_BELOW
         if stripped:
             mask = _nonzero(volume)
     millilitres = float(mask.sum() * np.prod(spacing) / 1000)
@@ -56,11 +56,6 @@ def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, wh
             'voxel size right, and is "stripped" right in cohort.json?'
         )
     return mask, bool(stripped)
-
-
-def already_stripped(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> bool:
-    """Whether hardly anything lies outside the brain `mask`; `volume` and `mask` X x Y x Z, `spacing` in mm."""
-    return outside_share(volume, mask, spacing) < STRIPPED_BELOW
 
 
 def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> float:

@@ -91,11 +91,7 @@ class SliceSet:
 def write_slice_set(
     path: Path, images: np.ndarray, slices: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]
 ) -> None:
-    """Write a slice set into the folder `path`, which is made if needed.
-
-    Raises:
-        SliceSetError: the parts do not fit together (see `check`).
-    """
+    """Write a slice set into the folder `path`, made if needed; SliceSetError as in `check`."""
     check(path, images, slices, boxes)
     path.mkdir(parents=True, exist_ok=True)
     np.save(path / "images.npy", images)
@@ -105,11 +101,7 @@ def write_slice_set(
 
 
 def open_slice_set(path: Path) -> SliceSet:
-    """Open the slice set in the folder `path`; images are left on disk.
-
-    Raises:
-        SliceSetError: a file is missing or broken, or the parts do not fit together (see `check`).
-    """
+    """Open the slice set in the folder `path`, images left on disk; SliceSetError if damaged, and as in `check`."""
     needed = ("images.npy", "slices.parquet", "boxes.parquet", META_FILE)
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:

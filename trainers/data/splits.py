@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,10 +40,8 @@ def assign_splits(cohort: Cohort, lesions: Mapping[str, int], seed: int) -> Coho
         for patient in _one_of_each_stratum(free, want, lesions, generator):
             chosen[patient] = split
             free.remove(patient)
-    subjects = tuple(
-        subject.model_copy(update={"split": chosen.get(subject.patient_id, "train")}) for subject in cohort.subjects
-    )
-    divided = Cohort(cohort.folder, cohort.name, cohort.origin, subjects)
+    subjects = (s.model_copy(update={"split": chosen.get(s.patient_id, "train")}) for s in cohort.subjects)
+    divided = replace(cohort, subjects=tuple(subjects))
     check_splits(divided)
     return divided
 

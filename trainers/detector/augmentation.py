@@ -26,11 +26,7 @@ from trainers.detector.order import Draw, Order
 
 
 class SliceDataset(YOLODataset):
-    """The library's dataset whose images are slices and whose items are draws.
-
-    Args:
-        slices: what the draws' positions point at.
-    """
+    """The library's dataset whose images are slices and whose items are draws: their positions in these slices."""
 
     def __init__(self, slices: Slices, config: DetectorConfig) -> None:
         self.slices, self.config = slices, config
@@ -126,14 +122,8 @@ class StepBatches:
         self.dataset = dataset
         self.sampler = self
         self.num_workers = processes
-        self._order, self._start, self._end, self._rank, self._world_size, self._pinned = (
-            order,
-            start,
-            end,
-            rank,
-            world_size,
-            pinned,
-        )
+        self._order, self._start, self._end, self._pinned = order, start, end, pinned
+        self._rank, self._world_size = rank, world_size
         self._every = dataset.config.evaluate_every
         self._epoch = 0
 

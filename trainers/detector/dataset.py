@@ -72,12 +72,11 @@ def open_slices(slices: SliceSet, split: Split, synthetic: Sequence[SliceSet] = 
             f"{slices.path}: no lesion in the {split} split ({len(rows)} slices of tumour patients); needed: at least "
             "one. Add patients to the cohort or change its split."
         )
-    for shard in synthetic:
-        if not shard.is_synthetic:
-            raise TrainingError(
-                f"{shard.path} is given as synthetic slices, but slices.parquet has no column `image_index`, so they "
-                "are real and may hold the test split; allowed: what `metsweep synthesize` writes. Name such a folder."
-            )
+    if real := next((shard for shard in synthetic if not shard.is_synthetic), None):
+        raise TrainingError(
+            f"{real.path} is given as synthetic slices, but slices.parquet has no column `image_index`, so they are "
+            "real and may hold the test split; allowed: what `metsweep synthesize` writes. Name such a folder."
+        )
     shards, missing = [], count
     for shard in synthetic:
         if not missing:

@@ -23,14 +23,10 @@ MEMORY = Path("/dev/shm")
 
 
 class SumOverRanks:
-    """Called on every rank with a 1-D float64 CPU tensor of equal length: the sum over the ranks, the same on each.
+    """Called on every rank with a 1-D float64 CPU tensor of equal length, up to `longest`: the sum over the ranks.
 
     Ranks on one machine meet in shared memory (10 times faster than gloo's sockets); otherwise the process group sums.
-    Shared memory is used on x86-64 alone, where ranks see the writes of
-    another rank in the order in which they were made.
-
-    Args:
-        longest: most values of one sum.
+    Shared memory is used on x86-64 alone, where ranks see the writes of another rank in their order.
     """
 
     def __init__(self, longest: int) -> None:

@@ -10,13 +10,7 @@ from trainers.detector.history import SENSITIVITY
 
 
 def loss_curves(history: Sequence[dict[str, float]], selected: int, iou: float) -> Figure:
-    """Training losses and validation sensitivity against optimiser steps, the `selected` step marked.
-
-    Args:
-        history: lines with `step` and `detector/...` losses or `validation/...` figures.
-        selected: step whose weights were kept.
-        iou: threshold of the validation sensitivity.
-    """
+    """Training losses and validation sensitivity (at this IoU) against optimiser steps, the `selected` step marked."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in sorted({key for line in history for key in line if key.startswith("detector/")}):

@@ -17,14 +17,7 @@ SMALL = 64
 
 
 def training_flops(config: DetectorConfig, train: float, validation: float, synthetic: int) -> float:
-    """Of a whole training run and its validations.
-
-    Args:
-        config: of the detector.
-        train: real slices to train on.
-        validation: slices of each validation.
-        synthetic: synthetic slices to train on.
-    """
+    """Of training on `train` real and `synthetic` slices, and of all validations on `validation` slices."""
     shown = config.steps * config.batch if config.epochs is None else config.epochs * (train + synthetic)
     validations = (1 - config.select_from) * shown / config.batch / config.evaluate_every
     training = shown * TRAINING * forward_flops(config, config.train_size)

@@ -114,12 +114,7 @@ def normalise_over_ranks(model: nn.Module, device: torch.device) -> None:
 
 
 def state_of_first_rank(state: RunState | None, identity: str, device: torch.device) -> RunState:
-    """Rank 0's state on every rank, through the process group: other nodes need not reach the checkpoint's disk.
-
-    Args:
-        state: on rank 0 the state, on the others none.
-        identity: of the run.
-    """
+    """Rank 0's `state` on every rank, through the process group: other nodes need not reach the checkpoint's disk."""
     held: list[Any] = [None]
     if state is not None:
         held = [{name: getattr(state, name) for name in ("step", "model", "ema", "ema_updates", "optimizer")}]

@@ -94,7 +94,7 @@ class Arm:
     @property
     def most_fps_per_slice(self) -> float:
         """Where the FROC curves end, mean over seeds."""
-        return float(np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in self.outcomes.values()]))
+        return float(np.mean([outcome.fps_per_slice for outcome in self.outcomes.values()]))
 
     @property
     def silent(self) -> list[int]:

@@ -121,10 +121,8 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
 def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
     """Read detections: columns of `matching.DETECTION_COLUMNS`, in the file's order.
 
-    A box without area is kept; it hits nothing and counts as a false positive, as in pycocotools.
-
-    Args:
-        reference: of `read_truth`.
+    A box without area is kept; it hits nothing and counts as a false positive, as in pycocotools. `reference` is what
+    `read_truth` gives.
 
     Raises:
         ScoringError: not a list of boxes with scores, an image that the truth lacks, or another category than its.

@@ -47,11 +47,7 @@ class Comparison:
         """
         if math.isnan(self.p):
             return math.nan
-        if self.seeds == 1:
-            return float(_detectable(self.patient_variance, self.patients - 1.0))
-        share = self.seed_variance / self.seeds
-        freedom = _freedom(share, self.seeds, self.patient_variance, self.patients)
-        return float(_detectable(share + self.patient_variance, freedom))
+        return float(_detectable(*_spread(self.seed_variance, self.seeds, self.patient_variance, self.patients)))
 
     def simultaneous(self, comparisons: int) -> Interval:
         """The interval for a difference that was picked from so many: all of theirs hold at once with LEVEL.
@@ -60,13 +56,8 @@ class Comparison:
         """
         if math.isnan(self.p):
             return self.interval
-        if self.seeds == 1:
-            share, freedom = 0.0, self.patients - 1.0
-        else:
-            share = self.seed_variance / self.seeds
-            freedom = float(_freedom(share, self.seeds, self.patient_variance, self.patients))
-        reach = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / comparisons, freedom))
-        reach *= math.sqrt(share + self.patient_variance)
+        variance, freedom = _spread(self.seed_variance, self.seeds, self.patient_variance, self.patients)
+        reach = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / comparisons, freedom)) * math.sqrt(variance)
         return Interval(self.difference - reach, self.difference + reach)
 
 
@@ -89,13 +80,12 @@ def compare(differences: np.ndarray) -> Comparison:
     centred = differences[:, 1:] - differences[:, 1:].mean(axis=1, keepdims=True)
     covariance = (patients - 1) / patients * centred @ centred.T
     if seeds == 1:
-        seed_variance, shared = float("nan"), float(covariance[0, 0])
-        error, freedom = math.sqrt(shared), patients - 1.0
+        seed_variance, shared = math.nan, float(covariance[0, 0])
     else:
         seed_variance = float(by_seed.var(ddof=1))
         shared = max(0.0, float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))))
-        error = math.sqrt(seed_variance / seeds + shared)
-        freedom = float(_freedom(seed_variance / seeds, seeds, shared, patients))
+    variance, freedom = _spread(seed_variance, seeds, shared, patients)
+    error = math.sqrt(variance)
     if error == 0 and mean:
         return _unknown(mean, seeds, patients)
     if error == 0:
@@ -131,7 +121,7 @@ def _unknown(difference: float, seeds: int, patients: int) -> Comparison:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (Scand. J. Stat. 6, 1979) of p values tested together; NaN remains NaN."""
-    adjusted = [float("nan")] * len(p_values)
+    adjusted = [math.nan] * len(p_values)
     ranked = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     highest = 0.0
     for rank, (p, i) in enumerate(ranked):
@@ -153,6 +143,14 @@ def seeds_needed(comparison: Comparison, gain: float) -> int | None:
     freedom = _freedom(share, seeds, patients, comparison.patients)
     enough = seeds[_detectable(share + patients, freedom) <= gain]
     return int(enough[0]) if len(enough) else None
+
+
+def _spread(seed_variance: float, seeds: int, patient_variance: float, patients: int) -> tuple[float, float]:
+    """Variance of a mean over seeds, and its degrees of freedom; of a single seed the patients' alone."""
+    if seeds == 1:
+        return patient_variance, patients - 1.0
+    share = seed_variance / seeds
+    return share + patient_variance, float(_freedom(share, seeds, patient_variance, patients))
 
 
 def _freedom(

@@ -15,6 +15,7 @@ from trainers.data.slice_set import BOX_COLUMNS, SliceSet, Split
 from trainers.detector.dataset import detector_rows
 from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.detector.selection import trained_slice_size
+from trainers.distributed import OnProgress
 from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.metrics_file import METRICS_FILE, Metrics
@@ -34,7 +35,6 @@ from trainers.exceptions import TrainingError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OnProgress = Callable[[int, int, Mapping[str, float]], None]
 SPLITS: tuple[Split, ...] = ("validation", "test")
 TABLES = ("slices", "lesions", "detections")
 SHOWN = 12
@@ -58,7 +58,6 @@ def evaluate(
     Args:
         detector_dir: what `train_detector` wrote.
         on_progress: called with slices done, slices in all, and once known the validation split's sensitivity.
-        device: where the network runs.
 
     Raises:
         TrainingError: `detector_dir` is no detector or was trained on slices of another size, or a split has no lesion.
@@ -107,11 +106,7 @@ def read_outcomes(folder: Path, split: Split, ious: Sequence[float]) -> dict[flo
 
 
 def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
-    """Some slices of a slice set with their boxes.
-
-    Raises:
-        TrainingError: they have no box.
-    """
+    """Some slices of a slice set with their boxes; TrainingError if they have none."""
     table = slices.slices.iloc[rows].reset_index(drop=True)
     position = pd.Series(np.arange(len(table)), index=table["slice_id"])
     boxes = slices.boxes[slices.boxes["slice_id"].isin(table["slice_id"])]
@@ -128,11 +123,7 @@ def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:
 
 
 def check_size(detector_dir: Path, slices: SliceSet) -> None:
-    """Refuse slices of another size than those that a detector was trained on.
-
-    Raises:
-        TrainingError: they are.
-    """
+    """Raise TrainingError for slices of another size than those that a detector was trained on."""
     trained = trained_slice_size(detector_dir)
     if trained not in (None, slices.size):
         raise TrainingError(
@@ -143,11 +134,7 @@ def check_size(detector_dir: Path, slices: SliceSet) -> None:
 
 
 def _detect(
-    detector: Detector,
-    images: np.ndarray,
-    rows: np.ndarray,
-    config: EvaluationConfig,
-    on_slices: Callable[[int], None],
+    detector: Detector, images: np.ndarray, rows: np.ndarray, config: EvaluationConfig, on_slices: Callable[[int], None]
 ) -> pd.DataFrame:
     parts = []
     for start in range(0, len(rows), config.batch):

@@ -45,17 +45,14 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
     for label, outcomes in arms.items():
         weights = bootstrap_weights(len(outcomes[0].truth.patients), config.bootstraps, config.seed)
         band = froc_band(outcomes, grid, weights)
-        end = np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in outcomes])
+        end = np.mean([outcome.fps_per_slice for outcome in outcomes])
         band = band[band["fps_per_slice"] <= max(end, grid[1])]
         (line,) = axes.step(band["fps_per_slice"], band["sensitivity"], where="post", label=label)
-        axes.fill_between(
-            band["fps_per_slice"], band["low"], band["high"], step="post", alpha=0.15, color=line.get_color(), lw=0
-        )
+        colour, fps = line.get_color(), band["fps_per_slice"]
+        axes.fill_between(fps, band["low"], band["high"], step="post", alpha=0.15, color=colour, lw=0)
         shown = [outcome.at(config.confidence) for outcome in outcomes]
-        fps = np.mean([(~outcome.hit).sum() / len(outcome.truth.slices) for outcome in shown])
-        axes.plot(
-            fps, np.mean([np.isfinite(outcome.found_at).mean() for outcome in shown]), "o", color=line.get_color(), ms=4
-        )
+        dot = np.mean([(outcome.fps_per_slice, outcome.found.mean()) for outcome in shown], axis=0)
+        axes.plot(*dot, "o", color=colour, ms=4)
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
     axes.set_title(
@@ -75,16 +72,10 @@ def detections_figure(images: np.ndarray, rows: np.ndarray, outcome: Outcome, sh
         images: N x S x S uint8; `rows` names those of the outcome's slices.
         shown: positions of slices in the outcome.
     """
-    pairs_in_row = 3
-    lines = -(-len(shown) // pairs_in_row)
-    figure = Figure(figsize=(4 * pairs_in_row, 2.3 * lines + 0.5), layout="constrained")
-    grid = figure.subplots(lines, 2 * pairs_in_row, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for i, position in enumerate(shown):
-        left, right = grid[i // pairs_in_row, 2 * (i % pairs_in_row) :][:2]
+    figure, pairs = pairs_of_axes(len(shown), 3, (4.0, 2.3))
+    for (left, right), position in zip(pairs, shown, strict=True):
         for axes in (left, right):
-            _show_slice(axes, images[rows[position]])
+            show_slice(axes, images[rows[position]])
         left.set_title(outcome.truth.slices["slice_id"].iloc[position], fontsize=7)
         for box in outcome.truth.boxes[position]:
             _outline(left, box, TRUTH)
@@ -104,8 +95,8 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
         most: slices, those with most such lesions.
     """
     base, *others = arms.values()
-    truth, base_hits = base.truth, np.isfinite(base.found_at)
-    differs = sum((np.isfinite(other.found_at) != base_hits).astype(int) for other in others)
+    truth, base_hits = base.truth, base.found
+    differs = sum((other.found != base_hits).astype(int) for other in others)
     by_slice = np.bincount(truth.lesions["slice"], weights=differs, minlength=len(truth.slices))
     shown = np.argsort(-by_slice, kind="stable")[:most]
     corners = truth.lesions[list(BOX)].to_numpy(dtype=np.float64)
@@ -114,15 +105,15 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
     grid = figure.subplots(len(shown), 1 + len(arms), squeeze=False)
     for line, position in zip(grid, shown, strict=True):
         for axes in line:
-            _show_slice(axes, images[rows[position]])
+            show_slice(axes, images[rows[position]])
             axes.axis("off")
         for box in truth.boxes[position]:
             _outline(line[0], box, TRUTH)
         here = np.flatnonzero(truth.lesions["slice"] == position)
         for axes, outcome in zip(line[1:], arms.values(), strict=True):
             _draw_detections(axes, outcome, position)
-            now = np.isfinite(outcome.found_at)
-            for sign, colour, marked in (("V", GAINED, now & ~base_hits), ("X", LOST, base_hits & ~now)):
+            gained, lost = outcome.found & ~base_hits, base_hits & ~outcome.found
+            for sign, colour, marked in (("V", GAINED, gained), ("X", LOST, lost)):
                 for row in here[marked[here]]:
                     axes.text(corners[row, 2], corners[row, 1], sign, color=colour, fontsize=10, weight="bold")
     for axes, label in zip(grid[0], ["truth", *arms], strict=True):
@@ -136,11 +127,7 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
 
 
 def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
-    """Lesion boxes by diameter, all and missed, one group of bars per arm (mean over its seeds).
-
-    Returns:
-        None if no diameter is known.
-    """
+    """Lesion boxes by diameter, all and missed, a group of bars per arm (mean over seeds); None if none is known."""
     truth = next(iter(arms.values()))[0].truth
     classes = diameter_class(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64))
     if (classes == "unknown").all():
@@ -150,10 +137,7 @@ def missed_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     names = [name for name in (*DIAMETERS, "unknown") if (classes == name).any()]
     width = 0.8 / len(arms)
     for i, (label, outcomes) in enumerate(arms.items()):
-        missed = [
-            np.mean([(~np.isfinite(outcome.found_at) & (classes == name)).sum() for outcome in outcomes])
-            for name in names
-        ]
+        missed = [np.mean([(~outcome.found & (classes == name)).sum() for outcome in outcomes]) for name in names]
         at = np.arange(len(names)) - 0.4 + (i + 0.5) * width
         axes.bar(at, missed, 0.9 * width, label=label or "missed")
     totals = [(classes == name).sum() for name in names]
@@ -184,8 +168,7 @@ def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
 def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     """Share of detections that hit, against their confidence, one line per arm, its seeds pooled.
 
-    Returns:
-        None without detections, and where confidence is no probability.
+    None without detections, and where confidence is no probability.
     """
     calibrated = {label: calibration(outcomes) for label, outcomes in arms.items()}
     tables = {label: table for label, table in calibrated.items() if table is not None and len(table)}
@@ -202,7 +185,17 @@ def calibration_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure | None:
     return figure
 
 
-def _show_slice(axes: Axes, image: np.ndarray) -> None:
+def pairs_of_axes(count: int, in_row: int, inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A figure, and the pairs of axes in it (count x 2), each pair so wide and high."""
+    lines = -(-count // in_row)
+    figure = Figure(figsize=(inches[0] * in_row, inches[1] * lines + 0.5), layout="constrained")
+    grid = figure.subplots(lines, 2 * in_row, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    return figure, grid.reshape(-1, 2)[:count]
+
+
+def show_slice(axes: Axes, image: np.ndarray) -> None:
     """A slice as it is, without smoothing."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 

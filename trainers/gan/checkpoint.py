@@ -24,6 +24,7 @@ NETWORKS: dict[Networks, tuple[type[Generator], type[Discriminator]]] = {
     "cpggan": (CPGGANGenerator, CPGGANDiscriminator),
     "u-net": (UNetGenerator, ConvolutionalDiscriminator),
 }
+SAVED_AS_IS = ("skipped", "augment_probability", "overfitting", "images", "history", "snapshots")
 Report = dict[str, float]
 
 
@@ -60,11 +61,9 @@ class TrainingState:
     def initial(cls, config: GANConfig, device: torch.device) -> TrainingState:
         """Fresh networks on `device`, the same for equal seeds."""
         weights = torch.Generator().manual_seed(config.seed)
-        generator = build_generator(config, weights)
+        generator = build_generator(config, weights).to(device)
         _, discriminator_class = NETWORKS[config.traits.networks]
-        discriminator = discriminator_class(config, weights)
-        generator.to(device)
-        discriminator.to(device)
+        discriminator = discriminator_class(config, weights).to(device)
         return cls(
             config,
             generator,
@@ -79,20 +78,13 @@ class TrainingState:
 
     def save(self, folder: Path) -> None:
         """Write the state into an existing folder."""
-        torch.save(
-            {
-                "config": self.config.model_dump_json(),
-                "modules": {name: module.state_dict() for name, module in self._modules().items()},
-                "optimisers": {name: optimiser.state_dict() for name, optimiser in self._optimisers().items()},
-                "skipped": self.skipped,
-                "augment_probability": self.augment_probability,
-                "overfitting": self.overfitting,
-                "images": self.images,
-                "history": self.history,
-                "snapshots": self.snapshots,
-            },
-            folder / FILE,
-        )
+        saved = {
+            "config": self.config.model_dump_json(),
+            "modules": {name: module.state_dict() for name, module in self._modules().items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self._optimisers().items()},
+            **{name: getattr(self, name) for name in SAVED_AS_IS},
+        }
+        torch.save(saved, folder / FILE)
 
     def restore(self, payload: bytes, folder: Path) -> None:
         """Continue from what was saved into a folder, `payload` being the content of its FILE.
@@ -116,12 +108,9 @@ class TrainingState:
             module.load_state_dict(saved["modules"][name])
         for name, optimiser in self._optimisers().items():
             optimiser.load_state_dict(saved["optimisers"][name])
-        self.skipped = saved["skipped"]
-        self.augment_probability = saved["augment_probability"]
-        self.overfitting = saved["overfitting"]
-        self.images = saved["images"]
-        self.history = saved["history"]
-        self.snapshots = [snapshot.cpu() for snapshot in saved["snapshots"]]
+        for name in SAVED_AS_IS:
+            setattr(self, name, saved[name])
+        self.snapshots = [snapshot.cpu() for snapshot in self.snapshots]
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -136,11 +125,7 @@ class TrainingState:
 
 
 def read_checkpoint(folder: Path) -> bytes:
-    """What `TrainingState.save` wrote.
-
-    Raises:
-        TrainingError: the folder holds no such state.
-    """
+    """What `TrainingState.save` wrote; TrainingError for a folder without it."""
     if not (folder / FILE).is_file():
         raise TrainingError(f"{folder} is not a checkpoint of a GAN: it lacks {FILE}. Remove it to start afresh.")
     return (folder / FILE).read_bytes()

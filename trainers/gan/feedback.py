@@ -33,7 +33,6 @@ class DetectorFeedback:
         """Open the detector that `train_detector` wrote.
 
         Args:
-            detector_dir: its folder.
             resolution: side in pixels of the slices that the GAN ends with, and of those that the boxes lie in.
             device: where the slices will be.
 

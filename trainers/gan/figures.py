@@ -26,7 +26,6 @@ def contact_sheet(
     """Write a PNG with one named row of slices each.
 
     Args:
-        path: the PNG.
         rows: name -> N x S x S uint8, the same S in all of them.
         boxes: name -> for each of its slices n x 4 (x0, y0, x1, y1), pixels, drawn; rows that it does not name show
             none, as an outline would hide a small lesion.
@@ -62,12 +61,7 @@ def contact_sheet(
 
 
 def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write a PNG of the losses over the images shown; vertical lines mark where a resolution begins.
-
-    Args:
-        path: the PNG.
-        history: reports as in `TrainingState.history`.
-    """
+    """Write a PNG of the losses in `TrainingState.history`; vertical lines mark where a resolution begins."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
@@ -81,15 +75,8 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     for before, after in pairwise(history):
         if before["gan/resolution"] != after["gan/resolution"]:
             axis.axvline(after["images"] / 1000, color="0.8", zorder=0)
-            axis.annotate(
-                f"{after['gan/resolution']:.0f} px",
-                (after["images"] / 1000, 0.97),
-                fontsize="small",
-                xycoords=("data", "axes fraction"),
-                color="0.4",
-                ha="left",
-                va="top",
-            )
+            label, place = f"{after['gan/resolution']:.0f} px", (after["images"] / 1000, 0.97)
+            axis.text(*place, label, transform=axis.get_xaxis_transform(), fontsize="small", color="0.4", va="top")
     axis.set(xlabel="thousands of images shown", ylabel="loss")
     axis.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=110)

@@ -54,8 +54,6 @@ def penalty(
     Differentiable in D's weights: never compile it (torch turns the double backward into a constant or an error).
 
     Args:
-        config: decides the loss.
-        discriminator: scores images.
         real: N x 1 x R x R, -1 to 1.
         fake: of the same shape, without gradient.
         condition: N x 1 x R x R, 0 to 1.

@@ -36,12 +36,10 @@ def draw_walks(
     """Write `interpolation.png`, `moving_box.png` and, if the curation refused any slice, `discarded.png`.
 
     Args:
-        generator: the GAN.
         annotations: boxes of real slices, n x 4 each, which decide size and path of the moving box.
         made: synthetic slices; the first lend their conditions to the interpolations.
         refused: attempts that the curation refused.
         seed: decides the noise, as in synthesis.
-        folder: existing folder.
     """
     latents = [noise(seed, image, generator.latent_shape) for image in range(2 * PAIRS)]
     conditions = [made[row % len(made)].boxes for row in range(PAIRS)]

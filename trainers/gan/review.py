@@ -65,11 +65,7 @@ class Review:
         return Review(self.path, tuple(kept))
 
     def check(self, source: str) -> None:
-        """Refuse decisions on the slices of another source.
-
-        Raises:
-            ConfigError: names the first of them.
-        """
+        """Raise ConfigError for the first decision on a slice of another source."""
         for attempt in self.attempts:
             if attempt.source not in (None, source):
                 raise ConfigError(

@@ -41,10 +41,8 @@ def sample(generator: Generator, conditions: Tensor, latents: np.ndarray, phase:
     """Make slices.
 
     Args:
-        generator: on the device of `conditions`.
         conditions: N x 1 x R x R float, 0 to 1, at the phase's resolution.
         latents: N x `generator.latent_shape` float32.
-        phase: resolution R and fade.
 
     Returns:
         N x R x R uint8.

@@ -48,8 +48,6 @@ def update(
         state: changed, but for its count of images.
         batch: this worker's slices.
         share: their places in the step's `batch_size`.
-        feedback: the frozen detector of `cpggan+detector`.
-        context: rank and device.
 
     Returns:
         This worker's STATISTICS, a float32 vector on the device.

@@ -40,9 +40,7 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
     workers but for the order of sums.
 
     Args:
-        config: the GAN and its schedule.
         slices: prepared at `config.resolution`; only its training split is read.
-        out: folder for the results.
         context: rank, device, progress and checkpoints; only rank 0's checkpoints are read.
         detector: for `cpggan+detector` the folder of a detector trained on real slices.
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.plan import make_plan
 from sweep.store import Store
 from sweep.studies.optuna_study import create_optuna_study, open_storage
 from sweep.studies.outcome import Outcome
 from sweep.studies.records import LaunchOptions, Status, StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
+from tests.sweep.plans import make_plan
 
 BROKEN = {
     "empty": b"",
@@ -49,7 +49,7 @@ def folder(study_file: Path) -> Path:
     record.keep_needs(make_plan(study))
     record.keep_extension({"seeds": [0, 1]})
     record.keep_options(LaunchOptions(overrides=("detector.learning_rate=0.0005",)))
-    record.keep_outcome("none seed 0", Outcome(state="failed", error="no memory"))
+    record.keep_outcomes({"none seed 0": Outcome(state="failed", error="no memory")})
     record.keep_status(Status(updated=0, began=0, host="here", pid=1))
     return Path("metsweep-store/studies/small").absolute()
 

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from search_spaces.study import load_study
-from sweep.plan import make_plan
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.studies.opened import open_study
 from sweep.studies.optuna_study import create_optuna_study, open_storage
 from sweep.studies.records import LaunchOptions, StudyRecord, relaunchable
 from tests.sweep.cli.conftest import Metsweep
+from tests.sweep.plans import make_plan
 from tests.trainers.data.phantom import make_cohort
 from trainers.exceptions import ConfigError
 

@@ -11,11 +11,11 @@ import yaml
 
 from search_spaces.study import load_study
 from sweep.engine.cluster import Capacity
-from sweep.plan import make_plan
-from sweep.stages.detector import PAPER_BYTES
+from sweep.stages import DetectorStage
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import SIZE, STUDY, Metsweep
+from tests.sweep.plans import make_plan
 from tests.sweep.publishing import cost_of, publish_empty
 from trainers.distributed import WorkerResources
 from trainers.exceptions import ClusterError
@@ -147,7 +147,7 @@ def test_cells_to_draw_are_counted_without_what_is_in_the_store_and_with_their_b
     ended = metsweep("plan", STUDY)
     # A shard is still missing that the look at the GAN draws.
     assert "at most 1 synthesize, 10 detector, 10 evaluate (one GAN" in ended.out
-    detectors = 10 * PAPER_BYTES * load_study(STUDY).detector.width ** 2
+    detectors = 10 * DetectorStage.paper_bytes * load_study(STUDY).detector.width ** 2
     assert bytes_told(ended.out) == pytest.approx(detectors + 1000 * SIZE**2, rel=0.01)
     store.set_aside_key("gan", gan, "to make it again")
     assert "at most 1 gan, 1 synthesize, 10 detector, 10 evaluate" in metsweep("plan", STUDY).out

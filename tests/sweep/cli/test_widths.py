@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import load_study
-from sweep.plan import make_plan
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
+from tests.sweep.plans import make_plan
 from tests.sweep.publishing import cost_of, publish_empty
 
 TABLES: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (

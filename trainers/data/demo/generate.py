@@ -11,32 +11,33 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
 import torch
 
+from trainers.data.annotation import COLUMNS
+from trainers.data.cohort import MANIFEST
 from trainers.data.demo.config import DemoCohortConfig
 from trainers.data.demo.heads import check_packages
-from trainers.data.demo.patient import BOX_COLUMNS, Patient, base_head_of, make_patient, split_of
-from trainers.data.slice_set import Kind
+from trainers.data.demo.patient import Patient, base_head_of, make_patient, split_of
+from trainers.data.slice_set import Kind, Split
+from trainers.distributed import OnProgress
 from trainers.exceptions import CohortError
 
 VERSION = 1
 """Raised whenever the same config gives other volumes."""
 
-_MANIFEST = "cohort.json"
 _UNFINISHED = ".unfinished.json"
 _WRITING = ".writing-"
+_VOLUME = "t1c.nii.gz"
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
 
-
-def make_demo_cohort(out: Path, config: DemoCohortConfig, on_progress: Progress, workers: int = 1) -> None:
+def make_demo_cohort(out: Path, config: DemoCohortConfig, on_progress: OnProgress, workers: int = 1) -> None:
     """Write the demo cohort into the folder `out`: a folder for each patient, and `cohort.json` last of all.
 
     A run that was killed continues where it stopped; a cohort that is complete is left as it is.
@@ -49,11 +50,12 @@ def make_demo_cohort(out: Path, config: DemoCohortConfig, on_progress: Progress,
         CohortError: `out` holds something else or a cohort made with other settings, cannot be written, or a package
             that holds a base head is missing.
     """
-    subjects: list[tuple[Kind, int]] = [*_subjects("tumour", config.patients), *_subjects("normal", config.normals)]
+    numbers: dict[Kind, int] = {"tumour": config.patients, "normal": config.normals}
+    subjects: list[tuple[Kind, int]] = [(kind, i + 1) for kind, count in numbers.items() for i in range(count)]
     if _prepare(out, config):
         on_progress(len(subjects), len(subjects), {})
         return
-    missing = [subject for subject in subjects if not _is_complete(out, *subject)]
+    missing = [subject for subject in subjects if not (out / _patient_id(*subject) / _VOLUME).is_file()]
     done = len(subjects) - len(missing)
     if done:
         on_progress(done, len(subjects), {})
@@ -61,12 +63,8 @@ def make_demo_cohort(out: Path, config: DemoCohortConfig, on_progress: Progress,
         done += 1
         on_progress(done, len(subjects), figures)
     entries = [_entry(out, kind, number) for kind, number in subjects]
-    _write_json(out / _MANIFEST, {"name": "demo", "origin": _origin(config), "subjects": entries})
+    _write_json(out / MANIFEST, {"name": "demo", "origin": _origin(config), "subjects": entries})
     (out / _UNFINISHED).unlink()
-
-
-def _subjects(kind: Kind, count: int) -> list[tuple[Kind, int]]:
-    return [(kind, number) for number in range(1, count + 1)]
 
 
 def _prepare(out: Path, config: DemoCohortConfig) -> bool:
@@ -74,10 +72,10 @@ def _prepare(out: Path, config: DemoCohortConfig) -> bool:
     advice = "Choose another folder, or delete this one."
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (_MANIFEST, _UNFINISHED):
+        for name in (MANIFEST, _UNFINISHED):
             if (out / name).is_file():
                 _check_same(out / name, config, advice)
-                return name == _MANIFEST
+                return name == MANIFEST
         foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith(_WRITING))
         if foreign:
             raise CohortError(f"{out} is not empty and is no demo cohort: it holds {', '.join(foreign[:5])}. {advice}")
@@ -150,12 +148,12 @@ def _make_one(out: Path, config: DemoCohortConfig, kind: Kind, number: int) -> d
 
 def _write(folder: Path, kind: Kind, patient: Patient) -> None:
     if kind == "tumour":
-        lines = [",".join(BOX_COLUMNS), *(",".join(map(str, box)) for box in patient.boxes)]
+        lines = [",".join(COLUMNS), *(",".join(map(str, box)) for box in patient.boxes)]
         _replace(folder / "boxes.csv", lambda file: file.write_text("\n".join(lines) + "\n"))
         _write_nifti(folder / "lesions.nii.gz", patient.labels, patient)
     note = json.dumps({"scanner": patient.scanner.name})
     _replace(folder / "scanner.json", lambda file: file.write_text(note))
-    _write_nifti(folder / "t1c.nii.gz", patient.volume, patient)
+    _write_nifti(folder / _VOLUME, patient.volume, patient)
 
 
 def _write_nifti(file: Path, voxels: np.ndarray, patient: Patient) -> None:
@@ -175,10 +173,6 @@ def _replace(file: Path, write: Callable[[Path], object]) -> None:
     temporary.replace(file)
 
 
-def _is_complete(out: Path, kind: Kind, number: int) -> bool:
-    return (out / _patient_id(kind, number) / "t1c.nii.gz").is_file()
-
-
 def _entry(out: Path, kind: Kind, number: int) -> dict[str, Any]:
     name = _patient_id(kind, number)
     tumour = kind == "tumour"
@@ -187,7 +181,7 @@ def _entry(out: Path, kind: Kind, number: int) -> dict[str, Any]:
         "kind": kind,
         "split": split_of(number) if tumour else "train",
         "scanner": json.loads((out / name / "scanner.json").read_text())["scanner"],
-        "volume": f"{name}/t1c.nii.gz",
+        "volume": f"{name}/{_VOLUME}",
         "mask": f"{name}/lesions.nii.gz" if tumour else None,
         "boxes": f"{name}/boxes.csv" if tumour else None,
     }
@@ -198,11 +192,7 @@ def _origin(config: DemoCohortConfig) -> dict[str, Any]:
         "made_by": "metsweep cohort demo",
         "version": VERSION,
         "config": config.model_dump(),
-        "base_heads": {
-            "train": base_head_of("tumour", 1),
-            "validation": base_head_of("tumour", 2),
-            "test": base_head_of("tumour", 3),
-        },
+        "base_heads": {split: base_head_of("tumour", number) for number, split in enumerate(get_args(Split), start=1)},
     }
 
 

@@ -33,22 +33,14 @@ _GRAFT_STEPS = 15
 
 
 def check_packages() -> None:
-    """Check that every base head's files exist.
-
-    Raises:
-        CohortError: a package is not installed.
-    """
+    """Raise CohortError unless every base head's package is installed."""
     for package, file in (_ROBEX_HEAD, _ROBEX_MASK, _MNI_BRAIN):
         _find(package, file)
 
 
 @lru_cache(maxsize=len(BASE_HEADS))
 def load_head(name: str) -> Head:
-    """Build the base head `name`; a second call in the same process costs nothing.
-
-    Raises:
-        CohortError: there is no such head, or the package that holds it is not installed.
-    """
+    """Build the base head `name`, once per process; CohortError for another name, or a package that is missing."""
     if name not in BASE_HEADS:
         raise CohortError(f"There is no base head {name!r}; allowed: {', '.join(BASE_HEADS)}.")
     image, depth = _robex() if name == "robex" else _mni152()

@@ -8,16 +8,17 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from trainers.data.annotation import COLUMNS
 from trainers.data.demo.anatomy import deform
 from trainers.data.demo.config import DemoCohortConfig
 from trainers.data.demo.heads import load_head
 from trainers.data.demo.lesions import Lesion, add_lesions, draw_count
 from trainers.data.demo.scanner import Scanner, draw_scanner
-from trainers.data.demo.tissue import Box, box_of, components
+from trainers.data.demo.tissue import Box, box_of
 from trainers.data.demo.vessels import add_vessels
+from trainers.data.mask import components
 from trainers.data.slice_set import Kind, Split
 
-BOX_COLUMNS = ("z", "x0", "y0", "x1", "y1")
 LEAST_AREA_MM2 = 6.0
 """A smaller part of a lesion on a slice is left out of the mask and the boxes: nobody would mark it."""
 
@@ -40,7 +41,7 @@ class Patient:
     labels: np.ndarray
     """X x Y x Z uint8: number of the lesion from 1, 0 elsewhere."""
     boxes: np.ndarray
-    """Rough boxes, n x 5 int64 of BOX_COLUMNS: voxels, x1 and y1 exclusive."""
+    """Rough boxes, n x 5 int64 of COLUMNS: voxels, x1 and y1 exclusive."""
     lesions: int
 
 
@@ -58,11 +59,7 @@ def base_head_of(kind: Kind, number: int) -> str:
 
 
 def make_patient(kind: Kind, number: int, config: DemoCohortConfig) -> Patient:
-    """Make subject `number` (from 1) of a kind; it does not depend on their number.
-
-    Raises:
-        CohortError: a package that holds a base head is missing.
-    """
+    """Make subject `number` (from 1) of a kind, whatever their number; CohortError as in `load_head`."""
     rng = np.random.default_rng([config.seed, 1 if kind == "normal" else 0, number])
     image, depth, regions = deform(load_head(base_head_of(kind, number)), rng)
     scanner = draw_scanner(depth, rng)
@@ -83,7 +80,7 @@ def make_patient(kind: Kind, number: int, config: DemoCohortConfig) -> Patient:
 
 
 def rough_boxes(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Boxes as a hurried reader draws them: n x 5 int64 of BOX_COLUMNS, by slice.
+    """Boxes as a hurried reader draws them: n x 5 int64 of COLUMNS, by slice.
 
     One box for each part of a lesion on a slice, wider than the part by one voxel and 0 to 15 % on each side.
     """
@@ -98,7 +95,7 @@ def rough_boxes(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
                 row += [max(0, v) for v in low]
                 row += [min(n, v) for n, v in zip(labels.shape[:2], high, strict=True)]
                 boxes.append(row)
-    return np.array(boxes, dtype=np.int64).reshape(-1, len(BOX_COLUMNS))
+    return np.array(boxes, dtype=np.int64).reshape(-1, len(COLUMNS))
 
 
 def _label(lesions: list[Lesion], brain_box: Box, scanner: Scanner) -> np.ndarray:

@@ -7,6 +7,8 @@ from enum import IntEnum
 import numpy as np
 from scipy import ndimage
 
+from trainers.data.mask import components
+
 FLUID, GREY, WHITE = 0.3, 0.8, 1.0
 """Brightness of the tissues in a base head: a contrast-enhanced T1 image is flatter than a plain one."""
 
@@ -85,13 +87,6 @@ def _spread(values: np.ndarray, measured: np.ndarray, width: float) -> np.ndarra
     smooth = ndimage.gaussian_filter(np.where(measured, values, 0.0), width) / np.maximum(share, 1e-9)
     nearest = ndimage.distance_transform_edt(share < 0.02, return_distances=False, return_indices=True)
     return ndimage.gaussian_filter(smooth[tuple(np.asarray(nearest))], 1.0)
-
-
-def components(mask: np.ndarray) -> np.ndarray:
-    """Labels from 1 of the parts that touch at a face, an edge or a corner: int32."""
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    ndimage.label(mask, structure=np.ones((3,) * mask.ndim), output=labels)
-    return labels
 
 
 def box_of(mask: np.ndarray) -> Box:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from trainers.evaluation.figures import pairs_of_axes, show_slice
 from trainers.evaluation.realism.box_fidelity import BoxFidelity, Found
 from trainers.evaluation.realism.memorisation import RealSlices
 
@@ -16,9 +17,7 @@ PAIRS_SHOWN = 12
 PAIRS_IN_ROW = 4
 
 
-def embedding_figure(
-    panels: Mapping[str, tuple[Mapping[str, np.ndarray], str]],
-) -> Figure:
+def embedding_figure(panels: Mapping[str, tuple[Mapping[str, np.ndarray], str]]) -> Figure:
     """Scatter plots of t-SNEs, one per panel.
 
     Args:
@@ -49,15 +48,10 @@ def nearest_figure(
         close_distance: what is called close, for the title.
     """
     shown = min(PAIRS_SHOWN, len(synthetic))
-    lines = -(-shown // PAIRS_IN_ROW)
-    figure = Figure(figsize=(3.3 * PAIRS_IN_ROW, 1.95 * lines + 0.5), layout="constrained")
-    grid = figure.subplots(lines, 2 * PAIRS_IN_ROW, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for i in range(shown):
-        left, right = grid[i // PAIRS_IN_ROW, 2 * (i % PAIRS_IN_ROW) :][:2]
-        left.imshow(synthetic[i], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        right.imshow(real[i], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    figure, pairs = pairs_of_axes(shown, PAIRS_IN_ROW, (3.3, 1.95))
+    for i, (left, right) in enumerate(pairs):
+        show_slice(left, synthetic[i])
+        show_slice(right, real[i])
         left.set_title(f"synthetic, {distances[i]:.3g}", fontsize=7)
         right.set_title(f"training, {patients[i]}", fontsize=7)
     figure.suptitle(
