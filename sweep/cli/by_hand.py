@@ -15,11 +15,9 @@ TAUGHT = " or ".join(name for name, gan in GANS.items() if gan.needs_detector)
 
 
 def prepare(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.", show_default=False)],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.")],
     out: Out,
-    size: Annotated[
-        int | None, typer.Option(help="Side of a slice in pixels, instead of the fidelity's.", show_default=False)
-    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of a slice in pixels, instead of the fidelity's.")] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     workers: Processes = None,
@@ -63,7 +61,6 @@ def train_gan(
         typer.Option(
             metavar="DETECTOR",
             help=f"Detector trained on real slices; its loss also trains the generator ({TAUGHT} only).",
-            show_default=False,
         ),
     ] = None,
     fidelity: Fidelity = "laptop",
@@ -103,15 +100,14 @@ def train_gan(
 
 
 def synthesize(
-    gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.", show_default=False)],
+    gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.")],
     slices: Slices,
     out: Out,
     count: Annotated[int, typer.Option(help="Number of synthetic slices.")],
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     review: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Keep/discard list; overrides the automatic decision.", show_default=False),
+        Path | None, typer.Option(metavar="CSV", help="Keep/discard list; overrides the automatic decision.")
     ] = None,
 ) -> None:
     """Generate synthetic slices with a trained GAN.
@@ -173,13 +169,9 @@ def train_detector(
     slices: Slices,
     out: Out,
     synthetic: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Synthetic slices to add; may be repeated.", show_default=False),
+        list[Path] | None, typer.Option(metavar="DIR", help="Synthetic slices to add; may be repeated.")
     ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option(help="Use the first COUNT synthetic slices; default: all.", show_default=False),
-    ] = None,
+    count: Annotated[int | None, typer.Option(help="Use the first COUNT synthetic slices; default: all.")] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     workers: Workers = 1,
@@ -223,9 +215,7 @@ def train_detector(
 
 
 def evaluate(
-    detector: Annotated[
-        Path, typer.Argument(metavar="DETECTOR", help="Folder of `metsweep train detector`.", show_default=False)
-    ],
+    detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="Folder of `metsweep train detector`.")],
     slices: Slices,
     out: Out,
     fidelity: Fidelity = "laptop",

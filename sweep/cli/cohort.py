@@ -12,7 +12,7 @@ from sweep.cli.options import Processes, refuse_below
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new cohort.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new cohort.")],
     patients: Annotated[int, typer.Option(help="Patients with lesions.")] = 20,
     normals: Annotated[int, typer.Option(help="Subjects without lesions.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 0,
@@ -47,7 +47,7 @@ def demo(
 
 
 def check(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.", show_default=False)],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.")],
 ) -> None:
     """Check a cohort and show what it holds.
 

@@ -14,7 +14,6 @@ Cells = Annotated[
     typer.Argument(
         metavar="CELL...",
         help='Trials ("cpggan 200 seed 0"), cells with all their seeds ("cpggan 200") or drawn cells (t7).',
-        show_default=False,
     ),
 ]
 
@@ -148,17 +147,11 @@ def extend(
     seeds: Annotated[
         int | None,
         typer.Option(
-            "--seeds",
-            metavar="N",
-            min=1,
-            max=10_000,
-            help="Extend to seeds 0 to N-1; existing seeds are kept.",
-            show_default=False,
+            "--seeds", metavar="N", min=1, max=10_000, help="Extend to seeds 0 to N-1; existing seeds are kept."
         ),
     ] = None,
     trials: Annotated[
-        int | None,
-        typer.Option("--trials", min=1, help="Total number of drawn cells (Optuna trials).", show_default=False),
+        int | None, typer.Option("--trials", min=1, help="Total number of drawn cells (Optuna trials).")
     ] = None,
     arms: Annotated[
         list[str] | None,
@@ -166,7 +159,6 @@ def extend(
             "--arms",
             metavar="VARIANT:COUNT,COUNT",
             help='More arms, with counts as in the study file (paper scale): "cpggan:16000"; may be repeated.',
-            show_default=False,
         ),
     ] = None,
 ) -> None:

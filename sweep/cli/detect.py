@@ -11,22 +11,17 @@ from sweep.cli.options import Out
 
 
 def detect(
-    volume: Annotated[
-        Path, typer.Argument(metavar="VOLUME", help="NIfTI volume, T1 after contrast.", show_default=False)
-    ],
+    volume: Annotated[Path, typer.Argument(metavar="VOLUME", help="NIfTI volume, T1 after contrast.")],
     out: Out,
     model: Annotated[
-        str | None,
-        typer.Option(help="Folder of a detector, or models:/NAME@ALIAS; default: the champion.", show_default=False),
+        str | None, typer.Option(help="Folder of a detector, or models:/NAME@ALIAS; default: the champion.")
     ] = None,
     confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less confident boxes.")] = 0.2,
     slices: Annotated[
-        Path | None,
-        typer.Option(help="Slice set of the training, needed if the detector does not record it.", show_default=False),
+        Path | None, typer.Option(help="Slice set of the training, needed if the detector does not record it.")
     ] = None,
     stripped: Annotated[
-        bool | None,
-        typer.Option("--stripped/--with-skull", help="Skull-stripped or not; default: detected.", show_default=False),
+        bool | None, typer.Option("--stripped/--with-skull", help="Skull-stripped or not; default: detected.")
     ] = None,
 ) -> None:
     """Find lesions in a volume.

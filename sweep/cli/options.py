@@ -44,7 +44,6 @@ StudyName = Annotated[
     typer.Argument(
         metavar="STUDY",
         help="A shipped study (metsweep study list), a YAML file, or the name of a launched study.",
-        show_default=False,
         autocompletion=_studies,
     ),
 ]
@@ -66,14 +65,11 @@ StoreUri = Annotated[
     ),
 ]
 Fidelity = Annotated[
-    str,
-    typer.Option(help="Preset to start from: paper, gpu, laptop or a YAML file.", autocompletion=_fidelities),
+    str, typer.Option(help="Preset to start from: paper, gpu, laptop or a YAML file.", autocompletion=_fidelities)
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a setting by its dotted key; may be repeated.", show_default=False
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting by its dotted key; may be repeated."),
 ]
 
 AsWritten = Annotated[
@@ -81,15 +77,12 @@ AsWritten = Annotated[
 ]
 Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 trains in this process, without Ray.")]
 Processes = Annotated[
-    int | None,
-    typer.Option("--workers", help="Processes; default: as many as this machine has room for.", show_default=False),
+    int | None, typer.Option("--workers", help="Processes; default: as many as this machine has room for.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 RegisteredModel = Annotated[str, typer.Option("--model", help="detector, generator or both.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or new.")]
-Slices = Annotated[
-    Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.", show_default=False)
-]
+Slices = Annotated[Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.")]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ def promote(
         float, typer.Option(min=0.0, max=1.0, help="Gain in sensitivity that the paired interval must exceed.")
     ] = 0.0,
     fps_cap: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Most FPs per validation slice; default: the study's, else 12.", show_default=False),
+        float | None, typer.Option(min=0.0, help="Most FPs per validation slice; default: the study's, else 12.")
     ] = None,
     alias: Annotated[
         str, typer.Option(help="champion, or candidate: register and judge, but keep the current champion.")
@@ -34,16 +33,11 @@ def promote(
         typer.Option(
             metavar="NAME",
             help="Promote this trial instead of the best on validation; needs --force if it is not the best.",
-            show_default=False,
         ),
     ] = None,
     force: Annotated[
         str | None,
-        typer.Option(
-            metavar="REASON",
-            help="Override failing and undetermined gates; the version records the reason.",
-            show_default=False,
-        ),
+        typer.Option(metavar="REASON", help="Override failing and undetermined gates; the version records the reason."),
     ] = None,
 ) -> None:
     """Promote a study's best models through their gates.

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def realism(
     synthetic: Annotated[
-        list[Path],
-        typer.Argument(metavar="SYNTHETIC...", help="Slice sets of `metsweep synthesize`.", show_default=False),
+        list[Path], typer.Argument(metavar="SYNTHETIC...", help="Slice sets of `metsweep synthesize`.")
     ],
     slices: Annotated[Path, typer.Option(help="Slice set that the GANs were trained on.")],
     detector: Annotated[Path, typer.Option(help="Folder of a detector trained on real slices only.")],

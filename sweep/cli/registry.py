@@ -137,8 +137,7 @@ def _measured(version: Version, measure: Measure) -> str:
 def rollback(
     model: RegisteredModel = "detector",
     to: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION", help="A former champion; default: the previous champion.", show_default=False),
+        str | None, typer.Option(metavar="VERSION", help="A former champion; default: the previous champion.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change without making it.")] = False,
 ) -> None:
@@ -173,20 +172,15 @@ def rollback(
 
 
 def compare(
-    first: Annotated[
-        str, typer.Argument(metavar="A", help="Alias or version of metsweep-detector.", show_default=False)
-    ],
-    second: Annotated[
-        str, typer.Argument(metavar="B", help="A second alias or version; the gain is B over A.", show_default=False)
-    ],
-    cohort: Annotated[Path, typer.Option("--cohort", help="Cohort with boxes.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="A", help="Alias or version of metsweep-detector.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A second alias or version; the gain is B over A.")],
+    cohort: Annotated[Path, typer.Option("--cohort", help="Cohort with boxes.")],
     split: Annotated[
         str,
         typer.Option(help="test, validation, or all: every patient of a cohort that neither detector was trained on."),
     ] = "test",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for comparison.json and comparison.csv; empty or new.", show_default=False),
+        Path | None, typer.Option("--out", help="Folder for comparison.json and comparison.csv; empty or new.")
     ] = None,
     store: StoreUri = None,
 ) -> None:

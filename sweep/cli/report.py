@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 @spread
 def report(
     chosen: StudyOptions,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the files; default: reports/STUDY in the store.", show_default=False),
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files; default: reports/STUDY in the store.")] = None,
     formats: Annotated[
         str, typer.Option("--format", help="Formats, separated by commas: console, md, csv, tex, html.")
     ] = "console,md,csv,tex,html",

@@ -22,30 +22,21 @@ if TYPE_CHECKING:
 
 
 def score(
-    truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH.json", help="COCO file with images and annotations.", show_default=False)
-    ],
-    detections: Annotated[
-        Path, typer.Argument(metavar="DETECTIONS.json", help="COCO list of boxes with scores.", show_default=False)
-    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH.json", help="COCO file with images and annotations.")],
+    detections: Annotated[Path, typer.Argument(metavar="DETECTIONS.json", help="COCO list of boxes with scores.")],
     iou: Annotated[
         list[float] | None, typer.Option(help="IoU threshold; may be repeated; default: 0.5 and 0.25.")
     ] = None,
     confidence: Annotated[float, typer.Option(help="Count detections with at least this score.")] = 0.001,
     patients: Annotated[
-        Path | None,
-        typer.Option(help="CSV: image, patient_id, and if known volume, z, scanner, mm_per_pixel.", show_default=False),
+        Path | None, typer.Option(help="CSV: image, patient_id, and if known volume, z, scanner, mm_per_pixel.")
     ] = None,
     against: Annotated[
-        Path | None,
-        typer.Option(
-            help="Another detector's DETECTIONS.json, to compare with on the same patients.", show_default=False
-        ),
+        Path | None, typer.Option(help="Another detector's DETECTIONS.json, to compare with on the same patients.")
     ] = None,
     as_json: AsJson = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for metrics.json and pictures; must be empty or new.", show_default=False),
+        Path | None, typer.Option(help="Folder for metrics.json and pictures; must be empty or new.")
     ] = None,
 ) -> None:
     """Score any detector's boxes as a study scores its own.

@@ -18,9 +18,7 @@ PATIENCE_S = 10.0
 
 
 def ls(
-    stage: Annotated[
-        str | None, typer.Option(help="Only this stage, e.g. gan or detector.", show_default=False)
-    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage, e.g. gan or detector.")] = None,
     as_json: AsJson = False,
     store: StoreUri = None,
 ) -> None:
@@ -93,8 +91,7 @@ def du(as_json: AsJson = False, store: StoreUri = None) -> None:
 
 def verify(
     keys: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY]...", help="First digits of keys; default: all artifacts.", show_default=False),
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="First digits of keys; default: all artifacts.")
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Quarantine damaged artifacts; the next launch makes them again.")

@@ -10,12 +10,12 @@ import typer
 from sweep.cli import talk
 from sweep.cli.options import StudyFileOptions, spread
 
-NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.", show_default=False)]
-SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: print it.", show_default=False)]
+NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.")]
+SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: print it.")]
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.")],
     like: Annotated[str, typer.Option(help="Study to start from: a shipped study or a YAML file.")] = "quickstart",
     out: NewFile = None,
 ) -> None:
