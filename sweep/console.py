@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import IO, Any
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -15,6 +16,8 @@ from rich.text import Text
 from sweep.text import visible
 
 ANY_WIDTH = 1_000_000
+RULED: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+"""Style of a wide table: a single rule below its head."""
 
 
 class TextConsole(Console):
@@ -22,34 +25,11 @@ class TextConsole(Console):
 
     Args:
         file: where to write; default: stdout.
-        stderr: write to stderr instead.
-        width: in columns; default: the terminal's, or COLUMNS.
-        force_terminal: whether it is a terminal; default: detected.
-        record: keep all output for `export_text`.
-        quiet: print nothing.
+        options: others of rich's Console, e.g. `width` in columns; default: the terminal's, or COLUMNS.
     """
 
-    def __init__(
-        self,
-        file: IO[str] | None = None,
-        *,
-        stderr: bool = False,
-        width: int | None = None,
-        force_terminal: bool | None = None,
-        record: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        super().__init__(
-            file=file,
-            stderr=stderr,
-            width=width,
-            force_terminal=force_terminal,
-            record=record,
-            quiet=quiet,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+    def __init__(self, file: IO[str] | None = None, **options: Any) -> None:
+        super().__init__(file=file, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """All printed strings pass here."""
@@ -70,6 +50,32 @@ class TextTable(Table):
 
     A column with `no_wrap` keeps its cells on one line.
     """
+
+    @classmethod
+    def of(
+        cls,
+        title: str | None,
+        columns: Iterable[str],
+        rows: Iterable[Iterable[str]] = (),
+        *,
+        left: Container[str] | None = None,
+        whole: Container[str] = (),
+        **style: Any,
+    ) -> TextTable:
+        """A table with its title and caption on the left.
+
+        Args:
+            left: titles of the columns that are aligned left; default: the first column alone.
+            whole: titles of the columns that do not wrap.
+            style: more arguments of `rich.table.Table`.
+        """
+        table = cls(title=title, title_justify="left", caption_justify="left", **style)
+        for i, column in enumerate(columns):
+            is_left = i == 0 if left is None else column in left
+            table.add_column(column, justify="left" if is_left else "right", no_wrap=column in whole)
+        for row in rows:
+            table.add_row(*row)
+        return table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.columns:

@@ -22,6 +22,6 @@ def bytes_text(size: float) -> str:
     return f"{size:,.1f} TB"
 
 
-def count_text(number: int, noun: str) -> str:
-    """A number with its noun in singular or plural: `1 cell`, `1,200 cells`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count_text(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun in singular or plural: `1 cell`, `1,200 cells`, `2 boxes`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

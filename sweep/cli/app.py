@@ -56,11 +56,9 @@ def metsweep(
     """
 
 
-def _add(panel: str, *commands: Callable[..., Any], **named: Callable[..., Any]) -> None:
+def _add(panel: str, *commands: Callable[..., Any]) -> None:
     for command in commands:
-        named[command.__name__] = command
-    for name, command in named.items():
-        app.command(name, cls=Command, rich_help_panel=panel)(command)
+        app.command(command.__name__, cls=Command, rich_help_panel=panel)(command)
 
 
 def _add_group(name: str, panel: str, summary: str, **commands: Callable[..., Any]) -> None:
@@ -90,12 +88,6 @@ _add(STUDIES, track.track, report.report)
 _add(MODELS, promote.promote, registry.registry, registry.rollback, registry.compare, detect.detect)
 
 _add_group(
-    "store",
-    MACHINE,
-    "List, verify and clean up artifacts.",
-    ls=store.ls,
-    du=store.du,
-    verify=store.verify,
-    gc=store.gc,
+    "store", MACHINE, "List, verify and clean up artifacts.", ls=store.ls, du=store.du, verify=store.verify, gc=store.gc
 )
 _add(MACHINE, machine.ui, machine.doctor)

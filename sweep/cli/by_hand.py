@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers, refuse_below
+from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers
+from sweep.text import count_text
 from trainers.variants import GANS
 
 TAUGHT = " or ".join(name for name, gan in GANS.items() if gan.needs_detector)
@@ -40,7 +41,6 @@ def prepare(
     from trainers.data import prepare as preparation
     from trainers.data.cohort import open_cohort
 
-    refuse_below(1, workers=workers)
     sized = [] if size is None else [f"prepare.size={size}"]
     config = section_config(
         "prepare", preparation.PrepareConfig, fidelity=fidelity, overrides=[*(overrides or ()), *sized]
@@ -82,16 +82,15 @@ def train_gan(
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
-    from sweep.cli.training import GANRun, train
+    from sweep.cli.training import gan_run, train
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.batches import check_fits
     from trainers.gan.config import GANConfig
     from trainers.gan.feedback import open_feedback
 
-    refuse_below(1, workers=workers)
     config = section_config("gan", GANConfig, fidelity=fidelity, variant=variant, overrides=overrides or ())
     opened = open_slice_set(checked(slices))
-    run = GANRun(config, opened.path.absolute(), detector and checked(detector).absolute())
+    run = gan_run(config, opened.path.absolute(), detector and checked(detector).absolute())
     with result_folder(out) as unfinished:
         open_feedback(config, detector, torch.device("cpu"))  # before Ray starts, which takes its time
         check_fits(config, opened, workers)
@@ -103,7 +102,7 @@ def synthesize(
     gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.")],
     slices: Slices,
     out: Out,
-    count: Annotated[int, typer.Option(help="Number of synthetic slices.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of synthetic slices.")],
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     review: Annotated[
@@ -127,20 +126,20 @@ def synthesize(
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
-    from sweep.cli.training import SynthesisRun, train
+    from sweep.cli.training import synthesis_run, train
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.config import SynthesisConfig
     from trainers.gan.generator import load_generator
     from trainers.gan.review import read_review, review_of
     from trainers.gan.shard import read_shard
 
-    refuse_below(1, count=count)
     overridden = [*(overrides or ()), f"synthesis.shard_size={count}"]
     config = section_config("synthesis", SynthesisConfig, fidelity=fidelity, overrides=overridden)
     if review is not None:
         config = config.model_copy(update={"review": str(review)})
     variant = load_generator(checked(gan), torch.device("cpu")).config.variant
-    run = SynthesisRun(config, gan, open_slice_set(checked(slices)).path.absolute(), review_of(config, variant, 0))
+    decided = review_of(config, variant, 0)
+    run = synthesis_run(config, gan, open_slice_set(checked(slices)).path.absolute(), decided)
     with result_folder(out) as unfinished:
         train(run, unfinished, workers=1)
     curation = read_shard(out).curation
@@ -154,15 +153,13 @@ def synthesize(
             f"{config.review}: {curation.kept_by_review} kept and {curation.discarded_by_review} discarded of "
             "these slices."
         )
-        others = len(read_review(Path(config.review)).attempts) - len(run.review.attempts)
-        if others:
+        if others := len(read_review(Path(config.review)).attempts) - len(decided.attempts):
             talk.say(
-                f"{config.review}: {others} decisions do not concern these slices, but images beyond --count "
-                f"{count} or of a GAN of another variant."
+                f"{config.review}: {count_text(others, 'decision')} for images beyond --count {count} or of a GAN of "
+                "another variant, so not for these slices."
             )
-    talk.note(
-        f"{count} synthetic slices: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector"
-    )
+    made = count_text(count, "synthetic slice")
+    talk.note(f"{made}: {out}. Next: metsweep train detector {slices} --synthetic {out} --out detector")
 
 
 def train_detector(
@@ -171,7 +168,9 @@ def train_detector(
     synthetic: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Synthetic slices to add; may be repeated.")
     ] = None,
-    count: Annotated[int | None, typer.Option(help="Use the first COUNT synthetic slices; default: all.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=0, help="Use the first COUNT synthetic slices; default: all.")
+    ] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
     workers: Workers = 1,
@@ -189,19 +188,17 @@ def train_detector(
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
-    from sweep.cli.training import DetectorRun, train
+    from sweep.cli.training import detector_run, train
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
     from trainers.detector.selection import read_selection
     from trainers.detector.training import open_checked
 
-    refuse_below(1, workers=workers)
-    refuse_below(0, count=count)
     config = section_config("detector", DetectorConfig, fidelity=fidelity, overrides=overrides or ())
     real = open_slice_set(checked(slices))
     shards = [open_slice_set(checked(folder)) for folder in synthetic or ()]
     wanted = sum(len(shard.images) for shard in shards) if count is None else count
-    run = DetectorRun(config, real.path.absolute(), tuple(shard.path.absolute() for shard in shards), wanted)
+    run = detector_run(config, real.path.absolute(), [shard.path.absolute() for shard in shards], wanted)
     with result_folder(out) as unfinished:
         open_checked(config, real, shards, wanted, workers)  # before Ray starts, which takes its time
         train(run, unfinished, workers)
@@ -224,7 +221,7 @@ def evaluate(
     """Measure a detector's sensitivity and false positives.
 
     Shows sensitivity and false positives (FPs) per slice on the validation and the test split at each IoU threshold,
-    with intervals over patients, by lesion diameter and scanner, over whole lesions and against chance; writes them
+    with intervals over patients, by lesion diameter and scanner, for 3D lesions and by chance; writes them
     with all lesions and detections (also as COCO files) and pictures.
 
     \b

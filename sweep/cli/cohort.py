@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Processes, refuse_below
+from sweep.cli.options import Processes
+from sweep.text import count_text
 
 
 def demo(
@@ -36,14 +37,14 @@ def demo(
     from trainers.data.demo import DemoCohortConfig, make_demo_cohort
     from trainers.exceptions import ConfigError
 
-    refuse_below(1, workers=workers)
     try:
         config = DemoCohortConfig.model_validate({"patients": patients, "normals": normals, "seed": seed})
     except ValidationError as error:
         raise ConfigError(explain("metsweep cohort demo", error)) from None
     with progress("cohort demo") as on_progress:
         make_demo_cohort(out, config, on_progress, workers or usable_cores())
-    talk.note(f"{out} holds {patients} patients and {normals} normal subjects. Next: metsweep cohort check {out}")
+    subjects = f"{count_text(patients, 'patient')} and {count_text(normals, 'normal subject')}"
+    talk.note(f"{out} holds {subjects}. Next: metsweep cohort check {out}")
 
 
 def check(
@@ -66,9 +67,7 @@ def check(
     from trainers.data.prepare import PrepareConfig, check_cohort
 
     checked = check_cohort(open_cohort(cohort), PrepareConfig())
-    table = TextTable(title=f"Cohort {checked.name}", title_justify="left")
-    for column in ("split", "patients", "normal subjects", "volumes", "lesions"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    table = TextTable.of(f"Cohort {checked.name}", ("split", "patients", "normal subjects", "volumes", "lesions"))
     for split in ("train", "validation", "test"):
         subjects = [subject for subject in checked.subjects if subject.split == split]
         patients = {subject.patient_id for subject in subjects if subject.kind == "tumour"}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import Out
+from sweep.text import count_text
 
 
 def detect(
@@ -70,11 +71,9 @@ def detect(
             stripped=stripped,
         )
     most = detected.boxes.sort_values("confidence", ascending=False).head(10)
-    table = TextTable(
-        title=f"{len(detected.boxes)} boxes on {detected.boxes['z'].nunique()} slices", title_justify="left"
-    )
-    for column in ("slice", "confidence", "centre in the file (voxels)", "centre (mm, RAS+)"):
-        table.add_column(column, justify="right")
+    boxes, on = count_text(len(detected.boxes), "box", "boxes"), count_text(detected.boxes["z"].nunique(), "slice")
+    columns = ("slice", "confidence", "centre in the file (voxels)", "centre (mm, RAS+)")
+    table = TextTable.of(f"{boxes} on {on}", columns, left=())
     for row in most.to_dict("records"):
         voxel = [(row[f"{axis}0"] + row[f"{axis}1"]) / 2 for axis in "ijk"]
         world = [(row[f"mm_{axis}0"] + row[f"mm_{axis}1"]) / 2 for axis in "xyz"]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from search_spaces.problems import did_you_mean
 from search_spaces.study import Study
+from sweep.cli.plan_tables import seeds_text
 from sweep.cli.planning import costs_of
 from sweep.studies.opened import OpenedStudy
 from sweep.text import count_text
@@ -50,8 +51,8 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
 def _more_seeds(study: Study, wanted: int) -> list[int]:
     if wanted <= len(study.seeds):
         raise ConfigError(
-            f"--seeds is {wanted}, but study {study.name} already has {len(study.seeds)}: "
-            f"{_listed(study.seeds)}; allowed: more. To run fewer, change the study file, or give --set seeds=[...]."
+            f"--seeds is {wanted}, but study {study.name} already has {seeds_text(study.seeds)}; allowed: more. To run "
+            "fewer, change the study file, or give --set seeds=[...]."
         )
     return [seed for seed in range(wanted) if seed not in study.seeds]
 
@@ -88,7 +89,3 @@ def _arm(text: str) -> list[Any]:
             f"{REAL_ONLY} has no count."
         )
     return [cast(str, variant), numbers]
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds[:12])) + (", ..." if len(seeds) > 12 else "")

@@ -8,6 +8,9 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import AsJson, StoreUri
+from sweep.redaction import without_secrets
+from sweep.settings import Settings
+from trainers.exceptions import TrackingError
 
 HOST = "127.0.0.1"
 
@@ -25,13 +28,10 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     import os
     import sys
 
-    from sweep.settings import Settings
     from sweep.tracking.mlflow_client import ENVIRONMENT
 
     uri = Settings.from_environment().tracking_uri
     if uri.startswith(("http://", "https://")):
-        from sweep.redaction import without_secrets
-
         talk.say(f"The MLflow UI is served by the tracking server: {without_secrets(uri)}")
         return
     _refuse_used(port)
@@ -47,10 +47,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     os.execv(sys.executable, server)
 
 
-def doctor(
-    store: StoreUri = None,
-    as_json: AsJson = False,
-) -> None:
+def doctor(store: StoreUri = None, as_json: AsJson = False) -> None:
     """Show what is missing on this machine, and how to fix it.
 
     Checks Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
@@ -63,7 +60,6 @@ def doctor(
     from dataclasses import asdict
 
     from sweep.doctor import MISSING, examine
-    from sweep.settings import Settings
 
     findings = examine(Settings.from_environment(store))
     missing = [finding for finding in findings if finding.state == MISSING]
@@ -73,21 +69,16 @@ def doctor(
         from sweep.cli.console import output
         from sweep.console import TextTable
 
-        table = TextTable(title="This machine", title_justify="left")
-        for column in ("what", "state", "found", "how to fix it"):
-            table.add_column(column, overflow="fold")
-        for finding in findings:
-            table.add_row(finding.what, finding.state, finding.found, finding.fix)
+        columns = ("what", "state", "found", "how to fix it")
+        rows = ((finding.what, finding.state, finding.found, finding.fix) for finding in findings)
         console = output()
-        console.print(table)
+        console.print(TextTable.of("This machine", columns, rows, left=columns))
         console.say(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
     raise typer.Exit(1 if missing else 0)
 
 
 def _refuse_used(port: int) -> None:
     import socket
-
-    from trainers.exceptions import TrackingError
 
     with socket.socket() as probe:
         # As servers do: a port whose last connections are closing is free.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sweep.console import TextConsole, TextTable
-from trainers.evaluation.metrics_file import CurvePoint, GainFigures, Summary
+from sweep.text import count_text
+from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.metrics_file import CurvePoint, GainFigures, Summary, rate
 from trainers.evaluation.outcome import iou_text, with_interval
 from trainers.evaluation.summary import few_patients
 
 Metrics = Mapping[str, Summary]
 """IoU name -> figures, as `trainers.evaluation.summary.summarise` gives them."""
+Rows = Iterable[tuple[str, Sequence[str]]]
+"""Label, and a cell per IoU threshold."""
 
 
 def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivity and false positives (FPs)") -> None:
     """Print every figure, one table per subject and one column per IoU threshold."""
     first = next(iter(metrics.values()))
     console.say(
-        f"{first['slices']:,} slices, {first['lesions']:,} lesions, {first['patients']} patients; in brackets: "
+        f"{count_text(first['slices'], 'slice')}, {count_text(first['lesions'], 'lesion')}, "
+        f"{count_text(first['patients'], 'patient')}; in brackets: "
         f"{first['intervals']['level']:.0%} bootstrap intervals, over patients unless said otherwise."
     )
     if warning := few_patients(first["patients_with_lesions"]):
@@ -32,43 +37,32 @@ def show_metrics(metrics: Metrics, console: TextConsole, title: str = "Sensitivi
             console.say(f"The truth file has no {left_out}; figures that need them are left out.")
 
 
-def _table(title: str, metrics: Metrics, rows: Sequence[tuple[str, Sequence[str]]]) -> TextTable:
-    table = TextTable(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
-    for name in metrics:
-        table.add_column(f"IoU {iou_text(name)}", justify="right")
-    for label, cells in rows:
-        table.add_row(label, *cells)
-    return table
+def _table(title: str, metrics: Metrics, rows: Rows) -> TextTable:
+    columns = ("", *(f"IoU {iou_text(name)}" for name in metrics))
+    return TextTable.of(title, columns, ((label, *cells) for label, cells in rows), whole=("",))
 
 
 def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     every = list(metrics.values())
-    rows = [
-        (label, [with_interval(figures[key], figures["intervals"][key], digits) for figures in every])
-        for label, key, digits in (("sensitivity", "sensitivity", 3), ("FPs per slice", "fps_per_slice", 2))
-    ]
+    rows = []
+    for measure in TABLE1:
+        name, digits = measure.name, measure.digits
+        cells = [with_interval(rate(figures, name), figures["intervals"][name], digits) for figures in every]
+        rows.append((measure.title, cells))
     for fps in every[0]["at_fps_per_slice"]:
         points = [figures["at_fps_per_slice"][fps] for figures in every]
         rows.append((f"sensitivity at {fps} FPs per slice", [_point(point) for point in points]))
     if whole := [lesions for figures in every if (lesions := figures["lesion_level"])]:
-        rows.append(
-            (f"whole lesions found, of {whole[0]['lesions']}", [f"{level['sensitivity']:.3f}" for level in whole])
-        )
-        rows.append(("FPs per volume, linked over slices", [f"{level['fps_per_volume']:.2f}" for level in whole]))
+        found = f"3D lesion sensitivity ({whole[0]['lesions']}, found on any slice)"
+        rows.append((found, [f"{level['sensitivity']:.3f}" for level in whole]))
+        rows.append(("FPs per volume, merged across slices", [f"{level['fps_per_volume']:.2f}" for level in whole]))
     if chance := [by_chance for figures in every if (by_chance := figures["chance"])]:
-        rows.append(
-            (
-                "sensitivity by chance, over shuffles",
-                [with_interval(shuffled["sensitivity"], shuffled["interval"], 3) for shuffled in chance],
-            )
-        )
-    for name, label in (
-        ("gain", "gain over the other detector, jackknife"),
-        ("gain_at_equal_fps", "gain at its FPs per slice"),
-    ):
-        if name in every[0]:
-            rows.append((label, [_gain(figures[name]) for figures in every]))
+        cells = [with_interval(shuffled["sensitivity"], shuffled["interval"], 3) for shuffled in chance]
+        rows.append(("chance sensitivity (lesions shuffled)", cells))
+    if gains := [gain for figures in every if (gain := figures.get("gain"))]:
+        rows.append(("gain over the other detector", [_gain(gain) for gain in gains]))
+    if gains := [gain for figures in every if (gain := figures.get("gain_at_equal_fps"))]:
+        rows.append(("gain at equal FPs per slice", [_gain(gain) for gain in gains]))
     if errors := [calibration["error"] for figures in every if (calibration := figures["calibration"])]:
         rows.append(("calibration error", ["-" if error is None else f"{error:.3f}" for error in errors]))
     return rows
@@ -86,20 +80,15 @@ def _point(point: CurvePoint) -> str:
     return f"{text} (ends at {point['fps_per_slice']:.2f})" if point["ends_before"] else text
 
 
-def _diameter_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
-    rows = []
+def _diameter_rows(metrics: Metrics) -> Rows:
     for name in next(iter(metrics.values()))["by_diameter"]:
         bins = [figures["by_diameter"][name] for figures in metrics.values()]
-        unit = "" if name == "unknown" else " mm"
-        cells = [with_interval(at_iou["sensitivity"], at_iou["interval"], 3) for at_iou in bins]
-        rows.append((f"{name}{unit}, {bins[0]['lesions']} boxes", cells))
-    return rows
+        label = f"{name}{'' if name == 'unknown' else ' mm'}, {count_text(bins[0]['lesions'], 'box', 'boxes')}"
+        yield label, [with_interval(at_iou["sensitivity"], at_iou["interval"], 3) for at_iou in bins]
 
 
-def _scanner_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
-    rows = []
+def _scanner_rows(metrics: Metrics) -> Rows:
     for name in next(iter(metrics.values()))["by_scanner"]:
         scanners = [figures["by_scanner"][name] for figures in metrics.values()]
-        cells = [f"{at_iou['sensitivity']:.3f} at {at_iou['fps_per_slice']:.2f}" for at_iou in scanners]
-        rows.append((f"{name}, {scanners[0]['lesions']} lesions", cells))
-    return rows
+        label = f"{name}, {count_text(scanners[0]['lesions'], 'lesion')}"
+        yield label, [f"{at_iou['sensitivity']:.3f} at {at_iou['fps_per_slice']:.2f}" for at_iou in scanners]

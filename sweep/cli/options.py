@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -75,12 +75,13 @@ Overrides = Annotated[
 AsWritten = Annotated[
     bool, typer.Option("--as-written", help="Ignore the --fidelity, --cohort and --set of the last launch.")
 ]
-Workers = Annotated[int, typer.Option(help="Ray Train workers; 1 trains in this process, without Ray.")]
+Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; 1 trains in this process, without Ray.")]
 Processes = Annotated[
-    int | None, typer.Option("--workers", help="Processes; default: as many as this machine has room for.")
+    int | None, typer.Option("--workers", min=1, help="Processes; default: as many as this machine has room for.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-RegisteredModel = Annotated[str, typer.Option("--model", help="detector, generator or both.")]
+Model = Literal["detector", "generator", "both"]
+RegisteredModel = Annotated[Model, typer.Option("--model", help="Which model, or both.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must be empty or new.")]
 Slices = Annotated[Path, typer.Argument(metavar="SLICES", help="Slice set that `metsweep prepare` made.")]
 
@@ -148,16 +149,3 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [study, *(option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in own), *rest]
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
     return run
-
-
-def refuse_below(least: int, **options: int | None) -> None:
-    """Refuse options whose value is less than `least`; None: the option was not given.
-
-    Raises:
-        ConfigError: names the first such option.
-    """
-    from trainers.exceptions import ConfigError
-
-    for name, value in options.items():
-        if value is not None and value < least:
-            raise ConfigError(f"--{name} is {value}; allowed: {least} or more.")

@@ -73,55 +73,54 @@ def stages(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> It
 
 def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> TextTable:
     """Trials of every arm, and how many of them are evaluated."""
-    table = TextTable(title="Arms", title_justify="left")
-    table.add_column("variant")
-    for column in ("count in the study", "count at this fidelity", "trials", "evaluated"):
-        table.add_column(column, justify="right")
-    for arm in arms(plan, missing):
-        table.add_row(arm.variant, *("" if number is None else f"{number:,}" for number in arm[1:]))
-    return table
+    columns = ("variant", "count in the study", "count at this fidelity", "trials", "evaluated")
+    shown = arms(plan, missing)
+    rows = ((arm.variant, *("" if number is None else f"{number:,}" for number in arm[1:])) for arm in shown)
+    return TextTable.of("Arms", columns, rows)
 
 
 def stages_table(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> TextTable:
     """Stages by name: how many, how many are in the store, how long each takes and the source of that time."""
-    table = TextTable(title="Stages", title_justify="left")
-    table.add_column("stage")
-    for column in ("requested", "after\nsharing", "cached", "to run", "seconds\neach"):
-        table.add_column(column, justify="right")
-    table.add_column("estimate from")
-    for row in stages(plan, missing, estimator):
-        counts = (row.without_sharing, row.unique, row.in_store, row.to_run)
-        table.add_row(row.stage, *(f"{count:,}" for count in counts), *_each(row.seconds_each))
-    return table
+    columns = ("stage", "requested", "after\nsharing", "cached", "to run", "seconds\neach", "estimate from")
+    rows = (
+        (row.stage, *(f"{count:,}" for count in row[1:5]), *_each(row.seconds_each))
+        for row in stages(plan, missing, estimator)
+    )
+    return TextTable.of("Stages", columns, rows, left=("stage", "estimate from"))
 
 
-def time_left(planned: Schedule, capacity: Capacity, where: str) -> str:
-    """How long the remaining stages take on the cluster."""
+def time_left(planned: Schedule, capacity: Capacity, where: str, *, possible: bool) -> str:
+    """How long the remaining stages take on the cluster; if that cannot run them, where all fit in at once."""
+    peak = f"at most {count_text(planned.peak, 'job')} at once, on {planned.peak_cpus:g} CPUs and "
+    peak += f"{planned.peak_gpus:g} GPUs"
+    longest = clock(planned.longest_chain)
+    if not possible:
+        return f"Time left: at least {longest}, the longest chain of stages; {peak}."
     return (
         f"Time left: about {clock(planned.seconds)} on {where} ({capacity.total('CPU'):g} CPUs, "
-        f"{capacity.total('GPU'):g} GPUs), of which the longest chain of stages takes {clock(planned.longest_chain)}; "
-        f"{_peak(planned)}."
+        f"{capacity.total('GPU'):g} GPUs), of which the longest chain of stages takes {longest}; {peak}."
     )
-
-
-def elsewhere(planned: Schedule) -> str:
-    """How long the remaining stages take on a cluster with room for all of them at once."""
-    return f"Time left: at least {clock(planned.longest_chain)}, the longest chain of stages; {_peak(planned)}."
-
-
-def _peak(planned: Schedule) -> str:
-    devices = f"{planned.peak_cpus:g} CPUs and {planned.peak_gpus:g} GPUs"
-    return f"at most {count_text(planned.peak, 'job')} at once, on {devices}"
 
 
 def totals(usage: Usage, planned: Schedule, bytes_: int, study: Study, measured: bool) -> Iterable[str]:
     """Lines on the remaining stages: resources, money, budget."""
-    hours = f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
-    yield f"{hours}, {bytes_text(bytes_)} to write."
+    yield f"{hours_text(usage)}, {bytes_text(bytes_)} to write."
     if not measured:
         yield 'Times marked "assumed" may be off severalfold until a stage of that kind has been run.'
-    yield from _money(usage, study)
-    yield from _budget(usage, planned, study)
+    prices = study.prices
+    if (cost := prices.cost(usage.gpu_seconds, usage.cpu_seconds)) is not None:
+        yield f"Money: {cost:,.2f} {prices.currency}, by the study's prices."
+    asked = (
+        ("gpu_hours", "GPU-hours", usage.gpu_seconds / 3600, study.budget.gpu_hours),
+        ("wall_hours", "hours by the clock", planned.seconds / 3600, study.budget.wall_hours),
+    )
+    for key, unit, needed, allowed in asked:
+        if allowed is None:
+            continue
+        verdict = "enough"
+        if needed > allowed:
+            verdict = "too little: the launch stops when the budget is used up; launch again to resume"
+        yield f"Budget: {needed:,.2f} of {allowed:g} {unit} (budget.{key}), {verdict}."
 
 
 def saved(plan: Plan, estimator: Estimator) -> Usage:
@@ -129,13 +128,9 @@ def saved(plan: Plan, estimator: Estimator) -> Usage:
     return estimator.without_sharing(plan) - estimator.total(plan.stages.values())
 
 
-def sharing(plan: Plan, estimator: Estimator) -> str:
-    """What sharing saves, in a sentence."""
-    less = saved(plan, estimator)
-    return (
-        f"Sharing saves {count_text(plan.shared, 'stage')}, {less.gpu_seconds / 3600:,.2f} GPU-hours and "
-        f"{less.cpu_seconds / 3600:,.2f} CPU-hours."
-    )
+def hours_text(usage: Usage) -> str:
+    """`1.50 GPU-hours, 20.00 CPU-hours`."""
+    return f"{usage.gpu_seconds / 3600:,.2f} GPU-hours, {usage.cpu_seconds / 3600:,.2f} CPU-hours"
 
 
 def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
@@ -148,9 +143,8 @@ def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
     )
     yield (
         f"Yet to be drawn: {count_text(bound.cells, 'cell')}, {count_text(len(study.seeds), 'seed')} each: at most "
-        f"{stages} ({gans}), "
-        f"{bound.usage.gpu_seconds / 3600:,.2f} GPU-hours and {bound.usage.cpu_seconds / 3600:,.2f} CPU-hours, if "
-        "every cell has the dearest variant and the upper end of every range. The totals below include them."
+        f"{stages} ({gans}), {hours_text(bound.usage)}, if every cell has the dearest variant and the upper end of "
+        "every range. The totals below include them."
     )
 
 
@@ -201,25 +195,3 @@ def _each(estimates: Sequence[tuple[Estimate, int]]) -> tuple[str, str]:
     shown = [source for source, _ in sources.most_common(MOST_SOURCES)]
     more = f"; {len(sources) - len(shown)} more" if len(sources) > len(shown) else ""
     return least if least == most else f"{least} to {most}", "; ".join(shown) + more
-
-
-def _money(usage: Usage, study: Study) -> Iterable[str]:
-    prices = study.prices
-    if (cost := prices.cost(usage.gpu_seconds, usage.cpu_seconds)) is not None:
-        yield f"Money: {cost:,.2f} {prices.currency}, by the study's prices."
-
-
-def _budget(usage: Usage, planned: Schedule, study: Study) -> Iterable[str]:
-    asked = (
-        ("gpu_hours", "GPU-hours", usage.gpu_seconds / 3600, study.budget.gpu_hours),
-        ("wall_hours", "hours by the clock", planned.seconds / 3600, study.budget.wall_hours),
-    )
-    for key, unit, needed, allowed in asked:
-        if allowed is None:
-            continue
-        verdict = (
-            "enough"
-            if needed <= allowed
-            else "too little: the launch stops when the budget is used up; launch again to resume"
-        )
-        yield f"Budget: {needed:,.2f} of {allowed:g} {unit} (budget.{key}), {verdict}."

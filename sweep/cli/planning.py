@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search_spaces.study import Study
 from sweep.cli import plan_tables
 from sweep.console import TextConsole
 from sweep.engine.cluster import Capacity, look_at
@@ -78,7 +77,12 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     bound = add_undrawn(plan, opened.maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
     ray_address = opened.settings.ray_address
     capacity = look_at(ray_address)
-    impossible = _impossible(study, capacity) if missing or bound.cells else None
+    impossible = None
+    try:
+        if missing or bound.cells:
+            capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
+    except ClusterError as error:
+        impossible = str(error)
     return Outlook(
         plan,
         store,
@@ -111,19 +115,18 @@ def show_plan(outlook: Outlook, console: TextConsole) -> None:
         if stage.detector:
             console.say(f"The generator of {stage.label} learns from one more detector: {stage.detector.label}.")
     plan_tables.show_changes(outlook.changed, record.needs(), plan, missing, console)
-    console.say(plan_tables.sharing(plan, estimator))
+    saved = plan_tables.hours_text(plan_tables.saved(plan, estimator))
+    console.say(f"Sharing saves {count_text(plan.shared, 'stage')}, {saved}.")
     if outlook.nothing_left:
         console.say("Time left: none, everything is in the store.")
         return
     for line in plan_tables.undrawn_lines(outlook.bound, study):
         console.say(line)
-    if outlook.impossible:
-        console.say(plan_tables.elsewhere(outlook.schedule))
-    else:
-        console.say(plan_tables.time_left(outlook.schedule, outlook.capacity, outlook.where))
+    possible = outlook.impossible is None
+    console.say(plan_tables.time_left(outlook.schedule, outlook.capacity, outlook.where, possible=possible))
     for line in plan_tables.totals(outlook.usage, outlook.schedule, outlook.bytes, study, estimator.all_measured):
         console.say(line)
-    if outlook.impossible:
+    if not possible:
         console.say(f"{outlook.where.capitalize()} cannot run the study: {outlook.impossible}")
 
 
@@ -133,13 +136,5 @@ def costs_of(opened: OpenedStudy) -> str:
     stages = len(outlook.missing) + outlook.bound.stages.total()
     return (
         f"To run: {count_text(stages, 'stage')}, about {clock(outlook.schedule.seconds)}, "
-        f"{outlook.usage.gpu_seconds / 3600:,.2f} GPU-hours, {outlook.usage.cpu_seconds / 3600:,.2f} CPU-hours."
+        f"{plan_tables.hours_text(outlook.usage)}."
     )
-
-
-def _impossible(study: Study, capacity: Capacity) -> str | None:
-    try:
-        capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
-    except ClusterError as error:
-        return str(error)
-    return None

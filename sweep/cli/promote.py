@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,7 +25,8 @@ def promote(
         float | None, typer.Option(min=0.0, help="Most FPs per validation slice; default: the study's, else 12.")
     ] = None,
     alias: Annotated[
-        str, typer.Option(help="champion, or candidate: register and judge, but keep the current champion.")
+        Literal["champion", "candidate"],
+        typer.Option(help="candidate: register and judge, but keep the current champion."),
     ] = "champion",
     model: RegisteredModel = "both",
     trial: Annotated[
@@ -49,18 +50,18 @@ def promote(
 
     \b
     Gates:
-      picked by validation: the trial is the best on the validation split.
-      above chance: the detector's sensitivity lies above that by chance.
-      paired gain: its cell's gain over the real-only arm lies above the margin.
-      FPs per slice: its false positives (FPs) stay under the cap.
-      memorisation: the generator's slices do not reveal training patients.
-      box fidelity: its tumours lie in the requested boxes.
-      loads and predicts: each model works in a fresh process on the CPU.
+      picked by validation: no trial has better figures on the validation split.
+      above chance: sensitivity exceeds that on shuffled slices.
+      paired gain: sensitivity exceeds the real-only arm's by more than --margin.
+      FPs per slice: false positives (FPs) per slice are at most --fps-cap.
+      memorisation: synthetic slices give away no training patient.
+      box fidelity: a detector of real slices finds the requested tumours.
+      loads and predicts: the model works in a fresh process on the CPU.
 
-    Sensitivity, gain and FPs are those on the validation split. Sensitivity and gain count by the lower end of their
-    95% interval; the gain's is over seeds and patients, adjusted for the number of cells. An undetermined gate blocks
-    like a failing gate: the exit code is 1 and the champion stays. --force overrides all gates but "loads and
-    predicts". Promoting the champion again changes nothing.
+    The first four gates judge a detector, on the validation split; the next two judge a generator. Sensitivity and gain
+    must exceed their limit with the lower end of a 95% interval; that of the gain is over seeds and patients, and
+    adjusted for the number of cells. An undetermined gate blocks like a failing gate: the exit code is 1 and the
+    champion stays. --force overrides all gates but "loads and predicts". Promoting the champion again changes nothing.
 
     \b
     Example:
@@ -72,14 +73,10 @@ def promote(
     from sweep.engine.study_lease import only_process
     from sweep.registry import promotion
     from sweep.registry.judging import Limits
-    from sweep.registry.versions import CANDIDATE, CHAMPION
     from sweep.report.report import write_report
     from sweep.studies.optuna_study import given_up
     from sweep.tracking.tracker import Tracker
-    from trainers.exceptions import ConfigError
 
-    if alias not in (CANDIDATE, CHAMPION):
-        raise ConfigError(f"--alias is {alias!r}; allowed: {CANDIDATE}, {CHAMPION}.")
     request = promotion.Request(
         models=names_of(model),
         limits=Limits(margin, fps_cap),
@@ -100,24 +97,18 @@ def promote(
     console = output()
     for judgement in judged:
         _show(judgement, dry_run, alias, console)
-    if alias == CHAMPION and not all(judgement.passed or judgement.champion for judgement in judged):
+    if alias == "champion" and not all(judgement.passed or judgement.champion for judgement in judged):
         raise typer.Exit(1)
     if not dry_run:
         talk.note("Next: metsweep registry, and metsweep detect VOLUME.nii.gz --out found")
 
 
 def _show(judgement: Judgement, dry_run: bool, alias: str, console: TextConsole) -> None:
-    from rich import box
+    from sweep.console import RULED, TextTable
 
-    from sweep.console import TextTable
-
-    table = TextTable(
-        title=f"{judgement.name}: {judgement.ranked.trial.name}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    table.title_justify = "left"
-    for title in ("gate", "figure", "limit", "verdict"):
-        table.add_column(title, no_wrap=True, justify="right" if title in ("figure", "limit") else "left")
-    table.add_column("why")
+    *whole, why = ("gate", "figure", "limit", "verdict", "why")
+    title = f"{judgement.name}: {judgement.ranked.trial.name}"
+    table = TextTable.of(title, (*whole, why), left=("gate", "verdict", why), whole=whole, **RULED)
     for gate in judgement.gates:
         numbers = ("-" if number is None else f"{number:.3g}" for number in (gate.figure, gate.limit))
         table.add_row(gate.name, *numbers, gate.verdict, gate.why)

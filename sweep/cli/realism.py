@@ -12,8 +12,6 @@ from sweep.cli import talk
 from sweep.cli.options import Fidelity, Out, Overrides
 
 if TYPE_CHECKING:
-    from sweep.console import TextTable
-    from trainers.evaluation.realism.box_fidelity import Found
     from trainers.evaluation.realism.report import RealismReport
 
 
@@ -42,6 +40,7 @@ def realism(
     from sweep.cli.checksums import checked
     from sweep.cli.console import output, progress
     from sweep.cli.result import result_folder
+    from sweep.console import TextTable
     from trainers.data.slice_set import open_slice_set
     from trainers.distributed import Placement
     from trainers.evaluation.config import EvaluationConfig
@@ -67,9 +66,14 @@ def realism(
         f"{report.compared_slices:,} slices per side. In brackets: 95 % intervals; after ±: the spread over subsets. "
         f"Memorisation in features of {config.memorisation_extractor}."
     )
-    console.print(_table(report))
+    title = "Synthetic slices beside real ones of held-out patients"
+    console.print(TextTable.of(title, ("", "held-out real", *report.synthetic), _rows(report), whole=("",)))
+    console.say(
+        "Box recall: share of the requested boxes (of real slices: the lesion boxes) in which the detector finds a "
+        "lesion. Random boxes have the same sizes and lie elsewhere in the same slices."
+    )
     for name, figures in report.synthetic.items():
-        console.say(f"{name}: {figures.memorisation.verdict.sentence}.")
+        console.say(f"Patient leakage of {name}: {figures.memorisation.verdict.sentence}.")
     for note in report.notes:
         console.say(note)
     talk.note(f"All figures and pictures: {out}")
@@ -92,23 +96,9 @@ def _named(folders: list[Path]) -> dict[str, Path]:
     }
 
 
-def _table(report: RealismReport) -> TextTable:
-    from sweep.console import TextTable
-
-    table = TextTable(title="Synthetic slices beside real ones of held-out patients", title_justify="left")
-    for column in ("", "held-out real", *report.synthetic):
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    for label, *cells in _rows(report):
-        table.add_row(label, *cells)
-    return table
-
-
 def _rows(report: RealismReport) -> Iterator[tuple[str, ...]]:
     """Label, the cell of held-out real slices, and one cell per set."""
     from trainers.evaluation.outcome import iou_text, with_interval
-
-    def recall(boxes: Found) -> str:
-        return with_interval(boxes.recall, boxes.interval, 3)
 
     sets = list(report.synthetic.values())
     every = [report.real, *sets]
@@ -128,18 +118,13 @@ def _rows(report: RealismReport) -> Iterator[tuple[str, ...]]:
     pairs = [figures.ms_ssim for figures in every]
     yield (
         "MS-SSIM of pairs (higher: collapse)",
-        *(
-            "-" if likeness is None else with_interval(likeness.mean, (likeness.low, likeness.high), 3)
-            for likeness in pairs
-        ),
+        *("-" if pair is None else with_interval(pair.mean, (pair.low, pair.high), 3) for pair in pairs),
     )
     for iou in sets[0].box_fidelity:
         fidelity = [figures.box_fidelity[iou] for figures in sets]
-        conditioned, at_random = (
-            [recall(getattr(at_iou, what)) for at_iou in fidelity] for what in ("conditioned", "random")
-        )
-        yield f"boxes found, IoU {iou_text(iou)}", recall(fidelity[0].real), *conditioned
-        yield f"at random places, IoU {iou_text(iou)}", "", *at_random
+        requested = (str(at_iou.conditioned) for at_iou in fidelity)
+        yield f"box recall, IoU {iou_text(iou)}", str(fidelity[0].real), *requested
+        yield f"recall at random boxes, IoU {iou_text(iou)}", "", *(str(at_iou.random) for at_iou in fidelity)
     tests = [figures.memorisation for figures in sets]
     shares = [tests[0].close_share_held_out, *(test.close_share for test in tests)]
     yield "close to a training slice", *(f"{share:.1%}" for share in shares)

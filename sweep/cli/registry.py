@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, RegisteredModel, StoreUri
+from sweep.cli.options import AsJson, Model, RegisteredModel, StoreUri
+from sweep.redaction import without_secrets
+from sweep.settings import Settings
+from trainers.evaluation.measures import SENSITIVITY, TABLE1, Measure
+from trainers.exceptions import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sweep.console import TextTable
     from sweep.registry.versions import Registry, Version
-    from trainers.evaluation.measures import Measure
 
 
 def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
@@ -31,10 +34,12 @@ def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
       metsweep registry
     """
     from sweep.cli.console import output
-    from sweep.redaction import without_secrets
 
     opened = _open()
-    held = {name: (opened.versions(name), _since(opened, name)) for name in names_of(model)}
+    held = {
+        name: (opened.versions(name), {reign.version: reign.since for reign in opened.history(name)})
+        for name in names_of(model)
+    }
     if as_json:
         models = {name: [_as_dict(version, since) for version in versions] for name, (versions, since) in held.items()}
         talk.say_json({"registry": without_secrets(opened.tracking_uri), "models": models})
@@ -47,24 +52,15 @@ def registry(model: RegisteredModel = "both", as_json: AsJson = False) -> None:
             console.say(f"{name}: none yet; `metsweep promote STUDY` registers a version.")
 
 
-def _since(opened: Registry, name: str) -> dict[str, str]:
-    """Number of a version that was champion -> when its last reign began."""
-    return {reign.version: reign.since for reign in opened.history(name)}
-
-
 def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> TextTable:
-    from rich import box
-
-    from sweep.console import TextTable
+    """Versions; `since` maps the number of a former or present champion to when its last reign began."""
+    from sweep.console import RULED, TextTable
     from sweep.tracking.tags import STUDY, TRIAL
-    from trainers.evaluation.measures import TABLE1
 
     figures = "Figures of the trial's detector on the validation split at IoU 0.5; times in UTC."
-    table = TextTable(title=name, caption=figures, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.title_justify = table.caption_justify = "left"
-    measures = [measure.short for measure in TABLE1]
-    for title in ("version", "alias", "trial", *measures, "since", "gates overridden because"):
-        table.add_column(title, justify="right" if title in ("version", *measures) else "left")
+    left = ("alias", "trial", "since", "gates overridden because")
+    columns = ("version", *left[:2], *(measure.short for measure in TABLE1), *left[2:])
+    table = TextTable.of(name, columns, left=left, caption=figures, **RULED)
     for version in versions:
         tags = version.tags
         champion = since.get(version.number) if "champion" in version.aliases else None
@@ -83,7 +79,6 @@ def _table(name: str, versions: Sequence[Version], since: Mapping[str, str]) -> 
 def _as_dict(version: Version, since: Mapping[str, str]) -> dict[str, Any]:
     from sweep.registry.quality import quality_in_tags
     from sweep.tracking.tags import STAGE_KEY, STUDY, TRIAL
-    from trainers.evaluation.measures import TABLE1
 
     quality = quality_in_tags(version.tags)
     unrounded = asdict(quality) if quality else {}
@@ -123,9 +118,8 @@ def _forced(version: Version) -> str | None:
 
 
 def _measured(version: Version, measure: Measure) -> str:
-    """A figure of Table 1; sensitivity with its interval, where the version has version."""
+    """A figure of Table 1; sensitivity with its interval, where the version has one."""
     from sweep.registry.quality import quality_in_tags
-    from trainers.evaluation.measures import SENSITIVITY
     from trainers.evaluation.outcome import with_interval
 
     quality, figure = quality_in_tags(version.tags), _figure(version, measure)
@@ -150,9 +144,8 @@ def rollback(
     Example:
       metsweep rollback --model detector
     """
-    from sweep.registry.rollback import planned, roll_back
+    from sweep.registry.rollback import planned
     from sweep.tracking.tags import TRIAL
-    from trainers.exceptions import ConfigError
 
     names = names_of(model)
     if to is not None and len(names) > 1:
@@ -161,12 +154,9 @@ def rollback(
     moves = [planned(opened, name, to) for name in names]
     for move in moves:
         if not dry_run:
-            roll_back(opened, move)
-        from_to = [
-            f"version {version.number} ({version.tags.get(TRIAL, 'unknown trial')})"
-            for version in (move.now, move.back)
-        ]
-        talk.say(f"{move.now.name}@champion: from {from_to[0]} to {from_to[1]}.")
+            opened.crown(move.back, f"rolled back from {move.now.number}")
+        now, back = (f"version {at.number} ({at.tags.get(TRIAL, 'unknown trial')})" for at in (move.now, move.back))
+        talk.say(f"{move.now.name}@champion: from {now} to {back}.")
     if dry_run:
         talk.say("Nothing was changed.")
 
@@ -198,15 +188,13 @@ def compare(
     from sweep.cli.result import result_folder
     from sweep.registry.compare import compare_versions
     from sweep.registry.versions import DETECTOR
-    from sweep.settings import Settings
     from sweep.store import Store
 
     opened = _open()
     versions = opened.find(DETECTOR, first), opened.find(DETECTOR, second)
+    slices = Store(Settings.from_environment(store).store)
     with progress("compare") as on_progress:
-        made = compare_versions(
-            *versions, cohort, split, Store(Settings.from_environment(store).store), on_progress, opened.tracking_uri
-        )
+        made = compare_versions(*versions, cohort, split, slices, on_progress, opened.tracking_uri)
     console = output()
     for section in made.sections():
         console.print(section.table())
@@ -219,27 +207,15 @@ def compare(
         talk.note(f"Written: {out}")
 
 
-def names_of(model: str) -> tuple[str, ...]:
-    """Registered names of the models that `--model` selects.
-
-    Raises:
-        ConfigError: no such model.
-    """
+def names_of(model: Model) -> tuple[str, ...]:
+    """Registered names of the models that `--model` selects."""
     from sweep.registry.versions import MODELS
-    from trainers.exceptions import ConfigError
 
-    if model == "both":
-        return tuple(MODELS.values())
-    if model not in MODELS:
-        raise ConfigError(f"--model is {model!r}; allowed: {', '.join(MODELS)}, both.")
-    return (MODELS[model],)
+    return tuple(MODELS.values()) if model == "both" else (MODELS[model],)
 
 
 def _open() -> Registry:
-    from sweep.redaction import without_secrets
     from sweep.registry.versions import Registry
-    from sweep.settings import Settings
-    from trainers.exceptions import TrackingError
 
     tracking_uri = Settings.from_environment().tracking_uri
     opened = Registry.existing(tracking_uri)

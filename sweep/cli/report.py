@@ -36,7 +36,7 @@ def report(
     standard deviation over seeds, and 95% interval over patients (and seeds, if there are several). It compares each
     arm with the real-only arm: gain with adjusted p, also at equal FPs, and whether more seeds are needed. The files,
     and the console with --full, add the Pareto front; gain by synthetic count; the best cells of a search and the
-    importance of hyperparameters; sensitivity at given FPs, over whole lesions, by diameter and scanner, and by chance;
+    importance of hyperparameters; sensitivity at given FPs, for 3D lesions, by diameter and scanner, and by chance;
     cost; and the stage key, artifact and MLflow run behind every number.
 
     \b
@@ -57,7 +57,7 @@ def report(
     if "console" in wanted:
         console.say(made.verdict)
         console.say("\n".join(made.header))
-        console.print(made.table(console.width))
+        console.print(made.table1.table(console.width))
         for section in made.sections if full else ():
             console.print(section.table())
     target = out or opened.store.local / "reports" / plan.study.name

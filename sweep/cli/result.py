@@ -26,7 +26,7 @@ class Unfinished:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder that outlives a stopped run, so that the same command continues."""
+        """Folder that outlives a stopped run: run the same command again to continue."""
         return self.root / "checkpoints"
 
 

@@ -42,20 +42,30 @@ def score(
     """Score any detector's boxes as a study scores its own.
 
     Sensitivity and false positives (FPs) per slice with intervals over patients, sensitivity at 1, 2, 4 and 8 FPs per
-    slice, by lesion diameter and scanner, over whole lesions, against chance, and calibration; with --against the gain
-    over another detector, also at equal FPs per slice. Matching is greedy by score, one detection per lesion; every
-    other detection is a false positive. Figures that need data the files lack (patients, volumes, millimetres) are left
-    out; without patients each volume, or else each image, counts as a patient.
+    slice, by lesion diameter and scanner, for 3D lesions (found if hit on any slice), by chance (with the true boxes
+    shuffled between slices), and calibration; with --against the gain over another detector, also at equal FPs per
+    slice. Matching is greedy by score, one detection per lesion; every other detection is a false positive. Figures
+    that need data the files lack (patients, volumes, millimetres) are left out; without patients each volume, or else
+    each image, counts as a patient.
 
     \b
     Example:
       metsweep score truth.json detections.json --iou 0.5 --iou 0.25 --patients patients.csv
     """
+    from pydantic import ValidationError
+
+    from search_spaces.problems import explain
     from trainers.evaluation.coco import read_detections, read_truth
+    from trainers.evaluation.config import EvaluationConfig
     from trainers.evaluation.outcome import match_outcomes, name_of
     from trainers.evaluation.summary import summarise
+    from trainers.exceptions import ConfigError
 
-    config = _config(iou or [0.5, 0.25], confidence)
+    try:
+        # The file holds all detections: the curve goes down to the least confident.
+        config = EvaluationConfig(ious=tuple(iou or (0.5, 0.25)), confidence=confidence, froc_confidence=0)
+    except ValidationError as error:
+        raise ConfigError(explain("The command line", error)) from None
     read, reference = read_truth(truth, patients)
     boxes = read_detections(detections, reference)
     outcomes = match_outcomes(boxes, read, config.ious)
@@ -108,20 +118,6 @@ def _left_out(what: str, boxes: pd.DataFrame, confidence: float) -> str | None:
     if not below:
         return None
     return f"{below:,} of {len(boxes):,} {what} score below --confidence {confidence:g} and are not counted."
-
-
-def _config(ious: list[float], confidence: float) -> EvaluationConfig:
-    from pydantic import ValidationError
-
-    from search_spaces.problems import explain
-    from trainers.evaluation.config import EvaluationConfig
-    from trainers.exceptions import ConfigError
-
-    try:
-        # The file holds all detections: the curve goes down to the least confident.
-        return EvaluationConfig(ious=tuple(ious), confidence=confidence, froc_confidence=0)
-    except ValidationError as error:
-        raise ConfigError(explain("The command line", error)) from None
 
 
 def _write(

@@ -35,15 +35,9 @@ def states_table(overview: Overview, most: int | None) -> TextTable:
     shown = ordered if most is None else ordered[:most]
     objective = overview.study.objectives[0]
     left_out = f"{len(ordered) - len(shown):,} more; --all shows them" if len(shown) < len(ordered) else None
-    table = TextTable(caption=left_out, caption_justify="left")
-    table.add_column("trial", no_wrap=True)
-    table.add_column("state")
-    table.add_column("stage")
-    for column in ("progress", "time left", f"validation {objective.metric}"):
-        table.add_column(column, justify="right")
-    for trial in shown:
-        table.add_row(*_row(trial))
-    return table
+    left = ("trial", "state", "stage")
+    columns = (*left, "progress", "time left", f"validation {objective.metric}")
+    return TextTable.of(None, columns, map(_row, shown), left=left, whole=("trial",), caption=left_out)
 
 
 def reasons(overview: Overview) -> Iterator[str]:
@@ -59,7 +53,6 @@ def reasons(overview: Overview) -> Iterator[str]:
 
 def as_dict(overview: Overview) -> dict[str, Any]:
     """Everything for other programs."""
-    status = overview.status
     return {
         "study": overview.study.name,
         "trials": len(overview.trials),
@@ -70,10 +63,7 @@ def as_dict(overview: Overview) -> dict[str, Any]:
         "seconds_left": overview.seconds_left,
         "launch": {
             "state": overview.launch,
-            "host": status.host if status else None,
-            "pid": status.pid if status else None,
-            "began": status.began if status else None,
-            "updated": status.updated if status else None,
+            **{name: getattr(overview.status, name, None) for name in ("host", "pid", "began", "updated")},
         },
         "each": [
             {

@@ -8,10 +8,13 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import AsJson, StoreUri
+from sweep.redaction import without_secrets
+from sweep.settings import Settings
 from sweep.text import bytes_text, count_text
+from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
-    from sweep.store import Artifact, Manifest
+    from sweep.store import Artifact, Manifest, Store
 
 PATIENCE_S = 10.0
 """A person waits for the answer."""
@@ -33,13 +36,9 @@ def ls(
 
     from sweep.cli.console import output
     from sweep.console import TextTable
-    from sweep.redaction import without_secrets
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.store.survey import survey
 
-    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
-    opened.check_there()
+    opened = _open(store)
     seen = survey(opened)
     made = [artifact for artifact in seen.artifacts.values() if stage in (None, artifact.manifest.stage)]
     made.sort(key=lambda artifact: artifact.manifest.cost.finished)
@@ -71,13 +70,9 @@ def du(as_json: AsJson = False, store: StoreUri = None) -> None:
     """
     from sweep.cli.console import output
     from sweep.console import TextTable
-    from sweep.redaction import without_secrets
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.store.survey import usage
 
-    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
-    opened.check_there()
+    opened = _open(store)
     used = usage(opened)
     if as_json:
         talk.say_json({"store": without_secrets(opened.uri), "bytes": used, "bytes_in_all": sum(used.values())})
@@ -109,14 +104,10 @@ def verify(
     """
     from dataclasses import asdict
 
-    from sweep.redaction import without_secrets
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.store.survey import Damage
     from sweep.store.survey import verify as verified
 
-    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
-    opened.check_there()
+    opened = _open(store)
     whole: list[Artifact] = []
     damaged: list[Damage] = []
     for checked in verified(opened, keys or []):
@@ -182,16 +173,11 @@ def gc(
     Example:
       metsweep store gc --dry-run
     """
-    from sweep.redaction import without_secrets
-    from sweep.settings import Settings
-    from sweep.store import Store
     from sweep.store.collect import find_garbage, parse_age
 
-    settings = Settings.from_environment(store)
-    opened = Store(settings.store, PATIENCE_S)
-    opened.check_there()
+    opened = _open(store)
     age = parse_age(older_than)
-    registered = set() if ignore_registry else _registered_keys(settings.tracking_uri)
+    registered = set() if ignore_registry else _registered_keys(Settings.from_environment(store).tracking_uri)
     size = 0
     garbage = find_garbage(opened, registered, age)
     for item in garbage:
@@ -209,6 +195,19 @@ def gc(
     talk.say(f"{count_text(len(garbage), 'removal')}, {bytes_text(size)}{', nothing was removed' if dry_run else ''}.")
 
 
+def _open(store: str | None) -> Store:
+    """The store of `--store`.
+
+    Raises:
+        StoreError: it does not exist, or does not answer.
+    """
+    from sweep.store import Store
+
+    opened = Store(Settings.from_environment(store).store, PATIENCE_S)
+    opened.check_there()
+    return opened
+
+
 def _registered_keys(tracking_uri: str) -> set[str]:
     """Stage keys of every registered model version.
 
@@ -216,10 +215,8 @@ def _registered_keys(tracking_uri: str) -> set[str]:
         TrackingError: MLflow does not answer.
     """
     from sweep.databases import will_be_made
-    from sweep.redaction import without_secrets
-    from sweep.tracking.mlflow_client import connect, explained
+    from sweep.tracking.mlflow_client import connect, every_page, explained
     from sweep.tracking.tags import STAGE_KEY
-    from trainers.exceptions import TrackingError
 
     otherwise = "Set MLFLOW_TRACKING_URI, or give --ignore-registry if no registered model needs this store."
     # `connect` would make an empty database, and its empty registry would let every champion go.
@@ -228,13 +225,8 @@ def _registered_keys(tracking_uri: str) -> set[str]:
     try:
         client = connect(tracking_uri)
         with explained(tracking_uri):
-            keys, token = set[str](), None
-            while True:
-                page = client.search_model_versions(max_results=1000, page_token=token)
-                keys |= {version.tags[STAGE_KEY] for version in page if STAGE_KEY in version.tags}
-                token = page.token
-                if not token:
-                    return keys
+            versions = every_page(lambda token: client.search_model_versions(max_results=1000, page_token=token))
+            return {version.tags[STAGE_KEY] for version in versions if STAGE_KEY in version.tags}
     except TrackingError as error:
         raise TrackingError(f"{error} Without MLflow the registered models are unknown. {otherwise}") from None
 

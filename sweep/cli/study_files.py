@@ -9,6 +9,7 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.options import StudyFileOptions, spread
+from trainers.exceptions import ConfigError
 
 NewFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.yaml.")]
 SchemaFile = Annotated[Path | None, typer.Option("--out", help="File to write; default: print it.")]
@@ -28,7 +29,6 @@ def new(
       metsweep study new mine --like count_curve
     """
     from search_spaces.text import new_study
-    from trainers.exceptions import ConfigError
 
     path = out or Path(f"{name}.yaml")
     text = new_study(name, like)
@@ -96,7 +96,6 @@ def schema(out: SchemaFile = None) -> None:
     import json
 
     from search_spaces.json_schema import study_schema
-    from trainers.exceptions import ConfigError
 
     text = json.dumps(study_schema(), indent=2)
     if out is None:

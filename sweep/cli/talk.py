@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,15 +67,9 @@ def say_json(value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """JSON, which has neither NaN nor infinity: undefined numbers become null."""
-    return json.dumps(_defined(value), indent=2, allow_nan=False)
+    from pydantic_core import to_json
 
-
-def _defined(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _defined(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_defined(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return to_json(value, indent=2, ensure_ascii=True, inf_nan_mode="null").decode()
 
 
 class _ToStderr(logging.Handler):

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,80 +35,48 @@ from trainers.gan.training import train_gan
 
 
 @dataclass(frozen=True)
-class GANRun:
-    """Trains a GAN; picklable."""
+class Run:
+    """A long stage; picklable, as `work` opens what it reads."""
 
-    config: GANConfig
-    slices: Path
-    detector: Path | None
-
-    def __call__(self, out: Path, context: Context) -> None:
-        train_gan(self.config, open_slice_set(self.slices), out, context, self.detector)
-
-    @property
-    def label(self) -> str:
-        """What the progress shows."""
-        return f"gan {self.config.variant}"
-
-    @property
-    def identity(self) -> str:
-        """Everything that determines the result."""
-        detector = _hash(self.detector / name for name in ("config.json", "model.pt")) if self.detector else ""
-        return f"{self.config.model_dump_json()} {_content(self.slices)} {detector}"
+    label: str
+    """What the progress shows."""
+    identity: str
+    """Everything that determines the result."""
+    work: Callable[[Path, Context], None]
+    """Writes the result into a folder."""
 
 
-@dataclass(frozen=True)
-class DetectorRun:
-    """Trains a detector; picklable."""
+def gan_run(config: GANConfig, slices: Path, detector: Path | None) -> Run:
+    """Trains a GAN."""
 
-    config: DetectorConfig
-    slices: Path
-    synthetic: tuple[Path, ...]
-    count: int
+    def work(out: Path, context: Context) -> None:
+        train_gan(config, open_slice_set(slices), out, context, detector)
 
-    def __call__(self, out: Path, context: Context) -> None:
-        shards = [open_slice_set(folder) for folder in self.synthetic]
-        slices = open_slice_set(self.slices)
-        train_detector(self.config, slices, shards, self.count, out, context)
-        (out / SLICES_FILE).write_text(json.dumps(slices.prepared_with))
-
-    @property
-    def label(self) -> str:
-        """What the progress shows."""
-        return f"detector + {self.count} synthetic" if self.count else "detector"
-
-    @property
-    def identity(self) -> str:
-        """Everything that determines the result."""
-        shards = " ".join(map(_content, self.synthetic))
-        return f"{self.config.model_dump_json()} {_content(self.slices)} {self.count} {shards}"
+    feedback = _hash(detector / name for name in ("config.json", "model.pt")) if detector else ""
+    return Run(f"gan {config.variant}", f"{config.model_dump_json()} {_content(slices)} {feedback}", work)
 
 
-@dataclass(frozen=True)
-class SynthesisRun:
-    """Draws synthetic slices, as one shard; picklable."""
+def detector_run(config: DetectorConfig, slices: Path, synthetic: Sequence[Path], count: int) -> Run:
+    """Trains a detector."""
 
-    config: SynthesisConfig
-    gan: Path
-    slices: Path
-    review: Review
+    def work(out: Path, context: Context) -> None:
+        real = open_slice_set(slices)
+        train_detector(config, real, [open_slice_set(folder) for folder in synthetic], count, out, context)
+        (out / SLICES_FILE).write_text(json.dumps(real.prepared_with))
 
-    def __call__(self, out: Path, context: Context) -> None:
-        synthesize(self.gan, open_slice_set(self.slices), self.config, 0, self.review, out, context)
-
-    @property
-    def label(self) -> str:
-        """What the progress shows."""
-        return "synthesize"
-
-    @property
-    def identity(self) -> str:
-        """Everything that determines the result."""
-        generator = load_generator(self.gan, torch.device("cpu")).fingerprint
-        return f"{self.config.model_dump_json()} {generator} {_content(self.slices)} {json.dumps(self.review.content)}"
+    identity = f"{config.model_dump_json()} {_content(slices)} {count} {' '.join(map(_content, synthetic))}"
+    return Run(f"detector + {count} synthetic" if count else "detector", identity, work)
 
 
-Run = GANRun | DetectorRun | SynthesisRun
+def synthesis_run(config: SynthesisConfig, gan: Path, slices: Path, review: Review) -> Run:
+    """Draws synthetic slices, as one shard."""
+
+    def work(out: Path, context: Context) -> None:
+        synthesize(gan, open_slice_set(slices), config, 0, review, out, context)
+
+    generator = load_generator(gan, torch.device("cpu")).fingerprint
+    identity = f"{config.model_dump_json()} {generator} {_content(slices)} {json.dumps(review.content)}"
+    return Run("synthesize", identity, work)
 
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:
@@ -117,7 +85,7 @@ def train(run: Run, unfinished: Unfinished, workers: int) -> None:
     if workers == 1:
         with progress(run.label) as on_progress:
             train_in_process(
-                lambda context: run(unfinished.result, context), checkpoints=checkpoints, on_progress=on_progress
+                lambda context: run.work(unfinished.result, context), checkpoints=checkpoints, on_progress=on_progress
             )
     else:
         _train_on_workers(run, unfinished, checkpoints, workers)
@@ -125,7 +93,10 @@ def train(run: Run, unfinished: Unfinished, workers: int) -> None:
 
 
 def _train_on_workers(run: Run, unfinished: Unfinished, checkpoints: FolderCheckpoints, workers: int) -> None:
-    with ray_cluster(Settings.from_environment().ray_address, [resources := _resources(workers)]):
+    gpus = 1.0 if torch.cuda.is_available() else 0.0
+    cpus = max(1, usable_cores() // workers)
+    resources = WorkerResources(workers=workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    with ray_cluster(Settings.from_environment().ray_address, [resources]):
         board = BoardHandle.start()
         with progress(run.label) as on_progress, _forwarding(board, on_progress):
             train_on_ray(
@@ -148,15 +119,10 @@ class _OnRank:
             self.board.set_state(self.run.label, self.run.label, "running")
         context = Context(placement, self.checkpoints, functools.partial(self.board.advance, self.run.label))
         if placement.rank == 0:
-            self.run(self.result, context)
+            self.run.work(self.result, context)
             return
         with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
-            self.run(Path(scratch), context)
-
-
-def _resources(workers: int) -> WorkerResources:
-    gpus = 1.0 if torch.cuda.is_available() else 0.0
-    return WorkerResources(workers=workers, cpus_per_worker=max(1, usable_cores() // workers), gpus_per_worker=gpus)
+            self.run.work(Path(scratch), context)
 
 
 def _forwarding(

@@ -88,7 +88,7 @@ class Board:
 class BoardHandle:
     """The board as a launch, its trials and their workers see it: Ray carries each call to its actor. Picklable.
 
-    Methods that answer wait for the answer; the others return at once.
+    Methods do what those of Board do. Those that answer wait for the answer; the others return at once.
     """
 
     def __init__(self, actor: Any) -> None:
@@ -102,7 +102,6 @@ class BoardHandle:
         return BoardHandle(ray.remote(Board).options(num_cpus=0, resources={HEAD_NODE: DRIVER_SHARE}).remote())
 
     def join(self, driver: str) -> None:
-        """As Board."""
         self._actor.join.remote(driver)
 
     def hand_out(self, trial: Trial) -> None:
@@ -118,15 +117,12 @@ class BoardHandle:
         return cloudpickle.loads(self._answer(self._actor.trial.remote(name)))
 
     def stop(self, name: str, reason: StopReason) -> None:
-        """As Board."""
         self._actor.stop.remote(name, reason)
 
     def stop_all(self, reason: StopReason) -> None:
-        """As Board."""
         self._actor.stop_all.remote(reason)
 
     def stop_reason(self, name: str) -> StopReason | None:
-        """As Board."""
         return self._answer(self._actor.stop_reason.remote(name))
 
     def ask_stop_reason(self, name: str) -> Future[StopReason | None]:
@@ -134,23 +130,18 @@ class BoardHandle:
         return self._actor.stop_reason.remote(name).future()
 
     def validated(self, key: str) -> dict[int, dict[str, float]]:
-        """As Board."""
         return self._answer(self._actor.validated.remote(key))
 
     def set_state(self, key: str, label: str, state: StageState) -> None:
-        """As Board."""
         self._actor.set_state.remote(key, label, state)
 
-    def wait_for(self, key: str, holder: str, silent_s: float) -> None:
-        """As Board."""
-        self._actor.wait_for.remote(key, holder, silent_s)
+    def wait_for(self, key: str, holder: object, silent_s: float) -> None:
+        self._actor.wait_for.remote(key, str(holder), silent_s)
 
     def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """As Board."""
         self._actor.advance.remote(key, done, total, dict(metrics))
 
     def snapshot(self) -> dict[str, StageProgress]:
-        """As Board."""
         return self._answer(self._actor.snapshot.remote())
 
     @staticmethod

@@ -127,7 +127,7 @@ def _errors_in_one_line(alone: bool) -> Iterator[None]:
         if kind not in printed:
             printed.add(kind)
             if alone and "Raylet is terminated" in line:
-                line += " This launch ends, too; the same command continues."
+                line += " This launch ends, too; run the same command again to continue."
             print(visible(f"Ray: {line} More in {log_file() or 'the logs of Ray'}"), flush=True)
 
     worker.print_to_stdstream = print_line

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from rich.live import Live
 
@@ -15,6 +16,7 @@ from sweep.plan import Plan
 from sweep.store import Store
 from sweep.studies.pace import Pace
 from sweep.studies.progress import StageProgress, StageState, clock
+from sweep.text import count_text
 
 PLAIN_EVERY_SECONDS = 120.0
 """How often a summary is printed where output is no terminal."""
@@ -29,23 +31,21 @@ UNSEEN = ("waiting", *SUMMED_UP)
 """States of stages without a row: most waiting stages lack their inputs."""
 
 
+@dataclass(eq=False)
 class Display:
-    """Which stages run, for which trials, how far they are and how long they take; of the others the number.
+    """Which stages run, for which trials, how far they are and how long they take; of the others the number."""
 
-    Args:
-        plan: of the study, with the cells drawn so far.
-        console: where to draw.
-        store: holds what is done, and how long earlier stages took.
-        capacity: of the cluster that the study runs on.
-    """
+    plan: Plan
+    """Of the study, with the cells drawn so far."""
+    console: TextConsole
+    store: Store
+    """Holds what is done, and how long earlier stages took."""
+    capacity: Capacity
+    """Of the cluster that the study runs on."""
 
-    def __init__(self, plan: Plan, console: TextConsole, store: Store, capacity: Capacity) -> None:
-        self._plan = plan
-        self._console = console
-        self._store = store
-        self._capacity = capacity
+    def __post_init__(self) -> None:
         self._pace: Pace | None = None
-        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
         self._began = time.monotonic()
         self._states: dict[str, StageState] = {}
         self._since: dict[str, float] = {}
@@ -67,13 +67,14 @@ class Display:
 
     def follow(self, plan: Plan) -> None:
         """Show another plan from now on: a search has drawn more cells."""
-        if plan is not self._plan:
-            self._plan = plan
+        if plan is not self.plan:
+            self.plan = plan
             self._pace = None
 
-    def say(self, line: str) -> None:
+    def say(self, *parts: str) -> None:
         """Print a line that stays."""
-        self._say(line)
+        line = f"[{clock(time.monotonic() - self._began)}] " + "  ".join(filter(None, parts))
+        self.console.say(line)
 
     def show(self, stages: Mapping[str, StageProgress]) -> None:
         """Draw what the board holds now."""
@@ -84,15 +85,14 @@ class Display:
             self._print_changes(stages)
 
     def _table(self, stages: Mapping[str, StageProgress]) -> TextTable:
-        table = TextTable(title=self._headline(stages), title_justify="left", expand=False)
-        for column in ("stage", "for", "done", "left", "newest figures"):
-            table.add_column(column, justify="right" if column in {"done", "left"} else "left")
-        for key, stage in stages.items():
-            if stage.state not in UNSEEN:
-                table.add_row(stage.label, self._for(key), _share(stage), stage.time_left(), stage.newest_figures())
-        table.caption = "\n".join(_summary(stages))
-        table.caption_justify = "left"
-        return table
+        left = ("stage", "for", "newest figures")
+        rows = (
+            (stage.label, self._for(key), _share(stage), stage.time_left(), stage.newest_figures())
+            for key, stage in stages.items()
+            if stage.state not in UNSEEN
+        )
+        columns, below = (*left[:2], "done", "left", *left[2:]), "\n".join(_summary(stages))
+        return TextTable.of(self._headline(stages), columns, rows, left=left, caption=below)
 
     def _print_changes(self, stages: Mapping[str, StageProgress]) -> None:
         now = time.monotonic()
@@ -106,52 +106,52 @@ class Display:
                     word = "in" if stage.state == "done" else "after"
                     took = f" {word} {clock(now - began)}" if stage.state in SUMMED_UP else ""
                     state = "damaged, to be made again" if stage.state == "damaged" else stage.state
-                    self._say(who, f"{state}{took}")
+                    self.say(who, f"{state}{took}")
             elif stage.state == "running" and key not in self._begun and now - self._since[key] >= SHOWN_AFTER_SECONDS:
                 self._begun.add(key)
-                self._say(who, "running", _share(stage), stage.time_left())
+                self.say(who, "running", _share(stage), stage.time_left())
         if now - self._said >= PLAIN_EVERY_SECONDS:
             self._said = now
             running = [stage for stage in stages.values() if stage.state == "running"]
             names = ", ".join(f"{stage.label} {_share(stage)}".strip() for stage in running)
             named = names if len(running) <= MOST_NAMED else f"{len(running):,} stages"
-            self._say(self._headline(stages), f"running: {named}" if running else "")
-
-    def _say(self, *parts: str) -> None:
-        line = f"[{clock(time.monotonic() - self._began)}] " + "  ".join(filter(None, parts))
-        self._console.say(line)
+            self.say(self._headline(stages), f"running: {named}" if running else "")
 
     def _headline(self, stages: Mapping[str, StageProgress]) -> str:
         done = {key for key, stage in stages.items() if stage.state == "done"} | self._evaluated
-        ended = sum(trial.evaluate.key in done for trial in self._plan.trials)
-        headline = f"{ended:,} of {len(self._plan.trials):,} trials evaluated"
-        if to_draw := self._plan.study.search.left_to_draw(self._plan.drawn):
-            return f"{headline}, {to_draw:,} cells are yet to be drawn"
+        ended = sum(trial.evaluate.key in done for trial in self.plan.trials)
+        headline = f"{ended:,} of {count_text(len(self.plan.trials), 'trial')} evaluated"
+        if to_draw := self.plan.study.search.left_to_draw(self.plan.drawn):
+            return f"{headline}, {count_text(to_draw, 'cell')} yet to be drawn"
         return headline if self._left is None else f"{headline}, about {clock(self._left)} remaining"
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:
         began = time.monotonic()
         if began < self._left_next:
             return
-        done_keys = {name: self._store.keys(name) for name in self._plan.wanted}
+        done_keys = {name: self.store.keys(name) for name in self.plan.wanted}
         self._evaluated = done_keys.get("evaluate", set())
         first = self._pace is None  # it counts operations, which takes long
-        if not self._plan.study.search.left_to_draw(self._plan.drawn):
+        if not self.plan.study.search.left_to_draw(self.plan.drawn):
             if self._pace is None:
-                self._pace = Pace(self._plan, self._store, self._capacity.total("CPU"), self._capacity.total("GPU"))
+                self._pace = Pace(self.plan, self.store, self.capacity.total("CPU"), self.capacity.total("GPU"))
             self._left = self._pace.seconds_left(done_keys, stages)
         took = 0.0 if first else time.monotonic() - began
         self._left_next = began + max(LEFT_EVERY_SECONDS, 20 * took)
 
     def _who(self, key: str, label: str) -> str:
-        """A stage and its trial; the label of a stage that an arm's trial alone needs is the trial's name already."""
-        trials, stage = self._for(key), self._plan.stages.get(key)
-        return label if stage and label == f"{stage.name} {trials}" else f"{label} (for {trials})"
+        """A stage and its trials; the label of a detector or evaluation names the arm's trial that it is made for."""
+        users = self.plan.users.get(key, [])
+        if len(users) == 1 and users[0].number is None:
+            evaluate = users[0].evaluate
+            if key in (evaluate.key, evaluate.detector.key):
+                return label
+        return f"{label} (for {self._for(key)})"
 
     def _for(self, key: str) -> str:
         """Which trial a stage works for; a shared stage works for several."""
-        users = self._plan.users.get(key, [])
-        return users[0].name if len(users) == 1 else f"{len(users):,} trials"
+        users = self.plan.users.get(key, [])
+        return users[0].name if len(users) == 1 else count_text(len(users), "trial")
 
 
 def _summary(stages: Mapping[str, StageProgress]) -> Iterable[str]:

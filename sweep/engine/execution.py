@@ -26,7 +26,7 @@ from sweep.logs import log_to
 from sweep.machine_use import peak_memory, system_samples
 from sweep.repeating import repeating
 from sweep.stages import Stage
-from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, OnWait, Store
+from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, Store
 from trainers.distributed import FAILURES, Context, Placement, train_on_ray
 from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError, TrainingError
 
@@ -168,7 +168,7 @@ def _run_job(
         for stage in stages:
             if stage.key in leases:
                 board.set_state(stage.key, stage.label, "waiting")
-                if not leases[stage.key].acquire(asked_to_stop, _reporting(board, stage)):
+                if not leases[stage.key].acquire(asked_to_stop, functools.partial(board.wait_for, stage.key)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
         # An artifact that another trial sets aside as damaged meanwhile is made again by that trial.
@@ -228,11 +228,6 @@ class _Job:
                 _stop_if_asked(self.board, self.trial, stage)
             produce(stage, self.store, placement, self.board, self.trial, self.fences[stage.key], requested)
             requested = time.time()
-
-
-def _reporting(board: BoardHandle, stage: Stage) -> OnWait:
-    """Reports to the board who else is making a stage."""
-    return lambda holder, silent_s: board.wait_for(stage.key, str(holder), silent_s)
 
 
 def _stop_if_asked(board: BoardHandle, trial: str, before: Stage) -> None:

@@ -28,6 +28,7 @@ from sweep.studies.costs import costs_table
 from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
+from sweep.text import count_text
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker, WriteReport
 from trainers.distributed import WorkerResources
@@ -170,10 +171,10 @@ def _headline(todo: _Todo) -> str:
     plan = todo.plan
     reused = len(plan.stages) - len(todo.missing)
     text = (
-        f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {len(plan.trials)} trials, {len(plan.stages)} "
-        f"stages, {reused} already cached, {plan.shared} saved by sharing."
+        f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {count_text(len(plan.trials), 'trial')}, "
+        f"{count_text(len(plan.stages), 'stage')}, {reused:,} already cached, {plan.shared:,} saved by sharing."
     )
-    return f"{text} {todo.to_draw} cells are yet to be drawn." if todo.to_draw else text
+    return f"{text} Yet to be drawn: {count_text(todo.to_draw, 'cell')}." if todo.to_draw else text
 
 
 def _run(
@@ -220,8 +221,8 @@ def _say_changes(record: StudyRecord, study: Study, todo: _Todo, console: TextCo
     for key, (old, new) in changed.items():
         console.say(f"Changed since the last launch: {key} was {old}, is {new}.")
     if changed:
-        reused = len(todo.plan.stages) - len(todo.missing)
-        console.say(f"{reused} stages are reused, {len(todo.missing)} are to be made.")
+        reused = count_text(len(todo.plan.stages) - len(todo.missing), "stage")
+        console.say(f"Reused: {reused}; to be made: {count_text(len(todo.missing), 'stage')}.")
 
 
 def _set_aside_damaged(plan: Plan, store: Store, console: TextConsole) -> None:

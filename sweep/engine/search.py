@@ -6,6 +6,7 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
@@ -42,6 +43,7 @@ def _alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     return alone
 
 
+@dataclass(eq=False)
 class StudySearch(Searcher):
     """Hands trials to Ray Tune and reports to Optuna how their cells ended.
 
@@ -50,32 +52,26 @@ class StudySearch(Searcher):
     cell ends COMPLETE with the mean over its seeds, PRUNED with its last value, or FAIL with the reason, and cells that
     a killed driver left RUNNING are resumed under the same number. In an ablation Optuna only keeps a record of the
     cells.
-
-    Args:
-        plan: the study's trials so far.
-        maker: makes the trials of a cell that is drawn.
-        storage: Optuna's database.
-        store: where evaluations are read from.
-        board: the sweep's board.
-        on_end: called when a trial ended.
-        held: whether this launch still holds the study; once it does not, no end of a trial is recorded.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        maker: TrialMaker,
-        storage: BaseStorage,
-        store: Store,
-        board: BoardHandle,
-        on_end: OnEnd,
-        held: Callable[[], bool] = lambda: True,
-    ) -> None:
+    plan: Plan
+    """The study's trials so far, those of cells drawn by now included."""
+    maker: TrialMaker
+    """Makes the trials of a cell that is drawn."""
+    storage: BaseStorage
+    """Optuna's database."""
+    store: Store
+    """Where evaluations are read from."""
+    board: BoardHandle
+    on_end: OnEnd
+    held: Callable[[], bool] = lambda: True
+    """Whether this launch still holds the study; once it does not, no end of a trial is recorded."""
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._plan, self._study = plan, plan.study
-        self._store, self._board, self._on_end, self._held = store, board, on_end, held
-        self._optuna = create_optuna_study(plan.study, storage)
-        self._drawing = Drawing(self._optuna, plan.study, maker)
+        self._study = self.plan.study
+        self._optuna = create_optuna_study(self._study, self.storage)
+        self._drawing = Drawing(self._optuna, self._study, self.maker)
         self._queue: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, DrawnCell] = {}
@@ -108,17 +104,12 @@ class StudySearch(Searcher):
 
     def _named(self, names: Iterable[str]) -> list[Trial]:
         wanted = set(names)
-        return [trial for trial in self._plan.trials if trial.name in wanted]
+        return [trial for trial in self.plan.trials if trial.name in wanted]
 
     @_alone
     def close(self) -> None:
         """Hand out no more trials."""
         self._closed = True
-
-    @property
-    def plan(self) -> Plan:
-        """The study's trials, those of cells drawn by now included."""
-        return self._plan
 
     @property
     def running(self) -> list[Trial]:
@@ -131,7 +122,7 @@ class StudySearch(Searcher):
         """End running trials, and do not begin waiting ones."""
         for trial in self._named(names):
             if trial in self.running:
-                self._board.stop(trial.name, StopReason.STOPPED_BY_HAND)
+                self.board.stop(trial.name, StopReason.STOPPED_BY_HAND)
             elif trial in self._queue:
                 self._queue.remove(trial)
                 self._end(trial, Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND))
@@ -151,7 +142,7 @@ class StudySearch(Searcher):
         trial = None if self._closed else self._next()
         if trial is None:
             return None if self._running and not self._closed else Searcher.FINISHED
-        self._board.hand_out(trial)
+        self.board.hand_out(trial)
         self._running[trial_id] = trial
         return {"trial": trial.name}
 
@@ -167,13 +158,13 @@ class StudySearch(Searcher):
         cell.optuna.report(result["validated"], result["step"])
         if cell.optuna.should_prune():
             for sibling in cell.trials:
-                self._board.stop(sibling.name, StopReason.PRUNED)
+                self.board.stop(sibling.name, StopReason.PRUNED)
 
     @_alone
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record how a trial ended, and report to Optuna when that ends its cell."""
         trial = self._running.pop(trial_id, None)
-        if trial is None or not self._held():
+        if trial is None or not self.held():
             return
         if error or result is None or "state" not in result:
             outcome = Outcome(state="failed", error="Its driver process was lost in every attempt.")
@@ -189,9 +180,9 @@ class StudySearch(Searcher):
         return {}
 
     def _next(self) -> Trial | None:
-        while not self._queue and self._drawing.left > 0 and self._held():
-            cell = self._drawing.draw(self._plan)
-            self._plan = Plan(self._study, (*self._plan.trials, *cell.trials))
+        while not self._queue and self._drawing.left > 0 and self.held():
+            cell = self._drawing.draw(self.plan)
+            self.plan = Plan(self._study, (*self.plan.trials, *cell.trials))
             self._begin(cell)
         return self._queue.popleft() if self._queue else None
 
@@ -204,10 +195,10 @@ class StudySearch(Searcher):
             self._complete(cell)
 
     def _is_done(self, trial: Trial) -> bool:
-        return all(self._store.find(goal.name, goal.key) for goal in trial.goals)
+        return all(self.store.find(goal.name, goal.key) for goal in trial.goals)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
-        self._on_end(trial, outcome)
+        self.on_end(trial, outcome)
         if trial.number is None:
             self._end_arm(trial, outcome)
             return
@@ -222,18 +213,18 @@ class StudySearch(Searcher):
 
     def _end_arm(self, trial: Trial, outcome: Outcome) -> None:
         """Record an arm of an ablation once all seeds are done, or when one fails."""
-        trials = self._plan.cells[trial.cell]
+        trials = self.plan.cells[trial.cell]
         ended = outcome.state == "failed" or (outcome.state == "done" and all(map(self._is_done, trials)))
         if not ended or self._study.search.draws:
             return
-        if error := record_arm(self._optuna, self._study, trials, self._store, outcome.error):
-            self._on_end(trials[0], Outcome(state="failed", error=error))
+        if error := record_arm(self._optuna, self._study, trials, self.store, outcome.error):
+            self.on_end(trials[0], Outcome(state="failed", error=error))
 
     def _complete(self, cell: DrawnCell) -> None:
-        metrics = [evaluated(trial, self._store) for trial in cell.trials]
+        metrics = [evaluated(trial, self.store) for trial in cell.trials]
         if figure := undefined(self._study, metrics):
             failed = Outcome(state="failed", error=not_a_number(figure))
-            self._on_end(cell.trials[0], failed)
+            self.on_end(cell.trials[0], failed)
             self._abandon(cell, failed)
             return
         for name, value in violations(self._study, metrics).items():
@@ -247,7 +238,7 @@ class StudySearch(Searcher):
         self._queue = deque(trial for trial in self._queue if trial.name not in names)
         for trial in self._running.values():
             if trial.name in names:
-                self._board.stop(trial.name, outcome.reason or StopReason.CELL_ENDED)
+                self.board.stop(trial.name, outcome.reason or StopReason.CELL_ENDED)
         if outcome.reason == StopReason.PRUNED:
             self._optuna.tell(cell.optuna, state=TrialState.PRUNED)
         else:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -33,38 +34,30 @@ KEPT = (StopReason.PRUNED, StopReason.STOPPED_BY_HAND)
 STATUS_EVERY_SECONDS = 2.0
 
 
+@dataclass(eq=False)
 class Steering:
-    """Ctrl-C, requests of other commands, budget and failures, for one launch.
+    """Ctrl-C, requests of other commands, budget and failures, for one launch."""
 
-    Args:
-        record: where requests come from and status and outcomes go.
-        board: the sweep's board.
-        display: draws the progress.
-        tracker: gets the plan as cells are drawn.
-        database: Optuna's; a search whose database is lost ends, as no other launch would find the cells that it draws.
-        lease: of the study; once it is lost the launch ends and writes nothing more to the store: another launch does.
-        fail_fast: whether a failed trial ends the launch.
-    """
+    record: StudyRecord
+    """Where requests come from and status and outcomes go."""
+    board: BoardHandle
+    display: Display
+    """Draws the progress."""
+    tracker: Tracker
+    """Gets the plan as cells are drawn."""
+    database: DatabaseFile
+    """Optuna's; a search whose database is lost ends, as no other launch would find the cells that it draws."""
+    lease: Lease
+    """Of the study; once it is lost the launch ends and writes nothing more to the store: another launch does."""
+    fail_fast: bool
+    """Whether a failed trial ends the launch."""
+    every_seconds: float = 1.0
 
-    def __init__(
-        self,
-        record: StudyRecord,
-        board: BoardHandle,
-        display: Display,
-        tracker: Tracker,
-        database: DatabaseFile,
-        lease: Lease,
-        fail_fast: bool,
-        every_seconds: float = 1.0,
-    ) -> None:
+    def __post_init__(self) -> None:
         self.failed: dict[str, str] = {}
         """Trial name -> error."""
         self.stopped: StopReason | None = None
         """Why the launch was asked to end."""
-        self._record, self._board, self._display, self._tracker = record, board, display, tracker
-        self._database, self._lease = database, lease
-        self._fail_fast = fail_fast
-        self._every_seconds = every_seconds
         self._plan: Plan | None = None
         self._began, self._began_by_clock = time.monotonic(), time.time()
         self._status_kept = -STATUS_EVERY_SECONDS
@@ -76,17 +69,17 @@ class Steering:
     def of(self, search: StudySearch) -> Iterator[None]:
         """Steer what `search` hands out while the block runs; only from the main thread."""
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        self._display.start()
+        self.display.start()
         try:
-            with repeating(lambda: self._look(search), lambda: self._every_seconds):
+            with repeating(lambda: self._look(search), lambda: self.every_seconds):
                 try:
                     yield
                 finally:
                     signal.signal(signal.SIGINT, before)
-            self._display.show(self._board.snapshot())  # what ended since the last look
+            self.display.show(self.board.snapshot())  # what ended since the last look
         finally:
-            self._display.stop()
-            if self._lease.check():
+            self.display.stop()
+            if self.lease.check():
                 self._keep_status(search, {}, finished=True)
 
     def trial_ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -96,8 +89,8 @@ class Steering:
             logger.error("trial failed", extra={"trial": trial.name, "error": outcome.error})
         elif outcome.state == "done":
             self.failed.pop(trial.name, None)
-        if (outcome.state != "stopped" or outcome.reason in KEPT) and self._lease.check():
-            self._record.keep_outcomes({trial.name: outcome})
+        if (outcome.state != "stopped" or outcome.reason in KEPT) and self.lease.check():
+            self.record.keep_outcomes({trial.name: outcome})
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
         if self._interrupted:
@@ -105,59 +98,59 @@ class Steering:
         self._interrupted = True
 
     def _look(self, search: StudySearch) -> None:
-        if not self._lease.check():
+        if not self.lease.check():
             if self.stopped != StopReason.TAKEN_OVER:
-                self._display.say("Another launch has taken this study over: training ends.")
+                self.display.say("Another launch has taken this study over: training ends.")
                 self._stop(search, StopReason.TAKEN_OVER)
             return
         self._end_without_database(search)
         plan = search.plan
-        self._tracker.follow(plan)
-        self._display.follow(plan)
-        stages = self._board.snapshot()
-        self._display.show(stages)
+        self.tracker.plan = plan
+        self.display.follow(plan)
+        stages = self.board.snapshot()
+        self.display.show(stages)
         self._name_makers(stages)
         if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
-            self._record.keep_needs(plan)
+            self.record.keep_needs(plan)
             self._plan = plan
         if time.monotonic() - self._status_kept >= STATUS_EVERY_SECONDS:
             self._keep_status(search, stages)
-        for request in self._record.take_requests():
+        for request in self.record.take_requests():
             if request.action == "stop":
                 search.stop(request.trials)
             else:
                 search.retry(request.trials)
         if self.stopped is None and (reason := self._reason_to_stop(search, stages)):
             if reason == StopReason.INTERRUPTED:
-                self._display.say("Ctrl-C: training keeps a checkpoint and ends. Press Ctrl-C again to leave at once.")
+                self.display.say("Ctrl-C: training keeps a checkpoint and ends. Press Ctrl-C again to leave at once.")
             self._stop(search, reason)
 
     def _end_without_database(self, search: StudySearch) -> None:
         if not search.plan.study.search.draws or self.stopped == StopReason.DATABASE_LOST:
             return
         try:
-            self._database.check()
+            self.database.check()
         except ReplacedDatabaseError as error:
-            self._display.say(f"{error} Training ends; the store keeps what is done.")
+            self.display.say(f"{error} Training ends; the store keeps what is done.")
             self._stop(search, StopReason.DATABASE_LOST)
 
     def _stop(self, search: StudySearch, reason: StopReason) -> None:
         self.stopped = reason
         search.close()
-        self._board.stop_all(reason)
+        self.board.stop_all(reason)
 
     def _name_makers(self, stages: Mapping[str, StageProgress]) -> None:
         """Name each process outside this launch that its trials wait for, once."""
         for key, stage in stages.items():
             if stage.made_by and key not in self._named:
                 self._named.add(key)
-                self._display.say(f"Waiting for {stage.label}, which is made by {stage.maker()}.")
+                self.display.say(f"Waiting for {stage.label}, which is made by {stage.maker()}.")
 
     def _reason_to_stop(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> StopReason | None:
         budget = search.plan.study.budget
         if self._interrupted:
             return StopReason.INTERRUPTED
-        if self.failed and self._fail_fast:
+        if self.failed and self.fail_fast:
             return StopReason.FAILED_FAST
         if budget.wall_hours is not None and time.monotonic() - self._began > 3600 * budget.wall_hours:
             return StopReason.OVER_BUDGET
@@ -170,7 +163,7 @@ class Steering:
         for key, stage in stages.items():
             if stage.state != "done" or key in self._gpu_seconds or key not in search.plan.stages:
                 continue
-            artifact = self._record.store.find(search.plan.stages[key].name, key)
+            artifact = self.record.store.find(search.plan.stages[key].name, key)
             if artifact is not None:
                 cost = artifact.manifest.cost
                 self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began_by_clock else 0.0
@@ -183,7 +176,7 @@ class Steering:
 
     def _keep_status(self, search: StudySearch, stages: dict[str, StageProgress], finished: bool = False) -> None:
         self._status_kept = time.monotonic()
-        self._record.keep_status(
+        self.record.keep_status(
             Status(
                 updated=time.time(),
                 began=self._began_by_clock,

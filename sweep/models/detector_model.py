@@ -33,10 +33,7 @@ class DetectorModel(PythonModel):
 
     # MLflow reads the annotation of the input too, and warns whenever it is a union.
     def predict(
-        self,
-        context: PythonModelContext,
-        model_input: np.ndarray,
-        params: dict[str, Any] | None = None,
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Detections on slices, or in a volume.
 
@@ -62,16 +59,11 @@ class DetectorModel(PythonModel):
         from trainers.detector.prediction import predict
 
         asked = params or {}
-        volume = _path(model_input)
-        if volume is not None:
-            boxes = find(self._detector, volume, self._slices, asked["confidence"], asked["stripped"]).boxes
+        if isinstance(model_input, (str, os.PathLike)):
+            boxes = find(self._detector, Path(model_input), self._slices, asked["confidence"], asked["stripped"]).boxes
             return boxes.rename(columns={"z": "slice"})
         detections = predict(self._detector, slices_of(model_input, self._slices.size), asked["confidence"])
         return detections.reindex(columns=list(MODEL_COLUMNS))
-
-
-def _path(given: object) -> Path | None:
-    return Path(given) if isinstance(given, (str, os.PathLike)) else None
 
 
 def slices_of(given: object, size: int) -> np.ndarray:

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sweep.models.packaging import BOX
-
-if TYPE_CHECKING:
-    from mlflow.pyfunc import PyFuncModel
 
 
 def check(model_uri: str) -> None:
@@ -28,14 +24,11 @@ def check(model_uri: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="metsweep-") as copy:
         # MLflow writes a note beside the files that it loads: the copy keeps the model unchanged.
-        _predict(model_uri, mlflow.pyfunc.load_model(model_uri, dst_path=copy))
-
-
-def _predict(model_uri: str, model: PyFuncModel) -> None:
-    example = model.input_example
-    if example is None:
-        raise ValueError(f"{model_uri} has no input example to predict on.")
-    output = model.predict(example)
+        model = mlflow.pyfunc.load_model(model_uri, dst_path=copy)
+        example = model.input_example
+        if example is None:
+            raise ValueError(f"{model_uri} has no input example to predict on.")
+        output = model.predict(example)
     if isinstance(output, pd.DataFrame):
         promised = model.metadata.get_output_schema()
         good = promised is not None and list(output.columns) == promised.input_names()

@@ -33,10 +33,7 @@ class GeneratorModel(PythonModel):
         self._generator = load_generator(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     def predict(
-        self,
-        context: PythonModelContext,
-        model_input: pd.DataFrame,
-        params: dict[str, Any] | None = None,
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> np.ndarray:
         """One synthetic slice for each of the numbers 0 to the largest `slice` of the boxes; N x S x S uint8.
 

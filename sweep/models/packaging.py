@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
 LICENCE = "AGPL-3.0-or-later"
+LICENCE_TAG = {"license": LICENCE}
+"""Of models and versions, by the key that MLflow and its users search for."""
 BOX = ("x0", "y0", "x1", "y1")
 CODE = Path(__file__).parent
 
@@ -93,6 +95,6 @@ def _save(
         input_example=example,
         # Given, because finding them out would load the model in another process.
         pip_requirements=[f"metsweep=={version('metsweep')}"],
-        metadata={"license": LICENCE},
+        metadata=LICENCE_TAG,
         mlflow_model=model,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sweep.registry.champion import champion_folder
 from sweep.registry.versions import Version
-from sweep.report.section import Line, Section, measured_texts
+from sweep.report.section import Line, Section, interval_values, measured_texts, signed
 from sweep.stages import PrepareStage
 from sweep.store import Store
+from sweep.text import count_text
 from sweep.tracking.tags import COHORT, EVALUATION, PREPARE, TRIAL, read_tag
 from trainers.data.cohort import Cohort, open_cohort
 from trainers.data.prepare import PrepareConfig, check_cohort, prepare
@@ -57,6 +57,10 @@ class Side:
         """Its name in tables."""
         return f"version {self.version.number} ({', '.join((*self.version.aliases, self.version.tags[TRIAL]))})"
 
+    def arm(self, iou: float) -> Arm:
+        """Its outcome at one threshold."""
+        return Arm({0: self.outcomes[iou]}, self.config)
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -70,17 +74,16 @@ class Compared:
     def sections(self) -> Iterator[Section]:
         """One table per IoU threshold."""
         for iou in IOUS:
-            lines = []
-            for side in (self.first, self.second):
-                arm = Arm({0: side.outcomes[iou]}, side.config)
-                lines.append(Line([side.label, *measured_texts(arm)]))
-            lines += [Line([name, *_gain(gain)]) for name, gain in self.gains(iou).items()]
+            lines = [Line([side.label, *measured_texts(side.arm(iou))]) for side in (self.first, self.second)]
+            for name, gain in self.gains(iou).items():
+                p = "interval unknown" if math.isnan(gain.p) else f"p {gain.p:.3f}"
+                lines.append(Line([name, signed(gain), p]))
             title = f"{self.cohort}, IoU {iou:g}"
             yield Section(name_of(iou), title, ("detector", *(measure.title for measure in TABLE1)), lines)
 
     def gains(self, iou: float) -> dict[str, Comparison]:
         """Paired gains of the second over the first, over patients."""
-        own, base = (Arm({0: side.outcomes[iou]}, side.config) for side in (self.second, self.first))
+        own, base = self.second.arm(iou), self.first.arm(iou)
         pairs = {"gain": own.gain(base), "gain at equal FPs": own.gain_at_equal_fps(base)}
         return {name: gain for name, gain in pairs.items() if gain is not None}
 
@@ -100,20 +103,14 @@ class Compared:
 
     def csv(self) -> str:
         """One line per IoU threshold and detector; the gain is in the second detector's."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        measures = [measure.name for measure in TABLE1]
-        writer.writerow(["iou", "version", "trial", *measures, "gain", "gain_low", "gain_high", "p"])
+        rows = []
         for iou in IOUS:
-            gain = self.gains(iou)["gain"]
-            numbers = (gain.difference, *gain.interval, gain.p)
-            numbers_of_second = ["" if math.isnan(number) else number for number in numbers]
             for side in (self.first, self.second):
-                arm = Arm({0: side.outcomes[iou]}, side.config)
-                about = [iou, side.version.number, side.version.tags[TRIAL]]
-                measured = [measure.estimate(arm).mean for measure in TABLE1]
-                writer.writerow([*about, *measured, *(numbers_of_second if side is self.second else [""] * 4)])
-        return text.getvalue()
+                measured = {measure.name: measure.estimate(side.arm(iou)).mean for measure in TABLE1}
+                rows.append({"iou": iou, "version": side.version.number, "trial": side.version.tags[TRIAL], **measured})
+            gain = self.gains(iou)["gain"]
+            rows[-1] |= {**interval_values("gain", gain.difference, gain.interval), "p": gain.p}
+        return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
 
 
 def compare_versions(
@@ -155,16 +152,16 @@ def compare_versions(
             f"{folder}: their slices are prepared differently (tag {PREPARE}), so they cannot be paired. Write the "
             'split of every patient into cohort.json, and train both with the same "prepare".'
         )
-    lesions = int((truths[0]["lesions"] > 0).sum())
+    lesions = truths[0]["lesions"]
+    with_lesions = count_text(int((lesions > 0).sum()), "patient")
     notes = [
-        f"{len(truths[0])} patients, {int(truths[0]['lesions'].sum())} lesions. Gains: version {second.number} over "
-        f"version {first.number}. In brackets: 95 % intervals over {lesions} patients with lesions (jackknife), for "
-        "these two trained detectors alone.",
-        "Both were chosen on the validation split of a study: expect lower figures elsewhere."
-        if split == "validation"
-        else None,
+        f"{count_text(len(lesions), 'patient')}, {count_text(int(lesions.sum()), 'lesion')}. Gains: version "
+        f"{second.number} over version {first.number}. In brackets: 95 % intervals over {with_lesions} with lesions "
+        "(jackknife), for these two trained detectors alone."
     ]
-    return Compared(sides[0], sides[1], f"{cohort.name}, {split}", tuple(filter(None, notes)))
+    if split == "validation":
+        notes.append("Both were chosen on the validation split of a study: expect lower figures elsewhere.")
+    return Compared(sides[0], sides[1], f"{cohort.name}, {split}", tuple(notes))
 
 
 def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfig, Cohort]:
@@ -200,11 +197,3 @@ def _side(version: Version, slices: SliceSet, splits: Sequence[Split], tracking_
     truth = truth_of(slices, splits[-1], rows)
     detections = predict(detector, slices.images[rows], config.froc_confidence, config.batch)
     return Side(version, config, match_outcomes(detections, truth, IOUS))
-
-
-def _gain(gain: Comparison) -> list[str]:
-    """A gain and its p as cells."""
-    low, high = gain.interval
-    if math.isnan(gain.p):
-        return [f"{gain.difference:+.3f}", "interval unknown"]
-    return [f"{gain.difference:+.3f} [{low:+.3f}, {high:+.3f}]", f"p {gain.p:.3f}"]

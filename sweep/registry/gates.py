@@ -5,9 +5,8 @@ A gate that fails blocks, and so does an undetermined gate: no evidence is not g
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sweep.text import count_text
@@ -60,24 +59,6 @@ class Gate:
     def passed(self) -> bool:
         """Whether the gate lets the model through."""
         return self.verdict is Verdict.PASS
-
-    def json(self) -> str:
-        """For a tag."""
-        return json.dumps(asdict(self))
-
-
-def picked_gate(figure: float, best: float, is_best: bool, by: str, left_out: int) -> Gate:
-    """Was the trial picked by validation figures, or by a person?
-
-    Args:
-        by: what the trials were ranked by.
-        left_out: how many trials of the study were not among them.
-    """
-    if is_best:
-        others = f"; {left_out} more ended early, failed, or lack a figure" if left_out else ""
-        return Gate(PICKED, figure, best, Verdict.PASS, f"The best {by} on validation{others}.")
-    why = f"Named by hand, though another is better {by} on validation: the test table may have picked it."
-    return Gate(PICKED, figure, best, Verdict.FAIL, why)
 
 
 def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
@@ -158,13 +139,7 @@ def fps_gate(fps_per_slice: float, detections: int, cap: float, iou: float) -> G
     if math.isnan(fps_per_slice):
         return Gate(FALSE_POSITIVES, None, cap, Verdict.UNDETERMINED, "The figure is not defined on validation.")
     if not detections:
-        return Gate(
-            FALSE_POSITIVES,
-            0.0,
-            cap,
-            Verdict.UNDETERMINED,
-            "The detector detects nothing.",
-        )
+        return Gate(FALSE_POSITIVES, 0.0, cap, Verdict.UNDETERMINED, "The detector detects nothing.")
     verdict = Verdict.of(fps_per_slice <= cap)
     side = "at most" if verdict is Verdict.PASS else "more than"
     why = f"{fps_per_slice:.2f} false positives per validation slice at IoU {iou:g}, {side} {cap:g}."

@@ -9,23 +9,24 @@ from search_spaces.search import Constraint
 from sweep.plan import Plan, Trial
 from sweep.registry.gates import (
     FPS_CAP,
+    PICKED,
     Gate,
+    Verdict,
     box_gate,
     chance_gate,
     constraint_gate,
     fps_gate,
     gain_gate,
     memorisation_gate,
-    picked_gate,
     unknown_gain,
 )
 from sweep.registry.lineage import cell_keys, evaluations
-from sweep.registry.quality import IOU
 from sweep.registry.selection import Ranked
 from sweep.registry.versions import Version
 from sweep.stages import RealismStage
 from sweep.store import Store
-from sweep.tracking.tags import PREPARE_KEY, TRIAL
+from sweep.text import count_text
+from sweep.tracking.tags import IOU, PREPARE_KEY, TRIAL
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
@@ -72,9 +73,16 @@ def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: 
 
 
 def _picked(ranked: Ranked, among: Sequence[Ranked], planned: int) -> Gate:
+    """Was the trial picked by validation figures, or by a person? `planned`: how many trials the study has."""
     first, best = ranked.study.objectives[0], among[0]
-    by = f"of {len(among)} trials by {', '.join(f'{aim.metric} at IoU {aim.iou:g}' for aim in ranked.study.objectives)}"
-    return picked_gate(ranked.value(first), best.value(first), ranked.order == best.order, by, planned - len(among))
+    aims = ", ".join(f"{aim.metric} at IoU {aim.iou:g}" for aim in ranked.study.objectives)
+    by = f"of {count_text(len(among), 'trial')} by {aims} on validation"
+    left_out = planned - len(among)
+    others = f"; {left_out} more ended early, failed, or lack a figure" if left_out else ""
+    verdict, why = Verdict.PASS, f"The best {by}{others}."
+    if ranked.order != best.order:
+        verdict, why = Verdict.FAIL, f"Named by hand, though another is better {by}: the test table may have picked it."
+    return Gate(PICKED, ranked.value(first), best.value(first), verdict, why)
 
 
 def _bounds(plan: Plan, limits: Limits) -> tuple[float, list[Constraint]]:

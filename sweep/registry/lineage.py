@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sweep.models.packaging import LICENCE
+from sweep.models.packaging import LICENCE, LICENCE_TAG
 from sweep.plan import Plan, Trial
 from sweep.registry.quality import Quality
 from sweep.registry.selection import Ranked
@@ -20,6 +20,7 @@ from sweep.tracking.tags import (
     STAGE_KEY,
     STUDY,
     TRIAL,
+    tag_text,
     validation_tag,
 )
 from trainers.documents import shown
@@ -44,13 +45,13 @@ def tags_of(plan: Plan, ranked: Ranked, key: str, commit: str) -> dict[str, str]
         TRIAL: trial.name,
         CELL_KEYS: ",".join(f"{seed}:{evaluation}" for seed, evaluation in cell.items()),
         **{validation_tag(measure.name): f"{ranked.figures[measure.name]:.6f}" for measure in TABLE1},
-        QUALITY: Quality.measured(ranked.measured, trial.evaluate.config.confidence).json(),
+        QUALITY: tag_text(Quality.measured(ranked.measured, trial.evaluate.config.confidence)),
         PREPARE_KEY: prepared.key,
         PREPARE: prepared.config.model_dump_json(),
         EVALUATION: trial.evaluate.config.model_dump_json(),
         COHORT: prepared.fingerprint,
         COMMIT: commit,
-        "license": LICENCE,
+        **LICENCE_TAG,
     }
 
 

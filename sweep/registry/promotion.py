@@ -40,18 +40,6 @@ class Request:
     study: str | None = None
     """How commands name the study, if not by its name."""
 
-    def check(self) -> None:
-        """Refuse an empty or too long reason to override gates.
-
-        Raises:
-            ConfigError: the reason is empty or too long.
-        """
-        if self.force is not None and not 0 < len(self.force.strip()) <= LONGEST_REASON:
-            raise ConfigError(
-                f"--force needs a reason of 1 to {LONGEST_REASON} characters, which the version keeps; got "
-                f"{len(self.force.strip())}."
-            )
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -115,12 +103,14 @@ def promote(
         loads = {
             name: pool.submit(loads_gate, version.uri, tracker.tracking_uri)
             for name, _, _, version in registered
-            if not _judged_as_champion(version)
+            # A champion with a record of its gates is not judged again: it would be compared with itself.
+            if not (CHAMPION in version.aliases and records(version.tags))
         }
     for name, ranked, key, version in registered:
         before = records(version.tags)
         if name not in loads:
-            done.append(_as_it_was_judged(name, ranked, key, version, before[-1]))
+            gates, forced, at = before[-1].gates, before[-1].forced, before[-1].at
+            done.append(Judgement(name, ranked, key, gates, forced, version.number, champion=True, at=at))
             continue
         gates = _gates(name, ranked, among, plan, store, registry, request.limits)
         if CHAMPION not in version.aliases:
@@ -160,7 +150,11 @@ def judge(
 
 def _chosen(among: list[Ranked], request: Request) -> list[tuple[str, Ranked, str]]:
     """Name, trial and stage key of each model to promote."""
-    request.check()
+    if request.force is not None and not 0 < len(request.force.strip()) <= LONGEST_REASON:
+        raise ConfigError(
+            f"--force needs a reason of 1 to {LONGEST_REASON} characters, which the version keeps; got "
+            f"{len(request.force.strip())}."
+        )
     best = pick(among, request.trial, forced=request.force is not None)
     chosen = [(DETECTOR, best, best.trial.evaluate.key)]
     with_gan = next((ranked for ranked in (best, *among) if ranked.trial.gan), None)
@@ -175,16 +169,6 @@ def _judgement(
     forced = None if all(gate.passed for gate in gates) else request.force
     number = None if version is None else version.number
     return Judgement(name, ranked, key, gates, forced, number, version is not None and CHAMPION in version.aliases)
-
-
-def _judged_as_champion(version: Version) -> bool:
-    """Whether the version is the champion with a record of its gates, so that it is not judged again."""
-    return CHAMPION in version.aliases and bool(records(version.tags))
-
-
-def _as_it_was_judged(name: str, ranked: Ranked, key: str, version: Version, record: Record) -> Judgement:
-    """The record of the present champion, which would be compared with itself."""
-    return Judgement(name, ranked, key, record.gates, record.forced, version.number, champion=True, at=record.at)
 
 
 def _gates(

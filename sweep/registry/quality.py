@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.report.section import estimate_text
 from sweep.store import Manifest, Store
 from sweep.text import count_text
-from sweep.tracking.tags import QUALITY, read_tag
+from sweep.tracking.tags import IOU, QUALITY, read_tag
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.exceptions import TrackingError
-
-IOU = 0.5
-"""Of the figures that the registry ranks, judges and shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +48,6 @@ class Quality:
             patients=arm.patients_with_lesions,
             confidence=confidence,
         )
-
-    def json(self) -> str:
-        """For a tag."""
-        return json.dumps(asdict(self))
 
     def sentence(self, shown: float) -> str:
         """One line; a detector is poor if it misses most lesions, or most of its boxes are wrong.

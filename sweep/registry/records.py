@@ -6,7 +6,6 @@ record beside the first: its tags contain a number (`metsweep.gate.0002.paired_g
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 
 from sweep.registry.gates import LOADS, Gate
 from sweep.report.section import in_markdown
-from sweep.tracking.tags import FORCED, GATE, JUDGED, read_tag
+from sweep.tracking.tags import FORCED, GATE, JUDGED, read_tag, tag_text
 
 _GATE_TAG = re.compile(rf"{re.escape(GATE)}\.(?:(\d{{4}})\.)?(.+)")
 _NOT_IN_A_TAG = re.compile(r"[^\w.\- :/]")
@@ -51,8 +50,8 @@ class Record:
         """For programs; `number` counts a version's records from 1."""
         infix = _infix(number)
         names = {gate: _NOT_IN_A_TAG.sub("_", gate.name).replace(" ", "_") for gate in self.gates}
-        tags = {f"{GATE}{infix}.{name}": gate.json() for gate, name in names.items()}
-        tags[f"{JUDGED}{infix}"] = json.dumps({"at": self.at, "gates": [gate.name for gate in self.gates]})
+        tags = {f"{GATE}{infix}.{name}": tag_text(gate) for gate, name in names.items()}
+        tags[f"{JUDGED}{infix}"] = tag_text(_Judged(self.at, tuple(gate.name for gate in self.gates)))
         return tags | ({f"{FORCED}{infix}": self.forced} if self.forced else {})
 
     def markdown(self, study: str, trial: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sweep.registry.versions import Registry, Version
 from trainers.exceptions import ConfigError, TrackingError
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """A change of champion."""
 
     now: Version
@@ -42,8 +41,3 @@ def planned(registry: Registry, name: str, to: str | None = None) -> Move:
             "Other versions must pass the gates: `metsweep promote`."
         )
     return Move(now, registry.find(name, to or former[0]))
-
-
-def roll_back(registry: Registry, move: Move) -> None:
-    """Carry out a change and record it in the history."""
-    registry.crown(move.back, f"rolled back from {move.now.number}")

@@ -16,12 +16,12 @@ from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
 from sweep.objectives import figure, read_metrics
 from sweep.plan import Plan, Trial
-from sweep.registry.quality import IOU
 from sweep.report.section import measured_texts
 from sweep.store import Artifact, Store
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord
 from sweep.text import count_text
+from sweep.tracking.tags import IOU
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.measures import TABLE1
@@ -51,11 +51,6 @@ class Ranked:
     def figures(self) -> Summary:
         """At IoU 0.5."""
         return self.metrics[name_of(IOU)]
-
-    @property
-    def sensitivity(self) -> float:
-        """Over all lesions, at IoU 0.5."""
-        return self.figures["sensitivity"]
 
     @property
     def fps_per_slice(self) -> float:
@@ -118,10 +113,12 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
     """
     trials = [trial for trial in plan.trials if trial.number not in given_up]
     _refuse_incomplete(trials, plan, store, study or plan.study.name)
-    ranked = [ranked for trial in trials if (ranked := _ranked(trial, plan, store)).comparable]
+    evaluated = ((trial, store.find("evaluate", trial.evaluate.key)) for trial in trials)
+    every = [Ranked(trial, plan.study, read_metrics(at)["validation"], at) for trial, at in evaluated if at]
+    ranked = [trial for trial in every if trial.comparable]
     if not ranked:
         raise StoreError(
-            f"Study {plan.study.name}: none of its {len(plan.trials)} trials has every objective on the validation "
+            f"Study {plan.study.name}: no trial (of {len(plan.trials):,}) has every objective on the validation "
             f"split, so none is the best. `metsweep status {study or plan.study.name}` shows how they ended."
         )
     return sorted(ranked, key=lambda trial: trial.order)
@@ -159,9 +156,9 @@ def _refuse_incomplete(trials: Sequence[Trial], plan: Plan, store: Store, study:
     missing = [trial for trial in trials if store.find("evaluate", trial.evaluate.key) is None]
     if missing:
         raise StoreError(
-            f"Study {plan.study.name}: {len(missing)} of {len(plan.trials)} trials are not in the store {store.local} "
-            f"(first: {missing[0].name}); a study is promoted once no trial waits or runs. Run "
-            f"{_completing(missing, plan, store, study)} first."
+            f"Study {plan.study.name}: the store {store.local} lacks {len(missing):,} of "
+            f"{count_text(len(plan.trials), 'trial')} (first: {missing[0].name}); a study is promoted once no trial "
+            f"waits or runs. Run {_completing(missing, plan, store, study)} first."
         )
     if IOU not in plan.study.evaluation.ious:
         raise ConfigError(
@@ -177,9 +174,3 @@ def _completing(missing: Sequence[Trial], plan: Plan, store: Store, study: str) 
     ended = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}
     stopped = dict.fromkeys(f'"{trial.cell}"' for trial in missing if trial.name in ended)
     return f"`metsweep retry {study} {' '.join(stopped)}` and {launch}" if stopped else launch
-
-
-def _ranked(trial: Trial, plan: Plan, store: Store) -> Ranked:
-    artifact = store.find("evaluate", trial.evaluate.key)
-    assert artifact is not None, "incomplete studies are refused"
-    return Ranked(trial, plan.study, read_metrics(artifact)["validation"], artifact)

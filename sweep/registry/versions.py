@@ -6,21 +6,21 @@ so that rollbacks, too, can be rolled back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from sweep.databases import will_be_made
-from sweep.models.packaging import LICENCE
+from sweep.models.packaging import LICENCE_TAG
 from sweep.redaction import without_secrets
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.tags import REIGN, SOURCE_COMMIT, STAGE_KEY, read_tag
+from sweep.tracking.tags import REIGN, SOURCE_COMMIT, STAGE_KEY, read_tag, tag_text
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import RegisteredModel
 
 DETECTOR, GENERATOR = "metsweep-detector", "metsweep-generator"
 MODELS: dict[str, str] = {"detector": DETECTOR, "generator": GENERATOR}
@@ -137,8 +137,8 @@ class Registry:
         An existing version is left as it is; only tags that it lacks, because they are newer, are added.
         """
         with explained(self.tracking_uri):
-            if self._client.search_registered_models(f"name = '{name}'") == []:
-                self._client.create_registered_model(name, tags={"license": LICENCE})
+            if self._registered(name) is None:
+                self._client.create_registered_model(name, tags=LICENCE_TAG)
             existing = next((old for old in self.versions(name) if old.tags.get(STAGE_KEY) == tags[STAGE_KEY]), None)
             if existing is None:
                 number = self._client.create_model_version(
@@ -185,22 +185,25 @@ class Registry:
 
     def history(self, name: str) -> list[Reign]:
         """All champions of a model, oldest first."""
-        with explained(self.tracking_uri):
-            models = self._client.search_registered_models(f"name = '{name}'")
-        tags = models[0].tags if models else {}
+        model = self._registered(name)
+        tags = model.tags if model else {}
         return [read_tag(tags, key, Reign) for key in sorted(tags) if key.startswith(REIGN)]
 
     def _note(self, name: str, position: int, reign: Reign) -> None:
-        text = json.dumps(reign.__dict__)
-        self._client.set_registered_model_tag(name, f"{REIGN}{position + 1:04d}", text)
+        self._client.set_registered_model_tag(name, f"{REIGN}{position + 1:04d}", tag_text(reign))
 
     def _aliases(self, name: str) -> dict[str, str]:
         """Alias -> version number."""
+        if self._registered(name) is None:
+            return {}
+        with explained(self.tracking_uri):  # the search leaves aliases out
+            aliases = self._client.get_registered_model(name).aliases
+        return {alias: str(number) for alias, number in aliases.items()}
+
+    def _registered(self, name: str) -> RegisteredModel | None:
         with explained(self.tracking_uri):
             models = self._client.search_registered_models(f"name = '{name}'")
-            # The search leaves aliases out.
-            aliases = self._client.get_registered_model(name).aliases if models else {}
-        return {alias: str(number) for alias, number in aliases.items()}
+        return models[0] if models else None
 
 
 def tags_of_model(uri: str, tracking_uri: str) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sweep.plan import Plan
 from sweep.report.section import MISSING, Line, Section, Value
 from sweep.store import Store
-from trainers.evaluation.outcome import iou_text, with_interval
+from trainers.evaluation.outcome import iou_text
 from trainers.evaluation.realism.box_fidelity import Found
 from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_realism
 
@@ -31,12 +31,12 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
     ious = list(fidelity)
     what = ("box recall", "recall at random boxes")
     columns = ["GAN", *(f"{recall} @ {iou_text(iou)}" for iou in ious for recall in what)]
-    recalls = [_recall(at_iou.real) for at_iou in fidelity.values()]
-    yardstick = ["real held-out slices", *(cell for recall in recalls for cell in (recall, "")), *_distances(real)]
-    lines = [
-        Line([name, *_recalls(gan, ious), *_distances(gan)], _values(name, gan, ious), keys[name])
-        for name, gan in gans.items()
-    ]
+    recalls = (cell for at_iou in fidelity.values() for cell in (str(at_iou.real), ""))
+    yardstick = ["real held-out slices", *recalls, *_distances(real)]
+    lines = []
+    for name, gan in gans.items():
+        recalls = (str(boxes) for iou in ious for boxes in _asked_and_random(gan, iou).values())
+        lines.append(Line([name, *recalls, *_distances(gan)], _values(name, gan, ious), keys[name]))
     return Section(
         "gans",
         "GANs",
@@ -45,8 +45,8 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         "Box recall: share of the conditioning boxes (of real slices: the lesion boxes) that the detector of real "
         "slices finds; random boxes: of the same sizes in the same slices. Brackets: 95% bootstrap intervals over "
         "slices (of real slices: over patients). Sliced Wasserstein distance to training slices: lower is closer. "
-        "MS-SSIM: higher than real means that slices are too alike. Leaks: "
-        + "; ".join(f"{name}: {gan.memorisation.verdict.sentence}" for name, gan in gans.items())
+        "MS-SSIM: higher than real means that slices are too alike. Patient leakage: "
+        + "; ".join(f"{name}, {gan.memorisation.verdict.sentence}" for name, gan in gans.items())
         + ".",
     )
 
@@ -65,17 +65,9 @@ def _values(name: str, gan: SyntheticFigures, ious: Sequence[str]) -> dict[str, 
     }
 
 
-def _recalls(gan: SyntheticFigures, ious: Sequence[str]) -> list[str]:
-    return [_recall(boxes) for iou in ious for boxes in _asked_and_random(gan, iou).values()]
-
-
 def _asked_and_random(gan: SyntheticFigures, iou: str) -> dict[str, Found]:
     fidelity = gan.box_fidelity[iou]
     return {"conditioned": fidelity.conditioned, "random": fidelity.random}
-
-
-def _recall(boxes: Found) -> str:
-    return with_interval(boxes.recall, boxes.interval, 3)
 
 
 def _distances(figures: Figures) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 
 
@@ -15,13 +14,10 @@ def html_of(content: Mapping[str, object], figures: Mapping[str, Path]) -> str:
         content: what the template names.
         figures: name -> PNG, of every section with a picture and of the pictures that stand alone.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string((files("sweep.report") / "report.html.jinja").read_text(encoding="utf-8")).render(
-        content, pictures={name: _data_uri(path) for name, path in figures.items()}
-    )
-
-
-def _data_uri(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    loader = PackageLoader("sweep.report", "")
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    encoded = {name: base64.b64encode(path.read_bytes()).decode() for name, path in figures.items()}
+    pictures = {name: f"data:image/png;base64,{picture}" for name, picture in encoded.items()}
+    return pages.get_template("report.html.jinja").render(content, pictures=pictures)

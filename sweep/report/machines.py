@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from sweep.plan import Plan, Trial
+from sweep.plan import Trial
 from sweep.store import Machine, Store
 
 UNKNOWN = "an unrecorded machine (older version)"
@@ -12,20 +12,19 @@ Made = tuple[str, Machine | None]
 """A stage's name and the machine that ran it, None if unrecorded."""
 
 
-def read_machines(plan: Plan, store: Store) -> dict[str, Made]:
-    """Stage key -> stage and machine, of the artifacts in the store that figures rest on."""
-    made: dict[str, Made] = {}
-    for key, stage in plan.stages.items():
-        # All arms share one slice set, and realism is no part of their figures.
-        artifact = None if stage.name in ("prepare", "realism") else store.find(stage.name, key)
-        if artifact is not None:
-            made[key] = stage.name, artifact.manifest.machine
-    return made
+def read_machines(arms: Mapping[str, Sequence[Trial]], store: Store) -> dict[str, set[Made]]:
+    """Arm -> the stages that the figures of its trials rest on, and the machines that ran them.
 
-
-def machines_of(trial: Trial, made: Mapping[str, Made]) -> set[Made]:
-    """The stages of a trial and the machines that ran them."""
-    return {made[stage.key] for stage in trial.evaluate.inputs_first() if stage.key in made}
+    Stages of the sweep's own run are left out: all arms share them.
+    """
+    needed = {
+        arm: {stage.key: stage for trial in trials for stage in trial.evaluate.inputs_first()}
+        for arm, trials in arms.items()
+    }
+    own = {key: stage for stages in needed.values() for key, stage in stages.items() if stage.run_kind != "sweep"}
+    artifacts = {key: store.find(stage.name, key) for key, stage in own.items()}
+    made = {key: (own[key].name, artifact.manifest.machine) for key, artifact in artifacts.items() if artifact}
+    return {arm: {made[key] for key in stages if key in made} for arm, stages in needed.items()}
 
 
 def machines_differ(arms: Mapping[str, set[Made]]) -> Iterator[str]:

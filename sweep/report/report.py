@@ -23,16 +23,14 @@ from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import RunOf, trace_section
-from sweep.report.table1 import WIDE, Table1
+from sweep.report.table1 import Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
+from sweep.text import count_text
 from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
-
-__all__ = ["FORMATS", "SOUGHT", "Format", "Report", "build_report", "write_report"]
 
 Format = Literal["console", "md", "csv", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -71,10 +69,6 @@ class Report:
     def evidence(self) -> Evidence | None:
         """Of the complete arms."""
         return self.table1.evidence
-
-    def table(self, width: int = WIDE) -> Table:
-        """Table 1 for a console of so many columns; print the header before it."""
-        return self.table1.table(width)
 
     def markdown(self) -> str:
         """Verdict, header and Table 1."""
@@ -177,10 +171,8 @@ def _header(results: Results) -> Iterable[str]:
         yield "No trial is complete yet."
     else:
         counts = next(iter(row.results[0]["test"].values()))
-        yield (
-            f"Test split: {counts['patients']:,} patients, {counts['slices']:,} slices, "
-            f"{counts['lesions']:,} lesion boxes."
-        )
+        patients, slices = count_text(counts["patients"], "patient"), count_text(counts["slices"], "slice")
+        yield f"Test split: {patients}, {slices}, {count_text(counts['lesions'], 'lesion box', 'lesion boxes')}."
     yield (
         f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
         "boxes one to one, greedily by confidence; all others are false positives."

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
-from sweep.report.machines import Made, machines_of, read_machines
+from sweep.report.machines import Made, read_machines
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
@@ -115,10 +115,9 @@ def read_results(plan: Plan, store: Store) -> Results:
         by_seed = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
         row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
-    made = read_machines(plan, store)
-    machines = {
-        row.arm: set().union(*(machines_of(trial, made) for trial in row.trials if trial.seed in row.artifacts))
+    evaluated = {
+        row.arm: [trial for trial in row.trials if trial.seed in row.artifacts]
         for row in rows.values()
         if row.number is None
     }
-    return Results(plan, tuple(rows.values()), machines)
+    return Results(plan, tuple(rows.values()), read_machines(evaluated, store))

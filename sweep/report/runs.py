@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweep.databases import will_be_made
-from sweep.tracking.mlflow_client import connect, explained
+from sweep.tracking.mlflow_client import connect, every_page, explained
 from sweep.tracking.tags import STAGE_KEY
 
 
@@ -22,12 +22,10 @@ def runs_by_stage_key(tracking_uri: str) -> dict[str, str] | None:
     runs: dict[str, str] = {}
     with explained(tracking_uri):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        token: str | None = None
-        while experiments:
-            page = client.search_runs(experiments, f"tags.`{STAGE_KEY}` LIKE '%'", max_results=1000, page_token=token)
-            for run in page:
-                runs.setdefault(run.data.tags[STAGE_KEY], run.info.run_id)
-            token = page.token
-            if not token:
-                break
+        keyed = f"tags.`{STAGE_KEY}` LIKE '%'"
+        newest_first = every_page(
+            lambda token: client.search_runs(experiments, keyed, max_results=1000, page_token=token)
+        )
+        for run in newest_first if experiments else ():
+            runs.setdefault(run.data.tags[STAGE_KEY], run.info.run_id)
     return runs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from sweep.text import count_text
 from trainers.evaluation.arms import Arm, Estimate
@@ -81,17 +81,9 @@ class Section:
 
     def table(self) -> TextTable:
         """For the console."""
-        from rich import box
+        from sweep.console import RULED, TextTable
 
-        from sweep.console import TextTable
-
-        table = TextTable(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-        table.caption, table.caption_justify = self.note or None, "left"
-        for i, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if i else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
+        return TextTable.of(self.title, self.columns, self.rows, caption=self.note or None, **RULED)
 
     def markdown(self) -> str:
         """Heading, table, note and picture."""
@@ -107,14 +99,9 @@ class Section:
     def csv(self) -> str:
         """The unrounded values, and the whole stage keys."""
         keyed = any(line.keys for line in self.lines)
-        columns = list(dict.fromkeys(column for line in self.lines for column in line.values))
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*columns, *(["stage_keys"] if keyed else [])])
-        for line in self.lines:
-            values = [blank_if_unknown(line.values.get(column)) for column in columns]
-            writer.writerow([*values, *([" ".join(line.keys)] if keyed else [])])
-        return text.getvalue()
+        values = pd.DataFrame([line.values for line in self.lines], dtype=object)
+        keys = {"stage_keys": [" ".join(line.keys) for line in self.lines]} if keyed else {}
+        return values.assign(**keys).to_csv(index=False, lineterminator="\n")
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -126,11 +113,6 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 def in_markdown(text: str) -> str:
     """Text that Markdown shows as it is: no cell, link, picture, HTML, formula or emphasis begins or ends in it."""
     return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
-
-
-def blank_if_unknown(value: Value) -> Value:
-    """A value as a CSV file holds it: nothing for NaN, which readers take for text."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def signed(comparison: Comparison, digits: int = 3) -> str:
@@ -150,14 +132,10 @@ def over(seeds: int) -> str:
     return "detector seeds and patients" if seeds > 1 else "patients"
 
 
-def seeds_text(seeds: int) -> str:
-    """`1 detector seed`, `3 detector seeds`."""
-    return count_text(seeds, "detector seed")
-
-
 def sample_text(comparison: Comparison) -> str:
     """`3 detector seeds, 12 patients with lesions`."""
-    return f"{seeds_text(comparison.seeds)}, {count_text(comparison.patients, 'patient')} with lesions"
+    seeds, patients = count_text(comparison.seeds, "detector seed"), count_text(comparison.patients, "patient")
+    return f"{seeds}, {patients} with lesions"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:

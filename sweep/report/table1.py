@@ -121,32 +121,25 @@ class Table1:
 
         In less than WIDE columns, the first IoU threshold alone.
         """
-        from rich import box
+        from sweep.console import RULED, TextTable
 
-        from sweep.console import TextTable
-
-        table = TextTable(title=f"Table 1 of {self.study} (test split)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.title_justify = "left"
         seeds = len(self.results.plan.study.seeds)
         meanings = " ".join(f"{measure.short}: {measure.meaning}." for measure in TABLE1)
-        table.caption = (
+        caption = (
             f"{meanings} gain: sensitivity over {REAL_ONLY}, Holm-adjusted p. @: IoU. {_deviation(seeds)}"
             f"{covers(seeds)} seeds: done/planned; key: first digits of the evaluation's stage key."
         )
         shown = self.ious if width >= WIDE else self.ious[:1]
         if left_out := ", ".join(f"{iou:g}" for iou in self.ious[len(shown) :]):
-            table.caption += f" IoU {left_out}: in {WIDE} columns, and in the files."
-        table.caption_justify = "left"
-        table.add_column("arm")
+            caption += f" IoU {left_out}: in {WIDE} columns, and in the files."
         titles = (*(measure.short for measure in TABLE1), "gain")
-        for title in (f"{title}\n@ {iou:g}" for iou in shown for title in titles):
-            table.add_column(title, justify="right")
-        table.add_column("seeds, key")
-        for row in self.results.arms:
-            table.add_row(
-                row.arm, *self._console(row, shown), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys])
-            )
-        return table
+        columns = ("arm", *(f"{title}\n@ {iou:g}" for iou in shown for title in titles), "seeds, key")
+        rows = (
+            (row.arm, *self._console(row, shown), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys]))
+            for row in self.results.arms
+        )
+        title = f"Table 1 of {self.study} (test split)"
+        return TextTable.of(title, columns, rows, left=("arm", "seeds, key"), caption=caption, **RULED)
 
     def _console(self, row: Row, ious: Sequence[float]) -> Iterator[str]:
         for iou in ious:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from sweep.databases import ReplacedDatabaseError, sqlite_file
@@ -32,25 +33,25 @@ LOOK_SECONDS = 0.2
 """How often the end of a study checks for delivered runs."""
 
 
+@dataclass(eq=False)
 class Delivery:
     """Keeps MLflow in step with the store from a thread of its own, until `finish`, or until its `with` block ends.
 
     A block left by Ctrl-C ends the runs as KILLED, a block left by an error as FAILED.
 
-    Args:
-        tracker: used by this thread alone from now on.
-        say: shows one line to the person who launched.
-        every_seconds: how often the store is read.
-
     Raises:
         TrackingError: on entering, when MLflow answers but refuses (login, deleted experiment, unknown kind of URI).
     """
 
-    def __init__(self, tracker: Tracker, say: Callable[[str], None], every_seconds: float = 2.0) -> None:
-        self._tracker = tracker
-        self._say = say
-        self._every_seconds = every_seconds
-        self._where = without_secrets(tracker.tracking_uri)
+    tracker: Tracker
+    """Used by this thread alone from now on."""
+    say: Callable[[str], None]
+    """Shows one line to the person who launched."""
+    every_seconds: float = 2.0
+    """How often the store is read."""
+
+    def __post_init__(self) -> None:
+        self._where = without_secrets(self.tracker.tracking_uri)
         self._answered, self._wake, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._status: Status | None = None
         self._away_since: float | None = None
@@ -61,7 +62,7 @@ class Delivery:
     def __enter__(self) -> Delivery:
         self._thread.start()
         # A file has no server that could keep us waiting.
-        self._answered.wait(None if sqlite_file(self._tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
+        self._answered.wait(None if sqlite_file(self.tracker.tracking_uri) else FIRST_ANSWER_SECONDS)
         self._answered.set()
         if self._error is not None and self.failed:
             self._ended.set()
@@ -87,19 +88,19 @@ class Delivery:
         """
         self._status = status
         self._wake.set()
-        delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
+        delivered, given_up = self.tracker.delivered, time.monotonic() + patience_seconds
         while self._thread.is_alive() and time.monotonic() < given_up:
             self._thread.join(LOOK_SECONDS)
-            if self._tracker.delivered != delivered:
-                delivered, given_up = self._tracker.delivered, time.monotonic() + patience_seconds
+            if self.tracker.delivered != delivered:
+                delivered, given_up = self.tracker.delivered, time.monotonic() + patience_seconds
         self._ended.set()
         self._wake.set()
         if not self._complete and not isinstance(self._error, LostLeaseError):  # after that loss others deliver
             why = f"failed ({self._reason(self._error)})" if self._error and self.failed else "could not be reached"
-            missing = count_text(self._tracker.undelivered(), "run")
-            self._say(
-                f"MLflow at {self._where} {why}: {missing} not delivered. The store keeps them; the same launch "
-                f"command (or `metsweep track {self._tracker.plan.study.name}`) delivers them."
+            missing = count_text(self.tracker.undelivered(), "run")
+            self.say(
+                f"MLflow at {self._where} {why}: {missing} not uploaded. The store keeps all results; to upload them "
+                f"later, run `metsweep track {self.tracker.plan.study.name}`."
             )
         return self._complete
 
@@ -115,52 +116,46 @@ class Delivery:
             self._answered.set()
 
     def _keep_delivering(self) -> None:
-        pause = self._every_seconds
+        pause = self.every_seconds
         while not self._ended.is_set():
             self._wake.clear()
             ending = self._status
             try:
-                self._deliver(ending)
+                self.tracker.open()
+                self._answered.set()
+                self.tracker.record()
+                if ending is not None:
+                    self.tracker.close(ending)
             except LostLeaseError:
                 raise
             except Exception as error:  # no error of MLflow is a reason for the trials to stop
                 self._went_away(error)
                 if ending and isinstance(error, ReplacedDatabaseError):
                     raise
-                pause = self._every_seconds if ending else min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = self.every_seconds if ending else min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
-                self._came_back()
-                pause = self._every_seconds
+                if self._away_since is not None:
+                    away = time.monotonic() - self._away_since
+                    self.say(f"MLflow at {self._where} is back after {away:.0f} s; its runs are being uploaded.")
+                self._away_since = self._error = None
+                pause = self.every_seconds
                 if ending is not None:
                     return
             self._answered.set()
             self._wake.wait(pause)
         raise self._error or TrackingOutageError(f"MLflow at {self._where} did not answer in time.")
 
-    def _deliver(self, ending: Status | None) -> None:
-        self._tracker.open()
-        self._answered.set()
-        self._tracker.record()
-        if ending is not None:
-            self._tracker.close(ending)
-
     def _went_away(self, error: Exception) -> None:
         # The failed call may have been carried out: everything is looked up again.
-        self._tracker.forget()
+        self.tracker.forget()
         if self._away_since is None:
             self._away_since = time.monotonic()
             logger.warning("delivery to MLflow failed", exc_info=error)
             if self._answered.is_set() or isinstance(error, TrackingOutageError):
                 reason = self._reason(error)
-                self._say(f"Work goes on without MLflow, whose runs are delivered later. {reason}")
+                self.say(f"The study continues without MLflow; its runs are uploaded later. {reason}")
         self._error = error
-
-    def _came_back(self) -> None:
-        if self._away_since is not None:
-            away = time.monotonic() - self._away_since
-            self._say(f"MLflow at {self._where} is back after {away:.0f} s; its runs are being delivered.")
-        self._away_since = self._error = None
 
     def _reason(self, error: BaseException) -> str:
         said = str(error) if isinstance(error, MetsweepError) else f"{type(error).__name__}: {error}"
-        return without_secrets(said, self._tracker.tracking_uri)
+        return without_secrets(said, self.tracker.tracking_uri)

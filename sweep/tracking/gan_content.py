@@ -15,14 +15,13 @@ from sweep.tracking.run_content import (
     Part,
     RunContent,
     cost_points,
-    fidelity_tags,
     flat,
     history_points,
     part_of,
     real_slices,
     system_points,
 )
-from sweep.tracking.tags import DETECTOR_KEY, KIND, VARIANT
+from sweep.tracking.tags import DETECTOR_KEY, FIDELITY, KIND, VARIANT
 from trainers.data.slice_set import open_slice_set
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
 
     params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
-    tags = {KIND: "gan", VARIANT: stage.config.variant} | fidelity_tags(plan)
+    tags = {KIND: "gan", VARIANT: stage.config.variant, FIDELITY: plan.study.fidelity}
     if stage.detector is not None:
         params |= flat("detector", stage.detector.config)
         tags[DETECTOR_KEY] = stage.detector.key
@@ -72,10 +71,10 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
 
 
 def stages_after_gans(plan: Plan) -> dict[str, StagesAfter]:
-    """GAN's stage key -> the stages after its training that belong to its run."""
+    """GAN's stage key -> the stages after its training that belong to its run: the last GAN that each needs."""
     after: dict[str, dict[str, Stage]] = {key: {} for key in plan.gans}
     for stage in plan.stages.values():
         if stage.run_kind == "gan" and stage.key not in after:
-            (gan,) = (needed.key for needed in stage.inputs_first() if needed.key in after)
+            *_, gan = (needed.key for needed in stage.inputs_first() if needed.key in after)
             after[gan][stage.part] = stage
     return dict(after)

@@ -6,8 +6,9 @@ import functools
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file
@@ -17,6 +18,9 @@ from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.entities import PagedList
+
+T = TypeVar("T")
 
 
 class TrackingOutageError(TrackingError):
@@ -90,6 +94,17 @@ def explained(tracking_uri: str) -> AbstractContextManager[None]:
     no server to wait for.
     """
     return explaining(LIBRARIES, functools.partial(_meaning, tracking_uri))
+
+
+def every_page(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    """All that a search of MLflow finds; `search` takes the token of a page, None for the first."""
+    token = None
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def place_of(uri: str) -> tuple[str | None, int | None]:

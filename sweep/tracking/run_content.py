@@ -120,12 +120,16 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     if detector is None or prepared is None or len(goals) < len(trial.own_goals):
         return None
     evaluated = goals.pop(trial.evaluate)
+    selected = read_selection(detector.path)
+    assert selected is not None, "every detector artifact has one"
     slices = [real_slices(stage.slices, prepared)]
     params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
     params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
-    params |= flat("prepare", stage.slices.config) | _drawn(trial)
+    params |= flat("prepare", stage.slices.config) | {
+        key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()
+    }
     tags = {KIND: "trial", ARM: trial.arm, VARIANT: trial.variant}
-    tags |= {DETECTOR_KEY: stage.key} | fidelity_tags(plan)
+    tags |= {DETECTOR_KEY: stage.key, FIDELITY: plan.study.fidelity}
     # MLflow's UI unfolds the parents of such runs by itself.
     tags["mlflow.runType"] = "evaluation"
     if trial.number is not None:
@@ -146,7 +150,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
         points=(
             *history_points(detector, "step", stage.name),
             *system_points(detector),
-            *_selection(detector),
+            Point("detector/selected_step", selected.step, detector.manifest.cost.finished),
             *cost_points(detector),
         ),
         slices=tuple(slices),
@@ -209,18 +213,6 @@ def system_points(artifact: Artifact) -> list[Point]:
     ]
 
 
-def _drawn(trial: Trial) -> dict[str, str]:
-    """The hyperparameters that a search drew, each under its own key."""
-    return {key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()}
-
-
-def _selection(artifact: Artifact) -> tuple[Point, ...]:
-    """The step of the selected weights."""
-    selected = read_selection(artifact.path)
-    assert selected is not None, "every detector artifact has one"
-    return (Point("detector/selected_step", selected.step, artifact.manifest.cost.finished),)
-
-
 def _evaluation_part(artifact: Artifact) -> Part:
     points = [
         Point(f"{split}/{name}_{iou}", value, artifact.manifest.cost.finished)
@@ -228,12 +220,8 @@ def _evaluation_part(artifact: Artifact) -> Part:
         for iou, figures in ious.items()
         for name, value in _figures_to_compare(figures).items()
     ]
-    return Part(
-        "evaluate",
-        points=(*points, *cost_points(artifact)),
-        figures=artifact.path / "figures",
-        judges_network=True,
-    )
+    points += cost_points(artifact)
+    return Part("evaluate", points=tuple(points), figures=artifact.path / "figures", judges_network=True)
 
 
 def _figures_to_compare(figures: Summary) -> dict[str, float]:
@@ -261,11 +249,6 @@ def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
             own = name.partition("/")[0] == stage
             points.append(Point(name if own else f"{stage}/{name}", value, time, at))
     return points
-
-
-def fidelity_tags(plan: Plan) -> dict[str, str]:
-    """The fidelity of a run."""
-    return {FIDELITY: plan.study.fidelity}
 
 
 def real_slices(stage: PrepareStage, artifact: Artifact) -> Slices:

@@ -13,7 +13,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from sweep.models.packaging import LICENCE
+from sweep.models.packaging import LICENCE_TAG
+from sweep.tracking.mlflow_client import every_page
 from sweep.tracking.run_content import NetworkFiles, Part, Slices
 from sweep.tracking.tags import NOTE, SOURCE_COMMIT, WRITTEN
 
@@ -53,22 +54,16 @@ class RunWriter:
 
     def existing(self) -> Iterator[TrackedRun]:
         """Every run of the experiment that is not deleted."""
-        token = None
-        while True:
-            page = self.client.search_runs([self.experiment_id], max_results=RUNS_PER_PAGE, page_token=token)
-            for run in page:
-                tags = dict(run.data.tags)
-                written = [name for name in tags.get(WRITTEN, "").split(",") if name]
-                yield TrackedRun(run.info.run_id, cast(RunStatus, run.info.status), tags, written, resumed=True)
-            token = page.token
-            if not token:
-                return
+        ids = [self.experiment_id]
+        for run in every_page(lambda token: self.client.search_runs(ids, max_results=RUNS_PER_PAGE, page_token=token)):
+            tags = dict(run.data.tags)
+            written = [name for name in tags.get(WRITTEN, "").split(",") if name]
+            yield TrackedRun(run.info.run_id, cast(RunStatus, run.info.status), tags, written, resumed=True)
 
     def create(self, name: str, tags: dict[str, str], started: float) -> TrackedRun:
         """A new run that has its tags from the start, so that it can always be found again."""
         tags = {**tags, "mlflow.user": _user(), "mlflow.source.name": "metsweep", "mlflow.source.type": "LOCAL"}
-        commit = _commit()
-        if commit:
+        if commit := _commit():
             tags[SOURCE_COMMIT] = commit
         run = self.client.create_run(self.experiment_id, start_time=round(started * 1000), tags=tags, run_name=name)
         return TrackedRun(run.info.run_id, "RUNNING", tags)
@@ -86,8 +81,7 @@ class RunWriter:
 
     def delete(self, run: TrackedRun) -> None:
         """Delete a run and its model, as MLflow's UI does: both can be restored until `mlflow gc` removes them."""
-        model = self.model_in(run)
-        if model is not None:
+        if (model := self.model_in(run)) is not None:
             self.client.delete_logged_model(model.model_id)
         self.client.delete_run(run.id)
 
@@ -175,22 +169,18 @@ class RunWriter:
 
         existing = self.model_in(run) if run.resumed else None
         logged = existing or self.client.create_logged_model(
-            self.experiment_id, network.name, source_run_id=run.id, tags={"license": LICENCE}
+            self.experiment_id, network.name, source_run_id=run.id, tags=LICENCE_TAG
         )
-        model = Model(
-            artifact_path=logged.artifact_location,
-            run_id=run.id,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-        )
+        key = logged.model_id
+        model = Model(artifact_path=logged.artifact_location, run_id=run.id, model_uuid=key, model_id=key)
         with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
             network.save(Path(folder) / "model", model)
-            self.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+            self.client.log_model_artifacts(key, str(Path(folder) / "model"))
         outputs = self.client.get_run(run.id).outputs if existing else None
         if not (outputs and outputs.model_outputs):
-            self.client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
-        self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        run.model_id = logged.model_id
+            self.client.log_outputs(run.id, [LoggedModelOutput(key, step=0)])
+        self.client.finalize_logged_model(key, LoggedModelStatus.READY)
+        run.model_id = key
 
 
 def _metrics(run: TrackedRun, part: Part) -> Iterator[Metric]:

@@ -80,12 +80,7 @@ def _set_views(writer: RunWriter, plan: Plan) -> None:
     params = dict.fromkeys(("variant", "count", "seed", *drawn))
     columns = [*measures, *(f"params.`{name}`" for name in params)]
     for view, key in {"trials": measures[0], "sweep": "attributes.start_time"}.items():
-        state = {
-            "searchFilter": "",
-            "orderByKey": key,
-            "orderByAsc": False,
-            "selectedColumns": columns,
-        }
+        state = {"searchFilter": "", "orderByKey": key, "orderByAsc": False, "selectedColumns": columns}
         writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), json.dumps(state))
 
 

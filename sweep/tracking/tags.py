@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from trainers.documents import why
+from trainers.evaluation.outcome import name_of
 from trainers.exceptions import TrackingError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+IOU = 0.5
+"""Threshold of the figures that the registry ranks, judges and shows."""
 
 NOTE, SOURCE_COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
 """MLflow's own: the description that its UI shows in Markdown, and the commit that wrote a run."""
@@ -33,8 +41,6 @@ STUDY, TRIAL = "metsweep.study", "metsweep.trial"
 CELL_KEYS = "metsweep.arm_keys"
 COHORT, PREPARE_KEY = "metsweep.cohort_fingerprint", "metsweep.prepare_key"
 PREPARE, EVALUATION = "metsweep.prepare", "metsweep.evaluation"
-QUALITY = "metsweep.validation.quality_iou50"
-"""Of the version's detector, a `quality.Quality` as JSON."""
 COMMIT = "metsweep.commit"
 GATE, FORCED, JUDGED = "metsweep.gate", "metsweep.forced", "metsweep.judged"
 """A gate as JSON, the reason for overriding gates, and the time of the judgement with the names of its gates."""
@@ -43,8 +49,17 @@ REIGN = "metsweep.champion."
 
 
 def validation_tag(figure: str) -> str:
-    """The tag of a version that holds a figure of Table 1 on the validation split, at IoU 0.5."""
-    return f"metsweep.validation.{figure}_iou50"
+    """The tag of a version that holds a figure of Table 1 on the validation split, at IOU."""
+    return f"metsweep.validation.{figure}_{name_of(IOU)}"
+
+
+QUALITY = validation_tag("quality")
+"""Of the version's detector, a `quality.Quality` as JSON."""
+
+
+def tag_text(value: DataclassInstance) -> str:
+    """A value of the registry's tags, as `read_tag` reads it."""
+    return json.dumps(asdict(value))
 
 
 def read_tag(tags: Mapping[str, str], name: str, model: type[T]) -> T:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -36,37 +37,30 @@ WriteReport = Callable[[Plan, Store, Path], str]
 """Writes a study's report into a folder; returns its Markdown (`report.write_report`)."""
 
 
+@dataclass(eq=False, repr=False)
 class Tracker:
     """Keeps MLflow in step with the store, for one plan.
 
     Call `open`, then `record` as often as you like, then `close`; each raises TrackingError if MLflow cannot be reached
     or written, and LostLeaseError once another process has taken over the study. After an outage call `forget` and
     begin with `open` again.
-
-    Args:
-        tracking_uri: where MLflow is.
-        plan: the runs that MLflow is to hold; `follow` replaces it.
-        store: holds the content of the runs.
-        cluster: where the trials and GANs of new runs were trained, e.g. `local`.
-        lease: of the study, which two processes must not deliver at once.
-        report: writes the report that the parent run gets at its end; None writes none.
     """
 
-    def __init__(
-        self,
-        tracking_uri: str,
-        plan: Plan,
-        store: Store,
-        cluster: str = "local",
-        lease: Lease | None = None,
-        report: WriteReport | None = None,
-    ) -> None:
-        self.tracking_uri = absolute(tracking_uri)
-        self.plan = plan
-        self._store = store
-        self._cluster = cluster
-        self._lease = lease
-        self._report = report
+    tracking_uri: str
+    """Where MLflow is."""
+    plan: Plan
+    """The runs that MLflow is to hold; may be replaced by a plan with more cells."""
+    store: Store
+    """Holds the content of the runs."""
+    cluster: str = "local"
+    """Where the trials and GANs of new runs were trained."""
+    lease: Lease | None = None
+    """Of the study, which two processes must not deliver at once."""
+    report: WriteReport | None = None
+    """Writes the report that the parent run gets at its end; None writes none."""
+
+    def __post_init__(self) -> None:
+        self.tracking_uri = absolute(self.tracking_uri)
         self._database = DatabaseFile("MLflow", self.tracking_uri, "it lacks the runs of this study")
         self._writer: RunWriter | None = None
         self._parent: TrackedRun | None = None
@@ -75,10 +69,6 @@ class Tracker:
         self._complete: set[str] = set()
         self._made: set[str] = set()
         self._wrote = False
-
-    def follow(self, plan: Plan) -> None:
-        """Use a plan with more cells from now on."""
-        self.plan = plan
 
     def open(self) -> None:
         """Find the study's experiment and parent run, or create them, and read which runs exist.
@@ -93,7 +83,7 @@ class Tracker:
         client = connect(self.tracking_uri)
         self._refuse_if_replaced()
         with explained(self.tracking_uri):
-            experiment = find_experiment(client, self.tracking_uri, self.plan.study.name, self._store.uri)
+            experiment = find_experiment(client, self.tracking_uri, self.plan.study.name, self.store.uri)
             self._writer = writer = RunWriter(client, experiment)
             parent = self._look_up(writer)
             if parent.status != "FINISHED" or self._lacks_anything():
@@ -141,9 +131,9 @@ class Tracker:
         with explained(self.tracking_uri):
             # The former holder of the study may have made runs until it noticed its loss.
             self._parent = parent = self._look_up(writer)
-        if status != "KILLED" and self._report is not None:
+        if status != "KILLED" and self.report is not None:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
-                markdown = self._report(self.plan, self._store, Path(folder))
+                markdown = self.report(self.plan, self.store, Path(folder))
                 with explained(self.tracking_uri):
                     writer.client.log_artifacts(parent.id, folder, "report")
                     describe_experiment(writer, parent, markdown)
@@ -178,11 +168,6 @@ class Tracker:
             raise RuntimeError("open() comes first")
         return self._writer, self._parent
 
-    def _create_parent(self, writer: RunWriter) -> TrackedRun:
-        study = self.plan.study
-        tags = {KIND: "sweep", STUDY: study.name, CLUSTER: self._cluster}
-        return writer.create(study.name, tags, time.time())
-
     def _lacks_anything(self) -> bool:
         after = stages_after_gans(self.plan)
         return not all(self._is_finished(trial.evaluate.key) for trial in self.plan.trials) or not all(
@@ -190,8 +175,7 @@ class Tracker:
         )
 
     def _is_finished(self, key: str) -> bool:
-        finished = key in self._runs and self._runs[key].status == "FINISHED"
-        if finished:
+        if finished := key in self._runs and self._runs[key].status == "FINISHED":
             self._complete.add(key)
         return finished
 
@@ -203,7 +187,7 @@ class Tracker:
         writer, parent = self._opened
         for stage in self.plan.stages.values():
             if stage.run_kind == "sweep" and stage.part not in parent.written:
-                artifact = self._store.find(stage.name, stage.key)
+                artifact = self.store.find(stage.name, stage.key)
                 if artifact is not None:
                     with explained(self.tracking_uri):
                         self._wrote |= writer.write(parent, [part_of(stage, artifact)])
@@ -218,7 +202,7 @@ class Tracker:
             parts = {"gan", *(name for name, stage in after[key].items() if stage.key in made)}
             written = set(self._runs[key].written) if key in self._runs else set()
             if not parts <= written or len(parts) > len(after[key]):
-                finished += self._write(gan_content(lacking[key], after[key], plan, self._store))
+                finished += self._write(gan_content(lacking[key], after[key], plan, self.store))
         return finished
 
     def _record_trials(self) -> int:
@@ -226,7 +210,7 @@ class Tracker:
         lacking = {trial.evaluate.key: trial for trial in self.plan.trials if not self._is_finished(trial.evaluate.key)}
         made = self._made_of(goal for trial in lacking.values() for goal in trial.own_goals)
         return sum(
-            self._write(trial_content(trial, self.plan, self._store))
+            self._write(trial_content(trial, self.plan, self.store))
             for trial in lacking.values()
             if made.issuperset(goal.key for goal in trial.own_goals)
         )
@@ -238,7 +222,7 @@ class Tracker:
             wanted.setdefault(stage.name, set()).add(stage.key)
         for name, keys in wanted.items():
             if not keys <= self._made:
-                self._made |= keys & self._store.keys(name)
+                self._made |= keys & self.store.keys(name)
         return self._made & set().union(*wanted.values())
 
     def _write(self, content: RunContent | None) -> bool:
@@ -250,7 +234,7 @@ class Tracker:
         with explained(self.tracking_uri):
             run = self._runs.get(content.key)
             if run is None:
-                tags = {STAGE_KEY: content.key, PARENT_RUN: parent.id, CLUSTER: self._cluster}
+                tags = {STAGE_KEY: content.key, PARENT_RUN: parent.id, CLUSTER: self.cluster}
                 run = writer.create(content.name, {**content.tags, **tags}, content.started)
                 self._runs[content.key] = run
             self._wrote |= writer.write(run, content.parts, cost_tags(content.costs, self.plan.study.prices))
@@ -263,7 +247,8 @@ class Tracker:
     def _look_up(self, writer: RunWriter) -> TrackedRun:
         """Read which runs exist, and which are twins of others; returns the parent run."""
         self._runs, self._twins = look_up(writer)
-        parent = self._runs.pop(PARENT, None) or self._create_parent(writer)
+        tags = {KIND: "sweep", STUDY: self.plan.study.name, CLUSTER: self.cluster}
+        parent = self._runs.pop(PARENT, None) or writer.create(self.plan.study.name, tags, time.time())
         for run in self._runs.values():
             if run.tags.get(PARENT_RUN) != parent.id:
                 writer.tag(run, {PARENT_RUN: parent.id})
@@ -284,8 +269,8 @@ class Tracker:
 
     def _refuse_if_lost(self) -> None:
         """Refuse to write where another process writes, or into a database that was replaced."""
-        if self._lease is not None:
-            self._lease.refuse_if_lost()
+        if self.lease is not None:
+            self.lease.refuse_if_lost()
         if self._parent is not None:
             self._refuse_if_replaced()
 

@@ -73,7 +73,7 @@ def relaunch(folder: Path, trials: int) -> Relaunch:
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
     assert not launched.failed
     told = (folder / "output.txt").read_text()
-    assert f"{trials} trials, {2 * trials + 6} stages, {2 * trials + 6} already cached" in told, told
+    assert f"{trials:,} trials, {2 * trials + 6:,} stages, {2 * trials + 6:,} already cached" in told, told
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
     return Relaunch(seconds, cpu_seconds, int(peak[1]) / 1e3)

@@ -205,7 +205,7 @@ def test_store_and_tracking_are_away(
         assert driver.poll() is None or driver.returncode == 0, home.output
         server.start()
         output = home.finish(driver)
-        assert "Work goes on without MLflow" in output
+        assert "The study continues without MLflow" in output
         assert home.repeated() == 0
         assert home.table() == reference.table_of(home)
 

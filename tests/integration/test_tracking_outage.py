@@ -87,7 +87,7 @@ def test_a_server_absent_at_the_start_gets_everything_when_it_comes(
     began = time.monotonic()
     with Delivery(Tracker(server.uri, plan, full_store), told.append) as delivery:
         assert time.monotonic() - began < 2, "work waited for MLflow"
-        told.wait_for("Work goes on without MLflow")
+        told.wait_for("The study continues without MLflow")
         server.start()
         told.wait_for("is back after")
         assert delivery.finish("FINISHED", 120)
@@ -106,9 +106,9 @@ def test_crashes_after_any_requests_lose_and_double_nothing(
         for more in (3, 12, 25, 40):
             enough = len(server.requests()) + more
             until(lambda enough=enough: len(server.requests()) >= enough, 60)
-            assert delivery._tracker.undelivered(), "it was under way"
+            assert delivery.tracker.undelivered(), "it was under way"
             server.kill()
-            told.wait_for("Work goes on without MLflow")
+            told.wait_for("The study continues without MLflow")
             server.start()
         assert delivery.finish("FINISHED", 120)
     check_once(server, plan, full_store)
@@ -125,7 +125,7 @@ def test_a_server_that_freezes_for_a_minute_makes_no_second_run(
     with Delivery(Tracker(server.uri, plan, full_store), told.append) as delivery:
         until(lambda: len(server.requests()) >= 8, 60)
         server.freeze()
-        told.wait_for("Work goes on without MLflow")
+        told.wait_for("The study continues without MLflow")
         began = time.monotonic()
         thread = threading.Thread(target=lambda: (time.sleep(60), server.thaw()))
         thread.start()
@@ -145,7 +145,7 @@ def test_what_was_not_delivered_is_told_and_delivered_later(
         began = time.monotonic()
         assert not delivery.finish("FINISHED", 3)
         assert time.monotonic() - began < 6
-    assert "6 runs not delivered" in told[-1]
+    assert "6 runs not uploaded" in told[-1]
     assert "metsweep track" in told[-1]
     server.start()
     tracker = Tracker(server.uri, plan, full_store)

@@ -38,7 +38,7 @@ def test_a_dead_raylet_is_one_line_and_its_log_is_kept(log: Path, capsys: pytest
             ray._private.worker.print_to_stdstream({"lines": [DIED], "is_err": False}, ignore_prefix=False)
     out = capsys.readouterr().out
     assert out == (
-        "Ray: Raylet is terminated. Termination is unexpected. This launch ends, too; the same command continues. "
-        f"More in {log}\n"
+        "Ray: Raylet is terminated. Termination is unexpected. This launch ends, too; run the same command again to "
+        f"continue. More in {log}\n"
     )
     assert json.loads(log.read_text().splitlines()[0])["text"] == DIED

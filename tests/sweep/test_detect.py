@@ -25,7 +25,7 @@ from sweep.registry.champion import CHAMPION, champion_folder
 from sweep.registry.quality import Quality, quality_in_tags, quality_of_folder
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
-from sweep.tracking.tags import QUALITY
+from sweep.tracking.tags import QUALITY, tag_text
 from sweep.tracking.tracker import Tracker
 from tests.trainers.data.phantom import SPACING, save, stripped_brain
 from tests.trainers.disc_slices import make_slice_set, tiny_config
@@ -181,7 +181,7 @@ def test_a_detector_in_a_store_says_how_good_it_is(full_store: Store, plan: Plan
     assert quality.fps_per_slice == pytest.approx(figures["fps_per_slice"])
     assert quality.patients == figures["patients_with_lesions"]
     assert quality.confidence == plan.study.evaluation.confidence
-    assert quality_in_tags({QUALITY: quality.json()}) == quality
+    assert quality_in_tags({QUALITY: tag_text(quality)}) == quality
     assert quality_in_tags({}) is None
 
 

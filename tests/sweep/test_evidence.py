@@ -212,7 +212,7 @@ def test_console_shows_no_p_without_its_interval_and_is_short(report: Report) ->
 
 def test_table_1_stays_a_table_on_a_standard_terminal(report: Report) -> None:
     text = io.StringIO()
-    TextConsole(text, width=80).print(report.table(80))
+    TextConsole(text, width=80).print(report.table1.table(80))
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["arm", "@"] for line in lines)
@@ -223,7 +223,7 @@ def test_table_1_stays_a_table_on_a_standard_terminal(report: Report) -> None:
 def report_lines(report: Report) -> list[str]:
     """Table 1 as it goes into a file."""
     text = io.StringIO()
-    TextConsole(text, width=120).print(report.table())
+    TextConsole(text, width=120).print(report.table1.table())
     return text.getvalue().splitlines()
 
 

@@ -126,7 +126,7 @@ def test_realism_in_the_report(realism: dict[str, Any], tmp_path: Path) -> None:
     values = section.lines[1].values
     assert values["conditioned_recall_iou50"] == 0.1695501730103806
     assert values["sliced_wasserstein"] == 164.25717746218046
-    assert "image2image: undetermined: training and held-out patients already differ" in section.note
+    assert "image2image, undetermined (training and held-out patients already differ" in section.note
 
 
 def test_realism_at_its_gate() -> None:

@@ -163,7 +163,7 @@ def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic:
     assert cpggan[1].startswith(f"{found['conditioned']['recall']:.3f} [")
     assert cpggan[2].startswith(f"{found['random']['recall']:.3f} [")
     assert cpggan[-2] == f"{told['sliced_wasserstein']:.1f}"
-    assert f"Leaks: cpggan: {Verdict(told['memorisation']['verdict']).sentence}." in section.note
+    assert f"Patient leakage: cpggan, {Verdict(told['memorisation']['verdict']).sentence}." in section.note
 
 
 def _record(plan: Plan, store: Store, uri: str) -> None:

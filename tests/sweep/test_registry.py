@@ -23,7 +23,7 @@ from sweep.registry.champion import champion_folder
 from sweep.registry.judging import Limits
 from sweep.registry.promotion import Judgement, Request, judge, promote
 from sweep.registry.records import records
-from sweep.registry.rollback import planned, roll_back
+from sweep.registry.rollback import planned
 from sweep.registry.selection import pick, ranking
 from sweep.registry.versions import DETECTOR, GENERATOR, Registry
 from sweep.store import Store
@@ -423,7 +423,7 @@ def test_champion_that_somebody_else_crowned_is_remembered(store: Store, trackin
 def rolled(registry: Registry, to: str | None = None) -> tuple[str, str]:
     """Roll the detector back; from which version to which."""
     move = planned(registry, DETECTOR, to)
-    roll_back(registry, move)
+    registry.crown(move.back, f"rolled back from {move.now.number}")
     champion = registry.champion(DETECTOR)
     assert champion is not None
     return move.now.number, champion.number

@@ -17,6 +17,7 @@ from sweep.registry.judging import Limits, detector_gates, generator_gates
 from sweep.registry.lineage import cell_keys, tags_of
 from sweep.registry.selection import pick, ranking
 from sweep.store import Store
+from sweep.tracking.tags import tag_text
 from tests.sweep.judged_study import copied, judged_plan, set_found, set_realism, with_drawn
 from trainers.evaluation.arms import Estimate
 from trainers.evaluation.bootstrap import Interval
@@ -246,7 +247,7 @@ def test_gate_is_kept_as_json(store: Store) -> None:
     plan = judged_plan((0, 1, 2))
     set_cells(store, plan, GOOD, fps=0)
     gate = detector(store, plan)["FPs per slice"]
-    assert json.loads(gate.json()) == {
+    assert json.loads(tag_text(gate)) == {
         "name": "FPs per slice", "figure": 0.0, "limit": 12.0, "verdict": "pass", "why": gate.why,
     }  # fmt: skip
 

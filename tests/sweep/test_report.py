@@ -112,7 +112,7 @@ def test_console_table_of_one_seed_fits_a_narrow_console(tmp_path: Path) -> None
     report = build_report(plan, store)
     console = TextConsole(width=80, file=io.StringIO())
     with console.capture() as shown:
-        console.print(report.table())
+        console.print(report.table1.table())
     text = shown.get()
     assert max(map(len, text.splitlines())) <= 80
     for row in report.rows:

@@ -291,8 +291,8 @@ def test_the_display_tells_what_is_yet_to_be_drawn(tmp_path: Path) -> None:
     display = Display(sweep.search.plan, console, sweep.store, Capacity(({"CPU": 2},)))
     display.show({})
     assert [line.split("  ")[0].removeprefix("[0:00] ") for line in console.export_text().splitlines()] == [
-        "0 of 1 trials evaluated, 4 cells are yet to be drawn",
-        "2 of 2 trials evaluated, 3 cells are yet to be drawn",
+        "0 of 1 trial evaluated, 4 cells yet to be drawn",
+        "2 of 2 trials evaluated, 3 cells yet to be drawn",
     ]
 
 

@@ -74,7 +74,7 @@ def test_an_answer_lost_after_any_call_doubles_nothing(
         if client.left > 0:
             break
         assert len(told) == 2
-        assert "Work goes on without MLflow" in told[0]
+        assert "The study continues without MLflow" in told[0]
         assert "is back after" in told[1]
         lost += 1
     assert lost > 5
@@ -119,8 +119,8 @@ def test_work_begins_and_ends_without_a_server(one: Plan, full_store: Store, clo
         assert time.monotonic() - began < 5
         assert not delivery.finish("FINISHED", 1)
     assert len(told) == 2
-    assert "Work goes on without MLflow" in told[0]
-    assert f"{closed_port} could not be reached: 1 run not delivered. The store keeps them" in told[1]
+    assert "The study continues without MLflow" in told[0]
+    assert f"{closed_port} could not be reached: 1 run not uploaded. The store keeps all results" in told[1]
 
 
 class SlowTracker(Tracker):
@@ -218,7 +218,7 @@ def test_a_thread_that_died_has_not_delivered(one: Plan, full_store: Store, trac
         assert delivery.failed
     assert len(told) == 2
     assert "failed (ValueError: closing tag" in told[1]
-    assert "1 run not delivered" in told[1]
+    assert "1 run not uploaded" in told[1]
     assert "`metsweep track small`" in told[1]
     with Delivery(Tracker(tracking_uri, one, full_store), told.append) as delivery:
         assert delivery.finish("FINISHED", 60)
@@ -232,7 +232,7 @@ def test_a_database_that_is_deleted_or_replaced_is_noticed_and_filled_again_by_a
     told: list[str] = []
     file = Path(tracking_uri.removeprefix("sqlite:///"))
     with Delivery(Tracker(tracking_uri, one, full_store), told.append, every_seconds=0.01) as delivery:
-        while delivery._tracker.delivered < 1:
+        while delivery.tracker.delivered < 1:
             time.sleep(0.05)
         file.unlink()
         if replaced:
@@ -242,7 +242,7 @@ def test_a_database_that_is_deleted_or_replaced_is_noticed_and_filled_again_by_a
         assert f"MLflow's database {file} was {'replaced' if replaced else 'deleted'}" in told[0]
         assert not delivery.finish("FINISHED", 60)
         assert delivery.failed
-    assert "1 run not delivered" in told[1]
+    assert "1 run not uploaded" in told[1]
     assert "`metsweep track small`" in told[1]
     # To MLflow, whose connections are kept by URI, this is another database, as it is to another process.
     afresh = f"sqlite:///{file.parent}/../{file.parent.name}/{file.name}"

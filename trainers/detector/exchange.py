@@ -61,7 +61,7 @@ class SumOverRanks:
             if waited > PATIENCE_S:
                 raise TrainingError(
                     f"Rank {int(self._done.argmin())} did not answer for {PATIENCE_S:.0f} s in the middle of a step. "
-                    "See its log for the reason; the same command continues from the last checkpoint."
+                    "See its log for the reason; run the same command again to continue from the last checkpoint."
                 )
             if waited < 0.05:
                 os.sched_yield()

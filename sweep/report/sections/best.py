@@ -45,7 +45,8 @@ def best_section(results: Results) -> Section | None:
         values |= {"feasible": int(not broken), "params": json.dumps(params, sort_keys=True)}
         cells = [row.name, *(f"{value_of(row, objective):.3f}" for objective in study.objectives), broken or "yes"]
         cells += [*(f"{value:.{measure.digits}f}" for measure, value in tested.items()), row.seeds]
-        cells.append(", ".join(f"{key}={_short(value)}" for key, value in params.items()))
+        short = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in params.items()}
+        cells.append(", ".join(f"{key}={value}" for key, value in short.items()))
         lines.append(Line(cells, values, row.keys))
     bounds = ", ".join(map(_bound, study.constraints)) or "none"
     return Section(
@@ -149,10 +150,6 @@ def _name(figure: Objective | Constraint) -> str:
 def _bound(constraint: Constraint) -> str:
     at_most, at_least = constraint.at_most, constraint.at_least
     return f"{_name(constraint)} " + (f"at most {at_most:g}" if at_most is not None else f"at least {at_least:g}")
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _draw(by_objective: dict[str, dict[str, float]]) -> Figure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from search_spaces.search import Prices
 from sweep.report.evidence import Evidence
@@ -38,15 +39,11 @@ class Spent:
         return cls(hours, cost.cpu_seconds / 3600, cost.gpu_seconds / 3600, 0.0 if cost.cpus else hours)
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(*(a + b for a, b in zip(self._parts, other._parts, strict=True)))
+        return Spent(*map(operator.add, astuple(self), astuple(other)))
 
     def share(self, users: float) -> Spent:
         """One of `users` equal parts."""
-        return Spent(*(part / users for part in self._parts))
-
-    @property
-    def _parts(self) -> tuple[float, float, float, float]:
-        return self.hours, self.cpu_hours, self.gpu_hours, self.unrecorded
+        return Spent(*(part / users for part in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counte
     shared = [
         f"{stages[key].label} ({cost.hours:,.3f} hours, {users[key]} arms)"
         for key, cost in spent.items()
-        if users[key] > 1 and stages[key].name != "synthesize"
+        if users[key] > 1 and stages[key].joins is None
     ]
     texts = [
         "Hours: wall-clock time, the sum over stages; GPU-hours and CPU-hours: times the GPUs and CPU cores held. The "
@@ -171,7 +168,7 @@ def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counte
         "the gain excludes 0.",
     ]
     if shared:
-        texts.append(f"Shared: {', '.join(shared)}; and shards of synthetic slices.")
+        texts.append(f"Shared: {', '.join(shared)}; and the stages that run in the same jobs.")
     if unrecorded := sum(cost.unrecorded for cost in spent.values()):
         texts.append(
             f"+: at least; artifacts of an older version ({unrecorded:,.3f} hours) did not record CPUs and GPUs."

@@ -28,6 +28,13 @@ BANDS = (
     "Shaded bands in the figure: percentile bootstrap over patients for these trained detectors; with few patients "
     "narrower than the table's intervals, which use the jackknife and Student's t."
 )
+WHOLE_LESIONS = {
+    "lesion_sensitivity": ("3D lesion sensitivity", 3, "lesion_level", "sensitivity"),
+    "fps_per_volume": ("FPs/volume", 2, "lesion_level", "fps_per_volume"),
+    "chance_sensitivity": ("chance sensitivity", 3, "chance", "sensitivity"),
+    "calibration_error": ("calibration error", 3, "calibration", "error"),
+}
+"""Column of the CSV file -> title, decimal places, and where `Summary` holds the figure."""
 
 
 def detection_sections(evidence: Evidence) -> Iterator[Section]:
@@ -65,37 +72,14 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
     for iou, arms in evidence.by_iou.items():
         lines = []
         for name, arm in arms.items():
-            lesions, volumes, chance, calibration = (
-                _mean(evidence, name, iou, *path)
-                for path in (
-                    ("lesion_level", "sensitivity"),
-                    ("lesion_level", "fps_per_volume"),
-                    ("chance", "sensitivity"),
-                    ("calibration", "error"),
-                )
-            )
-            cells = [name, *measured_texts(arm), decimal(lesions)]
-            values: dict[str, Value] = {
-                "arm": name,
-                **measured_values(arm),
-                "lesion_sensitivity": lesions,
-                "fps_per_volume": volumes,
-                "chance_sensitivity": chance,
-                "calibration_error": calibration,
-            }
-            cells += [decimal(volumes, 2), decimal(chance), decimal(calibration)]
-            lines.append(Line(cells, values, evidence.keys[name]))
+            means = {figure: _mean(evidence, name, iou, *path) for figure, (_, _, *path) in WHOLE_LESIONS.items()}
+            cells = [decimal(means[figure], digits) for figure, (_, digits, *_) in WHOLE_LESIONS.items()]
+            values = {"arm": name, **measured_values(arm), **means}
+            lines.append(Line([name, *measured_texts(arm), *cells], values, evidence.keys[name]))
         yield Section(
             f"whole_lesions_{name_of(iou)}",
             f"Slices, 3D lesions and chance, IoU {iou:g}",
-            (
-                "arm",
-                *(measure.title for measure in TABLE1),
-                "3D lesion sensitivity",
-                "FPs/volume",
-                "chance sensitivity",
-                "calibration error",
-            ),
+            ("arm", *(measure.title for measure in TABLE1), *(title for title, *_ in WHOLE_LESIONS.values())),
             lines,
             _whole_note(evidence) if iou == tuple(evidence.by_iou)[-1] else "",
         )

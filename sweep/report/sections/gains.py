@@ -67,8 +67,9 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
             if decided(gain.plain):
                 continue
             needed = seeds_needed(gain.plain, sought)
-            cells = [arm, f"{iou:g}", signed(gain.plain), str(gain.plain.seeds), _needed(gain.plain, needed)]
-            values: dict[str, Value] = {"arm": arm, "iou": iou, "seeds": gain.plain.seeds, "seeds_needed": needed}
+            seeds, enough = gain.plain.seeds, MISSING if needed is None else str(needed)
+            cells = [arm, f"{iou:g}", signed(gain.plain), str(seeds), "unknown" if seeds == 1 else enough]
+            values: dict[str, Value] = {"arm": arm, "iou": iou, "seeds": seeds, "seeds_needed": needed}
             lines.append(Line(cells, values, evidence.keys[arm] + evidence.keys[REAL_ONLY]))
             undecided.append(gain.plain)
     if not lines:
@@ -119,10 +120,6 @@ def remedy(comparison: Comparison, sought: float) -> Remedy:
 def decided(comparison: Comparison) -> bool:
     """Whether the interval of a difference excludes 0."""
     return comparison.interval.low > 0 or comparison.interval.high < 0
-
-
-def _needed(comparison: Comparison, needed: int | None) -> str:
-    return "unknown" if comparison.seeds == 1 else MISSING if needed is None else str(needed)
 
 
 def _cells(arm: str, gain: Gain, sought: float) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,31 +20,21 @@ if TYPE_CHECKING:
 SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
-@dataclass(frozen=True)
-class Place:
-    """A row on one split."""
-
-    row: Row
-    arm: Arm
-
-
 def pareto_section(results: Results, evidence: Evidence) -> Section | None:
     """The front on the validation split, with the same rows' figures on the test split; None for a single row."""
     if len(results.complete) < 2:
         return None
     iou = results.plan.study.evaluation.ious[0]
     kept = front(results.complete, name_of(iou))
-    places: dict[Split, list[Place]] = {
-        split: [place_of(row, split, iou, evidence) for row in kept] for split in SPLITS
-    }
+    places: dict[Split, list[Arm]] = {split: [arm_of(row, split, iou, evidence) for row in kept] for split in SPLITS}
     lines = []
-    for on_validation, on_test in zip(*places.values(), strict=True):
-        cells = [on_validation.row.name]
-        values: dict[str, Value] = {"arm": on_validation.row.name}
-        for split, place in zip(SPLITS, (on_validation, on_test), strict=True):
-            cells += measured_texts(place.arm)
-            values |= {f"{split}_{name}": value for name, value in measured_values(place.arm).items()}
-        lines.append(Line([*cells, on_validation.row.seeds], values, on_validation.row.keys))
+    for i, row in enumerate(kept):
+        cells = [row.name]
+        values: dict[str, Value] = {"arm": row.name}
+        for split, arms in places.items():
+            cells += measured_texts(arms[i])
+            values |= {f"{split}_{name}": value for name, value in measured_values(arms[i]).items()}
+        lines.append(Line([*cells, row.seeds], values, row.keys))
     return Section(
         "pareto",
         f"Pareto front of sensitivity against false positives, IoU {iou:g}",
@@ -54,7 +43,7 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         f"{'Arms and drawn cells' if results.drawn else 'Arms'} (of {len(results.complete)}) that no other dominates "
         "in mean sensitivity and mean FPs on the validation split; test values are for comparison only. Where "
         f"intervals overlap, the order may be chance. {covers(evidence.seeds)}",
-        partial(draw, results.complete, places, name_of(iou)),
+        partial(draw, results.complete, kept, places, name_of(iou)),
     )
 
 
@@ -78,13 +67,13 @@ def front(rows: Sequence[Row], iou: str) -> list[Row]:
     return kept
 
 
-def place_of(row: Row, split: Split, iou: float, evidence: Evidence) -> Place:
-    """Means and intervals of one row."""
+def arm_of(row: Row, split: Split, iou: float, evidence: Evidence) -> Arm:
+    """The outcomes of one row."""
     arm = evidence.by_iou[iou].get(row.arm) if split == "test" and row.number is None else None
-    return Place(row, arm or row.outcomes(split, evidence.config)[iou])
+    return arm or row.outcomes(split, evidence.config)[iou]
 
 
-def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Figure:
+def draw(rows: Sequence[Row], kept: Sequence[Row], places: dict[Split, list[Arm]], iou: str) -> Figure:
     """All rows as points, a panel per split; the front's as crosses with intervals, joined on the validation split."""
     from matplotlib.figure import Figure
 
@@ -93,10 +82,10 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
     for axes, (split, shown) in zip(panels, places.items(), strict=True):
         means = [[row.mean(split, iou, figure) for row in rows] for figure in ("fps_per_slice", "sensitivity")]
         axes.plot(*means, "o", color="0.65", ms=4, label="arms and drawn cells")
-        x, y = ([measure.estimate(place.arm) for place in shown] for measure in (FPS, SENSITIVITY))
+        x, y = ([measure.estimate(arm) for arm in shown] for measure in (FPS, SENSITIVITY))
+        points = [[estimate.mean for estimate in estimates] for estimates in (x, y)]
         axes.errorbar(
-            [estimate.mean for estimate in x],
-            [estimate.mean for estimate in y],
+            *points,
             xerr=_reach(x),
             yerr=_reach(y),
             fmt="x-" if split == "validation" else "x",
@@ -105,9 +94,8 @@ def draw(rows: Sequence[Row], places: dict[Split, list[Place]], iou: str) -> Fig
             elinewidth=0.7,
             label="front of the validation split",
         )
-        for place in shown:
-            point = place.arm.fps_per_slice.mean, place.arm.sensitivity.mean
-            axes.annotate(place.row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        for row, point in zip(kept, zip(*points, strict=True), strict=True):
+            axes.annotate(row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set(xlabel="false positives per slice", title=f"{split} split", xlim=(0, None))
         axes.grid(alpha=0.3)
     panels[0].set(ylabel="sensitivity")

@@ -13,7 +13,8 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, interval_values, over, seeds_text, signed
+from sweep.report.section import Line, Section, interval_values, over, signed
+from sweep.text import count_text
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
 
@@ -60,21 +61,13 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
     smooths = {variant: smooth(counts, gains) for variant, (counts, gains) in points.items() if len(counts) >= FEWEST}
-    lines = [
-        Line(
-            [variant, f"{count:,}", signed(gain), seeds_text(gain.seeds)],
-            {
-                "variant": variant,
-                "count": count,
-                **interval_values("gain", gain.difference, gain.interval),
-                "cells": 1,
-                "smooth": 0,
-            },
-            row.keys + base.keys,
-        )
-        for variant, counts in enumerated.items()
-        for count, (row, gain) in sorted(counts.items())
-    ]
+    lines = []
+    for variant, counts in enumerated.items():
+        for count, (row, gain) in sorted(counts.items()):
+            bounds = interval_values("gain", gain.difference, gain.interval)
+            values = {"variant": variant, "count": count, **bounds, "cells": 1, "smooth": 0}
+            cells = [variant, f"{count:,}", signed(gain), count_text(gain.seeds, "detector seed")]
+            lines.append(Line(cells, values, row.keys + base.keys))
     for variant, rows in drawn.items():
         if variant in smooths:
             lines += _smooth_lines(variant, smooths[variant], rows)

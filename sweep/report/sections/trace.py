@@ -39,14 +39,8 @@ def _lines(row: Row, run_of: RunOf) -> Iterator[Line]:
         path = None if artifact is None else str(artifact.path)
         yield Line(
             [
-                row.name,
-                str(trial.seed),
-                "yes" if artifact else "no",
-                evaluate,
-                detector,
-                gan or MISSING,
-                run or MISSING,
-                path or MISSING,
+                *(row.name, str(trial.seed), "yes" if artifact else "no", evaluate, detector),
+                *(text or MISSING for text in (gan, run, path)),
             ],
             {
                 "arm": row.arm,

@@ -282,7 +282,7 @@ def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--seeds", 2), "already has 2: 0, 1; allowed: more"),
+        (("--seeds", 2), "already has seeds 0, 1; allowed: more"),
         (("--seeds", 10**12), "should be less than or equal to 10000"),
         (("--trials", 9), "draws nothing"),
         (("--arms", "cpgan:4"), "'cpgan' is not a variant. Did you mean 'cpggan'?"),
@@ -353,7 +353,7 @@ def test_a_launched_study_is_known_by_its_name(
     assert 'metsweep retry small "none seed 5"' in stopped.out
     assert metsweep("retry", "small", "none", *there).code == 0
     assert "now has 8 trials: 6 more" in metsweep("extend", "small", "--seeds", 3, *there).out
-    assert "Study small: 8 of 8 trials are not in the store" in metsweep("promote", "small", *there).err
+    assert "lacks 8 of 8 trials (first: " in metsweep("promote", "small", *there).err
     assert "Next: metsweep launch small" in metsweep("track", "small", *there).out
     too_much = ("--set", "resources.detector.cpus_per_worker=1000")
     assert "A worker needs 1000 CPUs" in metsweep("launch", "small", *too_much, *there).err

@@ -55,9 +55,9 @@ def test_table_pictures_and_verdict(
     assert ended.code == 0, ended.err
     assert "held-out real" in ended.out
     assert "wavelet: kernel distance (KID)" in ended.out
-    assert "boxes found, IoU 0.5" in ended.out
+    assert "box recall, IoU 0.5" in ended.out
     # One patient in each split: no division of them is unlikely.
-    assert "many: undetermined: too few patients." in ended.out
+    assert "Patient leakage of many: undetermined (too few patients)." in ended.out
     assert "perplexity" in ended.out
     pictures = {path.name for path in Path("realism/figures").iterdir()}
     assert pictures == {"tsne.png", "nearest.png", "distances.png", "box_fidelity.png"}

@@ -71,7 +71,7 @@ def test_study_that_has_not_run_is_not_promoted(metsweep: Metsweep, cohort: Path
     launched("quickstart", cohort)
     ended = metsweep("promote", "quickstart", "--cohort", cohort)
     assert ended.code == 2
-    assert "5 of 5 trials are not in the store" in ended.err
+    assert "lacks 5 of 5 trials (first: " in ended.err
     assert [path.name for path in Path.cwd().iterdir()] == ["metsweep-store"]
 
 
@@ -85,7 +85,7 @@ def test_promotion_does_not_wait_for_cells_that_were_pruned(metsweep: Metsweep, 
     launched("gan_hyperparameters", cohort)
     ended = metsweep("promote", "gan_hyperparameters", "--fidelity", "laptop", "--cohort", cohort)
     assert ended.code == 2
-    assert "3 of 4 trials are not in the store" in ended.err
+    assert "lacks 3 of 4 trials (first: " in ended.err
     assert "Run `metsweep launch gan_hyperparameters` first" in ended.err
 
 

@@ -10,7 +10,15 @@ import pandas as pd
 
 from trainers.evaluation.bootstrap import Interval, bootstrap_weights, interval, ratios
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.outcome import BOX, LESION_COLUMNS, SLICE_COLUMNS, Truth, match_outcomes, name_of
+from trainers.evaluation.outcome import (
+    BOX,
+    LESION_COLUMNS,
+    SLICE_COLUMNS,
+    Truth,
+    match_outcomes,
+    name_of,
+    with_interval,
+)
 
 CANDIDATES = 64
 """Random places tried for a box; the first that is good enough is taken."""
@@ -26,6 +34,9 @@ class Found:
 
     recall: float
     interval: Interval
+
+    def __str__(self) -> str:
+        return with_interval(self.recall, self.interval, 3)
 
 
 @dataclass(frozen=True)

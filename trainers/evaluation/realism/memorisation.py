@@ -68,10 +68,10 @@ _SENTENCES = {
     Verdict.NO_SIGN: "no sign of leak",
     Verdict.LEAK: "slices are closer to training patients than chance allows: do not share them as anonymous",
     Verdict.COPIES: "many slices are nearly copies of training slices: do not share them as anonymous",
-    Verdict.FEW_PATIENTS: "undetermined: too few patients",
+    Verdict.FEW_PATIENTS: "undetermined (too few patients)",
     Verdict.UNLIKE_SPLITS: (
-        "undetermined: training and held-out patients already differ from each other, so closeness to training "
-        "patients proves nothing; few near copies"
+        "undetermined (training and held-out patients already differ from each other, so closeness to training "
+        "patients proves nothing); few near copies"
     ),
 }
 _OLDER: dict[object, Verdict] = {
