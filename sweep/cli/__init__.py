@@ -8,12 +8,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sweep.cli.exit_codes import FAULT, REFUSED, STOPPED
 from sweep.redaction import without_secrets
 from sweep.text import visible
 from trainers.exceptions import MetsweepError
-
-FAULT, REFUSED, STOPPED = 1, 2, 130
-"""How commands end, beside 0 and the codes of expected errors."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -60,8 +60,8 @@ def launch(
     Example:
       metsweep launch quickstart --cohort demo-cohort
     """
-    from sweep.cli import STOPPED
     from sweep.cli.console import output
+    from sweep.cli.exit_codes import STOPPED
     from sweep.engine import launch as launching
     from sweep.report.report import write_report
     from sweep.studies.outcome import StopReason

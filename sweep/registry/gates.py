@@ -147,11 +147,7 @@ def fps_gate(fps_per_slice: float, detections: int, cap: float, iou: float) -> G
 
 
 def memorisation_gate(realism: SyntheticFigures | None) -> Gate:
-    """Do the generator's slices give away patients of the training split?
-
-    Args:
-        realism: the GAN's figures; None if the store does not hold them.
-    """
+    """Do the generator's slices give away patients of the training split? None: the store lacks its realism."""
     if realism is None:
         return Gate(MEMORISATION, None, ALPHA, Verdict.UNDETERMINED, _UNKNOWN_REALISM)
     test = realism.memorisation
@@ -164,11 +160,7 @@ def memorisation_gate(realism: SyntheticFigures | None) -> Gate:
 
 
 def box_gate(realism: SyntheticFigures | None) -> Gate:
-    """Does the generator draw tumours at their boxes, rather than anywhere?
-
-    Args:
-        realism: the GAN's figures; None if the store does not hold them.
-    """
+    """Does the generator draw tumours at their boxes, rather than anywhere? None: the store lacks its realism."""
     if realism is None:
         return Gate(BOXES, None, None, Verdict.UNDETERMINED, _UNKNOWN_REALISM)
     iou, fidelity = next(iter(realism.box_fidelity.items()))
@@ -176,8 +168,7 @@ def box_gate(realism: SyntheticFigures | None) -> Gate:
     chance, real = fidelity.random.recall, fidelity.real.recall
     why = (
         f"At IoU {iou_text(iou)} a detector of real slices finds {recall:.3f} of the boxes (95 % interval over slices "
-        f"from {low:.3f}), "
-        f"{chance:.3f} of boxes at random places, {real:.3f} of real lesions"
+        f"from {low:.3f}), {chance:.3f} of boxes at random places, {real:.3f} of real lesions"
     )
     if real <= chance:
         return Gate(BOXES, low, chance, Verdict.UNDETERMINED, f"{why}, so that detector cannot judge.")

@@ -112,8 +112,8 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
         ConfigError: the study does not evaluate at IoU 0.5.
     """
     trials = [trial for trial in plan.trials if trial.number not in given_up]
-    _refuse_incomplete(trials, plan, store, study or plan.study.name)
-    evaluated = ((trial, store.find("evaluate", trial.evaluate.key)) for trial in trials)
+    evaluated = [(trial, store.find("evaluate", trial.evaluate.key)) for trial in trials]
+    _refuse_incomplete([trial for trial, at in evaluated if at is None], plan, store, study or plan.study.name)
     every = [Ranked(trial, plan.study, read_metrics(at)["validation"], at) for trial, at in evaluated if at]
     ranked = [trial for trial in every if trial.comparable]
     if not ranked:
@@ -152,8 +152,7 @@ def _beyond(violation: float) -> float:
     return math.inf if math.isnan(violation) else max(0.0, violation)
 
 
-def _refuse_incomplete(trials: Sequence[Trial], plan: Plan, store: Store, study: str) -> None:
-    missing = [trial for trial in trials if store.find("evaluate", trial.evaluate.key) is None]
+def _refuse_incomplete(missing: Sequence[Trial], plan: Plan, store: Store, study: str) -> None:
     if missing:
         raise StoreError(
             f"Study {plan.study.name}: the store {store.local} lacks {len(missing):,} of "

@@ -10,7 +10,7 @@ import pytest
 from rich.measure import Measurement
 
 from sweep.console import TextConsole, TextTable
-from sweep.text import visible
+from sweep.text import count_text, visible
 from tests.source_files import ROOT, modules
 
 HOSTILE = ("[/b]", "[red]x", "Prisma [siemens]", ":smile:", "\x1b[2J", "\x9b2J", "a\rb", "\u202egpj.exe", "\udcff")
@@ -28,6 +28,23 @@ def table_of(*cells: str) -> TextTable:
         table.add_column(f"{number} {cell}")
     table.add_row(*cells)
     return table
+
+
+def test_tables_of_columns_and_rows_have_their_first_column_on_the_left() -> None:
+    columns = TextTable.of("title", ("arm", "gain", "why"), [("none", "1", "x")]).columns
+    assert [column.justify for column in columns] == ["left", "right", "right"]
+    columns = TextTable.of(None, ("arm", "gain", "why"), left=("arm", "why"), whole=("why",)).columns
+    assert [(column.justify, column.no_wrap) for column in columns] == [
+        ("left", False),
+        ("right", False),
+        ("left", True),
+    ]
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "1 box"), (0, "0 boxes"), (1200, "1,200 boxes")])
+def test_a_number_has_its_noun_in_singular_or_plural(number: int, text: str) -> None:
+    assert count_text(number, "box", "boxes") == text
+    assert count_text(number, "cell") == text.replace("boxes", "cells").replace("box", "cell")
 
 
 def test_files_get_no_blanks_at_the_end_of_lines_and_lists_an_empty_line() -> None:

@@ -42,6 +42,18 @@ def test_one_run_for_the_sweep_each_gan_and_each_trial(plan: Plan, runs: dict[st
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
+def test_a_stage_that_needs_two_gans_belongs_to_the_run_of_the_last(plan: Plan) -> None:
+    """Such a detector learnt from synthetic slices, and then taught a second GAN."""
+    trial = next(trial for trial in plan.trials if trial.gan)
+    assert trial.gan is not None
+    detector, evaluate = trial.evaluate.detector, trial.evaluate
+    taught = replace(trial.gan, detector=detector)
+    shard = replace(detector.shards[0], gan=taught)
+    second = replace(trial, evaluate=replace(evaluate, detector=replace(detector, shards=(shard,))), realism=None)
+    after = stages_after_gans(Plan(plan.study, (second,)))
+    assert after == {trial.gan.key: {shard.part: detector.shards[0]}, taught.key: {shard.part: shard}}
+
+
 def test_trial_run_tells_arm_config_and_final_figures(plan: Plan, full_store: Store, runs: dict[str, Run]) -> None:
     trial = plan.trials[2]
     run = runs["cpggan 8 seed 0"]
