@@ -95,6 +95,6 @@ def _save(
         input_example=example,
         # Given, because finding them out would load the model in another process.
         pip_requirements=[f"metsweep=={version('metsweep')}"],
-        metadata=LICENCE_TAG,
+        metadata=dict(LICENCE_TAG),  # MLflow may add to it
         mlflow_model=model,
     )
