@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweep.engine.growth import nodes_to_come
 from sweep.engine.local_ray import private_folders
 from sweep.engine.reaching_ray import reached
 from sweep.logs import log_file
@@ -143,10 +144,12 @@ class Capacity:
 
     nodes: tuple[Mapping[str, float], ...]
     """Ray's resources of each node, e.g. `{"CPU": 8, "GPU": 1}`."""
+    to_come: tuple[Mapping[str, float], ...] = ()
+    """The same of the nodes that an autoscaler may add."""
 
     def total(self, resource: str) -> float:
-        """Of all nodes."""
-        return sum(node.get(resource, 0) for node in self.nodes)
+        """Of all nodes, also those to come."""
+        return sum(node.get(resource, 0) for node in (*self.nodes, *self.to_come))
 
     def refuse_infeasible(self, needs: Sequence[WorkerResources]) -> None:
         """Refuse workers that can never be placed.
@@ -156,11 +159,12 @@ class Capacity:
         """
         for need in needs:
             for resource, amount in (("CPU", need.cpus_per_worker), ("GPU", need.gpus_per_worker)):
-                largest = max((node.get(resource, 0) for node in self.nodes), default=0)
+                largest = max((node.get(resource, 0) for node in (*self.nodes, *self.to_come)), default=0)
                 if amount > largest:
                     raise ClusterError(
                         f"A worker needs {amount:g} {resource}s, but the largest node has {largest:g}. "
-                        f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node."
+                        f"Lower resources.*.{resource.lower()}s_per_worker in the study, or add such a node (where an "
+                        "autoscaler adds nodes: infra/README.md)."
                     )
                 workers = need.workers if need.min_workers is None else need.min_workers
                 if amount * workers > self.total(resource):
@@ -172,10 +176,15 @@ class Capacity:
 
 
 def connected() -> Capacity:
-    """The cluster that this process is connected to."""
+    """The cluster that this process is connected to.
+
+    Raises:
+        ClusterError: its labels make no sense.
+    """
     import ray
 
-    return Capacity(tuple(node["Resources"] for node in ray.nodes() if node["Alive"]))
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return Capacity(tuple(node["Resources"] for node in alive), nodes_to_come(alive))
 
 
 def look_at(address: str | None) -> Capacity:
@@ -195,7 +204,8 @@ def look_at(address: str | None) -> Capacity:
 def describe_cluster(address: str | None) -> str:
     """Where the stages run, and the size of that cluster now."""
     has = connected()
-    size = f"{len(has.nodes)} nodes, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
+    growth = f", of which {len(has.to_come)} yet to be added" if has.to_come else ""
+    size = f"{len(has.nodes) + len(has.to_come)} nodes{growth}, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
     return f"{without_secrets(address or 'local')} ({size})"
 
 
