@@ -10,6 +10,7 @@ import typer
 from sweep.cli import (
     by_hand,
     cohort,
+    config,
     control,
     detect,
     machine,
@@ -90,4 +91,5 @@ _add(MODELS, promote.promote, registry.registry, registry.rollback, registry.com
 _add_group(
     "store", MACHINE, "List, verify and clean up artifacts.", ls=store.ls, du=store.du, verify=store.verify, gc=store.gc
 )
+_add_group("config", MACHINE, "Show the settings.", show=config.show)
 _add(MACHINE, machine.ui, machine.doctor)

@@ -10,11 +10,10 @@ import traceback
 from collections.abc import Sequence
 
 from sweep.redaction import MASK, without_secrets
-from sweep.settings import cache_folder
+from sweep.settings import Settings, cache_folder, variables_of
 from trainers.exceptions import ConfigError
 
 _SECRET_VARIABLE = re.compile("SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
-_URI_VARIABLES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")
 SHORTEST_SECRET = 4
 """Characters; anything shorter occurs in too many words."""
 
@@ -52,7 +51,8 @@ def keep_traceback(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _masked(text: str) -> str:
-    shown = without_secrets(text, *(os.environ[name] for name in _URI_VARIABLES if name in os.environ))
+    variables = (name for key in Settings.model_fields for name in variables_of(key))
+    shown = without_secrets(text, *(os.environ[name] for name in variables if name in os.environ))
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and len(value) >= SHORTEST_SECRET:
             shown = shown.replace(value, MASK)

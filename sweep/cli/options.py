@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial, wraps
@@ -31,7 +30,13 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
 
 def _studies(incomplete: str) -> list[str]:
     """Shipped studies, and studies launched with a store that is a folder."""
-    store = Path(os.environ.get("METSWEEP_STORE") or "metsweep-store")
+    from sweep.settings import Settings
+    from trainers.exceptions import ConfigError
+
+    try:
+        store = Path(Settings.from_environment().store)
+    except ConfigError:
+        store = Path("metsweep-store")
     return _beginning(incomplete, [*_shipped("studies"), *(folder.name for folder in (store / "studies").glob("*"))])
 
 

@@ -109,7 +109,7 @@ def totals(usage: Usage, planned: Schedule, bytes_: int, study: Study, measured:
         yield 'Times marked "assumed" may be off severalfold until a stage of that kind has been run.'
     prices = study.prices
     if (cost := prices.cost(usage.gpu_seconds, usage.cpu_seconds)) is not None:
-        yield f"Money: {cost:,.2f} {prices.currency}, by the study's prices."
+        yield f"Money: {cost:,.2f} {prices.currency}, by the prices of the study or the settings."
     asked = (
         ("gpu_hours", "GPU-hours", usage.gpu_seconds / 3600, study.budget.gpu_hours),
         ("wall_hours", "hours by the clock", planned.seconds / 3600, study.budget.wall_hours),

@@ -17,7 +17,7 @@ from sweep.redaction import without_secrets
 from sweep.settings import cache_folder
 from sweep.store.backend import Entry, Unavailable
 from sweep.store.manifest import StoredFile
-from sweep.store.s3_client import CONDITION, MISSING, bucket_and_prefix, code_of, connect, endpoint, explained
+from sweep.store.s3_client import CONDITION, MISSING, S3Options, bucket_and_prefix, code_of, connect, explained
 from sweep.text import count_text
 
 TRANSFERS = 4
@@ -29,20 +29,21 @@ DELETED_AT_ONCE = 1000
 class S3Bucket:
     """The objects whose keys begin with a prefix in one bucket, under names without it; the errors are Backend's.
 
-    The URI is as in `bucket_and_prefix`.
+    The URI is as in `bucket_and_prefix`; `otherwise` holds options of S3 that count where this machine's settings leave
+    them open.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, otherwise: S3Options | None = None) -> None:
         self._bucket, prefix = bucket_and_prefix(uri)
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
-        self._endpoint = endpoint()
-        self._where = f"bucket {self._bucket} at {without_secrets(self._endpoint or 'AWS')}"
+        self.options = S3Options.here(otherwise)
+        self.place = f"bucket {self._bucket} at {without_secrets(self.options.endpoint or 'AWS')}"
         # The same name at two endpoints is two buckets.
-        self.local = cache_folder() / hashlib.sha256(f"{self._endpoint} {self.uri}".encode()).hexdigest()[:16]
+        self.local = cache_folder() / hashlib.sha256(f"{self.options.endpoint} {self.uri}".encode()).hexdigest()[:16]
 
-    def __reduce__(self) -> tuple[type[S3Bucket], tuple[str]]:
-        return type(self), (self.uri,)
+    def __reduce__(self) -> tuple[type[S3Bucket], tuple[str, S3Options]]:
+        return type(self), (self.uri, self.options)
 
     def probe(self) -> None:
         """Write an object and remove it again."""
@@ -57,8 +58,8 @@ class S3Bucket:
 
     def write(self, name: str, content: bytes) -> None:
         """Make or replace an object."""
-        with explained(self._where):
-            self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content)
+        with explained(self.place):
+            self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content, **self.options.on_write)
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
         """As in Backend."""
@@ -68,13 +69,14 @@ class S3Bucket:
             return True
         if current != expected:
             return False
-        condition = {"IfNoneMatch": "*"} if answer is None else {"IfMatch": answer[1]}
-        with explained(self._where):
+        request = {"Bucket": self._bucket, "Key": self._object(name)}
+        request |= {"IfNoneMatch": "*"} if answer is None else {"IfMatch": answer[1]}
+        with explained(self.place):
             try:
                 if content is None:
-                    self._client.delete_object(Bucket=self._bucket, Key=self._object(name), **condition)
+                    self._client.delete_object(**request)
                 else:
-                    self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content, **condition)
+                    self._client.put_object(Body=content, **request, **self.options.on_write)
             except ClientError as error:
                 if code_of(error) not in CONDITION | MISSING:
                     raise
@@ -84,7 +86,7 @@ class S3Bucket:
 
     def remove(self, name: str) -> None:
         """Remove an object."""
-        with explained(self._where):
+        with explained(self.place):
             self._client.delete_object(Bucket=self._bucket, Key=self._object(name))
 
     def remove_below(self, prefix: str) -> None:
@@ -92,7 +94,7 @@ class S3Bucket:
         names = [entry.name for entry in self.entries(prefix)]
         for first in range(0, len(names), DELETED_AT_ONCE):
             objects = [{"Key": self._object(name)} for name in names[first : first + DELETED_AT_ONCE]]
-            with explained(self._where):
+            with explained(self.place):
                 done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := done.get("Errors"):
                 kept = count_text(len(errors), "object")
@@ -120,8 +122,9 @@ class S3Bucket:
         """Store files of a folder of this machine below a prefix."""
 
         def put(name: str) -> None:
-            with explained(self._where):
-                self._client.upload_file(str(folder / name), self._bucket, self._object(f"{prefix}/{name}"))
+            with explained(self.place):
+                key = self._object(f"{prefix}/{name}")
+                self._client.upload_file(str(folder / name), self._bucket, key, self.options.on_write)
 
         _each(put, names)
 
@@ -139,7 +142,7 @@ class S3Bucket:
         """Copy an object under a second name; nothing if it is gone."""
         with self._unless_missing():  # another process may have set it aside meanwhile
             source = {"Bucket": self._bucket, "Key": self._object(name)}
-            self._client.copy(source, self._bucket, self._object(target))
+            self._client.copy(source, self._bucket, self._object(target), self.options.on_write)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names of the folders that lie directly in a prefix, which ends in `/`."""
@@ -149,7 +152,7 @@ class S3Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        return connect(self._endpoint)
+        return connect(self.options)
 
     def _object(self, name: str) -> str:
         return self._prefix + name
@@ -164,7 +167,7 @@ class S3Bucket:
     @contextmanager
     def _unless_missing(self) -> Iterator[None]:
         """As `explained`; the block ends quietly where the object does not exist."""
-        with explained(self._where):
+        with explained(self.place):
             try:
                 yield
             except ClientError as error:
@@ -172,7 +175,7 @@ class S3Bucket:
                     raise
 
     def _pages(self, **of: str) -> Iterator[dict[str, Any]]:
-        with explained(self._where):
+        with explained(self.place):
             yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **of)
 
 

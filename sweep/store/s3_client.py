@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import boto3.session
@@ -23,6 +23,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnection
 
 from sweep.redaction import without_secrets
+from sweep.settings import settings_and_origins
 from sweep.store.backend import Unavailable
 from trainers.documents import shown
 from trainers.exceptions import StoreError
@@ -69,13 +70,34 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def endpoint() -> str | None:
-    """URL of S3 in the environment; None for AWS itself, or for boto3's own config files."""
-    return os.environ.get(ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL") or None
+@dataclass(frozen=True)
+class S3Options:
+    """How S3 is reached and what it does with objects; holds no credentials, so that it may go to other machines."""
+
+    endpoint: str | None
+    region: str | None
+    encryption: str | None
+    kms_key: str | None
+    ca_file: str | None
+    insecure_tls: bool
+
+    @staticmethod
+    def here(otherwise: S3Options | None = None) -> S3Options:
+        """The settings of this machine; what they leave open is as in `otherwise`, e.g. on the driver's machine."""
+        settings, _ = settings_and_origins()
+        set_here = {field.name: getattr(settings, f"s3_{field.name}") for field in fields(S3Options)}
+        passed = {} if otherwise is None else asdict(otherwise)
+        return S3Options(**{name: value or passed.get(name, value) for name, value in set_here.items()})
+
+    @property
+    def on_write(self) -> dict[str, str]:
+        """Parameters of each request that makes an object."""
+        parameters = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
-def connect(url: str | None) -> Any:
-    """A client of the endpoint with the environment's credentials, which threads may share; StoreError for no URL."""
+def connect(options: S3Options) -> Any:
+    """A client with the environment's credentials, which threads may share; StoreError where the endpoint is no URL."""
     session = boto3.session.Session()
     config = ClientConfig(
         connect_timeout=CONNECT_S,
@@ -83,13 +105,15 @@ def connect(url: str | None) -> Any:
         retries={"total_max_attempts": 2, "mode": "standard"},
         max_pool_connections=32,
         # Self-hosted servers seldom have a host name per bucket.
-        s3={"addressing_style": "path"} if url else {},
+        s3={"addressing_style": "path"} if options.endpoint else {},
     )
+    region = options.region or session.region_name or "us-east-1"
+    verify = False if options.insecure_tls else options.ca_file
     try:
-        return session.client("s3", endpoint_url=url, region_name=session.region_name or "us-east-1", config=config)
+        return session.client("s3", region, endpoint_url=options.endpoint, verify=verify, config=config)
     except ValueError:
         raise StoreError(
-            f"{ENDPOINT} is {without_secrets(url)}, which is no URL. Correct it, or unset it to use AWS."
+            f"{ENDPOINT} is {without_secrets(options.endpoint)}, which is no URL. Correct it, or unset it to use AWS."
         ) from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.layers import Layer
+from search_spaces.search import Prices
 from search_spaces.study import Resolved, Study
 from sweep.databases import will_be_made
 from sweep.plan import Plan, TrialMaker
@@ -89,7 +90,8 @@ class OpenedStudy:
 
     def extended(self, added: Mapping[str, Any]) -> OpenedStudy:
         """The same study with these additions instead of those that the store keeps; errors as `resolve`."""
-        return replace(self, resolved=resolve(self.source, self.options, self.store, self.note, added))
+        resolved = resolve(self.source, self.options, self.store, self.note, added)
+        return replace(self, resolved=_priced(resolved, self.settings))
 
     def remember_options(self) -> None:
         """Keep the options for the commands that follow a launch."""
@@ -123,11 +125,18 @@ def open_study(
     store = Store(settings.store)
     source = source_of(name, store)
     options = options_in_effect(source, given, store, note, as_written=as_written)
-    resolved = resolve(source, options, store, note)
+    resolved = _priced(resolve(source, options, store, note), settings)
     if launched:
         _refuse_unlaunched(name, resolved.study, store)
     settings = _with_database(settings, resolved.study, store, note)
     return OpenedStudy(name, source, options, resolved, store, settings, note, verify)
+
+
+def _priced(resolved: Resolved, settings: Settings) -> Resolved:
+    """With the prices of the settings where the study has none."""
+    if resolved.study.prices != Prices():
+        return resolved
+    return replace(resolved, study=resolved.study.model_copy(update={"prices": settings.prices}))
 
 
 def _refuse_unlaunched(name: str, study: Study, store: Store) -> None:
@@ -150,4 +159,4 @@ def _with_database(settings: Settings, study: Study, store: Store, note: Callabl
         note(f"Optuna's database of the last launch is gone: {kept}. Cells that its search drew are unknown.")
         return settings
     note(f"Using the OPTUNA_STORAGE of the last launch: {kept}")
-    return replace(settings, optuna_storage=kept)
+    return settings.model_copy(update={"optuna_storage": kept})

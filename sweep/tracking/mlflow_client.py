@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import socket
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file
 from sweep.redaction import without_secrets
-from sweep.store.s3_client import endpoint
+from sweep.store.s3_client import S3Options
 from trainers.exceptions import TrackingError
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ REFUSED_LOGIN = ("authentication failed", "does not exist", "Access denied", "Lo
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client of MLflow's tracking server and registry at `tracking_uri`; makes the folder of an SQLite file.
+    """A client of MLflow's tracking server at `tracking_uri`, and of its registry unless MLFLOW_REGISTRY_URI names one.
+
+    Makes the folder of an SQLite file.
 
     Also sets this process's tracking URI, where the registry of a database without a server looks models up.
 
@@ -70,8 +73,11 @@ def connect(tracking_uri: str) -> MlflowClient:
         TrackingError: the URI is of an unknown kind, the login is refused, or the database cannot be opened.
     """
     os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()} | NEVER_TWICE
-    if (s3 := endpoint()) is not None:  # MLflow knows S3's endpoint by a name of its own
-        os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", s3)
+    s3 = S3Options.here()
+    if s3.endpoint is not None:  # MLflow knows S3's endpoint by a name of its own
+        os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", s3.endpoint)
+    if s3.on_write:
+        os.environ.setdefault("MLFLOW_S3_UPLOAD_EXTRA_ARGS", json.dumps(s3.on_write))
     with explained(tracking_uri):
         _refuse_unreachable(tracking_uri)
         refuse_damaged("MLflow", tracking_uri, TABLES, RESTORE)
@@ -82,7 +88,7 @@ def connect(tracking_uri: str) -> MlflowClient:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         mlflow.set_tracking_uri(tracking_uri)
-        client = mlflow.MlflowClient(tracking_uri, tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri)
         client.search_experiments(max_results=1)
     return client
 

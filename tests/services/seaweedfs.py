@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret123"
+READER_KEY = "readerkey"
+"""Its secret is the same; it may read and list alone."""
 BUCKET = "metsweep"
 START_S = 60
 GRPC_OFFSET = 10000
@@ -54,9 +56,14 @@ class SeaweedFS:
         """Start it and wait until it takes an object."""
         data, users = self.folder / "data", self.folder / "s3.json"
         data.mkdir(parents=True, exist_ok=True)
-        credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        users.write_text(json.dumps({"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}))
+        identities = [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET_KEY}], "actions": actions}
+            for key, actions in (
+                (ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+                (READER_KEY, ["Read", "List"]),
+            )
+        ]
+        users.write_text(json.dumps({"identities": identities}))
         master, volume, filer, s3 = self.ports
         command = [
             find_weed(), "-logtostderr=true", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
@@ -67,7 +74,12 @@ class SeaweedFS:
             "-s3", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
             f"-s3.localSocket={self.folder / 's3.sock'}", f"-s3.config={users}",
         ]  # fmt: skip
-        environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "512MiB"}
+        environment = {
+            **os.environ,
+            "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+            "GOMEMLIMIT": "512MiB",
+            "WEED_S3_SSE_KEY": "of the tests",
+        }
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self._wait_until_ready()

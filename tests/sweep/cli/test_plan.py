@@ -42,11 +42,21 @@ def test_hours_money_and_budget(metsweep: Metsweep, monkeypatch: pytest.MonkeyPa
     # Of four trials one is done; the other three need a detector and an evaluation of an hour each;
     # one shard is missing that the look at the GAN draws.
     assert "0.00 GPU-hours, 7.00 CPU-hours" in ended.out
-    assert "Money: 3.50 USD, by the study's prices." in ended.out
+    assert "Money: 3.50 USD, by the prices of the study or the settings." in ended.out
     assert re.search(r"Budget: [2-7]\.\d\d of 1 hours by the clock \(budget.wall_hours\), too little", ended.out)
     assert "history of 1" in ended.out
     assert "assumed" not in ended.out
     assert "enough" in metsweep("plan", STUDY, "--set", "budget.wall_hours=100").out
+
+
+@pytest.mark.usefixtures("study")
+def test_prices_of_the_settings_count_for_a_study_without_its_own(
+    metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METSWEEP_PRICE_CPU_HOUR", "2")
+    monkeypatch.setenv("METSWEEP_PRICE_CURRENCY", "EUR")
+    assert "Money: 14.00 EUR," in metsweep("plan", STUDY).out
+    assert "Money: 3.50 USD," in metsweep("plan", STUDY, "--set", "prices.cpu_hour=0.5").out
 
 
 @pytest.mark.usefixtures("study")

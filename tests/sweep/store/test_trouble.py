@@ -227,6 +227,22 @@ class TestRefusedAtOnce:
         assert not list(store.backend.entries())
 
 
+def test_every_object_is_encrypted_as_the_settings_say(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METSWEEP_S3_ENCRYPTION", "AES256")
+    prefix = uuid.uuid4().hex
+    store = Store(f"s3://{BUCKET}/{prefix}", patience_s=20)
+    publish(store, "k1")
+    store.checkpoints("k1").save(lambda folder: _write(folder, "1"))
+    store.set_aside_key("gan", "k1", "damaged")
+    with store.lease("gan", "k1"):
+        names = [f"{prefix}/{entry.name}" for entry in store.backend.entries()]
+        encryption = {
+            name: s3.client().head_object(Bucket=BUCKET, Key=name).get("ServerSideEncryption") for name in names
+        }
+    assert len(names) > 5
+    assert set(encryption.values()) == {"AES256"}, encryption
+
+
 @pytest.mark.usefixtures("s3")
 def test_a_copy_that_does_not_fit_on_this_machine_waits_for_space(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METSWEEP_CACHE", str(disk))
