@@ -65,7 +65,7 @@ def containers(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "autoscaler", cluster["spec"]["autoscalerOptions"]
 
 
-def validate(item: Mapping[str, Any]) -> None:
+def validate(item: dict[str, Any]) -> None:
     """Raises where an object is not valid, or has a field that is unknown."""
     if item["kind"] in CUSTOM:
         jsonschema.validate(item.get("spec", {}), CUSTOM[item["kind"]])
