@@ -43,6 +43,7 @@ cat >secrets.new/basic_auth.ini <<END
 [mlflow]
 default_permission = READ
 admin_username = admin
+# Without it each request hashes the password anew: 25 s for 20 metrics on two busy cores, with it 1.3 s.
 auth_cache_ttl_seconds = 60
 database_uri = $server/mlflow
 END

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import jsonschema
@@ -226,11 +225,3 @@ def test_values_of_mlflow() -> None:
     (address,) = [variable["value"] for variable in environment if variable["name"] == "MLFLOW_TRACKING_URI"]
     assert address.removeprefix("http://") in options["allowed_hosts"].split(",")
     assert address == f"http://{values['fullnameOverride']}:{options['port']}"
-
-
-def test_versions_are_those_of_the_lock() -> None:
-    (cluster,) = kind("base", "RayCluster")
-    assert cluster["spec"]["rayVersion"] == version("ray")
-    values = yaml.safe_load((KUBERNETES / "mlflow.values.yaml").read_text())
-    assert values["image"]["tag"] == f"v{version('mlflow')}-full"
-    assert values["extraInitContainers"][0]["image"] == f"{values['image']['repository']}:{values['image']['tag']}"
