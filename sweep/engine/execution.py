@@ -21,6 +21,7 @@ from pathlib import Path
 from sweep.engine.board import AskedToStop, BoardHandle
 from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.fencing import Fenced
+from sweep.engine.metrics import count_takeover, timed
 from sweep.engine.misses import why_missed
 from sweep.logs import log_to
 from sweep.machine_use import peak_memory, system_samples
@@ -82,7 +83,7 @@ def produce(
         StopRequestedError: the board asked `trial` to stop, or the lease of `fence` is lost.
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
-    fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial))
+    fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial), stage.name)
     context = Context(placement, fenced, functools.partial(board.advance, stage.key), fenced.asked_to_stop)
     if placement.rank != 0:
         if stage.trains:
@@ -109,7 +110,8 @@ def produce(
             cpus=workers * stage.resources.cpus_per_worker,
             gpus=workers * stage.resources.gpus_per_worker,
         )
-        store.publish(folder, stage.name, stage.key, stage.identity, cost, Machine.this(cost.gpus))
+        with timed("publish", stage.name):
+            store.publish(folder, stage.name, stage.key, stage.identity, cost, Machine.this(cost.gpus))
     fenced.clear()
     board.set_state(stage.key, stage.label, "done")
     logger.info(
@@ -171,6 +173,8 @@ def _run_job(
                 if not leases[stage.key].acquire(asked_to_stop, functools.partial(board.wait_for, stage.key)):
                     raise StopRequestedError(f"{trial} was asked to stop while it waited for {stage.label}.")
                 stack.callback(leases[stage.key].release)
+                if leases[stage.key].taken_over:
+                    count_takeover(stage.name)
         # An artifact that another trial sets aside as damaged meanwhile is made again by that trial.
         wanted = missing([stage for stage in stages if stage.key in leases])
         if not wanted:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from sweep.engine.metrics import timed
 from sweep.repeating import repeating
 from sweep.store import Fence
 from trainers.checkpoints import Checkpoints
@@ -25,10 +26,12 @@ class Fenced:
         checkpoints: of the stage.
         fence: of the lease under which the work began.
         asked_to_stop: whether the run is to end for another reason.
+        stage: its kind, for the metrics.
     """
 
-    def __init__(self, checkpoints: Checkpoints, fence: Fence, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(self, checkpoints: Checkpoints, fence: Fence, asked_to_stop: Callable[[], bool], stage: str) -> None:
         self._checkpoints, self._fence, self._asked_to_stop = checkpoints, fence, asked_to_stop
+        self._stage = stage
         self._lost = False
 
     def watched(self) -> AbstractContextManager[None]:
@@ -51,7 +54,8 @@ class Fenced:
     def save(self, write: Callable[[Path], None]) -> None:
         """As of the stage; nothing once the lease is lost."""
         if self._look():
-            self._checkpoints.save(write)
+            with timed("checkpoint", self._stage):
+                self._checkpoints.save(write)
 
     def clear(self) -> None:
         """As of the stage."""

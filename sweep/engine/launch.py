@@ -13,9 +13,11 @@ from sweep.console import TextConsole
 from sweep.databases import DatabaseFile
 from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import connected, describe_cluster, ray_cluster
-from sweep.engine.display import Display
+from sweep.engine.display import MOST_NAMED, Display
 from sweep.engine.local_ray import copy_logs
-from sweep.engine.steering import Steering
+from sweep.engine.metrics import LaunchMetrics, serving
+from sweep.engine.notify import Notifier, Watcher
+from sweep.engine.steering import Observe, Steering
 from sweep.engine.study_lease import only_process
 from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
@@ -24,7 +26,7 @@ from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
-from sweep.studies.costs import costs_table
+from sweep.studies.costs import LaunchCosts, costs_table
 from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
@@ -92,14 +94,20 @@ def launch(
         _say_changes(record, study, todo, console)
         log_to(store.local / "logs")
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease, report)
+        metrics = LaunchMetrics(store, LaunchCosts(store, began), lambda: tracker.delivered)
+        stack.enter_context(serving(metrics, settings.metrics_address))
         delivery = stack.enter_context(Delivery(tracker, console.say))
         record.keep_study(study)
         record.keep_needs(todo.plan)
         accepted()
+        notifier = stack.enter_context(
+            Notifier(study.name, settings.notify_command, settings.notify_webhook, console.say)
+        )
         console.say(_headline(todo))
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
-            plan, launched = _run(todo, settings, record, tracker, lease, console, fail_fast)
+            observers = [metrics.observe, Watcher(notifier.send, settings.stall_minutes).observe]
+            plan, launched = _run(todo, settings, record, tracker, lease, console, fail_fast, observers)
             record.keep_needs(plan)
         if not study.search.draws:
             undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
@@ -108,6 +116,7 @@ def launch(
         undelivered = not delivery.finish(ended) and delivery.failed
         launched = replace(launched, undelivered=undelivered)
         lease.refuse_if_lost()
+        notifier.send("failed" if launched.failed else "ended", _outcome(plan, launched))
     console.print(costs_table(plan, store))
     console.say("Start-up: from the request until the work begins.")
     console.say(f"This command took {time.time() - began:.0f} s.")
@@ -177,6 +186,17 @@ def _headline(todo: _Todo) -> str:
     return f"{text} Yet to be drawn: {count_text(todo.to_draw, 'cell')}." if todo.to_draw else text
 
 
+def _outcome(plan: Plan, launched: Launched) -> str:
+    text = f"the launch of {count_text(len(plan.trials), 'trial')} has ended"
+    if launched.stopped:
+        text += f" early ({launched.stopped.text})"
+    if launched.failed:
+        names = list(launched.failed)
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        text += f"; failed: {', '.join(names[:MOST_NAMED])}{more}"
+    return f"{text}; MLflow lacks some of its runs" if launched.undelivered else text
+
+
 def _run(
     todo: _Todo,
     settings: Settings,
@@ -185,6 +205,7 @@ def _run(
     lease: Lease,
     console: TextConsole,
     fail_fast: bool,
+    observers: Sequence[Observe],
 ) -> tuple[Plan, Launched]:
     """Do the work on the connected cluster; returns the plan with all cells that were drawn."""
     from sweep.engine.runner import run_trials
@@ -195,7 +216,7 @@ def _run(
     storage = open_storage(settings.optuna_storage)
     database = DatabaseFile("Optuna", settings.optuna_storage, "it lacks cells that the search of this study has drawn")
     display = Display(todo.plan, console, store, connected())
-    steering = Steering(record, board, display, tracker, database, lease, fail_fast)
+    steering = Steering(record, board, display, tracker, database, lease, fail_fast, observers)
     search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended, lease.check)
     search.take_up(todo.running)
     for number in todo.again:

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -19,6 +19,7 @@ from sweep.engine.display import Display
 from sweep.plan import Plan, Trial
 from sweep.repeating import repeating
 from sweep.store import Lease
+from sweep.studies.costs import LaunchCosts
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Status, StudyRecord
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 KEPT = (StopReason.PRUNED, StopReason.STOPPED_BY_HAND)
 """Reasons that are recorded for a trial; a launch that ended early for another reason leaves its trials unmarked."""
 STATUS_EVERY_SECONDS = 2.0
+
+Observe = Callable[[Plan, Mapping[str, StageProgress]], None]
 
 
 @dataclass(eq=False)
@@ -51,6 +54,8 @@ class Steering:
     """Of the study; once it is lost the launch ends and writes nothing more to the store: another launch does."""
     fail_fast: bool
     """Whether a failed trial ends the launch."""
+    observers: Sequence[Observe] = ()
+    """Each is called at every look with the plan and the progress of its stages by key."""
     every_seconds: float = 1.0
 
     def __post_init__(self) -> None:
@@ -62,7 +67,7 @@ class Steering:
         self._began, self._began_by_clock = time.monotonic(), time.time()
         self._status_kept = -STATUS_EVERY_SECONDS
         self._interrupted = False
-        self._gpu_seconds: dict[str, float] = {}
+        self._costs = LaunchCosts(self.record.store, self._began_by_clock)
         self._named: set[str] = set()
 
     @contextmanager
@@ -110,6 +115,8 @@ class Steering:
         stages = self.board.snapshot()
         self.display.show(stages)
         self._name_makers(stages)
+        for observe in self.observers:
+            observe(plan, stages)
         if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
             self.record.keep_needs(plan)
             self._plan = plan
@@ -160,19 +167,12 @@ class Steering:
 
     def _gpu_seconds_used(self, search: StudySearch, stages: Mapping[str, StageProgress]) -> float:
         """By stages that this launch has made, and by running stages since their first report."""
-        for key, stage in stages.items():
-            if stage.state != "done" or key in self._gpu_seconds or key not in search.plan.stages:
-                continue
-            artifact = self.record.store.find(search.plan.stages[key].name, key)
-            if artifact is not None:
-                cost = artifact.manifest.cost
-                self._gpu_seconds[key] = cost.gpu_seconds if cost.started >= self._began_by_clock else 0.0
         under_way = 0.0
         for key, stage in stages.items():
             if stage.state == "running" and stage.first_report and key in search.plan.stages:
                 on = search.plan.stages[key].resources
                 under_way += on.workers * on.gpus_per_worker * max(0.0, time.time() - stage.first_report[0])
-        return sum(self._gpu_seconds.values()) + under_way
+        return sum(cost.gpu_seconds for cost in self._costs.look(search.plan, stages).values()) + under_way
 
     def _keep_status(self, search: StudySearch, stages: dict[str, StageProgress], finished: bool = False) -> None:
         self._status_kept = time.monotonic()

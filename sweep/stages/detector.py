@@ -46,6 +46,10 @@ class DetectorStage(NetworkStage):
         return {"count": self.count}
 
     @property
+    def images_per_step(self) -> int:
+        return self.config.batch
+
+    @property
     def resources(self) -> WorkerResources:
         return self.workers
 

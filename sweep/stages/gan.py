@@ -40,6 +40,10 @@ class GANStage(NetworkStage):
         return {"slices": self.slices} | ({"detector": self.detector} if self.detector else {})
 
     @property
+    def images_per_step(self) -> int:
+        return 1  # its progress counts images
+
+    @property
     def resources(self) -> WorkerResources:
         return self.workers
 

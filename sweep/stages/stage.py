@@ -96,6 +96,11 @@ class Stage(ABC):
         return 0
 
     @property
+    def images_per_step(self) -> int:
+        """Images that one unit of the stage's progress trains with; 0 if it does not train."""
+        return 0
+
+    @property
     def resources(self) -> WorkerResources:
         """What the stage occupies while it runs."""
         return WorkerResources()

@@ -122,6 +122,8 @@ class Lease:
         self._content = b""
         self._owner = ""
         self._held = False
+        self.taken_over = False
+        """Whether this process took the lease over from one that died."""
         self._changing = threading.Lock()
         self._released = threading.Event()
 
@@ -227,6 +229,7 @@ class Lease:
         if not self._backend.swap(self._name, content, content_before):
             return False
         if content_before is not None:
+            self.taken_over = True
             logger.info(f"Took over the lease of {self._label}: its holder has died.")
         with self._changing:
             self._content, self._owner, self._held = content, record.owner, True

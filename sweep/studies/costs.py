@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sweep.console import TextTable
 from sweep.plan import Plan
 from sweep.store import Cost, Store
+from sweep.studies.progress import StageProgress
+
+
+class LaunchCosts:
+    """What the stages cost that one launch has made.
+
+    Args:
+        store: holds the stages' manifests.
+        began: when the launch began, unix seconds.
+    """
+
+    def __init__(self, store: Store, began: float) -> None:
+        self._store, self._began = store, began
+        self._seen: dict[str, Cost | None] = {}
+
+    def look(self, plan: Plan, stages: Mapping[str, StageProgress]) -> dict[str, Cost]:
+        """Stage key -> cost; reads each manifest once.
+
+        Args:
+            plan: of the study, with the cells drawn so far.
+            stages: stage key -> progress.
+        """
+        for key in [key for key, stage in stages.items() if stage.state == "done" and key in plan.stages]:
+            if key not in self._seen and (artifact := self._store.find(plan.stages[key].name, key)):
+                cost = artifact.manifest.cost
+                self._seen[key] = cost if cost.started >= self._began else None
+        return {key: cost for key, cost in self._seen.items() if cost is not None}
 
 
 def costs_table(plan: Plan, store: Store) -> TextTable:

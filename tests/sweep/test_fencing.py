@@ -104,7 +104,7 @@ def test_a_worker_looks_at_its_lease_without_a_checkpoint(tmp_path: Path, monkey
     monkeypatch.setattr(fencing, "LOOK_SECONDS", 0.01)
     store = Store(tmp_path)
     with store.lease("gan", "k1") as lease:
-        fenced = fencing.Fenced(store.checkpoints("k1"), lease.fence, lambda: False)
+        fenced = fencing.Fenced(store.checkpoints("k1"), lease.fence, lambda: False, "gan")
         with fenced.watched():
             assert not fenced.asked_to_stop()
             store.backend.write("leases/gan/k1.json", b"{}")

@@ -92,7 +92,7 @@ def test_a_search_whose_database_is_lost_says_so_once_and_ends(tmp_path: Path, r
     said: list[str] = []
     board: Any = SimpleNamespace(stop_all=asked.append)
     display: Any = SimpleNamespace(say=said.append)
-    steering = Steering(Any, board, display, Any, database, Any, fail_fast=False)  # pyright: ignore
+    steering = Steering(SimpleNamespace(store=None), board, display, Any, database, Any, fail_fast=False)  # pyright: ignore
 
     def look(draws: bool) -> None:
         study = SimpleNamespace(search=SimpleNamespace(draws=draws))
