@@ -106,7 +106,7 @@ def launch(
         console.say(_headline(todo))
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
-            observers = [metrics.observe, Watcher(notifier.send, settings.stall_minutes).observe]
+            observers = [metrics.observe, Watcher(notifier.send, settings.notify_stall_minutes).observe]
             plan, launched = _run(todo, settings, record, tracker, lease, console, fail_fast, observers)
             record.keep_needs(plan)
         if not study.search.draws:

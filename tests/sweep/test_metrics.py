@@ -75,7 +75,7 @@ def test_an_address_that_cannot_be_listened_on_is_refused(tmp_path: Path, addres
     metrics = LaunchMetrics(Store(tmp_path), LaunchCosts(Store(tmp_path), 0.0), lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = address.format(taken=taken.getsockname()[1])
-        with pytest.raises(ConfigError, match=r"METSWEEP_METRICS.*host:port"), serving(metrics, address):
+        with pytest.raises(ConfigError, match=r"METSWEEP_METRICS_ADDRESS.*host:port"), serving(metrics, address):
             pass
 
 
