@@ -151,8 +151,8 @@ def serving(metrics: LaunchMetrics, address: str | None) -> Iterator[None]:
         server, thread = start_http_server(int(port), host, registry)
     except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(
-            f"METSWEEP_METRICS_ADDRESS is {address!r}, where this launch cannot serve its metrics: {error}. Allowed: host:port "
-            "of this machine that is free, e.g. 127.0.0.1:9464, or unset."
+            f"METSWEEP_METRICS_ADDRESS is {address!r}, where this launch cannot serve its metrics: {error}. Allowed: a "
+            "free host:port of this machine, e.g. 127.0.0.1:9464, or unset."
         ) from None
     try:
         yield
