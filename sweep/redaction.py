@@ -26,14 +26,18 @@ _NAME_WITHIN = re.compile(r"([\w-]+)[\"']?\s*[=:]")
 """A value may be a list of names and values itself: of ODBC, of PostgreSQL's `options`, or JSON."""
 
 
+_HOOK = re.compile(r"(\bhttps?://[^\s\"]*?/(?:hooks|services|webhook\w*)/)[^\s\"]+", re.IGNORECASE)
+"""A webhook of a chat service, whose path is its secret."""
+
+
 def without_secrets(text: object, *uris: str) -> str:
-    """A text in which `***` stands for what is secret in its URIs: passwords, and query values of keys like `token`.
+    """A text in which `***` stands for what is secret in its URIs: passwords, values like `token`, paths of webhooks.
 
     Args:
         text: a URI, or any text with URIs in it, e.g. an error of a library.
         uris: what the text is about; their secrets are masked wherever else they stand in it.
     """
-    masked = _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text)))
+    masked = _HOOK.sub(rf"\1{MASK}", _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text))))
     # The longest first: one may hold another.
     for secret in sorted({secret for uri in uris for secret in _secrets_of(uri)}, key=len, reverse=True):
         masked = masked.replace(secret, MASK)

@@ -97,6 +97,14 @@ class Settings(Config):
     """Price of one CPU core for an hour, likewise."""
     price_currency: Text = Field(default="USD", min_length=1)
     """Currency of both."""
+    metrics_address: Place | None = None
+    """host:port of this machine at which a launch serves its metrics to Prometheus; default: nowhere."""
+    notify_command: Text | None = None
+    """Command that gets the events of a launch as JSON on its standard input; default: none."""
+    notify_webhook: Place | None = None
+    """URL to which the events of a launch are posted as JSON; default: none."""
+    notify_stall_minutes: float = Field(default=30.0, gt=0)
+    """How long no stage may progress before a launch counts as stalled."""
 
     @property
     def prices(self) -> Prices:
@@ -111,6 +119,13 @@ class Settings(Config):
             place = "a place for a store; allowed: a folder, or s3://bucket/prefix"
             raise ValueError(f"is not {place if info.field_name == 'store' else 'a folder'}")
         return uri
+
+    @field_validator("notify_webhook")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError("is no URL of a webhook; allowed: http://... or https://...")
+        return url
 
     @staticmethod
     def from_environment(store: str | None = None) -> Settings:

@@ -77,10 +77,10 @@ class Notifier:
                 deliver(event, body)
                 return
             except Exception as error:  # of any kind: a notification must not end the launch
-                reason = str(error).replace(self._webhook or "\0", "the webhook")
+                reason = without_secrets(error)
                 logger.warning("notification not delivered", extra={"event": event, "reason": reason})
                 time.sleep(attempt)
-        self._say(f"Notification {event!r} could not be delivered by the {where}: {without_secrets(reason)}")
+        self._say(f"Notification {event!r} could not be delivered by the {where}: {reason}")
 
     def _run(self, event: Event, body: bytes) -> None:
         assert self._command

@@ -11,6 +11,8 @@ from sweep.logs import JsonFormatter
 from sweep.redaction import without_secrets
 
 SHOWN = {
+    "https://hooks.example.org/services/T0/B0/XyZ": "https://hooks.example.org/services/***",
+    "https://chat.example.org/api/webhooks/123/XyZ?wait=1": "https://chat.example.org/api/webhooks/***",
     "http://reader:pw@mlflow.example:5000/x": "http://reader:***@mlflow.example:5000/x",
     "https://ghp_token@mlflow.example": "https://***@mlflow.example",
     "HTTPS://u:p@h": "HTTPS://u:***@h",
