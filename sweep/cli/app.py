@@ -13,6 +13,7 @@ from sweep.cli import (
     config,
     control,
     detect,
+    logs,
     machine,
     promote,
     realism,
@@ -83,7 +84,8 @@ _add_group(
     show=study_files.show,
     schema=study_files.schema,
 )
-_add(STUDIES, study.plan, study.launch, control.status, control.watch, control.stop, control.retry, control.extend)
+_add(STUDIES, study.plan, study.launch, control.status, control.watch, logs.logs)
+_add(STUDIES, control.stop, control.retry, control.extend)
 _add(STUDIES, track.track, report.report)
 
 _add(MODELS, promote.promote, registry.registry, registry.rollback, registry.compare, detect.detect)

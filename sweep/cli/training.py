@@ -97,7 +97,7 @@ def _train_on_workers(run: Run, unfinished: Unfinished, checkpoints: FolderCheck
     cpus = max(1, usable_cores() // workers)
     resources = WorkerResources(workers=workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
     with ray_cluster(Settings.from_environment().ray_address, [resources]):
-        board = BoardHandle.start()
+        board = BoardHandle.start("")
         with progress(run.label) as on_progress, _forwarding(board, on_progress):
             train_on_ray(
                 _OnRank(run, unfinished.result, checkpoints, board),

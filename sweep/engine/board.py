@@ -91,15 +91,17 @@ class BoardHandle:
     Methods do what those of Board do. Those that answer wait for the answer; the others return at once.
     """
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, study: str) -> None:
         self._actor = actor
+        self.study = study
+        """Name of the study that the sweep runs."""
 
     @staticmethod
-    def start() -> BoardHandle:
+    def start(study: str) -> BoardHandle:
         """A new board: an actor that occupies nothing and sits on the head node, where drivers are."""
         import ray
 
-        return BoardHandle(ray.remote(Board).options(num_cpus=0, resources={HEAD_NODE: DRIVER_SHARE}).remote())
+        return BoardHandle(ray.remote(Board).options(num_cpus=0, resources={HEAD_NODE: DRIVER_SHARE}).remote(), study)
 
     def join(self, driver: str) -> None:
         self._actor.join.remote(driver)

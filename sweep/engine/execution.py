@@ -23,11 +23,12 @@ from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.fencing import Fenced
 from sweep.engine.metrics import count_takeover, timed
 from sweep.engine.misses import why_missed
-from sweep.logs import log_to
+from sweep.logs import about
 from sweep.machine_use import peak_memory, system_samples
 from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, Store
+from sweep.studies.study_logs import StudyLogs
 from trainers.distributed import FAILURES, Context, Placement, train_on_ray
 from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError, TrainingError
 
@@ -64,7 +65,7 @@ def ensure(stage: Stage, store: Store, board: BoardHandle, trial: str) -> Artifa
                 _run_job(list(group), store, board, trial, asked_to_stop)
             return required(store, stage)
         except LostLeaseError:
-            logger.warning("lease lost, waiting for who took it over", extra={"trial": trial, "stage": stage.name})
+            logger.warning("lease lost, waiting for who took it over", extra={"stage": stage.name, "key": stage.key})
         except StoreError:
             if attempt == ATTEMPTS or all(store.find(needed.name, needed.key) for needed in stage.inputs_first()[:-1]):
                 raise
@@ -117,8 +118,6 @@ def produce(
     logger.info(
         "stage done",
         extra={
-            "stage": stage.name,
-            "key": stage.key,
             "seconds": round(cost.seconds, 1),
             "startup_seconds": round(cost.started - cost.requested, 1),
             "peak_memory_mb": round(cost.peak_memory_bytes / 1e6),
@@ -223,15 +222,16 @@ class _Job:
     requested: float
 
     def __call__(self, placement: Placement) -> None:
-        log_to(self.store.local / "logs")
-        requested = self.requested
-        for stage in self.stages:
-            if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
-                continue
-            if placement.world_size == 1:
-                _stop_if_asked(self.board, self.trial, stage)
-            produce(stage, self.store, placement, self.board, self.trial, self.fences[stage.key], requested)
-            requested = time.time()
+        with StudyLogs(self.store, self.board.study).written(trial=self.trial):
+            requested = self.requested
+            for stage in self.stages:
+                if self.store.find(stage.name, stage.key):  # published before a worker was lost and all began again
+                    continue
+                if placement.world_size == 1:
+                    _stop_if_asked(self.board, self.trial, stage)
+                with about(stage=stage.name, key=stage.key):
+                    produce(stage, self.store, placement, self.board, self.trial, self.fences[stage.key], requested)
+                requested = time.time()
 
 
 def _stop_if_asked(board: BoardHandle, trial: str, before: Stage) -> None:

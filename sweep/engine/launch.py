@@ -19,7 +19,6 @@ from sweep.engine.metrics import LaunchMetrics, serving
 from sweep.engine.notify import Notifier, Watcher
 from sweep.engine.steering import Observe, Steering
 from sweep.engine.study_lease import only_process
-from sweep.logs import log_to
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import bytes_of, make_trial_maker
 from sweep.settings import Settings
@@ -30,6 +29,7 @@ from sweep.studies.costs import LaunchCosts, costs_table
 from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
+from sweep.studies.study_logs import StudyLogs
 from sweep.text import count_text
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker, WriteReport
@@ -92,7 +92,9 @@ def launch(
             stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
         cluster = describe_cluster(settings.ray_address) if todo.any else "local"
         _say_changes(record, study, todo, console)
-        log_to(store.local / "logs")
+        logs = StudyLogs(store, study.name)
+        logs.tidy()
+        stack.enter_context(logs.written())
         tracker = Tracker(settings.tracking_uri, todo.plan, store, cluster, lease, report)
         metrics = LaunchMetrics(store, LaunchCosts(store, began), lambda: tracker.delivered)
         stack.enter_context(serving(metrics, settings.metrics_address))
@@ -212,7 +214,7 @@ def _run(
     from sweep.engine.search import StudySearch
 
     store, study = record.store, todo.plan.study
-    board = BoardHandle.start()
+    board = BoardHandle.start(study.name)
     storage = open_storage(settings.optuna_storage)
     database = DatabaseFile("Optuna", settings.optuna_storage, "it lacks cells that the search of this study has drawn")
     display = Display(todo.plan, console, store, connected())

@@ -8,12 +8,12 @@ from typing import Any
 
 from sweep.engine.board import BoardHandle
 from sweep.engine.execution import ensure
-from sweep.logs import log_to
 from sweep.plan import Trial
 from sweep.redaction import without_secrets
 from sweep.store import Store
 from sweep.store.process import Process
 from sweep.studies.outcome import Outcome
+from sweep.studies.study_logs import StudyLogs
 from trainers.exceptions import StopRequestedError
 
 logger = logging.getLogger(__name__)
@@ -39,19 +39,19 @@ def run_trial(config: dict[str, Any], store: Store, board: BoardHandle, watched:
     """
     from ray import tune
 
-    log_to(store.local / "logs")
     board.join(str(Process.this()))
     trial = board.trial(config["trial"])
-    work = _Work(trial, store, board)
-    reported: set[int] = set()
-    while work.is_alive():
-        work.join(LOOK_EVERY_SECONDS)
-        if watched is None:
-            continue
-        validated = board.validated(trial.evaluate.detector.key)
-        for step in sorted(set(validated) - reported):
-            reported.add(step)
-            tune.report({"validated": validated[step][watched], "step": step})
+    with StudyLogs(store, board.study).written(trial=trial.name):
+        work = _Work(trial, store, board)
+        reported: set[int] = set()
+        while work.is_alive():
+            work.join(LOOK_EVERY_SECONDS)
+            if watched is None:
+                continue
+            validated = board.validated(trial.evaluate.detector.key)
+            for step in sorted(set(validated) - reported):
+                reported.add(step)
+                tune.report({"validated": validated[step][watched], "step": step})
     assert work.outcome is not None, "the thread has ended"
     return work.outcome.model_dump(mode="json")
 
@@ -73,6 +73,6 @@ class _Work(threading.Thread):
         except StopRequestedError:
             self.outcome = Outcome(state="stopped", reason=self._board.stop_reason(self._trial.name))
         except Exception as error:
-            logger.exception("trial failed", extra={"trial": self._trial.name})
+            logger.exception("trial failed")
             lines = str(error).strip().splitlines() or [repr(error)]
             self.outcome = Outcome(state="failed", error=without_secrets(lines[-1]))

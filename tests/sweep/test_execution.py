@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -27,6 +26,7 @@ from sweep.engine.execution import UnseenArtifactError, _Job, ensure
 from sweep.stages import Stage
 from sweep.stages.work import Assumed, SliceCounts
 from sweep.store import Artifact, Store
+from sweep.studies.study_logs import StudyLogs
 from trainers.config import Config
 from trainers.distributed import FAILURES, Context, Placement, WorkerResources
 from trainers.exceptions import TrainingError
@@ -141,7 +141,7 @@ def _note_one_step(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def board() -> Iterator[BoardHandle]:
     with ray_cluster(None, []):
-        yield BoardHandle.start()
+        yield BoardHandle.start("timed")
 
 
 def test_two_trials_that_want_the_same_stage_run_it_once(board: BoardHandle, tmp_path: Path) -> None:
@@ -163,8 +163,12 @@ def test_two_trials_that_want_the_same_stage_run_it_once(board: BoardHandle, tmp
     ensure(wanted[0], store, board, "trial")
     assert len(diary.read_text().splitlines()) == 3
 
-    log = [json.loads(line) for line in (store.local / "logs" / "metsweep.jsonl").read_text().splitlines()]
-    assert {entry["stage"] for entry in log if entry["message"] == "stage done"} == {"base", "trained"}
+    done = [line for line in StudyLogs(store, "timed").new_lines() if line["message"] == "stage done"]
+    assert {(line["study"], line["trial"], line["stage"]) for line in done} == {
+        ("timed", "trial", "base"),
+        ("timed", "trial", "trained"),
+    }
+    assert {line["key"] for line in done} == {base.key, *(stage.key for stage in wanted)}
 
 
 class Unshared(Store):
