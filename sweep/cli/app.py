@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -95,3 +96,16 @@ _add_group(
 )
 _add_group("config", MACHINE, "Show the settings.", show=config.show)
 _add(MACHINE, machine.ui, machine.doctor)
+
+
+@app.command("run-job", cls=Command, hidden=True)
+def run_job(file: Path) -> None:
+    """Launch the study of a Ray job; `launch --cluster` makes the file.
+
+    \b
+    Example:
+      metsweep run-job job.json
+    """
+    from sweep.cli.job import run_job
+
+    run_job(file)

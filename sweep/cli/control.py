@@ -1,4 +1,4 @@
-"""`metsweep status`, `watch`, `stop`, `retry` and `extend`, on any machine that reaches the store."""
+"""`metsweep status`, `watch`, `stop`, `retry` and `extend`, on any machine that reaches the store (or the cluster)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, StudyOptions, spread
+from sweep.cli.options import AsJson, Cluster, StudyOptions, spread
+from trainers.exceptions import ConfigError
 
 Cells = Annotated[
     list[str] | None,
@@ -54,16 +55,22 @@ def status(
 def watch(
     chosen: StudyOptions,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 2.0,
+    cluster: Cluster = None,
 ) -> None:
     """Follow a running launch, on any machine.
 
     Updates a table on a terminal, prints lines elsewhere. Ends when the launch ends, or with Ctrl-C, which does not
-    stop the launch.
+    stop the launch. With --cluster prints what the study's job there prints; the store is not needed.
 
     \b
     Example:
       metsweep watch quickstart
     """
+    if cluster is not None:
+        from sweep.cli.job import watch_job
+
+        watch_job(chosen, cluster)
+        return
     from sweep.cli.console import output
     from sweep.cli.watching import Look, follow
 
@@ -75,16 +82,25 @@ def watch(
 def stop(
     chosen: StudyOptions,
     cells: Cells = None,
+    cluster: Cluster = None,
 ) -> None:
     """Stop trials; the other trials continue.
 
     A running launch stops them at the next checkpoint, and no later launch starts them until `metsweep retry`. Their
-    checkpoints are kept.
+    checkpoints are kept. With --cluster and no CELL ends the study's job there as Ctrl-C would end a launch: the same
+    launch command resumes.
 
     \b
     Example:
       metsweep stop quickstart "cpggan 400 seed 0"
     """
+    if cluster is not None:
+        from sweep.cli.job import stop_job
+
+        if cells:
+            raise ConfigError("--cluster ends a whole job; trials are stopped through the store, without --cluster.")
+        stop_job(chosen, cluster)
+        return
     from sweep.studies.outcome import Outcome, StopReason
     from sweep.studies.overview import launch_state
     from sweep.studies.records import Request

@@ -11,7 +11,8 @@ import typer
 
 from sweep.cli import talk
 from sweep.cli.control import Cells
-from sweep.cli.options import StudyOptions, spread
+from sweep.cli.options import Cluster, StudyOptions, spread
+from trainers.exceptions import ConfigError
 
 LOOK_EVERY_SECONDS = 2.0
 LEVELS = ("info", "warning", "error", "critical")
@@ -28,16 +29,25 @@ def logs(
     level: Annotated[Literal["info", "warning", "error"], typer.Option("--level", help="The least level.")] = "info",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more lines until the launch ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each line as the JSON object that it is.")] = False,
+    cluster: Cluster = None,
 ) -> None:
     """Show what the processes of a study logged.
 
     Lines of all launches and their workers on all nodes, oldest first. With CELL, the lines of these trials and of all
-    stages that they need, whichever trial made them. Lines of nodes with a store on S3 come within 30 s.
+    stages that they need, whichever trial made them. Lines of nodes with a store on S3 come within 30 s. With --cluster
+    shows what the study's job there has printed.
 
     \b
     Example:
       metsweep logs quickstart "cpggan 400" --level warning
     """
+    if cluster is not None:
+        from sweep.cli.job import show_output
+
+        if cells or stage or as_json or level != "info":
+            raise ConfigError("--cluster shows the job's plain output; leave it out to choose among the log lines.")
+        show_output(chosen, cluster, follow=follow)
+        return
     from sweep.studies.overview import launch_state
     from sweep.studies.selection import select
     from sweep.studies.study_logs import StudyLogs

@@ -80,6 +80,10 @@ Overrides = Annotated[
 AsWritten = Annotated[
     bool, typer.Option("--as-written", help="Ignore the --fidelity, --cohort and --set of the last launch.")
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="Ray cluster by its dashboard, e.g. http://head:8265."),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; 1 trains in this process, without Ray.")]
 Processes = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; default: as many as this machine has room for.")
@@ -114,6 +118,13 @@ class StudyOptions(StudyFileOptions):
     """Which study, and in which store."""
 
     store: StoreUri = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same on a command line."""
+        named = {"--fidelity": self.fidelity, "--cohort": self.cohort, "--store": self.store}
+        options = [f"{name}={value}" for name, value in named.items() if value is not None]
+        return [self.study, *options, *(f"--set={override}" for override in self.overrides or ())]
 
     def open(self, *, launched: bool = True, as_written: bool = False, verify: bool = False) -> OpenedStudy:
         """As `sweep.studies.opened.open_study`; its notes go to stderr."""

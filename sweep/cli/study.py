@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, AsWritten, StudyOptions, spread
+from sweep.cli.options import AsJson, AsWritten, Cluster, StudyOptions, spread
+from trainers.exceptions import ConfigError
 
 
 @spread
@@ -48,23 +49,39 @@ def launch(
     chosen: StudyOptions,
     as_written: AsWritten = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a trial fails.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on when this terminal closes.")] = False,
+    cluster: Cluster = None,
 ) -> None:
     """Run a study.
 
     Runs every stage that is not in the store, on this machine or on the Ray cluster of RAY_ADDRESS. If interrupted, run
     the same command again to resume; finished stages are not repeated. Every run is logged to MLflow
     (MLFLOW_TRACKING_URI, else mlflow.db in the working directory). --fidelity, --cohort and --set are remembered for
-    the next launch and for other commands.
+    the next launch and for other commands. With --cluster the study runs as a Ray job, and this machine may be switched
+    off; store, MLflow and Optuna must be servers or folders that the cluster reaches.
 
     \b
     Example:
       metsweep launch quickstart --cohort demo-cohort
     """
+    if cluster is not None:
+        from sweep.cli.job import submit
+
+        if detach:
+            raise ConfigError("--detach: left out with --cluster, which goes on without this machine.")
+        submit(chosen.open(launched=False, as_written=as_written), cluster, fail_fast=fail_fast)
+        return
+    if detach:
+        from sweep.cli.detached import launch_detached
+
+        flags = {"--as-written": as_written, "--fail-fast": fail_fast, "--quiet": talk.wanted.quiet}
+        arguments = ["launch", *chosen.arguments, *(flag for flag, given in flags.items() if given)]
+        launch_detached(chosen.open(launched=False, as_written=as_written), arguments)
+        return
     from sweep.cli.console import output
-    from sweep.cli.exit_codes import STOPPED
+    from sweep.cli.launching import say_end
     from sweep.engine import launch as launching
     from sweep.report.report import write_report
-    from sweep.studies.outcome import StopReason
 
     opened = chosen.open(launched=False, as_written=as_written)
     launched = launching.launch(
@@ -75,18 +92,4 @@ def launch(
         fail_fast=fail_fast,
         accepted=opened.remember_options,
     )
-    for name, error in launched.failed.items():
-        talk.say(f"error: trial {name} failed: {error}", err=True)
-    if launched.undelivered:
-        talk.say(f"MLflow lacks runs of this study. To upload them: metsweep track {chosen.study}", err=True)
-    if launched.stopped == StopReason.INTERRUPTED:
-        raise typer.Exit(STOPPED)
-    if launched.stopped:
-        talk.say(f"Stopped: {launched.stopped.text}. Run the same command again to resume.", err=True)
-        raise typer.Exit(1)
-    if launched.failed:
-        talk.note(f"After fixing the cause: metsweep retry {chosen.study} --failed", err=True)
-        raise typer.Exit(1)
-    if launched.undelivered:
-        raise typer.Exit(1)
-    talk.note(f"Next: metsweep report {chosen.study}")
+    say_end(launched, chosen.study)

@@ -83,7 +83,12 @@ def _connect(address: str | None, folder: Path | None, environment: dict[str, st
 
     try:
         if folder is None:
-            ray.init(address, log_to_driver=False, runtime_env={"env_vars": environment})
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                runtime_env={"env_vars": environment},
+            )
         else:
             # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
             options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}

@@ -178,12 +178,18 @@ def _resources_of(todo: _Todo) -> list[WorkerResources]:
     return [study.resources.gan, study.resources.detector, *(stage.resources for stage in todo.plan.stages.values())]
 
 
+def beginning_of_headline(study: str) -> str:
+    """How the first line begins that a launch says once it can no longer be refused."""
+    return f"Study {study} at "
+
+
 def _headline(todo: _Todo) -> str:
     plan = todo.plan
     reused = len(plan.stages) - len(todo.missing)
     text = (
-        f"Study {plan.study.name} at {plan.study.fidelity} fidelity: {count_text(len(plan.trials), 'trial')}, "
-        f"{count_text(len(plan.stages), 'stage')}, {reused:,} already cached, {plan.shared:,} saved by sharing."
+        f"{beginning_of_headline(plan.study.name)}{plan.study.fidelity} fidelity: "
+        f"{count_text(len(plan.trials), 'trial')}, {count_text(len(plan.stages), 'stage')}, {reused:,} already cached, "
+        f"{plan.shared:,} saved by sharing."
     )
     return f"{text} Yet to be drawn: {count_text(todo.to_draw, 'cell')}." if todo.to_draw else text
 

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 KEPT = (StopReason.PRUNED, StopReason.STOPPED_BY_HAND)
 """Reasons that are recorded for a trial; a launch that ended early for another reason leaves its trials unmarked."""
 STATUS_EVERY_SECONDS = 2.0
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what `kill`, Slurm, Kubernetes and a stopped Ray job send."""
 
 Observe = Callable[[Plan, Mapping[str, StageProgress]], None]
 
@@ -73,14 +75,15 @@ class Steering:
     @contextmanager
     def of(self, search: StudySearch) -> Iterator[None]:
         """Steer what `search` hands out while the block runs; only from the main thread."""
-        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        before = {number: signal.signal(number, self._on_interrupt) for number in ENDING}
         self.display.start()
         try:
             with repeating(lambda: self._look(search), lambda: self.every_seconds):
                 try:
                     yield
                 finally:
-                    signal.signal(signal.SIGINT, before)
+                    for number, handler in before.items():
+                        signal.signal(number, handler)
             self.display.show(self.board.snapshot())  # what ended since the last look
         finally:
             self.display.stop()

@@ -39,7 +39,7 @@ class RayHead:
 
     def __init__(self, cpus: int, environment: dict[str, str] | None = None, options: Sequence[str] = ()) -> None:
         self._cpus, self._environment, self._options = cpus, environment or {}, options
-        self._port = _free_port()
+        self._port = free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{self._port}"
         # Ray's sockets lie there, and a socket's path may have 107 characters.
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
@@ -307,7 +307,8 @@ def _figures(run: Any) -> list[tuple[str, float]]:
     return sorted((name, value if name.endswith(kept) else 0.0) for name, value in figures)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Of this machine; not among those that Ray keeps for its workers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -127,6 +128,11 @@ def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home
     stored = [entry["Key"] for page in objects for entry in page["Contents"]]
     bodies = [seaweedfs.client().get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in stored]
     assert any(b"metsweep" in body for body in bodies)
+    texts = (body.decode() for key, body in zip(stored, bodies, strict=True) if key.startswith("secrets/logs/timed/"))
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    assert {line["study"] for line in lines} == {"timed"}
+    done = {(line["trial"], line["stage"]) for line in lines if line["message"] == "stage done" and line["key"]}
+    assert done >= {("cpggan 400 seed 0", "detector"), ("cpggan 400 seed 0", "evaluate")}
     everything = b"\n".join(["\n".join(watch.arguments).encode(), logs, output.encode(), content(home.folder), *bodies])
     for secret in (ACCESS_KEY, SECRET_KEY, IN_OPTUNA_STORAGE, token, *PLANTED.values()):
         assert secret

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import load_study
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.sweep.cli.conftest import STUDY, Metsweep
+from tests.sweep.plans import make_plan
 
 NAME = "logs/small/20260101T000000-node-7.jsonl"
 

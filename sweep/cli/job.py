@@ -1,0 +1,188 @@
+"""`metsweep launch --cluster`: submits a study as a Ray job, and what that job runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import typer
+
+from search_spaces.layers import Layer
+from search_spaces.study import is_study_file, resolve_study, study_name
+from sweep.cli import talk
+from sweep.cli.console import output
+from sweep.cli.exit_codes import STOPPED
+from sweep.cli.launching import say_end
+from sweep.cli.options import StudyFileOptions
+from sweep.databases import sqlite_file
+from sweep.engine import launch as launching
+from sweep.engine.jobs import StudyJobs, Submission, jobs_of
+from sweep.redaction import without_secrets
+from sweep.report.report import write_report
+from sweep.settings import Settings
+from sweep.store import Store
+from sweep.studies.launch_options import remember
+from sweep.studies.opened import OpenedStudy
+from sweep.studies.records import relaunchable
+from sweep.versions import differences, versions
+from trainers.documents import MIB, read_text
+from trainers.exceptions import ClusterError, ConfigError
+
+DATABASES = {"MLFLOW_TRACKING_URI": "mlflow.db", "OPTUNA_STORAGE": "optuna.db"}
+"""Variable -> the default file in the working directory, which a job loses with its cluster."""
+S3 = {"AWS_ENDPOINT_URL_S3": "s3_endpoint", "AWS_DEFAULT_REGION": "s3_region"}
+"""Variable -> setting."""
+
+
+def submit(opened: OpenedStudy, address: str, *, fail_fast: bool) -> None:
+    """Submit a study; returns once the cluster has accepted the study.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, runs the study already, or refuses the study.
+    """
+    study, store = opened.study, opened.store
+    mark = f"studies/{study.name}/submissions/{uuid.uuid4().hex}"
+    submission = Submission(
+        study=relaunchable(study),
+        store=opened.settings.store,
+        mark=mark,
+        variables=_variables(opened.settings),
+        versions=versions(),
+        fail_fast=fail_fast,
+    )
+    with jobs_of(address) as jobs:
+        store.write_text(mark, f"{platform.node()} {time.time()}")
+        try:
+            job = jobs.submit(submission)
+            talk.note(f"Job {job} begins on {jobs.address}.")
+            try:
+                _wait_until_accepted(jobs, job, study.name)
+            except KeyboardInterrupt:
+                jobs.stop(job)
+                raise
+        finally:
+            store.remove(mark)
+    remember(opened.given, opened.options, opened.resolved, store, optuna="")
+    talk.say(f"Study {study.name} runs as job {job}. This machine may be switched off.")
+    talk.note(f"Next: metsweep watch {opened.given}")
+    talk.note(f"Its output: metsweep logs {opened.given} --follow --cluster {jobs.address}")
+    talk.note(f"To end it, as Ctrl-C would: metsweep stop {opened.given} --cluster {jobs.address}")
+
+
+def _wait_until_accepted(jobs: StudyJobs, job: str, study: str) -> None:
+    errors: list[str] = []
+    for line in jobs.lines(job):
+        talk.note(line)
+        if line.startswith(launching.beginning_of_headline(study)):
+            return
+        errors += [line.removeprefix("error: ")] if line.startswith("error: ") else []
+        if "No module named" in line:
+            errors.append(
+                "the `python` of its head has no metsweep. Install metsweep there, and start Ray with that environment."
+            )
+    raise ClusterError(f"The cluster {jobs.address} refuses the study: {errors[-1] if errors else f'see job {job}.'}")
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """What the cluster may use where it sets nothing itself; no file of this machine, nothing with a secret."""
+    wanted = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "OPTUNA_STORAGE": settings.optuna_storage}
+    wanted |= {name: getattr(settings, key) or "" for name, key in S3.items()}
+    return {
+        name: value
+        for name, value in wanted.items()
+        if value and sqlite_file(value) is None and without_secrets(value) == value
+    }
+
+
+def run_job(file: Path) -> None:
+    """Launch the study of a Ray job; `launch --cluster` makes the file."""
+    values = json.loads(read_text(file, ConfigError, 16 * MIB))
+    if different := differences(values["versions"], versions()):
+        raise ClusterError(
+            f"The cluster's head {platform.node()} has other versions: {'; '.join(different)}. Install the same on "
+            "both."
+        )
+    submission = Submission.model_validate(values)
+    name = submission.study["name"]
+    settings = _settings_of_job(submission)
+    store = Store(settings.store)
+    if store.read_text(submission.mark) is None:
+        raise ConfigError(
+            f"The store {store.uri}, as node {platform.node()} of the cluster sees it, is not the store of the machine "
+            "that submits. Set METSWEEP_STORE (--store) to s3://bucket/prefix, or to a folder that both reach under "
+            "the same path."
+        )
+    study = resolve_study(Layer(f"{name} as submitted", submission.study)).study
+    if not Path(study.cohort).is_dir():
+        raise ConfigError(
+            f"The cohort {study.cohort} does not exist on node {platform.node()} of the cluster. Copy the cohort to a "
+            "path that every node reaches, and give --cohort with that path."
+        )
+    console = output(quiet=True)
+    say_end(launching.launch(study, settings, console, write_report, fail_fast=submission.fail_fast), name)
+
+
+def _settings_of_job(submission: Submission) -> Settings:
+    """The cluster's own settings first, then those of the submission.
+
+    Raises:
+        ConfigError: a database would be a file of the job's working directory.
+    """
+    own = Settings.from_environment(submission.store)
+    for name, key in S3.items():
+        if name in submission.variables and getattr(own, key) is None:
+            os.environ[name] = submission.variables[name]
+    for name, uri in zip(DATABASES, (own.tracking_uri, own.optuna_storage), strict=True):
+        if sqlite_file(uri) != Path.cwd() / DATABASES[name]:
+            continue
+        if name not in submission.variables:
+            raise ConfigError(
+                f"{name} is not set on the cluster. Set it where Ray's head runs, before `ray start`. A value of the "
+                "machine that submits is used only if it names a server and holds no password: jobs are not secret."
+            )
+        os.environ[name] = submission.variables[name]
+    return Settings.from_environment(submission.store)
+
+
+def watch_job(chosen: StudyFileOptions, address: str) -> None:
+    """Follow what the newest job of a study prints; ends with the job."""
+    with jobs_of(address) as jobs:
+        job = jobs.newest(_name_of(chosen))
+        talk.note(f"Job {job}:")
+        _say(jobs.lines(job))
+        stopped, code = jobs.ended(job)
+        if code:
+            raise typer.Exit(STOPPED if stopped else code)
+
+
+def show_output(chosen: StudyFileOptions, address: str, *, follow: bool) -> None:
+    """Show what the newest job of a study has printed."""
+    with jobs_of(address) as jobs:
+        _say(jobs.lines(jobs.newest(_name_of(chosen)), follow))
+
+
+def stop_job(chosen: StudyFileOptions, address: str) -> None:
+    """Ask the newest job of a study to end, as Ctrl-C would end a launch."""
+    with jobs_of(address) as jobs:
+        job = jobs.newest(_name_of(chosen))
+        if not jobs.stop(job):
+            raise ClusterError(f"Job {job} of study {_name_of(chosen)} has ended already, so nothing can be stopped.")
+        talk.say(f"Asked job {job} to end: training writes a checkpoint. No trial counts as stopped.")
+        talk.note(f"To resume: metsweep launch {chosen.study} --cluster {jobs.address}")
+
+
+def _name_of(chosen: StudyFileOptions) -> str:
+    """The study's own name; the store is not asked."""
+    if not is_study_file(chosen.study):
+        return chosen.study
+    return study_name(chosen.study, chosen.given.overrides) or chosen.study
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        talk.say(line)

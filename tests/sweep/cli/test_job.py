@@ -1,0 +1,112 @@
+"""Jobs on a cluster: what is refused before one is submitted, and what a job refuses before any work."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from search_spaces.study import load_study
+from sweep.cli import job
+from sweep.settings import Settings
+from sweep.store import Store
+from sweep.studies.records import relaunchable
+from sweep.versions import versions
+from tests.sweep.cli.conftest import STUDY, Metsweep
+
+MARK = "studies/small/submissions/1"
+
+
+@pytest.fixture
+def submission(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Of a job that would run; the databases are set as on a cluster's head."""
+    store = study_file.parent / "store"
+    Store(store).write_text(MARK, "here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}")
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{store / 'optuna.db'}")
+    return {
+        "study": relaunchable(load_study(str(study_file))),
+        "store": str(store),
+        "mark": MARK,
+        "variables": {},
+        "versions": versions(),
+        "fail_fast": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"versions": versions() | {"torch": "1.0"}}, "has other versions: torch 2"),
+        ({"versions": {}, "unknown": 1}, "unknown here"),
+        ({"mark": "studies/small/submissions/2"}, "is not the store of the machine that submits"),
+        ({"unset": "OPTUNA_STORAGE"}, "OPTUNA_STORAGE is not set on the cluster"),
+        ({"unset": "MLFLOW_TRACKING_URI"}, "MLFLOW_TRACKING_URI is not set on the cluster"),
+        ({"cohort": "/nowhere"}, "The cohort /nowhere does not exist on node "),
+    ],
+)
+def test_a_job_refuses_what_cannot_work_there(
+    metsweep: Metsweep,
+    submission: dict[str, object],
+    change: dict[str, object],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "unset" in change:
+        monkeypatch.delenv(str(change.pop("unset")))
+    if "cohort" in change:
+        change = {"study": submission["study"] | change}  # pyright: ignore[reportOperatorIssue]
+    Path("job.json").write_text(json.dumps(submission | change))
+    ended = metsweep("run-job", "job.json")
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_cluster_without_settings_gets_those_of_the_submission_but_no_secret_and_no_local_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3:8333")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://optuna:planted@db/optuna")
+    passed = job._variables(Settings.from_environment())
+    assert passed == {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "AWS_ENDPOINT_URL_S3": "http://s3:8333"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert "MLFLOW_TRACKING_URI" not in job._variables(Settings.from_environment())
+
+
+def test_what_a_submission_sets_counts_only_where_the_cluster_sets_nothing(
+    submission: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.environ["OPTUNA_STORAGE"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    variables = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "OPTUNA_STORAGE": "postgresql://elsewhere/optuna"}
+    settings = job._settings_of_job(job.Submission.model_validate(submission | {"variables": variables}))
+    assert (settings.tracking_uri, settings.optuna_storage) == ("http://mlflow:5000", own)
+
+
+def test_an_address_where_no_dashboard_answers_is_refused(metsweep: Metsweep, study_file: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for address, message in (
+        (f"127.0.0.1:{port}", f"Cannot reach Ray's dashboard at http://127.0.0.1:{port}: no server answers"),
+        ("ray://head:10001", "--cluster ray://head:10001: allowed: "),
+    ):
+        for command in ("launch", "watch", "stop", "logs"):
+            ended = metsweep(command, STUDY, "--cluster", address)
+            assert ended.code == 2
+            assert message in ended.err
+    assert not (study_file.parent / "metsweep-store").exists()
+
+
+@pytest.mark.usefixtures("study_file")
+def test_options_that_contradict_are_refused(metsweep: Metsweep) -> None:
+    for arguments in (("launch", "--detach"), ("stop", "none"), ("logs", "none")):
+        command, *others = arguments
+        ended = metsweep(command, STUDY, *others, "--cluster", "http://head:8265")
+        assert ended.code == 2
+        assert "--cluster" in ended.err
