@@ -29,8 +29,13 @@ class Process(Config):
     @staticmethod
     def this() -> Process:
         """The calling process."""
-        _, started = _state_and_start(os.getpid()) or ("", 0)
-        return Process(host=platform.node(), machine=_machine(), pid=os.getpid(), started=started)
+        return Process.of(os.getpid())
+
+    @staticmethod
+    def of(pid: int) -> Process:
+        """A process of this machine."""
+        _, started = _state_and_start(pid) or ("", 0)
+        return Process(host=platform.node(), machine=_machine(), pid=pid, started=started)
 
     @property
     def is_gone(self) -> bool:

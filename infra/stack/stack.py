@@ -1,0 +1,261 @@
+"""All servers of the stack, and what its folder records about them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from infra.stack import postgresql, ray_head, seaweedfs
+from infra.stack.credentials import Credentials, credentials_of, write_private
+from infra.stack.mlflow_server import USER, mlflow_server_with_logins
+from infra.stack.pages import optuna_dashboard, prometheus
+from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
+from sweep.store.process import Process
+from trainers.config import Config
+
+SEAWEEDFS = tuple(f"seaweedfs-{server}" for server in seaweedfs.SERVERS)
+PORTS = (*SEAWEEDFS, *ray_head.PORTS, "postgresql", "mlflow", "optuna", "prometheus")
+UNSET = (
+    "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN",
+    "RAY_AUTH_TOKEN",
+)  # fmt: skip
+"""Variables of a user that would take precedence over the stack's."""
+FOLDERS = ("cache", "mlflow", "optuna-dashboard", "postgresql", "prometheus", "ray", "run", "seaweedfs")
+USABLE, STOPPED = "usable", "stopped"
+
+
+class Started(Config):
+    """A server that was started."""
+
+    leader: Process
+    stop_signal: signal.Signals
+
+
+class State(Config):
+    """What the folder records; no secret."""
+
+    ports: dict[str, int]
+    """The same at every start."""
+    run: Path
+    """Folder of Ray's sessions and of temporary files; `down` removes it."""
+    started: dict[str, Started]
+    """By the server's name."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Of one server."""
+
+    name: str
+    address: str
+    state: str
+    """`USABLE`, `STOPPED`, or why a server that runs is not usable."""
+    memory: int
+    """Bytes of all its processes; what they share counts once."""
+
+
+class Stack:
+    """The stack of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state_file = folder / "state.json"
+        self._credentials_file = folder / "credentials.json"
+
+    def up(self, say: Callable[[str], None]) -> None:
+        """Start what does not run, and return once every server is usable.
+
+        Raises:
+            StackError: a server cannot be started; the others go on.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL's user passes through; all folders within are closed.
+        self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        with self._alone():
+            credentials = credentials_of(self._credentials_file)
+            state = self._state() if self._state_file.exists() else self._fresh()
+            if not state.run.exists():
+                state = state.model_copy(update={"run": ray_head.folder_for_sockets(self.folder / "run")})
+            (state.run / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._save(state)
+            for wave in self._services(state, credentials):
+                self._start(wave, state, credentials, say)
+
+    def down(self, say: Callable[[str], None]) -> None:
+        """End every server; their data stay."""
+        with self._alone():
+            state = self._state()
+            for name, started in reversed(state.started.items()):
+                if family(started.leader):
+                    stop(started.leader, started.stop_signal)
+                    say(f"{name} has ended.")
+            seaweedfs.remove_sockets([state.ports[name] for name in SEAWEEDFS])
+            shutil.rmtree(state.run, ignore_errors=True)
+            state.started.clear()
+            self._save(state)
+
+    def delete(self) -> None:
+        """Remove the data of a stack that is down, and nothing else that lies in its folder."""
+        for name in FOLDERS:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for file in (self._credentials_file, self._state_file, self.folder / "lock"):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # the user's own files are in it
+            self.folder.rmdir()
+
+    def status(self) -> list[Status]:
+        """Of every server, in the order of their start."""
+        state, credentials = self._state(), credentials_of(self._credentials_file)
+        listed = []
+        for service in (service for wave in self._services(state, credentials) for service in wave):
+            started = state.started.get(service.name)
+            processes = family(started.leader) if started else []
+            memory = sum(map(_memory, processes))
+            listed.append(Status(service.name, service.address, _condition(service, started, credentials), memory))
+        return listed
+
+    def environment(self) -> dict[str, str]:
+        """Variables that point metsweep, and clients of each server, at the stack.
+
+        Raises:
+            StackError: the stack is down.
+        """
+        state, credentials = self._state(), credentials_of(self._credentials_file)
+        if not any(runs(started.leader) for started in state.started.values()):
+            raise StackError(f"The stack in {self.folder} is down. Start it: metsweep stack up")
+        s3 = self._identity(credentials).environment(state.ports["seaweedfs-s3"])
+        return {
+            "METSWEEP_STORE": f"s3://{seaweedfs.BUCKET}/store",
+            "METSWEEP_CACHE": str(self.folder / "cache"),
+            **s3,
+            "MLFLOW_TRACKING_URI": f"http://{HOST}:{state.ports['mlflow']}",
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": credentials.mlflow,
+            "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"],
+            "OPTUNA_STORAGE": postgresql.database_uri(
+                state.ports["postgresql"], postgresql.OPTUNA, credentials.postgresql
+            ),
+            "RAY_ADDRESS": f"{HOST}:{state.ports['ray']}",
+            **ray_head.access(self.folder / "ray"),
+        }
+
+    def _services(self, state: State, credentials: Credentials) -> list[list[Service]]:
+        """In waves: each needs those before."""
+        ports, folder = state.ports, self.folder
+        temporary = {"TMPDIR": str(state.run / "tmp")}
+        user = self._identity(credentials)
+        admin = seaweedfs.Identity.admin(credentials.s3_admin_key, credentials.s3_admin_secret)
+        s3 = user.environment(ports["seaweedfs-s3"])
+        mlflow, logins, optuna = (postgresql.database_uri(ports["postgresql"], name) for name in postgresql.DATABASES)
+        tasks = {**temporary, **s3, "METSWEEP_CACHE": str(folder / "cache")}
+        mlflow_keys = {
+            **temporary, **s3, "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"], "PGPASSWORD": credentials.postgresql
+        }  # fmt: skip
+        scraper = prometheus(
+            folder / "prometheus", ports["prometheus"], ports["ray-dashboard"],
+            ray_head.token_file(folder / "ray"), temporary,
+        )  # fmt: skip
+        if scraper is not None:
+            tasks["RAY_PROMETHEUS_HOST"] = scraper.address
+        return [
+            [
+                postgresql.postgresql(folder / "postgresql", ports["postgresql"], credentials),
+                seaweedfs.seaweedfs(folder / "seaweedfs", [ports[name] for name in SEAWEEDFS], admin, user),
+            ],
+            # Alone: a Ray that is not up within 30 s gives up.
+            [
+                ray_head.ray_head(folder / "ray", state.run / ray_head.SESSIONS, ports, credentials.ray_token, tasks),
+            ],
+            [
+                mlflow_server_with_logins(
+                    folder / "mlflow", ports["mlflow"], (mlflow, logins), f"s3://{seaweedfs.BUCKET}/mlflow",
+                    credentials.mlflow, credentials.mlflow_session, mlflow_keys,
+                ),
+                optuna_dashboard(
+                    folder / "optuna-dashboard", ports["optuna"], optuna, credentials.postgresql, temporary,
+                ),
+                *([scraper] if scraper else []),
+            ],
+        ]  # fmt: skip
+
+    def _start(
+        self, wave: Sequence[Service], state: State, credentials: Credentials, say: Callable[[str], None]
+    ) -> None:
+        """Start at once what does not run, then wait for each."""
+        for service in wave:
+            started = state.started.get(service.name)
+            if started is None or not runs(started.leader):
+                self._begin(service, state)
+        for service in wave:
+            try:
+                service.wait_until_usable(state.started[service.name].leader, credentials.masked)
+            except StackError:
+                if runs(state.started[service.name].leader):
+                    raise
+                # Ray ends if it is not up within 30 s, which a busy machine may need.
+                self._begin(service, state)
+                service.wait_until_usable(state.started[service.name].leader, credentials.masked)
+            say(f"{service.name} is usable: {service.address}")
+
+    def _begin(self, service: Service, state: State) -> None:
+        if started := state.started.get(service.name):  # its leader has ended; others of its processes may be alive
+            stop(started.leader, started.stop_signal)
+        state.started[service.name] = Started(leader=service.start(), stop_signal=service.stop_signal)
+        self._save(state)
+
+    def _identity(self, credentials: Credentials) -> seaweedfs.Identity:
+        return seaweedfs.Identity.user(credentials.s3_key, credentials.s3_secret)
+
+    def _fresh(self) -> State:
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        return State(ports=ports, run=ray_head.folder_for_sockets(self.folder / "run"), started={})
+
+    def _state(self) -> State:
+        try:
+            return State.model_validate_json(self._state_file.read_text())
+        except FileNotFoundError:
+            raise StackError(
+                f"{self.folder} holds no stack. Start a stack with `metsweep stack up`, or name its folder with --dir."
+            ) from None
+        except ValidationError as error:
+            raise StackError(f"{self._state_file} is damaged: {error}") from None
+
+    def _save(self, state: State) -> None:
+        write_private(self._state_file, state.model_dump_json(indent=2))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse to work beside another command on the same folder."""
+        if not self.folder.is_dir():
+            self._state()
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                yield
+        except Timeout:
+            raise StackError(f"Another `metsweep stack` command is at work in {self.folder}. Wait for it.") from None
+
+
+def _condition(service: Service, started: Started | None, credentials: Credentials) -> str:
+    if started is None or not runs(started.leader):
+        return STOPPED
+    try:
+        service.check()
+    except Exception as error:  # each client has errors of its own
+        return credentials.masked(f"runs, but: {error}")
+    return USABLE
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except psutil.Error:
+        return 0

@@ -1,0 +1,124 @@
+"""Starting, watching and ending a server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.stack.credentials import Credentials, credentials_of
+from infra.stack.service import Service, StackError, family, free_ports, inherited_environment, is_alive, runs, stop
+from infra.stack.stack import Stack
+from sweep.store.process import Process
+
+ENDLESS = (
+    "import subprocess, sys, time; subprocess.Popen(['sleep', '600']); print('begun', flush=True); time.sleep(600)"
+)
+
+
+def service(folder: Path, code: str) -> Service:
+    """A server that is usable once its log has the word `begun`."""
+
+    def check() -> None:
+        if "begun" not in (folder / "log").read_text():
+            raise RuntimeError("it has not begun")
+
+    command = (sys.executable, "-c", code)
+    return Service(name="It", folder=folder, command=command, environment=os.environ, address="nowhere", check=check)
+
+
+def test_a_server_outlives_its_starter_and_ends_with_all_its_processes(tmp_path: Path) -> None:
+    starting = service(tmp_path / "its", ENDLESS)
+    leader = starting.start()
+    starting.wait_until_usable(leader)
+    members = family(leader)
+    assert len(members) == 2
+    assert runs(leader)
+    assert os.getsid(leader.pid) == leader.pid
+    os.kill(leader.pid, signal.SIGKILL)
+    while runs(leader):
+        time.sleep(0.01)
+    (orphan,) = family(leader)
+    stop(leader, signal.SIGTERM, patience=0.1)
+    assert not is_alive(orphan)
+    assert family(leader) == []
+
+
+def test_another_process_with_the_number_of_a_server_is_left_alone() -> None:
+    earlier = Process.of(os.getsid(0)).model_copy(update={"started": 1})
+    assert family(earlier) == []
+    stop(earlier, signal.SIGKILL)
+    assert family(Process.this().model_copy(update={"machine": "before the restart"})) == []
+
+
+def test_a_server_that_ends_is_reported_with_its_last_lines_and_without_secrets(tmp_path: Path) -> None:
+    credentials = Credentials()
+    failing = service(tmp_path / "its", f"print('first'); raise SystemExit('no {credentials.mlflow} given')")
+    leader = failing.start()
+    with pytest.raises(StackError, match=r"It ended\. The last lines of .*/its/log:") as raised:
+        failing.wait_until_usable(leader, credentials.masked)
+    assert credentials.mlflow not in str(raised.value)
+    assert "no *** given" in str(raised.value)
+
+
+def test_servers_see_nothing_of_a_users_other_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "hospital")
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
+    monkeypatch.setenv("KEPT", "yes")
+    environment = inherited_environment({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token"})
+    assert "AWS_PROFILE" not in environment
+    assert "RAY_ADDRESS" not in environment
+    assert (environment["KEPT"], environment["RAY_AUTH_MODE"]) == ("yes", "token")
+
+
+def test_ports_are_free_and_different() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert {20_000 <= port < 22_752 for port in ports} == {True}
+
+
+def test_credentials_are_made_once_for_this_user_alone(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.json"
+    made = credentials_of(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert credentials_of(file) == made
+    assert len(set(made.model_dump().values())) == len(Credentials.model_fields)
+    assert {len(secret) for secret in made.model_dump().values()} == {48}
+    file.write_text('{"mlflow": "half')
+    with pytest.raises(StackError, match=r"credentials\.json is damaged") as raised:
+        credentials_of(file)
+    assert "half" not in str(raised.value)
+
+
+def test_two_commands_do_not_work_on_one_stack(tmp_path: Path) -> None:
+    first, second = Stack(tmp_path), Stack(tmp_path)
+    with first._alone(), pytest.raises(StackError, match="Another `metsweep stack` command"):
+        second.down(print)
+
+
+@pytest.mark.slow
+def test_postgresql_runs_for_a_user_who_is_not_root(tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib
+from infra.stack.credentials import Credentials
+from infra.stack.postgresql import postgresql
+from infra.stack.service import free_ports, stop
+server = postgresql(pathlib.Path({str(tmp_path)!r}) / "own", free_ports(1)[0], Credentials())
+leader = server.start()
+server.wait_until_usable(leader)
+stop(leader, server.stop_signal)
+print(os.geteuid(), server.user)
+"""
+    as_daemon = ["unshare", "--user", "--map-user=1", "--map-group=1"]
+    own = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [*as_daemon, sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True
+    )
+    assert done.stdout == "1 None\n", done.stderr
+    assert (tmp_path / "own" / "data" / "PG_VERSION").exists()
+    assert not (tmp_path / "own" / "programs").exists()
