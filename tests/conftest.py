@@ -9,6 +9,7 @@ import torch
 torch.set_num_threads(1)
 
 LONGEST_FIRST = (
+    "integration/test_hosts.py",
     "integration/test_survives.py", "integration/test_survives_ends.py", "integration/test_survives_kill.py",
     "integration/test_tracking_outage.py",
     "integration/test_stack.py", "integration/test_gan_workers.py", "integration/test_secrets.py",

@@ -6,12 +6,15 @@ its checkpoints with it. Ray is imported where it is used, so loops run where it
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +23,13 @@ from pydantic import Field, model_validator
 
 from trainers.checkpoints import Checkpoints
 from trainers.config import Config
-from trainers.exceptions import MetsweepError, StopRequestedError, TrainingError
+from trainers.exceptions import MetsweepError, NodeTakenAwayError, StopRequestedError, TrainingError
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
 30 minutes; Ray itself notices a worker that died, not by this timeout."""
+
+logger = logging.getLogger(__name__)
 
 FAILURES, ELASTIC_FAILURES = 2, 20
 """How often a run continues after it lost workers; nodes taken away with notice (spot instances) are not counted."""
@@ -37,8 +42,9 @@ ELASTIC_STARTS = 7 * 24 * 3600 // ELASTIC_START_S
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
 """Called by rank 0 with the work done, the work in all (same unit) and the newest metrics."""
 
-STOP_POINTS_AGREED = 16
-"""Several ranks ask each other only at every so many stop points: asking costs a collective."""
+AGREE_S, STOP_POINTS_AGREED = 2.0, 16
+"""Several ranks ask each other about so often, and at least at every so many stop points: asking costs a collective,
+and a node that will be taken away leaves half a minute."""
 
 
 class WorkerResources(Config):
@@ -83,6 +89,14 @@ class Placement:
         return Placement(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+class _End(IntEnum):
+    """Why a run is to end at its next stop point; where ranks differ, the highest counts."""
+
+    NO = 0
+    NODE_TAKEN_AWAY = 1
+    ASKED = 2
+
+
 class Context:
     """What a training loop knows of where it runs.
 
@@ -91,6 +105,7 @@ class Context:
         checkpoints: those of this very run; whoever runs the same content later continues from there.
         on_progress: receives rank 0's progress.
         asked_to_stop: whether the run is to end before it is done; asked on rank 0, often, so it must be cheap.
+        taken_away: whether the node of this rank will be taken away; asked on every rank, as often.
     """
 
     def __init__(
@@ -99,14 +114,16 @@ class Context:
         checkpoints: Checkpoints,
         on_progress: OnProgress,
         asked_to_stop: Callable[[], bool] = lambda: False,
+        taken_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self.rank = placement.rank
         self.world_size = placement.world_size
         self.device = placement.device
         self._checkpoints = checkpoints
         self._on_progress = on_progress
-        self._asked_to_stop = asked_to_stop
-        self._stop_points = 0
+        self._asked_to_stop, self._taken_away = asked_to_stop, taken_away
+        self._asked_at = time.monotonic()
+        self._between = self._until_asked = 1
 
     def progress(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Report how far the loop is; only rank 0's calls are passed on. Cheap: does not wait for anyone."""
@@ -120,20 +137,35 @@ class Context:
             write: as for `save_checkpoint`, with which the run would continue from here.
 
         Raises:
-            StopRequestedError: on every rank, after the checkpoint was kept, if the run was asked to end.
+            NodeTakenAwayError: on every rank, after the checkpoint was kept, if a node of the run will be taken away.
+            StopRequestedError: likewise, if the run was asked to end.
         """
-        self._stop_points += 1
-        if self.world_size == 1:
-            stop = self._asked_to_stop()
-        elif self._stop_points % STOP_POINTS_AGREED:
+        self._until_asked -= 1
+        if self._until_asked:
             return
-        else:
-            flag = torch.tensor([float(self.rank == 0 and self._asked_to_stop())], device=self.device)
-            torch.distributed.broadcast(flag, src=0)
-            stop = bool(flag.item())
-        if stop:
-            self.save_checkpoint(write)
-            raise StopRequestedError("The run was asked to end; it continues from its checkpoint.")
+        end = self._end() if self.world_size == 1 else self._agreed(self._end())
+        self._until_asked = self._between
+        if end == _End.NO:
+            return
+        self.save_checkpoint(write)
+        if end == _End.NODE_TAKEN_AWAY:
+            raise NodeTakenAwayError("A node of the run will be taken away; the run continues from its checkpoint.")
+        raise StopRequestedError("The run was asked to end; it continues from its checkpoint.")
+
+    def _end(self) -> _End:
+        if self.rank == 0 and self._asked_to_stop():
+            return _End.ASKED
+        return _End.NODE_TAKEN_AWAY if self._taken_away() else _End.NO
+
+    def _agreed(self, end: _End) -> _End:
+        """The strongest reason of all ranks, which also agree on when they ask again."""
+        now = time.monotonic()
+        said = torch.tensor([end, (now - self._asked_at) / self._between], device=self.device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        strongest, seconds = said.tolist()
+        self._asked_at = now
+        self._between = min(max(int(AGREE_S / seconds), 1), STOP_POINTS_AGREED)
+        return _End(int(strongest))
 
     def load_checkpoint(self) -> Path | None:
         """The folder of the newest checkpoint of this very run, or None at its first start."""
@@ -147,6 +179,8 @@ class Context:
 
 def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, resources: WorkerResources) -> None:
     """Run `loop` on every worker of a Ray Train job and wait for its end, or for its StopRequestedError.
+
+    When a node of the workers will be taken away, they end at a checkpoint and begin again elsewhere.
 
     Args:
         loop: picklable; called once per worker, within the job's process group if there are several.
@@ -162,12 +196,11 @@ def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, 
     import ray.train.torch
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    def worker() -> None:
+    def worker() -> bool:
         torch.set_num_threads(resources.cpus_per_worker)
         context = ray.train.get_context()
-        # Raised, it would count as a lost worker, and the run would begin again.
-        with suppress(StopRequestedError):
-            loop(Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
+        placement = Placement(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+        return left_its_node(lambda: loop(placement))
 
     least = resources.min_workers
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
@@ -194,7 +227,8 @@ def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, 
     before = signal.getsignal(signal.SIGINT)
     try:
         with _elastic_start() if least is not None else nullcontext():
-            trainer.fit()
+            while trainer.fit().return_value:
+                logger.info("left a node that will be taken away", extra={"run": name})
     except TrainingFailedError as error:
         if own := _error_of_loop(error):
             raise own from error
@@ -203,6 +237,20 @@ def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, 
         # Ray leaves its own handler behind, which reaches for this run's controller at any later Ctrl-C.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+def left_its_node(run: Callable[[], None]) -> bool:
+    """Run to the end, or to a StopRequestedError; whether the run left a node and is to begin again elsewhere.
+
+    Raised, such an error would count as a lost worker.
+    """
+    try:
+        run()
+    except NodeTakenAwayError:
+        return True
+    except StopRequestedError:
+        pass
+    return False
 
 
 @contextmanager

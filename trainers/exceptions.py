@@ -35,6 +35,10 @@ class StopRequestedError(MetsweepError):
     """A run was asked to end and did, at a checkpoint that it will continue from."""
 
 
+class NodeTakenAwayError(StopRequestedError):
+    """A run ended at a checkpoint because one of its nodes will be taken away; the run continues on other nodes."""
+
+
 class ScoringError(MetsweepError):
     """Truth or detections given to be scored, or the figures of an evaluation, are not of the form that they need."""
 

@@ -23,13 +23,14 @@ from sweep.engine.cluster import free_what_the_dead_held
 from sweep.engine.fencing import Fenced
 from sweep.engine.metrics import count_takeover, timed
 from sweep.engine.misses import why_missed
+from sweep.engine.taken_away import TakenAway
 from sweep.logs import about
 from sweep.machine_use import peak_memory, system_samples
 from sweep.repeating import repeating
 from sweep.stages import Stage
 from sweep.store import Artifact, Cost, DamagedArtifact, Fence, Lease, Machine, Store
 from sweep.studies.study_logs import StudyLogs
-from trainers.distributed import FAILURES, Context, Placement, train_on_ray
+from trainers.distributed import FAILURES, Context, Placement, left_its_node, train_on_ray
 from trainers.exceptions import LostLeaseError, MetsweepError, StopRequestedError, StoreError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -85,10 +86,12 @@ def produce(
     """
     inputs = {name: _whole(store, needed, board) for name, needed in stage.inputs.items()}
     fenced = Fenced(store.checkpoints(stage.key), fence, AskedToStop(board, trial), stage.name)
-    context = Context(placement, fenced, functools.partial(board.advance, stage.key), fenced.asked_to_stop)
+    taken_away = TakenAway()
+    advance = functools.partial(board.advance, stage.key)
+    context = Context(placement, fenced, advance, fenced.asked_to_stop, taken_away)
     if placement.rank != 0:
         if stage.trains:
-            with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch:
+            with tempfile.TemporaryDirectory(prefix="metsweep-") as scratch, taken_away.watched():
                 stage.run(inputs, Path(scratch), context)
         # The next stage reads this artifact. Should rank 0 fail, Ray ends this process.
         while store.find(stage.name, stage.key) is None:
@@ -97,7 +100,7 @@ def produce(
     board.set_state(stage.key, stage.label, "running")
     with store.writing(stage.name, stage.key) as folder, peak_memory() as memory:
         started = time.time()
-        with fenced.watched(), system_samples(folder) if stage.trains else nullcontext():
+        with fenced.watched(), taken_away.watched(), system_samples(folder) if stage.trains else nullcontext():
             stage.run(inputs, folder, context)
         memory.measure()
         fenced.refuse_if_lost()
@@ -255,16 +258,16 @@ def _run_as_task(job: _Job) -> None:
         # Outside the empty placement group of the trial's driver.
         scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # pyright: ignore[reportArgumentType]
     )
-    def task() -> None:
+    def task() -> bool:
         import torch
 
         torch.set_num_threads(resources.cpus_per_worker)
-        with suppress(StopRequestedError):
-            job(Placement.alone())
+        return left_its_node(lambda: job(Placement.alone()))
 
     name = f"{job.trial}: {', '.join(stage.name for stage in job.stages)}"  # what `ps` and Ray's dashboard show
     try:
-        ray.get(task.options(name=name).remote())
+        while ray.get(task.options(name=name).remote()):
+            logger.info("left a node that will be taken away", extra={"trial": job.trial})
     except (OutOfMemoryError, WorkerCrashedError, NodeDiedError) as error:
         what = "its node ran out of memory" if isinstance(error, OutOfMemoryError) else "its process died"
         raise TrainingError(

@@ -1,0 +1,82 @@
+"""A Ray cluster of three hosts without a shared disk: artifacts lie in S3, runs in MLflow, both outside the hosts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.services.forward import forwarding
+from tests.services.hosts import GCS_PORT, Host, Network
+from tests.services.mlflow_server import MLflowServer
+from tests.services.seaweedfs import BUCKET, SeaweedFS
+
+CPUS = 2
+"""Of a worker's host: room for a whole run of two workers."""
+
+
+@dataclass
+class Cluster:
+    """The hosts and the services that they use."""
+
+    network: Network
+    head: Host
+    """Holds Ray's head and nothing that trains."""
+    workers: tuple[Host, Host]
+    mlflow: MLflowServer
+    tracking_uri: str
+
+    def start_worker(self, worker: Host) -> None:
+        """Let its Ray join the head's."""
+        worker.start_ray(self.head, cpus=CPUS)
+
+    def run(self, study: str, *arguments: str, host: Host | None = None) -> subprocess.Popen[bytes]:
+        """Start Python on a host, with the services and the store of a study."""
+        return (host or self.head).run(
+            sys.executable, *arguments,
+            RAY_ADDRESS=f"{self.head.address}:{GCS_PORT}", METSWEEP_STORE=self.store_uri(study),
+            MLFLOW_TRACKING_URI=self.tracking_uri, OPTUNA_STORAGE=f"sqlite:///{self.network.shared / 'optuna.db'}",
+        )  # fmt: skip
+
+    def finish(self, driver: subprocess.Popen[bytes], patience_s: float = 600) -> None:
+        """Wait for a launch to end well."""
+        assert driver.wait(patience_s) == 0, self.head.output[-5000:]
+
+    @staticmethod
+    def store_uri(study: str) -> str:
+        """Of the study's artifacts."""
+        return f"s3://{BUCKET}/{study}"
+
+    def runs(self, study: str) -> list[str]:
+        """Kind and status of every run of a study in MLflow."""
+        client = MlflowClient(self.mlflow.uri)
+        experiment = client.get_experiment_by_name(study)
+        assert experiment is not None
+        found = client.search_runs([experiment.experiment_id])
+        return sorted(f"{run.data.tags['metsweep.kind']} {run.info.status}" for run in found)
+
+
+@contextmanager
+def cluster_of_hosts(shared: Path, logs: Path, seaweedfs: SeaweedFS, mlflow: MLflowServer) -> Iterator[Cluster]:
+    """Three hosts with a running Ray; nothing is left of them after the block."""
+    network = Network(shared, logs)
+    try:
+        with (
+            forwarding(seaweedfs.endpoint, network.address) as (s3, _),
+            forwarding(mlflow.uri, network.address) as (tracking_uri, _),
+        ):
+            network.environment = seaweedfs.environment | {"AWS_ENDPOINT_URL_S3": s3}
+            head = network.host("head")
+            head.start_ray(cpus=0)
+            workers = (network.host("worker1"), network.host("worker2"))
+            cluster = Cluster(network, head, workers, mlflow, tracking_uri)
+            for worker in workers:
+                cluster.start_worker(worker)
+            yield cluster
+    finally:
+        network.close()
