@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     import typer
+    from pydantic import ValidationError
 
     from sweep.cli import talk
     from sweep.cli.app import app
@@ -52,6 +53,8 @@ def _run(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "metsweep"
         message = error.format_message().rstrip(".")
+        if isinstance(error.__cause__, ValidationError):  # which says what is allowed, but not what was got
+            message += f", not {error.__cause__.errors()[0]['input']}"
         _say_error(f"{message}. `{command} --help` shows what is allowed.")
         return REFUSED
 

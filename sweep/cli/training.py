@@ -40,8 +40,8 @@ class Run:
 
     label: str
     """What the progress shows."""
-    identity: str
-    """Everything that determines the result."""
+    identity: Callable[[], str]
+    """Everything that determines the result; reads the inputs, which are checked before."""
     work: Callable[[Path, Context], None]
     """Writes the result into a folder."""
 
@@ -52,8 +52,11 @@ def gan_run(config: GANConfig, slices: Path, detector: Path | None) -> Run:
     def work(out: Path, context: Context) -> None:
         train_gan(config, open_slice_set(slices), out, context, detector)
 
-    feedback = _hash(detector / name for name in ("config.json", "model.pt")) if detector else ""
-    return Run(f"gan {config.variant}", f"{config.model_dump_json()} {_content(slices)} {feedback}", work)
+    def identity() -> str:
+        feedback = _hash(detector / name for name in ("config.json", "model.pt")) if detector else ""
+        return f"{config.model_dump_json()} {_content(slices)} {feedback}"
+
+    return Run(f"gan {config.variant}", identity, work)
 
 
 def detector_run(config: DetectorConfig, slices: Path, synthetic: Sequence[Path], count: int) -> Run:
@@ -64,7 +67,9 @@ def detector_run(config: DetectorConfig, slices: Path, synthetic: Sequence[Path]
         train_detector(config, real, [open_slice_set(folder) for folder in synthetic], count, out, context)
         (out / SLICES_FILE).write_text(json.dumps(real.prepared_with))
 
-    identity = f"{config.model_dump_json()} {_content(slices)} {count} {' '.join(map(_content, synthetic))}"
+    def identity() -> str:
+        return f"{config.model_dump_json()} {_content(slices)} {count} {' '.join(map(_content, synthetic))}"
+
     return Run(f"detector + {count} synthetic" if count else "detector", identity, work)
 
 
@@ -74,14 +79,16 @@ def synthesis_run(config: SynthesisConfig, gan: Path, slices: Path, review: Revi
     def work(out: Path, context: Context) -> None:
         synthesize(gan, open_slice_set(slices), config, 0, review, out, context)
 
-    generator = load_generator(gan, torch.device("cpu")).fingerprint
-    identity = f"{config.model_dump_json()} {generator} {_content(slices)} {json.dumps(review.content)}"
+    def identity() -> str:
+        generator = load_generator(gan, torch.device("cpu")).fingerprint
+        return f"{config.model_dump_json()} {generator} {_content(slices)} {json.dumps(review.content)}"
+
     return Run("synthesize", identity, work)
 
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:
     """Do a run, from the newest checkpoint of the same config and slices if one exists."""
-    checkpoints = FolderCheckpoints(unfinished.checkpoints / hashlib.sha256(run.identity.encode()).hexdigest()[:16])
+    checkpoints = FolderCheckpoints(unfinished.checkpoints / hashlib.sha256(run.identity().encode()).hexdigest()[:16])
     if workers == 1:
         with progress(run.label) as on_progress:
             train_in_process(
