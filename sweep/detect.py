@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
+from sweep.stages import DetectorStage, PrepareStage
 from sweep.store import Manifest, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
@@ -124,9 +125,9 @@ def slice_config(detector_dir: Path) -> SliceConfig:
     if beside.is_file():
         return _slice_config(read_json(beside, TrainingError, MIB), beside)
     made = Manifest.beside(detector_dir)
-    if made is not None and made.stage == "detector":
+    if made is not None and made.stage == DetectorStage.name:
         key = made.identity["inputs"]["slices"]
-        prepared = Store(detector_dir.absolute().parent.parent).find("prepare", key)
+        prepared = Store(detector_dir.absolute().parent.parent).find(PrepareStage.name, key)
         if prepared is not None:
             return _slice_config(prepared.manifest.identity["config"], prepared.path)
     raise TrainingError(

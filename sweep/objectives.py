@@ -23,7 +23,7 @@ def read_metrics(artifact: Artifact) -> Metrics:
 
 def evaluated(trial: Trial, store: Store) -> Metrics:
     """The figures of a trial whose evaluation is in the store."""
-    artifact = store.find("evaluate", trial.evaluate.key)
+    artifact = store.find(trial.evaluate.name, trial.evaluate.key)
     assert artifact is not None, "the trial is done"
     return read_metrics(artifact)
 

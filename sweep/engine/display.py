@@ -13,6 +13,7 @@ from rich.live import Live
 from sweep.console import TextConsole, TextTable
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
+from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.pace import Pace
 from sweep.studies.progress import StageProgress, StageState, clock
@@ -130,7 +131,7 @@ class Display:
         if began < self._left_next:
             return
         done_keys = {name: self.store.keys(name) for name in self.plan.wanted}
-        self._evaluated = done_keys.get("evaluate", set())
+        self._evaluated = done_keys.get(EvaluateStage.name, set())
         first = self._pace is None  # it counts operations, which takes long
         if not self.plan.study.search.left_to_draw(self.plan.drawn):
             if self._pace is None:

@@ -23,7 +23,7 @@ from sweep.registry.gates import (
 from sweep.registry.lineage import cell_keys, evaluations
 from sweep.registry.selection import Ranked
 from sweep.registry.versions import Version
-from sweep.stages import RealismStage
+from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.text import count_text
 from sweep.tracking.tags import IOU, PREPARE_KEY, TRIAL
@@ -133,7 +133,7 @@ def _gain(trial: Trial, plan: Plan, store: Store, champion: Version | None, marg
 
 def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm | None:
     """A cell on the validation split; None if the store lacks an evaluation of it."""
-    held = {seed: artifact for seed, key in keys.items() if (artifact := store.find("evaluate", key))}
+    held = {seed: artifact for seed, key in keys.items() if (artifact := store.find(EvaluateStage.name, key))}
     if len(held) < len(keys):
         return None
     return Arm(
@@ -145,8 +145,8 @@ def _realism(trial: Trial, plan: Plan, store: Store) -> SyntheticFigures | None:
     """The realism of a trial's GAN, or None if the store does not hold it."""
     gan = trial.gan
     assert gan is not None, "only trials with a GAN have a generator"
-    for stage in plan.stages.values():
-        if isinstance(stage, RealismStage) and stage.gan.key == gan.key:
+    for stage in (planned.realism for planned in plan.trials):
+        if stage is not None and stage.gan.key == gan.key:
             artifact = store.find(stage.name, stage.key)
             if artifact is not None:
                 return read_realism(artifact.path).synthetic[gan.config.variant]

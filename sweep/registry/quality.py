@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.report.section import estimate_text
+from sweep.stages import EvaluateStage
 from sweep.store import Manifest, Store
 from sweep.text import count_text
 from sweep.tracking.tags import IOU, QUALITY, read_tag
@@ -90,7 +91,7 @@ def quality_of_folder(detector_dir: Path, confidence: float) -> Quality | None:
     made = Manifest.beside(detector_dir)
     if made is None:
         return None
-    evaluations = Store(detector_dir.absolute().parent.parent).artifacts("evaluate")
+    evaluations = Store(detector_dir.absolute().parent.parent).artifacts(EvaluateStage.name)
     own = [artifact for artifact in evaluations if made.key in artifact.manifest.inputs]
     for artifact in reversed(own):
         config = EvaluationConfig.model_validate(artifact.manifest.identity["config"])

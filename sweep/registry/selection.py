@@ -112,7 +112,7 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
         ConfigError: the study does not evaluate at IoU 0.5.
     """
     trials = [trial for trial in plan.trials if trial.number not in given_up]
-    evaluated = [(trial, store.find("evaluate", trial.evaluate.key)) for trial in trials]
+    evaluated = [(trial, store.find(trial.evaluate.name, trial.evaluate.key)) for trial in trials]
     _refuse_incomplete([trial for trial, at in evaluated if at is None], plan, store, study or plan.study.name)
     every = [Ranked(trial, plan.study, read_metrics(at)["validation"], at) for trial, at in evaluated if at]
     ranked = [trial for trial in every if trial.comparable]

@@ -116,7 +116,8 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
     complete = [row for row in results.arms if row.complete]
     if not complete:
         return None
-    prepared = store.find("prepare", complete[0].trials[0].evaluate.detector.slices.key)
+    slices = complete[0].trials[0].evaluate.detector.slices
+    prepared = store.find(slices.name, slices.key)
     if prepared is None:
         return None
     config = plan.study.evaluation

@@ -18,7 +18,7 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
     for trial in plan.trials:
-        artifact = store.find("realism", trial.realism.key) if trial.realism else None
+        artifact = store.find(trial.realism.name, trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
             name = trial.variant if trial.number is None else f"t{trial.number} {trial.variant}"
             report = read_realism(artifact.path)

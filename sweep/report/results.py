@@ -112,7 +112,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
     for trials in plan.cells.values():
-        by_seed = {trial.seed: store.find("evaluate", trial.evaluate.key) for trial in trials}
+        by_seed = {trial.seed: store.find(trial.evaluate.name, trial.evaluate.key) for trial in trials}
         row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
     evaluated = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.study import Study
 from sweep.objectives import evaluated, not_a_number, objective_values, undefined
 from sweep.plan import Plan, Trial
+from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.optuna_study import ARM, ERROR, create_optuna_study
 from trainers.variants import VARIANTS
@@ -33,7 +34,7 @@ def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str
     Returns:
         Name of an arm's first trial -> its error, of arms recorded now whose objective is not a number.
     """
-    done_keys = store.keys("evaluate")
+    done_keys = store.keys(EvaluateStage.name)
     complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in done_keys for trial in trials)]
     if not complete:
         return {}

@@ -77,7 +77,8 @@ class OpenedStudy:
         """Of the cohort at the last launch, if that was the folder that the study names now."""
         if (self.record.launched() or {}).get("cohort") != os.path.abspath(self.study.cohort):
             return None
-        artifacts = [self.store.find("prepare", key) for key in self.record.needs().get("prepare", set())]
+        name = PrepareStage.name
+        artifacts = [self.store.find(name, key) for key in self.record.needs().get(name, set())]
         return next((str(artifact.manifest.identity["cohort"]) for artifact in artifacts if artifact), None)
 
     def drawn(self) -> list[Drawn]:

@@ -13,6 +13,7 @@ from typing import Literal
 from search_spaces.study import Study
 from sweep.objectives import objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
+from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.optuna_study import Drawn
 from sweep.studies.outcome import Outcome, StopReason
@@ -119,16 +120,16 @@ class Observer:
         return Overview(self._study, states, status, to_draw, self._best(done, plan), left)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
-        unread = [trial.evaluate.key for trial in done if trial.evaluate.key not in self._metrics]
+        unread = [trial.evaluate for trial in done if trial.evaluate.key not in self._metrics]
 
-        def read(key: str) -> Metrics | None:
-            artifact = self._store.find("evaluate", key)
+        def read(stage: EvaluateStage) -> Metrics | None:
+            artifact = self._store.find(stage.name, stage.key)
             return None if artifact is None else read_metrics(artifact)
 
         with ThreadPoolExecutor(READERS) as pool:
-            for key, metrics in zip(unread, pool.map(read, unread), strict=True):
+            for stage, metrics in zip(unread, pool.map(read, unread), strict=True):
                 if metrics is not None:
-                    self._metrics[key] = metrics
+                    self._metrics[stage.key] = metrics
 
     def _done(self, trial: Trial) -> TrialState:
         metrics = self._metrics.get(trial.evaluate.key)

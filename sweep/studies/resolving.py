@@ -83,7 +83,8 @@ def _resolve(source: str | Layer, options: LaunchOptions, extension: Layer | Non
 def _refuse_another_cohort(launched: Study, record: StudyRecord) -> None:
     """Raise ConfigError unless the folder here is the cohort of a study that was kept with a relative path."""
     try:
-        same = make_trial_maker(launched).slices.key in record.needs().get("prepare", set())
+        slices = make_trial_maker(launched).slices
+        same = slices.key in record.needs().get(slices.name, set())
     except CohortError:
         same = False
     if not same:

@@ -44,7 +44,7 @@ class Delivery:
     """
 
     tracker: Tracker
-    """Used by this thread alone from now on."""
+    """Used by this thread alone from now on, but for `plan`, which a launch replaces as cells are drawn."""
     say: Callable[[str], None]
     """Shows one line to the person who launched."""
     every_seconds: float = 2.0

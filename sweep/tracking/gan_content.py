@@ -35,7 +35,7 @@ StagesAfter = Mapping[str, Stage]
 def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store) -> RunContent | None:
     """The run of a GAN, of the shards drawn from it and of their realism, or None before it is trained."""
     artifact = store.find(stage.name, stage.key)
-    prepared = store.find("prepare", stage.slices.key)
+    prepared = store.find(stage.slices.name, stage.slices.key)
     if artifact is None or prepared is None:
         return None
     looked_up = {part: store.find(after.name, after.key) for part, after in planned.items()}
@@ -75,6 +75,7 @@ def stages_after_gans(plan: Plan) -> dict[str, StagesAfter]:
     after: dict[str, dict[str, Stage]] = {key: {} for key in plan.gans}
     for stage in plan.stages.values():
         if stage.run_kind == "gan" and stage.key not in after:
+            # Of several GANs, an earlier one drew the slices of the detector from which the last one learnt.
             *_, gan = (needed.key for needed in stage.inputs_first() if needed.key in after)
             after[gan][stage.part] = stage
     return dict(after)

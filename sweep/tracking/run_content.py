@@ -137,7 +137,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     if trial.gan is not None:
         params |= flat("synthesis", stage.shards[0].config)
         tags[GAN_KEY] = trial.gan.key
-        drawn = store.local / "synthesize" / stage.shards[0].key
+        drawn = store.local / stage.shards[0].name / stage.shards[0].key
         slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
 
     def save(out: Path, model: Model) -> None:
