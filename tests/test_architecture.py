@@ -26,7 +26,7 @@ FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("engine",),
         ("report",),
         ("registry",),
-        ("doctor", "reach"),
+        ("doctor",),
         ("cli",),
     ),
 }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, StoreUri
+from sweep.cli.options import AsJson, StoreUri, StudyCohort
 from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from trainers.exceptions import TrackingError
+
+if TYPE_CHECKING:
+    from sweep.console import TextTable
+    from sweep.doctor import Finding
 
 HOST = "127.0.0.1"
 
@@ -47,34 +53,61 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     os.execv(sys.executable, server)
 
 
-def doctor(store: StoreUri = None, as_json: AsJson = False) -> None:
-    """Show what is missing on this machine, and how to fix it.
+def doctor(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Also look for this study's cohort.", show_default=False)
+    ] = None,
+    cohort: StudyCohort = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is missing on this machine and on the nodes of a cluster, and how to fix it.
 
-    Checks Python and its packages, cores, memory, the store's disk, GPUs, Ray (the cluster of RAY_ADDRESS if that is
-    set), MLflow, and the data and weights that the demo takes from packages. Exit code 0 if the demo can run, else 1.
+    Checks Python and its packages, cores, memory, GPUs and the data that the demo takes from packages; whether the
+    store can be read and written as stages do, its disk, MLflow and Optuna's database. Where RAY_ADDRESS is set, a task
+    on each node checks the same store, versions, clock, GPUs and driver, disk and the cohort. Exit code 0 if nothing is
+    missing, else 1.
 
     \b
     Example:
-      metsweep doctor
+      metsweep doctor table1 --cohort /shared/cohort
     """
     from dataclasses import asdict
 
     from sweep.doctor import MISSING, examine
 
-    findings = examine(Settings.from_environment(store))
+    settings = Settings.from_environment(store)
+    findings = examine(settings, cohort if study is None else _cohort_of(study, cohort))
     missing = [finding for finding in findings if finding.state == MISSING]
     if as_json:
         talk.say_json([asdict(finding) for finding in findings])
     else:
         from sweep.cli.console import output
-        from sweep.console import TextTable
 
-        columns = ("what", "state", "found", "how to fix it")
-        rows = ((finding.what, finding.state, finding.found, finding.fix) for finding in findings)
         console = output()
-        console.print(TextTable.of("This machine", columns, rows, left=columns))
-        console.say(f"{len(missing)} missing: the demo cannot run." if missing else "The demo can run.")
+        here = [finding for finding in findings if not finding.where]
+        console.print(_table("This machine", here))
+        if nodes := [finding for finding in findings if finding.where]:
+            console.print(_table("Nodes of the cluster", nodes))
+        ready = "The demo can run." if settings.ray_address is None else "The cluster is ready."
+        console.say(f"{len(missing)} missing: see how to fix it." if missing else ready)
     raise typer.Exit(1 if missing else 0)
+
+
+def _cohort_of(study: str, cohort: Path | None) -> Path:
+    from search_spaces.study import load_study
+
+    return Path(load_study(study, cohort=None if cohort is None else str(cohort)).cohort)
+
+
+def _table(title: str, findings: Sequence[Finding]) -> TextTable:
+    from sweep.console import TextTable
+
+    columns = {"what": "what", "where": "where", "state": "state", "found": "found", "how to fix it": "fix"}
+    if not findings[0].where:
+        del columns["where"]
+    rows = ([getattr(finding, name) for name in columns.values()] for finding in findings)
+    return TextTable.of(title, columns, rows, left=columns)
 
 
 def _refuse_used(port: int) -> None:

@@ -150,6 +150,10 @@ class S3Bucket:
             for item in page.get("CommonPrefixes", []):
                 yield item["Prefix"].rstrip("/").rpartition("/")[2]
 
+    def request(self, operation: str, name: str, **parameters: Any) -> dict[str, Any]:
+        """Any request of boto3's client about one object; raises boto3's errors."""
+        return getattr(self._client, operation)(Bucket=self._bucket, Key=self._object(name), **parameters)
+
     @cached_property
     def _client(self) -> Any:
         return connect(self.options)

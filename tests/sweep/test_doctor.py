@@ -12,8 +12,11 @@ import pytest
 
 from sweep.cli import main
 from sweep.doctor import LOOK, MISSING, OK, Finding, examine
+from sweep.doctor.machine import gpu
+from sweep.doctor.services import clock
 from sweep.settings import Settings
 from sweep.studies.optuna_study import open_storage
+from tests.trainers.data.phantom import make_cohort
 
 PASSWORD = "a-secret"
 
@@ -135,3 +138,41 @@ def test_command_tells_by_its_exit_code(
     table = {entry["what"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert table["store"]["state"] == MISSING
     assert table["Python"]["state"] == OK
+
+
+@pytest.mark.parametrize(("ahead_s", "state"), [(0.4, OK), (-4, OK), (8, LOOK), (-90, LOOK), (700, MISSING)])
+def test_clocks_that_differ(ahead_s: float, state: str) -> None:
+    found = clock("clock", ahead_s)
+    assert found.state == state
+    assert (state == OK) == (found.fix == "")
+    assert state == OK or f"{abs(ahead_s)} s {'ahead' if ahead_s > 0 else 'behind'}" in found.found
+
+
+def test_gpus_that_ray_offers_must_exist() -> None:
+    if gpu().found != "none":
+        pytest.skip("this machine has GPUs")
+    assert gpu(0.0).state == OK
+    assert (gpu(2.0).state, gpu(2.0).found) == (MISSING, "none, though Ray offers 2")
+
+
+def test_a_variable_that_is_almost_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "settings" not in findings(tmp_path)
+    monkeypatch.setenv("METSWEEP_STROE", "x")
+    assert findings(tmp_path)["settings"].found == "METSWEEP_STROE is no setting. Did you mean 'METSWEEP_STORE'?"
+
+
+def test_the_cohort_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(tmp_path / "cohort")
+
+    def look(*arguments: str) -> tuple[str, str]:
+        main(["doctor", "--json", *arguments])
+        (found,) = (row for row in json.loads(capsys.readouterr().out) if row["what"] == "cohort")
+        return found["state"], found["found"]
+
+    assert look("--cohort", str(cohort)) == look("quickstart", "--cohort", str(cohort)) == (OK, str(cohort))
+    assert look("quickstart")[0] == MISSING
+    next(cohort.rglob("*.nii.gz")).unlink()
+    assert look("--cohort", str(cohort))[0] == MISSING

@@ -1,27 +1,19 @@
-"""What this machine or cluster has, what is missing, and how to fix it."""
+"""What this machine has, whatever the settings are."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from sweep.reach import optuna_tables, reach
-from sweep.redaction import without_secrets
-from sweep.settings import Settings
-from trainers.exceptions import ClusterError, StoreError, TrackingError
-
-OK, LOOK, MISSING = "ok", "look", "missing"
-"""States: fine; works, but deserves a look; the demo cannot run."""
+from sweep.doctor.finding import LOOK, MISSING, OK, Finding
 
 DEMO_MEMORY = 6e9
-DEMO_DISK = 2e9
+FOR_CUDA = "Install torch for CUDA: https://pytorch.org/get-started/locally."
 
 PACKAGE_FILES = (
     (
@@ -40,33 +32,15 @@ PACKAGE_FILES = (
 """What ships inside packages, so that nothing is downloaded: purpose, then package and file relative to it."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was examined."""
-
-    what: str
-    state: str
-    """OK, LOOK or MISSING."""
-    found: str
-    fix: str = ""
-    """What to do; empty where nothing needs to be done."""
-
-
-def examine(settings: Settings) -> list[Finding]:
-    """Examine everything; changes nothing, and starts nothing but a connection to RAY_ADDRESS if that is set."""
-    return [
-        _python(),
-        *_packages(),
-        _opencv(),
-        _cores(),
-        _memory(),
-        *_store(settings.store),
-        _gpu(),
-        _ray(settings.ray_address),
-        _mlflow(settings.tracking_uri),
-        _optuna(settings.optuna_storage),
-        *_package_files(),
-    ]
+def examine_machine() -> Iterator[Finding]:
+    """What this machine has."""
+    yield _python()
+    yield from _packages()
+    yield _opencv()
+    yield _cores()
+    yield _memory()
+    yield gpu()
+    yield from _package_files()
 
 
 def usable_cores() -> int:
@@ -137,7 +111,7 @@ def _version(package: str) -> str | None:
 
 
 def _constraints() -> Path | None:
-    beside_rooms = Path(__file__).resolve().parents[1] / "constraints.txt"
+    beside_rooms = Path(__file__).resolve().parents[2] / "constraints.txt"
     return next((path for path in (Path("constraints.txt"), beside_rooms) if path.is_file()), None)
 
 
@@ -157,82 +131,46 @@ def _memory() -> Finding:
     return Finding("memory", OK, found)
 
 
-def _store(uri: str) -> Iterator[Finding]:
-    from sweep.store import Store
+def gpu(offered: float | None = None) -> Finding:
+    """GPUs and their driver, and whether torch can use them.
 
-    try:
-        store = Store(uri)
-        store.check_writable()
-    except StoreError as error:
-        yield Finding("store", MISSING, f"{without_secrets(uri)} cannot be used", str(error))
-        return
-    yield Finding("store", OK, f"{store.uri}{'' if store.local.exists() else ', will be made'}")
-    # Of a store on S3 this is the disk of its copies on this machine.
-    free = shutil.disk_usage(next(path for path in (store.local, *store.local.parents) if path.exists())).free
-    if free < DEMO_DISK:
-        variable = "METSWEEP_STORE (--store)" if store.uri == str(store.local) else "METSWEEP_CACHE"
-        fix = f"The demo needs about {DEMO_DISK / 1e9:.0f} GB: free some space, or set {variable} to another folder."
-        yield Finding("disk of the store", MISSING, f"{free / 1e9:.1f} GB free", fix)
-    else:
-        yield Finding("disk of the store", OK, f"{free / 1e9:.1f} GB free")
-
-
-def _gpu() -> Finding:
+    Args:
+        offered: GPUs that Ray offers here; None for a machine without Ray.
+    """
+    devices, driver, cuda = _nvidia()
+    if not devices:
+        if offered:
+            fix = "Install NVIDIA's driver there, or start its container with GPUs: `nvidia-smi` must list them."
+            return Finding("GPU", MISSING, f"none, though Ray offers {offered:g}", fix)
+        return Finding("GPU", OK, "none")
     if util.find_spec("torch") is None:
-        return Finding("GPU", LOOK, "unknown: torch is not installed")
+        return Finding("GPU", LOOK, f"{devices}; torch is not installed")
     import torch
 
-    if not torch.cuda.is_available():
-        built = (
-            f"torch {torch.__version__} is built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU torch"
-        )
-        fix = "The laptop fidelity needs none. If this machine has a GPU, check its driver: nvidia-smi."
-        return Finding("GPU", OK, f"none ({built})", fix)
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return Finding("GPU", OK, f"{', '.join(names)}; CUDA {torch.version.cuda}")
+    found = f"{devices}, driver {driver} for CUDA {cuda}, torch {torch.__version__} for CUDA {torch.version.cuda}"
+    if torch.version.cuda is None:
+        return Finding("GPU", MISSING, f"{devices}, but torch {torch.__version__} is built for CPUs", FOR_CUDA)
+    if cuda is not None and int(torch.version.cuda.partition(".")[0]) > int(cuda.partition(".")[0]):
+        return Finding("GPU", MISSING, f"{found}: too old a driver", "Update the driver, or install an older torch.")
+    if offered == 0:
+        return Finding("GPU", LOOK, f"{found}; Ray offers none", "Start Ray there with `--num-gpus`.")
+    return Finding("GPU", OK, found)
 
 
-def _ray(address: str | None) -> Finding:
-    if address is None:
-        return Finding("Ray", OK, "on this machine alone, started with a command (RAY_ADDRESS is not set)")
-    from sweep.engine.cluster import ray_cluster
+def _nvidia() -> tuple[str, str, str]:
+    """Names of the GPUs, version of the driver, and of the CUDA that the driver supports; all empty without GPUs."""
+    import pynvml
 
     try:
-        with ray_cluster(address, []):
-            import ray
-
-            resources = ray.cluster_resources()
-            nodes = sum(node["Alive"] for node in ray.nodes())
-    except ClusterError as error:
-        return Finding("Ray", MISSING, f"not reachable at {without_secrets(address)}", str(error))
-    found = f"{nodes} nodes, {resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs"
-    return Finding("Ray", OK, f"{found} at {without_secrets(address)}")
-
-
-def _mlflow(uri: str) -> Finding:
-    fix = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
-    try:
-        reach(uri)
-    except (OSError, ValueError, sqlite3.Error, TrackingError) as error:
-        return Finding("MLflow", MISSING, _trouble(uri, error), fix)
-    return Finding("MLflow", OK, without_secrets(uri))
-
-
-def _optuna(uri: str) -> Finding:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    fix = "Start it there, correct OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
-    try:
-        reach(uri)
-        held = optuna_tables(uri)
-    except (OSError, ValueError, ImportError, sqlite3.Error, SQLAlchemyError, TrackingError) as error:
-        return Finding("Optuna", MISSING, _trouble(uri, error), fix)
-    return Finding("Optuna", OK, f"{without_secrets(uri)}, {held}")
-
-
-def _trouble(uri: str, error: Exception) -> str:
-    said = without_secrets(error, uri).splitlines() or [type(error).__name__]
-    return f"{without_secrets(uri)}: {said[0]}"
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        names = Counter(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles)
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        driver = str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "", "", ""
+    devices = ", ".join(f"{number} x {name}" for name, number in names.items())
+    return devices, driver, f"{cuda // 1000}.{cuda % 1000 // 10}"
 
 
 def _package_files() -> Iterator[Finding]:

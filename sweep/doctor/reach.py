@@ -1,10 +1,9 @@
-"""Whether the databases that the environment names can be reached, and what they hold; makes none of them."""
+"""Whether the databases that the settings name can be reached, and what they hold; makes none of them."""
 
 from __future__ import annotations
 
 import socket
 import tempfile
-import urllib.request
 
 from sweep.databases import damage_of, sqlite_file, will_be_made
 from sweep.tracking.mlflow_client import place_of
@@ -14,16 +13,13 @@ SECONDS_TO_ANSWER = 5.0
 
 
 def reach(uri: str) -> None:
-    """Connect to a tracking server or a database; check the folder of an SQLite file that does not exist yet.
+    """Connect to a database's server; check the folder of an SQLite file that does not exist yet.
 
     Raises:
         OSError: the server does not answer, or the folder cannot be written.
         ValueError: the URI cannot be read.
         TrackingError: the URI does not name a server, or the file is damaged or not a database.
     """
-    if uri.startswith("http"):
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
-        return
     if (file := sqlite_file(uri)) is None:
         host, port = place_of(uri)
         if host and port:
