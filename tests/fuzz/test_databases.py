@@ -25,7 +25,7 @@ from sweep.studies.optuna_study import (
     open_storage,
     read_drawn,
 )
-from sweep.tracking.tags import CELL_KEYS, QUALITY, STAGE_KEY
+from sweep.tracking.tags import CELL_KEYS, QUALITY, STAGE_KEY, tag_text
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE, SEEN
 from tests.fuzz.harness import fuzz
@@ -111,9 +111,9 @@ def test_mlflow(mlflow_database: bytes, tmp_path: Path) -> None:
 
 def test_tags_of_the_registry() -> None:
     tags = Record((Gate("paired gain", 0.25, 0.0, Verdict.PASS, "Gains."),), "a reason", "2026-01-01").tags(1)
-    quality = Quality(
-        sensitivity=0.5, low=0.25, high=0.75, fps_per_slice=1.5, hitting=0.5, patients=3, confidence=0.001
-    ).json()
+    quality = tag_text(
+        Quality(sensitivity=0.5, low=0.25, high=0.75, fps_per_slice=1.5, hitting=0.5, patients=3, confidence=0.001)
+    )
 
     for name, content in (tags | {QUALITY: quality, CELL_KEYS: "0:abc,1:def"}).items():
 
