@@ -67,12 +67,12 @@ class Board:
         self._stages[key] = replace(before, state=state, made_by="") if before else StageProgress(label, state)
 
     def wait_for(self, key: str, holder: str, silent_s: float) -> None:
-        """A trial waits for the process that makes a stage; worth showing if that is none of ours."""
+        """A trial waits for the process that makes a stage; shown only if that process is no part of this launch."""
         if holder not in self._drivers:
             self._stages[key] = replace(self._stages[key], made_by=holder, silent_s=silent_s)
 
     def advance(self, key: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """A running stage got further."""
+        """Progress of a running stage."""
         before = self._stages[key]
         first = before.first_report or (time.time(), done)
         self._stages[key] = replace(before, done=done, total=total, metrics=dict(metrics), first_report=first)

@@ -63,7 +63,9 @@ class StudySearch(Searcher):
     store: Store
     """Where evaluations are read from."""
     board: BoardHandle
+    """Gets the trials to run and the requests to end them."""
     on_end: OnEnd
+    """Called when a trial ended."""
     held: Callable[[], bool] = lambda: True
     """Whether this launch still holds the study; once it does not, no end of a trial is recorded."""
 

@@ -46,6 +46,7 @@ class Steering:
     record: StudyRecord
     """Where requests come from and status and outcomes go."""
     board: BoardHandle
+    """Holds the progress of the stages; asks all trials to end."""
     display: Display
     """Draws the progress."""
     tracker: Tracker

@@ -94,7 +94,8 @@ def bytes_of(stages: Iterable[Stage]) -> int:
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
     """Plan a study with the cells that its search has drawn so far: (Optuna's number, cell).
 
-    ConfigError where a cell's values are not allowed together.
+    Raises:
+        ConfigError: a cell's values are not allowed together.
     """
     maker.start_plan()
     enumerated = [trial for cell in study.cells() for trial in maker.trials(cell)]

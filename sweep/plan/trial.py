@@ -108,7 +108,8 @@ class TrialMaker:
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
         """One trial per seed; the first trial of each GAN in a plan also judges that GAN's slices.
 
-        ConfigError where the cell's values are not allowed together.
+        Raises:
+            ConfigError: the cell's values are not allowed together.
         """
         study = self._study.with_params(cell)
         shards = self._shards_of(study, cell)

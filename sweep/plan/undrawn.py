@@ -76,16 +76,16 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
 
 
 def _made_for_gan(trials: list[Trial], plan: Plan) -> list[Stage]:
-    """The GAN of a cell, its shards and the look at them, which the first trial of that GAN in the plan may have."""
+    """The GAN of a cell, its shards, and their realism, which the first trial of that GAN in the plan may have."""
     first = trials[0]
     if first.gan is None:
         return []
     trials_of_gan = [trial for trial in (first, *plan.trials) if trial.gan and trial.gan.key == first.gan.key]
-    looks: dict[str, Stage] = {}
+    goals_of_gan: dict[str, Stage] = {}
     for goal in (goal for trial in trials_of_gan for goal in trial.goals if goal.run_kind == "gan"):
-        looks.setdefault(goal.name, goal)
+        goals_of_gan.setdefault(goal.name, goal)
     needed: dict[str, Stage] = {}
-    for goal in (first.evaluate, *looks.values()):
+    for goal in (first.evaluate, *goals_of_gan.values()):
         goal.collect(needed)
     return [stage for stage in needed.values() if stage.run_kind == "gan"]
 

@@ -39,7 +39,7 @@ class Stage(ABC):
     """
 
     name: ClassVar[str]
-    """One of the words of the design: prepare, gan, synthesize, detector, evaluate, realism."""
+    """Part of the key, and the folder of such artifacts in the store."""
     version: ClassVar[int]
     """Raised whenever the stage's code changes what it makes."""
     sections: ClassVar[tuple[str, ...]]

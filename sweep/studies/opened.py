@@ -56,9 +56,12 @@ class OpenedStudy:
 
     @cached_property
     def maker(self) -> TrialMaker:
-        """Makes the trials of the study's cells; CohortError where the cohort cannot be used.
+        """Makes the trials of the study's cells.
 
-        To read results the store is enough: of a cohort that is gone, the fingerprint in its slice set is taken.
+        If the cohort folder no longer exists, its fingerprint is read from the slice set in the store.
+
+        Raises:
+            CohortError: the cohort cannot be used; or its folder does not exist, and the store has no slice set of it.
         """
         try:
             return make_trial_maker(self.study, self.verify)
@@ -68,8 +71,8 @@ class OpenedStudy:
                 raise
         folder = Path(self.study.cohort).absolute()
         self.note(
-            f"The cohort folder {folder} is gone, so trials are those of the last launch's cohort. If the folder has "
-            "moved: --cohort PATH."
+            f"The cohort folder {folder} does not exist, so trials are those of the last launch's cohort. If the "
+            "folder has moved, add --cohort PATH."
         )
         return TrialMaker(self.study, PrepareStage(self.study.prepare, cohort=folder, fingerprint=fingerprint))
 
@@ -157,7 +160,7 @@ def _with_database(settings: Settings, study: Study, store: Store, note: Callabl
     if kept is None:
         return settings
     if will_be_made(kept):
-        note(f"Optuna's database of the last launch is gone: {kept}. Cells that its search drew are unknown.")
+        note(f"Optuna's database of the last launch does not exist: {kept}. Cells that its search drew are unknown.")
         return settings
     note(f"Using the OPTUNA_STORAGE of the last launch: {kept}")
     return settings.model_copy(update={"optuna_storage": kept})

@@ -18,7 +18,8 @@ from trainers.exceptions import CohortError, ConfigError
 def source_of(name: str, store: Store) -> str | Layer:
     """The name of a shipped study or a study file unchanged, else all values of the study that was launched by it.
 
-    ConfigError, which lists the shipped and the launched studies, for any other name.
+    Raises:
+        ConfigError: no shipped or launched study has that name; the message lists them.
     """
     if is_study_file(name):
         return name

@@ -319,7 +319,7 @@ def test_a_study_is_read_though_its_cohort_is_gone(
     finish(plan.trials[0], store, 0.5)
     ended = metsweep("status", STUDY, "--json")
     assert states(ended)[plan.trials[0].name] == "done"
-    assert f"The cohort folder {Path.cwd() / 'gone'} is gone" in ended.err
+    assert f"The cohort folder {Path.cwd() / 'gone'} does not exist" in ended.err
     assert metsweep("status", STUDY, "--cohort", "never").code == 2, "a cohort that was never launched is a mistake"
     assert "There is no cohort folder gone" in metsweep("launch", STUDY).err
 

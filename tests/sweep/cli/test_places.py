@@ -160,7 +160,7 @@ def test_the_database_of_a_search_is_found_from_elsewhere(
     monkeypatch.delenv("OPTUNA_STORAGE")
     file.unlink()
     ended = metsweep("status", "mine", "--json")
-    assert f"Optuna's database of the last launch is gone: sqlite:///{file}. Cells" in ended.err
+    assert f"Optuna's database of the last launch does not exist: sqlite:///{file}. Cells" in ended.err
     assert json.loads(ended.out)["cells_to_draw"] == 5
 
 
