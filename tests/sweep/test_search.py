@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +222,8 @@ def test_a_database_that_cannot_be_used_is_refused_before_ray_is_looked_for(tmp_
     damaged = tmp_path / "damaged.db"
     damaged.write_text("not a database, but long enough to be looked at " * 10)
     for file, why in ((damaged, "not a database"), (tmp_path / "missing" / "optuna.db", "no file can be made in")):
-        settings = replace(settings_in(tmp_path), optuna_storage=f"sqlite:///{file}", ray_address="nowhere")
+        changed = {"optuna_storage": f"sqlite:///{file}", "ray_address": "nowhere"}
+        settings = settings_in(tmp_path).model_copy(update=changed)
         with pytest.raises(TrackingError, match=why):
             launch(timed_study(tmp_path), settings, TextConsole(), write_report, maker=make_timed_maker)
 
