@@ -7,11 +7,15 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from sweep.cli.exit_codes import FAULT, REFUSED, STOPPED
 from sweep.redaction import without_secrets
 from sweep.text import visible
 from trainers.exceptions import MetsweepError
+
+if TYPE_CHECKING:
+    from typer import TyperException
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     import typer
-    from pydantic import ValidationError
 
     from sweep.cli import talk
     from sweep.cli.app import app
@@ -52,11 +55,27 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "metsweep"
-        message = error.format_message().rstrip(".")
-        if isinstance(error.__cause__, ValidationError):  # which says what is allowed, but not what was got
-            message += f", not {error.__cause__.errors()[0]['input']}"
+        message = _refused_value(error) or error.format_message().rstrip(".")
         _say_error(f"{message}. `{command} --help` shows what is allowed.")
         return REFUSED
+
+
+def _refused_value(error: TyperException) -> str | None:
+    """What was got for an option and what is allowed, which Typer says in pydantic's words; None for other mistakes."""
+    from pydantic import ValidationError
+
+    parameter: Any = getattr(error, "param", None)
+    if parameter is None or not isinstance(error.__cause__, ValidationError):
+        return None
+    problem = error.__cause__.errors()[0]
+    limits = problem.get("ctx", {})
+    if get_origin(annotation := parameter.type_descriptor.annotation) is Literal:
+        allowed = ", ".join(get_args(annotation))
+    elif "ge" in limits or "le" in limits:
+        allowed = f"{limits['ge']:g} or more" if "ge" in limits else f"{limits['le']:g} or less"
+    else:
+        allowed = problem["msg"].removeprefix("Input should be ").partition(",")[0]
+    return f"{parameter.opts[0]} is {problem['input']!r}; allowed: {allowed}"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from sweep.console import TextConsole, TextTable
 from sweep.text import count_text
@@ -11,6 +12,8 @@ from trainers.evaluation.metrics_file import CurvePoint, GainFigures, Summary, r
 from trainers.evaluation.outcome import iou_text, with_interval
 from trainers.evaluation.summary import few_patients
 
+T = TypeVar("T")
+MISSING = "-"
 Metrics = Mapping[str, Summary]
 """IoU name -> figures, as `trainers.evaluation.summary.summarise` gives them."""
 Rows = Iterable[tuple[str, Sequence[str]]]
@@ -52,20 +55,34 @@ def _main_rows(metrics: Metrics) -> list[tuple[str, list[str]]]:
     for fps in every[0]["at_fps_per_slice"]:
         points = [figures["at_fps_per_slice"][fps] for figures in every]
         rows.append((f"sensitivity at {fps} FPs per slice", [_point(point) for point in points]))
-    if whole := [lesions for figures in every if (lesions := figures["lesion_level"])]:
-        found = f"3D lesion sensitivity ({whole[0]['lesions']}, found on any slice)"
-        rows.append((found, [f"{level['sensitivity']:.3f}" for level in whole]))
-        rows.append(("FPs per volume, merged across slices", [f"{level['fps_per_volume']:.2f}" for level in whole]))
-    if chance := [by_chance for figures in every if (by_chance := figures["chance"])]:
-        cells = [with_interval(shuffled["sensitivity"], shuffled["interval"], 3) for shuffled in chance]
-        rows.append(("chance sensitivity (lesions shuffled)", cells))
-    if gains := [gain for figures in every if (gain := figures.get("gain"))]:
-        rows.append(("gain over the other detector", [_gain(gain) for gain in gains]))
-    if gains := [gain for figures in every if (gain := figures.get("gain_at_equal_fps"))]:
-        rows.append(("gain at equal FPs per slice", [_gain(gain) for gain in gains]))
-    if errors := [calibration["error"] for figures in every if (calibration := figures["calibration"])]:
-        rows.append(("calibration error", ["-" if error is None else f"{error:.3f}" for error in errors]))
+    levels = [figures["lesion_level"] for figures in every]
+    for lesions in {level["lesions"] for level in levels if level}:
+        title = f"3D lesion sensitivity ({lesions}, found on any slice)"
+        rows.append((title, _cells(levels, lambda level: f"{level['sensitivity']:.3f}")))
+        title = "FPs per volume, merged across slices"
+        rows.append((title, _cells(levels, lambda level: f"{level['fps_per_volume']:.2f}")))
+    optional = (
+        (
+            "chance sensitivity (lesions shuffled)",
+            _cells(
+                [figures["chance"] for figures in every],
+                lambda chance: with_interval(chance["sensitivity"], chance["interval"], 3),
+            ),
+        ),
+        ("gain over the other detector", _cells([figures.get("gain") for figures in every], _gain)),
+        ("gain at equal FPs per slice", _cells([figures.get("gain_at_equal_fps") for figures in every], _gain)),
+        (
+            "calibration error",
+            _cells([(figures["calibration"] or {}).get("error") for figures in every], lambda error: f"{error:.3f}"),
+        ),
+    )
+    rows += [(label, cells) for label, cells in optional if set(cells) != {MISSING}]
     return rows
+
+
+def _cells(figures: Iterable[T | None], text: Callable[[T], str]) -> list[str]:
+    """A cell per IoU threshold, also for one that lacks the figure."""
+    return [MISSING if figure is None else text(figure) for figure in figures]
 
 
 def _gain(compared: GainFigures) -> str:

@@ -39,7 +39,8 @@ def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: 
         tied = {arm: gain for arm, gain in gains[first].items() if best - gain.plain.difference < 1e-9}
         named = "; ".join(f"{arm} {_figures(gain)}" for arm, gain in tied.items())
         yield f"No arm is shown to help or to harm test sensitivity at IoU {first:g}."
-        yield f"Largest gain over {REAL_ONLY}: {named} ({sample})."
+        largest = "Largest gain" if len(tied) == 1 else "Largest gains (tied)"
+        yield f"{largest} over {REAL_ONLY}: {named} ({sample})."
         yield advice([gain.plain for gain in tied.values()], sought, study)
     for iou in others:
         if _shown(gains[iou]) != shown:

@@ -76,8 +76,16 @@ class RealismStage(Stage):
 
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
         slices, synthetic = open_slice_set(inputs["slices"]), {self.gan.config.variant: shards}
-        settings = self.config, self.evaluation
-        realism(synthetic, slices, inputs["detector"], *settings, out, context.progress, context.device)
+        realism(
+            synthetic,
+            slices,
+            inputs["detector"],
+            self.config,
+            self.evaluation,
+            out,
+            context.progress,
+            context.device,
+        )
 
     def findings(self, artifact: Path) -> Findings:
         from trainers.evaluation.realism.report import read_realism

@@ -194,7 +194,7 @@ def test_verdict_names_the_arm_that_helps_or_what_would_settle_it(report: Report
     less = cpggan._replace(plain=replace(cpggan.plain, difference=0.0))
     unclear.__dict__["gains"] = {0.5: {"less": less, "cpggan 4": cpggan, "cpggan 8": cpggan}}
     tied = verdict(unclear, 0.1, "my.yaml")
-    assert f"Largest gain over none: {alone}; {alone.replace('4', '8', 1)} (3 detector seeds" in tied
+    assert f"Largest gains (tied) over none: {alone}; {alone.replace('4', '8', 1)} (3 detector seeds" in tied
     assert tied.count("metsweep extend") == 1
     assert verdict(None, 0.1, "small") == "No verdict yet: no arm is complete."
 

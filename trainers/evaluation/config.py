@@ -33,5 +33,5 @@ class EvaluationConfig(Config):
                 f"froc_confidence is {self.froc_confidence}; allowed: at most confidence ({self.confidence})"
             )
         if len({round(100 * iou) for iou in self.ious}) < len(self.ious):
-            raise ValueError(f"ious: {list(self.ious)} holds a threshold more than once, in steps of 0.01")
+            raise ValueError(f"ious: {list(self.ious)} lists a threshold more than once after rounding to 0.01")
         return self

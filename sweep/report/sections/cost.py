@@ -15,6 +15,7 @@ from sweep.report.section import MISSING, Line, Section, Value, decimal
 from sweep.report.sections.gains import decided
 from sweep.stages import Stage
 from sweep.store import Artifact, Store
+from sweep.text import count_text
 from trainers.variants import REAL_ONLY
 
 
@@ -155,11 +156,15 @@ def _held(value: float, total: Spent, digits: int) -> str:
 
 
 def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counter[str], per_gain: str) -> str:
+    several = [key for key in spent if users[key] > 1]
     shared = [
-        f"{stages[key].label} ({cost.hours:,.3f} hours, {users[key]} arms)"
-        for key, cost in spent.items()
-        if users[key] > 1 and stages[key].joins is None
+        f"{stages[key].label} ({spent[key].hours:,.3f} hours, {users[key]} arms)"
+        for key in several
+        if stages[key].joins is None
     ]
+    # Short ones, which run in the job of a stage that is named.
+    joining = Counter(stages[key].name for key in several if stages[key].joins)
+    shared += [count_text(number, f"{name} stage") for name, number in joining.items()]
     texts = [
         "Hours: wall-clock time, the sum over stages; GPU-hours and CPU-hours: times the GPUs and CPU cores held. The "
         "cost of a stage that several arms share is split equally; all drawn cells count as one arm. Waiting, failed "
@@ -168,7 +173,7 @@ def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counte
         "the gain excludes 0.",
     ]
     if shared:
-        texts.append(f"Shared: {', '.join(shared)}; and the stages that run in the same jobs.")
+        texts.append(f"Shared: {', '.join(shared)}.")
     if unrecorded := sum(cost.unrecorded for cost in spent.values()):
         texts.append(
             f"+: at least; artifacts of an older version ({unrecorded:,.3f} hours) did not record CPUs and GPUs."

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweep.report.evidence import Evidence
 from sweep.report.section import (
@@ -28,13 +28,23 @@ BANDS = (
     "Shaded bands in the figure: percentile bootstrap over patients for these trained detectors; with few patients "
     "narrower than the table's intervals, which use the jackknife and Student's t."
 )
+
+
+class _Figure(NamedTuple):
+    title: str
+    digits: int
+    """Decimal places."""
+    path: tuple[str, str]
+    """Where `Summary` holds it."""
+
+
 WHOLE_LESIONS = {
-    "lesion_sensitivity": ("3D lesion sensitivity", 3, "lesion_level", "sensitivity"),
-    "fps_per_volume": ("FPs/volume", 2, "lesion_level", "fps_per_volume"),
-    "chance_sensitivity": ("chance sensitivity", 3, "chance", "sensitivity"),
-    "calibration_error": ("calibration error", 3, "calibration", "error"),
+    "lesion_sensitivity": _Figure("3D lesion sensitivity", 3, ("lesion_level", "sensitivity")),
+    "fps_per_volume": _Figure("FPs/volume", 2, ("lesion_level", "fps_per_volume")),
+    "chance_sensitivity": _Figure("chance sensitivity", 3, ("chance", "sensitivity")),
+    "calibration_error": _Figure("calibration error", 3, ("calibration", "error")),
 }
-"""Column of the CSV file -> title, decimal places, and where `Summary` holds the figure."""
+"""Column of the CSV file -> figure."""
 
 
 def detection_sections(evidence: Evidence) -> Iterator[Section]:
@@ -72,14 +82,14 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
     for iou, arms in evidence.by_iou.items():
         lines = []
         for name, arm in arms.items():
-            means = {figure: _mean(evidence, name, iou, *path) for figure, (_, _, *path) in WHOLE_LESIONS.items()}
-            cells = [decimal(means[figure], digits) for figure, (_, digits, *_) in WHOLE_LESIONS.items()]
+            means = {column: _mean(evidence, name, iou, *figure.path) for column, figure in WHOLE_LESIONS.items()}
+            cells = [decimal(means[column], figure.digits) for column, figure in WHOLE_LESIONS.items()]
             values = {"arm": name, **measured_values(arm), **means}
             lines.append(Line([name, *measured_texts(arm), *cells], values, evidence.keys[name]))
         yield Section(
             f"whole_lesions_{name_of(iou)}",
             f"Slices, 3D lesions and chance, IoU {iou:g}",
-            ("arm", *(measure.title for measure in TABLE1), *(title for title, *_ in WHOLE_LESIONS.values())),
+            ("arm", *(measure.title for measure in TABLE1), *(figure.title for figure in WHOLE_LESIONS.values())),
             lines,
             _whole_note(evidence) if iou == tuple(evidence.by_iou)[-1] else "",
         )

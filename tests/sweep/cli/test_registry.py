@@ -185,7 +185,7 @@ def test_rollback_tells_from_and_to(metsweep: Metsweep, registry: Registry) -> N
     assert champion is not None
     assert champion.number == "1"
     assert metsweep("rollback", "--model", "both", "--to", "1").code == 2
-    assert "'gan' is not one of 'detector', 'generator', 'both'" in metsweep("rollback", "--model", "gan").err
+    assert "--model is 'gan'; allowed: detector, generator, both" in metsweep("rollback", "--model", "gan").err
 
 
 @pytest.mark.parametrize("command", [("registry",), ("rollback",), ("compare", "1", "2", "--cohort", "x")])
