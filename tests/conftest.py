@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,16 @@ LONGEST_FIRST = (
     "sweep/cli/test_registry.py", "sweep/cli/test_score.py", "sweep/test_search.py", "trainers/data/test_prepare.py",
 )  # fmt: skip
 """A process takes a file at a time, and a long one that is begun last keeps all others waiting."""
+
+
+@pytest.fixture(autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """A command puts its settings into the environment, where the next test would find them."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

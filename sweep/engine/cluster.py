@@ -45,6 +45,9 @@ LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
+STARTS = 2
+"""How often a Ray of this machine alone is started: Ray gives a node 30 s, which a busy machine may exceed once."""
+
 NO_ACTOR = b"\xff" * 12
 """Prefix of a creator's id where the creator is no actor."""
 
@@ -93,7 +96,15 @@ def _connect(address: str | None, folder: Path | None, environment: dict[str, st
             # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
             options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}
             with _ctrl_z_blocked():
-                ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
+                for attempt in range(1, STARTS + 1):
+                    try:
+                        ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
+                        break
+                    except Exception:
+                        if attempt == STARTS:
+                            raise
+                        logger.warning("Ray did not start in time", exc_info=True)
+                        ray.shutdown()
     except Exception as error:  # Ray raises a bare Exception for a node that starts too slowly
         where = without_secrets(address or "this machine")
         raise ClusterError(f"Cannot connect to Ray at {where}: {without_secrets(error)}") from None

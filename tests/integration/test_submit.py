@@ -162,7 +162,7 @@ def test_a_detached_launch_survives_its_terminal_and_ends_on_sigterm(laptop: Lap
     log = Path(re.findall(r"Its output: (\S+)", said.decode())[0])
     try:
         laptop.until_training()
-        assert laptop.status()["launch"] == "alive"
+        assert laptop.status()["launch"]["state"] == "alive"
         launch.terminate()
         psutil.wait_procs([launch], timeout=PATIENCE_S)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class SeaweedFS:
     def start(self) -> None:
         """Start it and wait until it takes an object."""
         service = seaweedfs(self.folder, self.ports, ADMIN, READER)
+        service = replace(service, environment={**service.environment, "WEED_S3_SSE_KEY": "of the tests"})
         self._leader = service.start()
         service.wait_until_usable(self._leader)
 

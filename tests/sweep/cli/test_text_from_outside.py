@@ -43,7 +43,7 @@ def test_scanners_and_patients_that_are_scored(metsweep: Metsweep) -> None:
     Path("patients.csv").write_text("\n".join(["image,patient_id,scanner", *rows, ""]))
     ended = metsweep("score", "truth.json", "found.json", "--patients", "patients.csv")
     assert ended.code == 0, ended.err
-    for name in ("[/b], 1 lesions", "[red]x, 1 lesions", "Prisma [siemens], 1 lesions"):
+    for name in ("[/b], 1 lesion", "[red]x, 1 lesion", "Prisma [siemens], 1 lesion"):
         assert name in ended.out
 
 
