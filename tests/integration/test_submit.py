@@ -169,7 +169,7 @@ def test_a_detached_launch_survives_its_terminal_and_ends_on_sigterm(laptop: Lap
         with suppress(psutil.NoSuchProcess):
             launch.kill()
     assert "Stopped. Run the same command again to resume." in log.read_text()
-    assert laptop.status()["launch"] == "ended"
+    assert laptop.status()["launch"]["state"] == "ended"
 
 
 def test_a_detached_launch_that_is_refused_says_so(laptop: Laptop) -> None:
