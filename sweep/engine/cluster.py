@@ -93,21 +93,28 @@ def _connect(address: str | None, folder: Path | None, environment: dict[str, st
                 runtime_env={"env_vars": environment},
             )
         else:
-            # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
-            options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR}
             with _ctrl_z_blocked():
-                for attempt in range(1, STARTS + 1):
-                    try:
-                        ray.init("local", log_to_driver=False, _temp_dir=str(folder), **options)
-                        break
-                    except Exception:
-                        if attempt == STARTS:
-                            raise
-                        logger.warning("Ray did not start in time", exc_info=True)
-                        ray.shutdown()
+                _start_here(folder)
     except Exception as error:  # Ray raises a bare Exception for a node that starts too slowly
         where = without_secrets(address or "this machine")
         raise ClusterError(f"Cannot connect to Ray at {where}: {without_secrets(error)}") from None
+
+
+def _start_here(folder: Path) -> None:
+    """Start a Ray of this machine alone, with its session in `folder`."""
+    import ray
+
+    # "local": without it Ray would join any cluster that `ray start` has begun on this machine.
+    options: dict[str, Any] = {"include_dashboard": False, "logging_level": logging.ERROR, "_temp_dir": str(folder)}
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init("local", log_to_driver=False, **options)
+            return
+        except Exception:
+            if attempt == STARTS:
+                raise
+            logger.warning("Ray did not start in time", exc_info=True)
+            ray.shutdown()
 
 
 @contextmanager

@@ -73,13 +73,13 @@ class Notifier:
 
     def _deliver(self, deliver: Callable[[Event, bytes], None], where: str, event: Event, body: bytes) -> None:
         for attempt in range(ATTEMPTS):
+            time.sleep(attempt)
             try:
                 deliver(event, body)
                 return
             except Exception as error:  # of any kind: a notification must not end the launch
                 reason = without_secrets(error)
                 logger.warning("notification not delivered", extra={"event": event, "reason": reason})
-                time.sleep(attempt)
         self._say(f"Notification {event!r} could not be delivered by the {where}: {reason}")
 
     def _run(self, event: Event, body: bytes) -> None:

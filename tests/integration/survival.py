@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ import psutil
 import ray.util
 from mlflow import MlflowClient
 
+from tests.services.hosts import until
 from tests.sweep.fixed_time import STEPS, Pace
 
 NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}
@@ -59,7 +59,7 @@ class RayHead:
                 [str(Path(sys.executable).with_name("ray")), *arguments], env=os.environ | own | self._environment,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        _until(lambda: "Ray runtime started" in output.read_text(), self._process, output)
+        until(lambda: "Ray runtime started" in output.read_text(), self._process, output, PATIENCE_S)
 
     def kill(self) -> None:
         """End all its processes at once."""
@@ -140,7 +140,7 @@ class Home:
 
     def until(self, moment: Callable[[], object], driver: subprocess.Popen[bytes]) -> None:
         """Wait for a moment; it must come, and before the launch ends."""
-        _until(moment, driver, self.folder / "output.txt")
+        until(moment, driver, self.folder / "output.txt", PATIENCE_S)
 
     @property
     def output(self) -> str:
@@ -276,14 +276,6 @@ def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-
-
-def _until(moment: Callable[[], object], process: subprocess.Popen[bytes], output: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not moment():
-        assert time.monotonic() < deadline, f"waited in vain\n{output.read_text()}"
-        assert process.poll() is None, f"it ended before\n{output.read_text()}"
-        time.sleep(0.1)
 
 
 def _kill(process: psutil.Process) -> None:

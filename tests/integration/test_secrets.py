@@ -21,6 +21,7 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from tests.integration.survival import Home, kill
 from tests.services import fixtures
+from tests.services.hosts import title_of
 from tests.services.seaweedfs import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
 from tests.sweep import conftest
 
@@ -149,7 +150,7 @@ def test_a_launch_admits_its_own_token_alone_and_its_folder_is_gone_in_the_end(h
     first = Watch(home.launch())
     home.until(lambda: first.look() and home.steps("gan"), first.driver)
     left = temporary_files(home)
-    server = next(process for process in first.seen if process.name() == "gcs_server")
+    server = next(process for process in first.seen if title_of(process).partition(" ")[0].endswith("/gcs_server"))
     ports = {connection.laddr.port for connection in server.net_connections() if connection.status == "LISTEN"}
     tokens = (None, "wrong", secrets.token_hex(32), (left[0] / "token").read_text())
     assert [answers(min(ports), token) for token in tokens] == [False, False, False, True]
