@@ -27,9 +27,15 @@ LONGEST_FIRST = (
 """A process takes a file at a time, and a long one that is begun last keeps all others waiting."""
 
 
+PLACES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS")
+"""Variables that say where metsweep's services are."""
+
+
 @pytest.fixture(autouse=True)
 def environment_as_before() -> Iterator[None]:
-    """A command puts its settings into the environment, where the next test would find them."""
+    """A command puts its settings into the environment, and so does MLflow, where the next test would find them."""
+    for name in PLACES:
+        os.environ.pop(name, None)
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -64,6 +64,7 @@ def doctor(head: RayHead, shared: Path, *arguments: str) -> tuple[int, list[dict
     command = (sys.executable, "-m", "sweep.cli", "doctor", "--json", "--store", str(shared / "store"), *arguments)
     ended = subprocess.run(command, cwd=shared, env=environment, capture_output=True, text=True, timeout=200)
     assert ended.returncode in (0, 1), ended.stderr
+    assert ended.stdout.startswith("["), ended
     return ended.returncode, [finding for finding in json.loads(ended.stdout) if finding["where"]]
 
 

@@ -130,8 +130,6 @@ def test_command_tells_by_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
     assert main(["doctor"]) == 0
     assert "The demo can run." in capsys.readouterr().out
     assert main(["doctor", "--json", "--store", "/proc/store"]) == 1

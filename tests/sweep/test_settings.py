@@ -15,10 +15,9 @@ from sweep.cli import main
 from sweep.settings import Settings, settings_and_origins, variables_of
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
+from tests.conftest import PLACES
 from tests.source_files import ROOT
 from trainers.exceptions import ConfigError, MetsweepError
-
-NAMES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +49,7 @@ def of_project(text: str, mode: int = 0o644) -> Path:
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
     unset = Settings.from_environment()
     assert unset.store == str(Path.cwd() / "metsweep-store")
-    for name in NAMES:
+    for name in PLACES:
         monkeypatch.setenv(name, empty)
     assert Settings.from_environment() == unset == Settings()
 

@@ -50,9 +50,13 @@ def test_a_server_outlives_its_starter_and_ends_with_all_its_processes(tmp_path:
 
 
 def test_another_process_with_the_number_of_a_server_is_left_alone() -> None:
-    earlier = Process.of(os.getsid(0)).model_copy(update={"started": 1})
-    assert family(earlier) == []
-    stop(earlier, signal.SIGKILL)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
+        assert [one.pid for one in family(Process.of(other.pid))] == [other.pid]
+        earlier = Process.of(other.pid).model_copy(update={"started": 1})
+        assert family(earlier) == []
+        stop(earlier, signal.SIGKILL)
+        assert other.poll() is None
+        other.kill()
     assert family(Process.this().model_copy(update={"machine": "before the restart"})) == []
 
 

@@ -42,8 +42,6 @@ def metsweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: py
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    for name in ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: object) -> Ended:
         capsys.readouterr()

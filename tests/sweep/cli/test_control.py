@@ -283,7 +283,7 @@ def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
     ("options", "message"),
     [
         (("--seeds", 2), "already has seeds 0, 1; allowed: more"),
-        (("--seeds", 10**12), "should be less than or equal to 10000"),
+        (("--seeds", 10**12), "allowed: 10000 or less"),
         (("--trials", 9), "draws nothing"),
         (("--arms", "cpgan:4"), "'cpgan' is not a variant. Did you mean 'cpggan'?"),
         (("--arms", "cpggan:many"), "allowed is variant:count,count"),
