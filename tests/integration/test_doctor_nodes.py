@@ -63,6 +63,8 @@ def doctor(head: RayHead, shared: Path, *arguments: str) -> tuple[int, list[dict
     environment = os.environ | NO_TOKEN | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": head.address}
     command = (sys.executable, "-m", "sweep.cli", "doctor", "--json", "--store", str(shared / "store"), *arguments)
     ended = subprocess.run(command, cwd=shared, env=environment, capture_output=True, text=True, timeout=200)
+    if "Failed to register worker" in ended.stderr:  # how Ray ends a driver that came before the second node was ready
+        return doctor(head, shared, *arguments)
     assert ended.returncode in (0, 1), ended.stderr
     assert ended.stdout.startswith("["), ended
     return ended.returncode, [finding for finding in json.loads(ended.stdout) if finding["where"]]
