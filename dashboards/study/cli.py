@@ -1,0 +1,43 @@
+"""`metsweep dashboard`: the pages of studies."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from dashboards.web.options import LOOPBACK, Host, Port
+from sweep.cli import talk
+from sweep.cli.options import StoreUri
+
+
+def dashboard(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="Open this study's page; default: the list.", show_default=False),
+    ] = None,
+    host: Host = LOOPBACK,
+    port: Port = 0,
+    store: StoreUri = None,
+) -> None:
+    """Serve pages of the studies in a store: verdict, arms, trials and curves, also while they run.
+
+    Prints the link to open; Ctrl-C stops the pages and nothing else.
+
+    \b
+    Example:
+      metsweep dashboard quickstart --port 8700
+    """
+    from dashboards.study.app import study_app, study_path
+    from dashboards.web.serving import new_access, serve
+    from sweep.settings import Settings
+    from sweep.studies.opened import open_study
+    from sweep.studies.records import LaunchOptions
+
+    settings = Settings.from_environment(store)
+    path = ""
+    if study is not None:
+        path = study_path(open_study(study, LaunchOptions(), settings, partial(talk.note, err=True)).study.name)
+    access = new_access(host)
+    serve(study_app(settings, access), access, port, path, talk.say)

@@ -1,0 +1,72 @@
+"""The studies of a store as their pages show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.exceptions import HTTPException
+
+from dashboards.web.pages import shown
+from sweep.report.report import Report, build_report
+from sweep.settings import Settings
+from sweep.store import Store
+from sweep.studies.opened import OpenedStudy, open_study
+from sweep.studies.overview import launch_state
+from sweep.studies.records import LaunchOptions, StudyRecord, launched_studies
+from trainers.exceptions import MetsweepError
+
+PATIENCE_S = 2.0
+"""How long a page waits for a store that is away, before it says so."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A study in the list."""
+
+    name: str
+    launch: Literal["never", "alive", "ended", "gone"]
+    """State of its last launch."""
+    updated: float
+    """Unix seconds of that launch's last report; 0 if unknown."""
+    problem: str = ""
+    """Why its documents cannot be read."""
+
+
+class Studies:
+    """The studies that were launched with a store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = Store(settings.store, PATIENCE_S)
+        self._settings = settings
+
+    def list(self) -> list[Listed]:
+        """All of them: those that run first, then the newest report first."""
+        listed = [self._listed(name) for name in launched_studies(self.store)]
+        return sorted(listed, key=lambda study: (study.launch != "alive", -study.updated))
+
+    def open(self, name: str) -> OpenedStudy:
+        """A study by its name.
+
+        Raises:
+            HTTPException: none of that name was launched with the store.
+            MetsweepError: it cannot be read, as `open_study`.
+        """
+        if name not in launched_studies(self.store):
+            raise HTTPException(404, "No study of that name was launched with this store")
+        return open_study(name, LaunchOptions(), self._settings, lambda _: None, store=self.store)
+
+    def report(self, name: str) -> Report:
+        """Everything that is known of a study's results; errors as `open`."""
+        opened = self.open(name)
+        return build_report(opened.plan(), opened.store, study=name)
+
+    def _listed(self, name: str) -> Listed:
+        record = StudyRecord(self.store, name)
+        status = record.status()
+        problem = ""
+        try:
+            record.launched()
+        except MetsweepError as error:
+            problem = shown(error)
+        return Listed(name, launch_state(status), status.updated if status else 0.0, problem)

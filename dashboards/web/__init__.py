@@ -1,0 +1,1 @@
+"""The web application that all pages share: security, templates, static files, serving."""
