@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from search_spaces.study import Study
 from sweep.console import TextConsole
@@ -26,7 +27,7 @@ from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
 from sweep.studies.costs import LaunchCosts, costs_table
-from sweep.studies.optuna_study import check_optuna_study, open_storage, plan_drawn, read_drawn
+from sweep.studies.optuna_study import check_optuna_study, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.studies.study_logs import StudyLogs
@@ -34,6 +35,9 @@ from sweep.text import count_text
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.tracker import Tracker, WriteReport
 from trainers.distributed import WorkerResources
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def launch(
             be used, or another process is launching the study.
         LostLeaseError: another process took the study over while this one was suspended; it delivers and reports now.
     """
+    from sweep.studies.patient_storage import open_patiently
+
     began = time.time()
     store = Store(settings.store)
     record = StudyRecord(store, study.name)
@@ -106,13 +112,14 @@ def launch(
             Notifier(study.name, settings.notify_command, settings.notify_webhook, console.say)
         )
         console.say(_headline(todo))
+        storage = open_patiently(settings.optuna_storage, console.say)
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:
             observers = [metrics.observe, Watcher(notifier.send, settings.notify_stall_minutes).observe]
-            plan, launched = _run(todo, settings, record, tracker, lease, console, fail_fast, observers)
+            plan, launched = _run(todo, settings, storage, record, tracker, lease, console, fail_fast, observers)
             record.keep_needs(plan)
         if not study.search.draws:
-            undefined = record_arms(plan, store, open_storage(settings.optuna_storage))
+            undefined = record_arms(plan, store, storage)
             launched = replace(launched, failed=launched.failed | undefined)
         ended = "KILLED" if launched.stopped == StopReason.INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
         undelivered = not delivery.finish(ended) and delivery.failed
@@ -208,6 +215,7 @@ def _outcome(plan: Plan, launched: Launched) -> str:
 def _run(
     todo: _Todo,
     settings: Settings,
+    storage: BaseStorage,
     record: StudyRecord,
     tracker: Tracker,
     lease: Lease,
@@ -221,7 +229,6 @@ def _run(
 
     store, study = record.store, todo.plan.study
     board = BoardHandle.start(study.name)
-    storage = open_storage(settings.optuna_storage)
     database = DatabaseFile("Optuna", settings.optuna_storage, "it lacks cells that the search of this study has drawn")
     display = Display(todo.plan, console, store, connected())
     steering = Steering(record, board, display, tracker, database, lease, fail_fast, observers)

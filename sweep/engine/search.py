@@ -108,16 +108,14 @@ class StudySearch(Searcher):
         wanted = set(names)
         return [trial for trial in self.plan.trials if trial.name in wanted]
 
-    @_alone
     def close(self) -> None:
-        """Hand out no more trials."""
+        """Hand out no more trials; at once, also while the search waits for Optuna's database."""
         self._closed = True
 
     @property
     def running(self) -> list[Trial]:
-        """Trials that Ray Tune runs."""
-        with self._lock:
-            return list(self._running.values())
+        """Trials that Ray Tune runs; at once, as `close`."""
+        return list(self._running.values())
 
     @_alone
     def stop(self, names: Iterable[str]) -> None:

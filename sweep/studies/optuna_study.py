@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
     from optuna.trial import FrozenTrial
 
 ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of", "metsweep.twin_of"
@@ -60,7 +60,7 @@ class Drawn:
     """Why it failed."""
 
 
-def open_storage(uri: str) -> BaseStorage:
+def open_storage(uri: str) -> RDBStorage:
     """The database at an SQLAlchemy URI; TrackingError if it cannot be opened."""
     import optuna
 

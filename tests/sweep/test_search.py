@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ class Sweep:
         """Optuna's trials as its database holds them."""
         uri = f"sqlite:///{self.store.local.parent / 'optuna.db'}"
         return optuna.load_study(study_name="timed", storage=uri).trials
+
+
+def test_what_steers_a_launch_never_waits_for_the_database(tmp_path: Path) -> None:
+    """The search holds its lock while it waits for a database that is away."""
+    sweep = Sweep(tmp_path)
+    with sweep.search._lock, ThreadPoolExecutor(1) as steering:
+        assert steering.submit(lambda: sweep.search.running).result(10) == []
+        steering.submit(sweep.search.close).result(10)
 
 
 def test_arms_come_first_then_drawn_cells_and_each_is_told_what_it_reached(tmp_path: Path) -> None:
