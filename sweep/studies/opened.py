@@ -111,6 +111,7 @@ def open_study(
     launched: bool = True,
     as_written: bool = False,
     verify: bool = False,
+    store: Store | None = None,
 ) -> OpenedStudy:
     """Open a study by its shipped name or file, else the one launched by that name.
 
@@ -120,13 +121,14 @@ def open_study(
         launched: refuse a study that was not launched with the store.
         as_written: leave the options of the last launch aside.
         verify: read every file of the cohort, also those read before.
+        store: that of the settings, if it is open already.
 
     Raises:
         StoreError: a launched study is wanted, and the store does not exist.
         ConfigError: as `source_of`, `options_in_effect` and `resolve`; or the study was not launched with this store.
         DamagedDocument: what the store keeps of the study cannot be read.
     """
-    store = Store(settings.store)
+    store = store or Store(settings.store)
     source = source_of(name, store)
     options = options_in_effect(source, given, store, note, as_written=as_written)
     resolved = _priced(resolve(source, options, store, note), settings)
