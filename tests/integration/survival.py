@@ -48,15 +48,15 @@ class RayHead:
     def start(self) -> None:
         """Begin, and wait until it answers."""
         arguments = (
-            "start", "--head", "--block", "--disable-usage-stats", f"--port={self._port}",
-            f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}", "--include-dashboard=false",
-            "--object-store-memory=100000000", *self._options,
+            "-m", "tests.services.patient_ray", "start", "--head", "--block", "--disable-usage-stats",
+            f"--port={self._port}", f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}",
+            "--include-dashboard=false", "--object-store-memory=100000000", *self._options,
         )  # fmt: skip
         own = {"PYTHONPATH": str(Path(__file__).parents[2])} | NO_TOKEN
         output = Path(self._folder, "output.txt")
         with output.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ray")), *arguments], env=os.environ | own | self._environment,
+                [sys.executable, *arguments], env=os.environ | own | self._environment,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         until(lambda: "Ray runtime started" in output.read_text(), self._process, output, PATIENCE_S)
