@@ -1,4 +1,4 @@
-"""`metsweep stack`: what its servers keep, hide and leave."""
+"""`metsweep stack`: quickstart against its servers equals the embedded default; what they keep, hide and leave."""
 
 from __future__ import annotations
 
@@ -30,8 +30,15 @@ from infra.stack.stack import State
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
+QUICKSTART = (
+    "count_scale=0.002", "synthesis.shard_size=8", "gan.total_kimg=0.4", "gan.width=0.1", "gan.fade_kimg=0.02",
+    "gan.stable_kimg=0.02", "gan.stable_kimg_at={4: 0.02}", "gan.checkpoint_kimg=0.2", "detector.steps=24",
+    "detector.evaluate_every=12", "realism.slices=16",
+)  # fmt: skip
+"""Five trials and two GANs, as shipped, but each as short as it can be."""
 PLACES = ("AWS_", "METSWEEP_", "MLFLOW_", "OPTUNA_", "RAY_")
 SERVERS = ["PostgreSQL", "SeaweedFS", "Ray", "MLflow", "optuna-dashboard"]
+EMBEDDED = ("metsweep-store", "mlflow.db", "mlruns", "optuna.db")
 LIKE_A_DELAYED_ACK_MS = 25
 
 
@@ -103,6 +110,38 @@ def database(folder: Path, credentials: Credentials, name: str, query: str) -> l
         return [row[0] for row in cursor.fetchall()]
     finally:
         connection.close()
+
+
+def test_quickstart_equals_the_embedded_default_and_lies_in_postgresql_and_s3_alone(
+    folder: Path, credentials: Credentials, tmp_path: Path
+) -> None:
+    cohort = tmp_path / "cohort"
+    metsweep(tmp_path, "cohort", "demo", str(cohort), "--patients", "4", "--normals", "0")
+    tables = {}
+    for name, environment in (("embedded", {}), ("stack", of_env(folder))):
+        home = tmp_path / name
+        home.mkdir()
+        options = [option for pair in QUICKSTART for option in ("--set", pair)]
+        metsweep(home, "launch", "quickstart", "--cohort", str(cohort), *options, environment=environment)
+        metsweep(home, "report", "quickstart", "--out", "report", environment=environment)
+        tables[name] = (home / "report" / "table1.csv").read_text()
+        left = {path.name for path in home.iterdir() if not path.name.startswith(".")}
+        assert left == {"report", *(EMBEDDED if name == "embedded" else ())}
+    assert tables["stack"] == tables["embedded"]
+    assert len(tables["stack"].splitlines()) == 1 + 5
+
+    kinds = database(folder, credentials, "mlflow", "SELECT value FROM tags WHERE key = 'metsweep.kind'")
+    assert sorted(kinds) == ["gan", "gan", "sweep", *["trial"] * 5]
+    assert database(folder, credentials, "optuna", "SELECT state FROM trials") == ["COMPLETE"] * 5
+    where = database(folder, credentials, "mlflow", "SELECT artifact_uri FROM runs")
+    assert {uri.partition("/quickstart/")[0] for uri in where} == {f"s3://{BUCKET}/store/mlflow"}
+    client = user(credentials).client(state(folder).ports["seaweedfs-s3"])
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    for stage, count in {"prepare": 1, "gan": 2, "synthesize": 2, "detector": 5, "evaluate": 5}.items():
+        made = [key for key in keys if key.startswith(f"store/{stage}/") and key.endswith("/manifest.json")]
+        assert len(made) >= count, stage
+    assert any(key.endswith("/MLmodel") for key in keys)
 
 
 def user(credentials: Credentials) -> Identity:
