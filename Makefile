@@ -3,8 +3,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 TOOLS := build/tools
-# What checks the files of infra and is no Python package; a promtool of the system will do.
-CHECKERS := $(TOOLS)/kubectl $(if $(shell command -v promtool),,$(TOOLS)/promtool)
+# What checks infra and is no Python package; a Prometheus of the system will do.
+CHECKERS := $(TOOLS)/kubectl $(if $(shell command -v prometheus && command -v promtool),,$(TOOLS)/prometheus)
 # More processes than the two cores that the tests are made for, as a third of their time is waiting; the order is theirs.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -19,7 +19,7 @@ demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champi
 test: $(INSTALLED) $(CHECKERS)  ## every fast test
 	$(PYTEST) -m "not slow"
 
-test-slow: $(INSTALLED)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
+test-slow: $(INSTALLED) $(CHECKERS)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
 	$(PYTEST) -m "slow and not long"
 
 test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
@@ -76,9 +76,9 @@ $(TOOLS)/kubectl: | $(INSTALLED)
 	rm -r $(TOOLS)/kubectl.d
 
 # Of Debian's package, which is not installed and starts nothing. Elsewhere install Prometheus.
-$(TOOLS)/promtool:
-	mkdir -p $(TOOLS)/promtool.d
-	cd $(TOOLS)/promtool.d && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; }
-	dpkg --extract $(TOOLS)/promtool.d/prometheus_*.deb $(TOOLS)/promtool.d
-	install $(TOOLS)/promtool.d/usr/bin/promtool $@
-	rm -r $(TOOLS)/promtool.d
+$(TOOLS)/prometheus $(TOOLS)/promtool &:
+	mkdir -p $(TOOLS)/prometheus.d
+	cd $(TOOLS)/prometheus.d && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; }
+	dpkg --extract $(TOOLS)/prometheus.d/prometheus_*.deb $(TOOLS)/prometheus.d
+	install --target-directory=$(TOOLS) $(TOOLS)/prometheus.d/usr/bin/prometheus $(TOOLS)/prometheus.d/usr/bin/promtool
+	rm -r $(TOOLS)/prometheus.d

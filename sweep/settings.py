@@ -62,7 +62,7 @@ class Settings(Config):
     cache: Place = Field(default_factory=lambda: _at_home("~/.cache/metsweep", "METSWEEP_CACHE"))
     """Folder of this machine for files that can be made again; default: `~/.cache/metsweep`."""
     ray_address: Place | None = None
-    """Ray cluster: host:port, ray://host:port or auto; default: a Ray of this machine alone, begun by the command."""
+    """Ray cluster: host:port or auto; default: a Ray of this machine alone, begun by the command."""
     ray_token_file: Place | None = None
     """File with the cluster's token; default: Ray's own, `~/.ray/auth_token`. RAY_AUTH_TOKEN goes before the file."""
     tracking_uri: Place = Field(default_factory=lambda: f"sqlite:///{working_directory() / 'mlflow.db'}")

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer
 
@@ -24,7 +25,7 @@ from sweep.engine import launch as launching
 from sweep.engine.jobs import StudyJobs, Submission, jobs_of
 from sweep.redaction import without_secrets
 from sweep.report.report import write_report
-from sweep.settings import Settings
+from sweep.settings import Settings, settings_and_origins, variables_of
 from sweep.store import Store
 from sweep.studies.launch_options import remember
 from sweep.studies.opened import OpenedStudy
@@ -33,10 +34,13 @@ from sweep.versions import differences, versions
 from trainers.documents import MIB, read_text
 from trainers.exceptions import ClusterError, ConfigError
 
-DATABASES = {"MLFLOW_TRACKING_URI": "mlflow.db", "OPTUNA_STORAGE": "optuna.db"}
-"""Variable -> the default file in the working directory, which a job loses with its cluster."""
-S3 = {"AWS_ENDPOINT_URL_S3": "s3_endpoint", "AWS_DEFAULT_REGION": "s3_region"}
-"""Variable -> setting."""
+DATABASES = {"tracking_uri": "MLFLOW_TRACKING_URI", "optuna_storage": "OPTUNA_STORAGE"}
+"""Setting -> variable; the default is a file in the working directory, which a job loses with its cluster."""
+PASSED = (
+    *DATABASES, "mlflow_insecure_tls", "postgresql_sslmode", "s3_endpoint", "s3_region", "s3_encryption", "s3_kms_key",
+    "s3_insecure_tls", "metrics_address", "notify_command", "notify_webhook", "notify_stall_minutes",
+)  # fmt: skip
+"""Settings of a launch that mean the same on a cluster; others are of a machine, in the study, or given otherwise."""
 
 
 def submit(opened: OpenedStudy, address: str, *, fail_fast: bool) -> None:
@@ -51,7 +55,7 @@ def submit(opened: OpenedStudy, address: str, *, fail_fast: bool) -> None:
         study=relaunchable(study),
         store=opened.settings.store,
         mark=mark,
-        variables=_variables(opened.settings),
+        settings=_passed(opened.settings),
         versions=versions(),
         fail_fast=fail_fast,
     )
@@ -88,15 +92,25 @@ def _wait_until_accepted(jobs: StudyJobs, job: str, study: str) -> None:
     raise ClusterError(f"The cluster {jobs.address} refuses the study: {errors[-1] if errors else f'see job {job}.'}")
 
 
-def _variables(settings: Settings) -> dict[str, str]:
+def _passed(settings: Settings) -> dict[str, str | float | bool]:
     """What the cluster may use where it sets nothing itself; no file of this machine, nothing with a secret."""
-    wanted = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "OPTUNA_STORAGE": settings.optuna_storage}
-    wanted |= {name: getattr(settings, key) or "" for name, key in S3.items()}
-    return {
-        name: value
-        for name, value in wanted.items()
-        if value and sqlite_file(value) is None and without_secrets(value) == value
-    }
+    passed, secret = {}, []
+    for key, value in settings.model_dump(include={*PASSED}, exclude_defaults=True).items():
+        if key in DATABASES and sqlite_file(value) is not None:
+            continue
+        # The path of a webhook is its password.
+        if without_secrets(value) != str(value) or (key == "notify_webhook" and urlsplit(value).path.strip("/")):
+            secret.append(key)
+        else:
+            passed[key] = value
+    if secret:
+        names = ", ".join(variables_of(key)[0] for key in secret)
+        talk.note(
+            f"Not passed to the cluster, where others can read a job: {', '.join(secret)}. If its head does not set "
+            f"them, set {names} there, before `ray start`.",
+            err=True,
+        )
+    return passed
 
 
 def run_job(file: Path) -> None:
@@ -133,20 +147,22 @@ def _settings_of_job(submission: Submission) -> Settings:
     Raises:
         ConfigError: a database would be a file of the job's working directory.
     """
-    own = Settings.from_environment(submission.store)
-    for name, key in S3.items():
-        if name in submission.variables and getattr(own, key) is None:
-            os.environ[name] = submission.variables[name]
-    for name, uri in zip(DATABASES, (own.tracking_uri, own.optuna_storage), strict=True):
-        if sqlite_file(uri) != Path.cwd() / DATABASES[name]:
-            continue
-        if name not in submission.variables:
-            raise ConfigError(
-                f"{name} is not set on the cluster. Set it where Ray's head runs, before `ray start`. A value of the "
-                "machine that submits is used only if it names a server and holds no password: jobs are not secret."
-            )
-        os.environ[name] = submission.variables[name]
-    return Settings.from_environment(submission.store)
+    own, origins = settings_and_origins(submission.store)
+    given = origins.keys() - _lost_with_job(own)
+    os.environ |= {variables_of(key)[0]: str(value) for key, value in submission.settings.items() if key not in given}
+    settings = Settings.from_environment(submission.store)
+    for key in _lost_with_job(settings):
+        raise ConfigError(
+            f"{DATABASES[key]} is not set on the cluster. Set it where Ray's head runs, before `ray start`. A value of "
+            "the machine that submits is used only if it names a server and holds no password: jobs are not secret."
+        )
+    return settings
+
+
+def _lost_with_job(settings: Settings) -> list[str]:
+    """The databases that are files in the working directory."""
+    files = {key: sqlite_file(getattr(settings, key)) for key in DATABASES}
+    return [key for key, file in files.items() if file is not None and file.parent == Path.cwd()]
 
 
 def watch_job(chosen: StudyFileOptions, address: str) -> None:

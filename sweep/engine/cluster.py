@@ -60,7 +60,7 @@ def ray_cluster(address: str | None, needs: Sequence[WorkerResources]) -> Iterat
     keys of their own.
 
     Args:
-        address: as RAY_ADDRESS (`host:port`, `ray://host:port` or `auto`); None starts a cluster on this machine.
+        address: as RAY_ADDRESS (`host:port` or `auto`); None starts a cluster on this machine.
         needs: what the stages of the sweep occupy; each must fit the cluster.
 
     Raises:

@@ -44,8 +44,8 @@ class Submission(Config):
     """As Settings."""
     mark: str
     """Document that the submitting machine wrote into the store: the job must find it there."""
-    variables: dict[str, str]
-    """Variables of the environment for what the cluster does not set itself."""
+    settings: dict[str, str | float | bool]
+    """For what the cluster does not set itself."""
     versions: dict[str, str]
     """Of the submitting machine."""
     fail_fast: bool

@@ -22,10 +22,10 @@ def reached(address: str) -> Iterator[None]:
     """Within the block Ray may connect to the cluster, with the token that it asks for.
 
     Args:
-        address: as RAY_ADDRESS (`host:port`, `ray://host:port`, `auto` or `local`).
+        address: as RAY_ADDRESS (`host:port`, `auto` or `local`).
 
     Raises:
-        ClusterError: the address is not that of a Ray that runs, or the cluster refuses this user.
+        ClusterError: no Ray that can run studies has this address, or the cluster refuses this user.
     """
     if address == "local":
         yield
@@ -33,18 +33,25 @@ def reached(address: str) -> Iterator[None]:
     shown = without_secrets(address)
     place = _address_on_this_machine() if address == "auto" else address
     parts = urlsplit(place if "://" in place else f"//{place}")
+    if parts.scheme == "ray":
+        # Ray Tune would move to the cluster, away from the search, the store and the databases of this process.
+        raise ClusterError(
+            f"RAY_ADDRESS is {shown!r}, an address of Ray Client, through which no study can run. On a machine of the "
+            "cluster set RAY_ADDRESS to host:6379 of the head. From elsewhere unset RAY_ADDRESS, and submit the study: "
+            "metsweep launch STUDY --cluster http://HEAD:8265"
+        )
     try:
         port = parts.port
     except ValueError:
         port = None
     if not parts.hostname or not port:
-        raise ClusterError(f"RAY_ADDRESS is {shown!r}; allowed: host:port, ray://host:port, auto, or unset.")
+        raise ClusterError(f"RAY_ADDRESS is {shown!r}; allowed: host:port, auto, or unset.")
     try:
         socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
     except OSError as error:
         raise ClusterError(f"Cannot connect to Ray at {shown}: {error.strerror or error}. {REMEDY}") from None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    with admitted(shown, functools.partial(_admits, f"{host}:{port}", parts.scheme == "ray", shown)):
+    with admitted(shown, functools.partial(_admits, f"{host}:{port}", shown)):
         yield
 
 
@@ -57,22 +64,17 @@ def _address_on_this_machine() -> str:
     return address
 
 
-def _admits(place: str, by_client_server: bool, shown: str) -> bool:
+def _admits(place: str, shown: str) -> bool:
     """Whether the head answers, instead of asking for another token."""
     import grpc
     from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc, ray_client_pb2, ray_client_pb2_grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     gcs: Any = gcs_service_pb2
-    client: Any = ray_client_pb2
     with closing(cast(grpc.Channel, init_grpc_channel(place))) as channel:
         try:
-            if by_client_server:
-                ping = client.ClusterInfoRequest(type=client.ClusterInfoType.PING)
-                ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=SECONDS_TO_ANSWER)
-            else:
-                head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-                head.CheckAlive(gcs.CheckAliveRequest(), timeout=SECONDS_TO_ANSWER)
+            head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            head.CheckAlive(gcs.CheckAliveRequest(), timeout=SECONDS_TO_ANSWER)
         except grpc.RpcError as error:
             code = cast(grpc.Call, error).code()
             if code == grpc.StatusCode.UNAUTHENTICATED:

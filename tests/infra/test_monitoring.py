@@ -42,7 +42,7 @@ def test_alerts_read_metrics_that_ray_has(alert: dict[str, str]) -> None:
 
 
 def test_the_list_of_nodes_is_asked_for_with_the_token() -> None:
-    (scrape,) = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    scrape, _ = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (discovery,) = scrape["http_sd_configs"]
     assert discovery["authorization"] == {"type": "Bearer", "credentials_file": "ray-token"}
     assert "credentials:" not in (MONITORING / "prometheus.yml").read_text()

@@ -12,11 +12,16 @@ INFRA = ROOT / "infra"
 TOOLS = ROOT / "build" / "tools"
 
 
-def run_tool(name: str, *arguments: str | Path) -> str:
-    """What a tool of build/tools, of the environment or of the system prints; fails the test if the tool fails."""
+def tool(name: str) -> str:
+    """A tool of build/tools, of the environment or of the system; fails the test if none has it."""
     folders = f"{TOOLS}:{ROOT / '.venv' / 'bin'}"
-    tool = shutil.which(name, path=folders) or shutil.which(name)
-    assert tool, f"{name} is missing: run `make build/tools/{name}`"
-    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    program = shutil.which(name, path=folders) or shutil.which(name)
+    assert program, f"{name} is missing: run `make build/tools/{name}`"
+    return program
+
+
+def run_tool(name: str, *arguments: str | Path) -> str:
+    """What a tool prints; fails the test if the tool fails."""
+    done = subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{name} {' '.join(map(str, arguments))}:\n{done.stdout}{done.stderr}"
     return done.stdout

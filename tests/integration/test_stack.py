@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-import shlex
+import re
+import shutil
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import psycopg2
 import pytest
 import requests
+import yaml
 from botocore.exceptions import ClientError
 
 from infra.stack.credentials import Credentials
 from infra.stack.seaweedfs import BUCKET, Identity
-from infra.stack.service import HOST, family, is_alive
+from infra.stack.service import HOST, family, free_ports, is_alive
 from infra.stack.stack import State
+from tests.infra.tools import INFRA, tool
+from tests.services.stack import database, listed, metsweep, of_env, processes, state, user
+from tests.trainers.data.phantom import make_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).parents[2]
 QUICKSTART = (
-    "count_scale=0.002", "synthesis.shard_size=8", "gan.total_kimg=0.4", "gan.width=0.1", "gan.fade_kimg=0.02",
-    "gan.stable_kimg=0.02", "gan.stable_kimg_at={4: 0.02}", "gan.checkpoint_kimg=0.2", "detector.steps=24",
-    "detector.evaluate_every=12", "realism.slices=16",
+    "count_scale=0.002", "synthesis.shard_size=8", "gan.batch_size=4", "gan.total_kimg=0.2", "gan.width=0.1",
+    "gan.fade_kimg=0.01", "gan.stable_kimg=0.01", "gan.stable_kimg_at={4: 0.01}", "gan.checkpoint_kimg=0.1",
+    "detector.batch=4", "detector.steps=16", "detector.evaluate_every=8", "evaluation.confidence=0.01",
+    "evaluation.bootstraps=100", "realism.slices=16", "realism.kid_subsets=2", "realism.permutations=100",
 )  # fmt: skip
-"""Five trials and two GANs, as shipped, but each as short as it can be."""
-PLACES = ("AWS_", "METSWEEP_", "MLFLOW_", "OPTUNA_", "RAY_")
-SERVERS = ["PostgreSQL", "SeaweedFS", "Ray", "MLflow", "optuna-dashboard"]
-EMBEDDED = ("metsweep-store", "mlflow.db", "mlruns", "optuna.db")
+"""Five trials and two GANs, as shipped, but each as short as it can be; half of the untrained detections count."""
+MEASURED = {"history.jsonl", "system.jsonl"}
+"""Files of artifacts that hold times."""
+SERVERS = ["PostgreSQL", "SeaweedFS", "Ray", "MLflow", "optuna-dashboard", "Prometheus"]
+EMBEDDED = {"metsweep-store", "mlflow.db", "mlruns", "optuna.db"}
 LIKE_A_DELAYED_ACK_MS = 25
-
-
-def metsweep(home: Path, *arguments: str, environment: dict[str, str] | None = None, status: int = 0) -> str:
-    """Run a command as a user would, on a machine of nothing else; returns stdout, then stderr."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PLACES)}
-    own = {"HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    done = subprocess.run(
-        [sys.executable, "-m", "sweep.cli", *arguments],
-        cwd=home, env=inherited | own | (environment or {}), capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+MONITORING = INFRA / "monitoring"
+NOT_HERE = {"ray_metsweep_lease_takeovers_total", "ray_node_gpus_utilization"}
+"""Metrics of what the machine does not have and of what does not happen."""
 
 
 @pytest.fixture(scope="module")
@@ -74,78 +70,70 @@ def credentials(folder: Path) -> Credentials:
     return Credentials.model_validate_json((folder / "credentials.json").read_text())
 
 
-def state(folder: Path) -> State:
-    return State.model_validate_json((folder / "state.json").read_text())
+@pytest.fixture(scope="module")
+def monitoring(folder: Path, credentials: Credentials) -> Iterator[dict[str, str]]:
+    """Addresses of a Prometheus with the files of infra/monitoring, and of the launch that it scrapes beside Ray."""
+    prometheus, launch = (f"{HOST}:{port}" for port in free_ports(2))
+    own = folder.parent / "monitoring"
+    shutil.copytree(MONITORING, own)
+    (own / "ray-token").write_text(credentials.ray_token)
+    config = (own / "prometheus.yml").read_text()
+    head = f"{HOST}:{state(folder).ports['ray-dashboard']}"
+    (own / "prometheus.yml").write_text(config.replace("ray-head:8265", head).replace("ray-head:9464", launch))
+    command = [tool("prometheus"), "--config.file=prometheus.yml", f"--web.listen-address={prometheus}"]
+    with (own / "log").open("w") as log, subprocess.Popen(command, cwd=own, stdout=log, stderr=log) as process:
+        try:
+            yield {"prometheus": prometheus, "launch": launch}
+        finally:
+            process.kill()
 
 
-def listed(folder: Path, status: int = 0) -> dict[str, str]:
-    """What `status` says of each server."""
-    servers = json.loads(metsweep(folder.parent, "stack", "status", "--json", "--dir", str(folder), status=status))
-    return {server["name"]: server["state"] for server in servers}
-
-
-def processes(folder: Path) -> list[psutil.Process]:
-    return [process for started in state(folder).started.values() for process in family(started.leader)]
-
-
-def of_env(folder: Path) -> dict[str, str]:
-    """What a shell has after `eval "$(metsweep stack env)"`."""
-    printed = metsweep(folder.parent, "stack", "env", "--dir", str(folder))
-    dirty = {"AWS_PROFILE": "hospital", "RAY_AUTH_TOKEN": "of another cluster", "PATH": os.environ["PATH"]}
-    shell = subprocess.run(
-        ["bash", "-c", f"eval {shlex.quote(printed)}; env -0"], env=dirty, check=True, capture_output=True, text=True
-    )
-    after = dict(line.split("=", 1) for line in shell.stdout.strip("\0").split("\0"))
-    return {name: value for name, value in after.items() if name.startswith(PLACES)}
-
-
-def database(folder: Path, credentials: Credentials, name: str, query: str) -> list[Any]:
-    port = state(folder).ports["postgresql"]
-    connection = psycopg2.connect(
-        host=HOST, port=port, user="metsweep", password=credentials.postgresql, dbname=name, connect_timeout=5
-    )
-    try:
-        cursor = connection.cursor()
-        cursor.execute(query)
-        return [row[0] for row in cursor.fetchall()]
-    finally:
-        connection.close()
+@pytest.fixture(scope="module")
+def homes(folder: Path, monitoring: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Working directories in which quickstart was launched, on the embedded default and on the stack."""
+    root = tmp_path_factory.mktemp("homes")
+    cohort = make_cohort(root / "cohort", patients=4, normals=0)
+    options = [option for pair in QUICKSTART for option in ("--set", pair)]
+    stack = of_env(folder) | {"METSWEEP_METRICS_ADDRESS": monitoring["launch"]}
+    for name, environment in (("embedded", {}), ("stack", stack)):
+        (root / name).mkdir()
+        metsweep(root / name, "launch", "quickstart", "--cohort", str(cohort), *options, environment=environment)
+    return {name: root / name for name in ("embedded", "stack")}
 
 
 def test_quickstart_equals_the_embedded_default_and_lies_in_postgresql_and_s3_alone(
-    folder: Path, credentials: Credentials, tmp_path: Path
+    folder: Path, credentials: Credentials, homes: dict[str, Path]
 ) -> None:
-    cohort = tmp_path / "cohort"
-    metsweep(tmp_path, "cohort", "demo", str(cohort), "--patients", "4", "--normals", "0")
-    tables = {}
-    for name, environment in (("embedded", {}), ("stack", of_env(folder))):
-        home = tmp_path / name
-        home.mkdir()
-        options = [option for pair in QUICKSTART for option in ("--set", pair)]
-        metsweep(home, "launch", "quickstart", "--cohort", str(cohort), *options, environment=environment)
-        metsweep(home, "report", "quickstart", "--out", "report", environment=environment)
-        tables[name] = (home / "report" / "table1.csv").read_text()
-        left = {path.name for path in home.iterdir() if not path.name.startswith(".")}
-        assert left == {"report", *(EMBEDDED if name == "embedded" else ())}
-    assert tables["stack"] == tables["embedded"]
-    assert len(tables["stack"].splitlines()) == 1 + 5
+    left = {name: {path.name for path in home.iterdir() if path.name[0] != "."} for name, home in homes.items()}
+    assert left == {"embedded": EMBEDDED, "stack": set()}
+    embedded = {str(path): path.read_bytes() for path in homes["embedded"].rglob("*.*") if path.is_file()}
+    bucket = user(credentials).client(state(folder).ports["seaweedfs-s3"])
+    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = [entry["Key"] for page in pages for entry in page["Contents"] if entry["Key"].endswith((".json", ".csv"))]
+    stack = {key: bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+    assert checksums(stack, "store/manifests/") == checksums(embedded, "manifest.json")
+    (expected,) = [content.decode() for path, content in embedded.items() if path.endswith("report/table1.csv")]
+    (table,) = [content.decode() for key, content in stack.items() if key.endswith("report/table1.csv")]
+    assert table == expected
+    arms = list(csv.DictReader(io.StringIO(table)))
+    assert len({arm["test_fps_per_slice_iou50"] for arm in arms}) > 1
 
     kinds = database(folder, credentials, "mlflow", "SELECT value FROM tags WHERE key = 'metsweep.kind'")
-    assert sorted(kinds) == ["gan", "gan", "sweep", *["trial"] * 5]
-    assert database(folder, credentials, "optuna", "SELECT state FROM trials") == ["COMPLETE"] * 5
-    where = database(folder, credentials, "mlflow", "SELECT artifact_uri FROM runs")
-    assert {uri.partition("/quickstart/")[0] for uri in where} == {f"s3://{BUCKET}/store/mlflow"}
-    client = user(credentials).client(state(folder).ports["seaweedfs-s3"])
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    for stage, count in {"prepare": 1, "gan": 2, "synthesize": 2, "detector": 5, "evaluate": 5}.items():
-        made = [key for key in keys if key.startswith(f"store/{stage}/") and key.endswith("/manifest.json")]
-        assert len(made) >= count, stage
-    assert any(key.endswith("/MLmodel") for key in keys)
+    assert sorted(kinds) == ["gan", "gan", "sweep", *["trial"] * len(arms)]
+    assert database(folder, credentials, "mlflow", "SELECT DISTINCT status FROM runs") == ["FINISHED"]
+    assert database(folder, credentials, "optuna", "SELECT state FROM trials") == ["COMPLETE"] * len(arms)
 
 
-def user(credentials: Credentials) -> Identity:
-    return Identity.user(credentials.s3_key, credentials.s3_secret)
+def checksums(files: dict[str, bytes], manifest: str) -> dict[tuple[str, str], str]:
+    """Stage key and name of a file -> its checksum, of the files of artifacts that do not depend on the clock."""
+    manifests = [json.loads(content) for path, content in files.items() if manifest in path]
+    return {
+        (content["key"], name): file["sha256"]
+        for content in manifests
+        for name, file in content["files"].items()
+        if name not in MEASURED and not name.startswith("figures/")
+    }
 
 
 def test_env_points_a_shell_at_the_stack_whatever_it_had_before(folder: Path, credentials: Credentials) -> None:
@@ -207,9 +195,22 @@ def test_mlflow_answers_without_the_delay_of_several_workers(folder: Path) -> No
     assert statistics.median(took) < LIKE_A_DELAYED_ACK_MS, took
 
 
-def test_prometheus_reads_the_metrics_of_ray(folder: Path) -> None:
-    if "Prometheus" not in state(folder).started:
-        pytest.skip("Prometheus is not installed (apt-get install prometheus)")
+@pytest.mark.usefixtures("homes")
+def test_the_metrics_that_readme_and_alerts_name_are_those_of_a_study(monitoring: dict[str, str]) -> None:
+    api = f"http://{monitoring['prometheus']}/api/v1"
+    names = requests.get(f"{api}/label/__name__/values", timeout=20).json()["data"]
+    exported = {re.sub("_(bucket|count|sum)$", "", name) for name in names} | set(names)
+    readme = set(re.findall(r"`((?:ray_)?metsweep_\w+)`", (INFRA / "README.md").read_text()))
+    (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    of_alerts = set(re.findall(r"\b(?:ray|metsweep)_\w+", " ".join(rule["expr"] for rule in group["rules"])))
+    assert (readme | of_alerts) - exported <= NOT_HERE
+    ours = {name for name in exported if "metsweep_" in name and not name.endswith(("_bucket", "_count", "_sum"))}
+    assert ours - readme == set()
+    (loaded,) = requests.get(f"{api}/rules", timeout=20).json()["data"]["groups"]
+    assert [rule["health"] for rule in loaded["rules"]] == ["ok"] * len(group["rules"])
+
+
+def test_prometheus_of_the_stack_reads_the_metrics_of_ray(folder: Path) -> None:
     query = f"http://{HOST}:{state(folder).ports['prometheus']}/api/v1/query"
     deadline = time.monotonic() + 60
     while True:

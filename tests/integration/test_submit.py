@@ -81,7 +81,8 @@ def laptop(tmp_path: Path, cohort: Path, fidelity: Path, environment: dict[str, 
         "arms": [{"variant": "cpggan", "counts": [4]}],
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
-    return Laptop(tmp_path, {"RAY_AUTH_TOKEN": environment["RAY_AUTH_TOKEN"]})
+    own = {"METSWEEP_NOTIFY_COMMAND": f"tee {tmp_path / 'event.json'}"}
+    return Laptop(tmp_path, own | {"RAY_AUTH_TOKEN": environment["RAY_AUTH_TOKEN"]})
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def test_a_submitted_study_is_followed_stopped_and_continued_from_elsewhere(
     followed = laptop.metsweep("watch", "small", "--cluster", cluster)
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert laptop.status()["states"].get("done") == 1
+    assert json.loads((laptop.folder / "event.json").read_text())["event"] == "ended"  # by the submitted setting
     shown = laptop.metsweep("logs", "small", "--cluster", cluster).stdout
     assert "Study small at " in shown
     lines = list(map(json.loads, laptop.metsweep("logs", "small", "--json", "--stage", "gan").stdout.splitlines()))

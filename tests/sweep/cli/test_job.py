@@ -31,7 +31,7 @@ def submission(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, o
         "study": relaunchable(load_study(str(study_file))),
         "store": str(store),
         "mark": MARK,
-        "variables": {},
+        "settings": {},
         "versions": versions(),
         "fail_fast": False,
     }
@@ -65,17 +65,30 @@ def test_a_job_refuses_what_cannot_work_there(
     assert message in ended.err
 
 
-def test_a_cluster_without_settings_gets_those_of_the_submission_but_no_secret_and_no_local_file(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_cluster_gets_the_settings_of_a_launch_but_no_secret_and_no_file_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3:8333")
+    monkeypatch.chdir(tmp_path)
+    plain = {
+        "tracking_uri": "http://mlflow:5000", "s3_endpoint": "http://s3:8333", "s3_encryption": "aws:kms",
+        "metrics_address": "0.0.0.0:9464", "notify_command": "notify --all", "notify_stall_minutes": 5,
+        "s3_insecure_tls": True,
+    }  # fmt: skip
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    Path("metsweep.toml").write_text("\n".join([*lines, 's3_ca_file = "s3.pem"', 'cache = "copies"']))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://optuna:planted@db/optuna")
-    passed = job._variables(Settings.from_environment())
-    assert passed == {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "AWS_ENDPOINT_URL_S3": "http://s3:8333"}
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    assert "MLFLOW_TRACKING_URI" not in job._variables(Settings.from_environment())
+    monkeypatch.setenv("METSWEEP_NOTIFY_WEBHOOK", "https://ntfy.example/planted")
+    assert job._passed(Settings.from_environment()) == plain
+    said = capsys.readouterr().err
+    assert "set METSWEEP_OPTUNA_STORAGE, METSWEEP_NOTIFY_WEBHOOK there" in said
+    assert "planted" not in said
+    monkeypatch.setenv("OPTUNA_STORAGE", "sqlite:///optuna.db")
+    monkeypatch.setenv("METSWEEP_NOTIFY_WEBHOOK", "http://127.0.0.1:8080/")
+    assert job._passed(Settings.from_environment()) == plain | {"notify_webhook": "http://127.0.0.1:8080/"}
+    of_a_machine = {"cache", "ray_address", "ray_token_file", "mlflow_ca_file", "postgresql_ca_file", "s3_ca_file"}
+    given_otherwise = {"store", "registry_uri", "price_gpu_hour", "price_cpu_hour", "price_currency"}
+    assert {*Settings.model_fields} == {*job.PASSED} | of_a_machine | given_otherwise
 
 
 def test_what_a_submission_sets_counts_only_where_the_cluster_sets_nothing(
@@ -83,9 +96,14 @@ def test_what_a_submission_sets_counts_only_where_the_cluster_sets_nothing(
 ) -> None:
     own = os.environ["OPTUNA_STORAGE"]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    variables = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "OPTUNA_STORAGE": "postgresql://elsewhere/optuna"}
-    settings = job._settings_of_job(job.Submission.model_validate(submission | {"variables": variables}))
-    assert (settings.tracking_uri, settings.optuna_storage) == ("http://mlflow:5000", own)
+    monkeypatch.setenv("METSWEEP_NOTIFY_COMMAND", "own")
+    settings = {
+        "tracking_uri": "http://mlflow:5000", "optuna_storage": "postgresql://elsewhere/optuna",
+        "notify_command": "another", "notify_stall_minutes": 5.0, "s3_insecure_tls": True,
+    }  # fmt: skip
+    seen = job._settings_of_job(job.Submission.model_validate(submission | {"settings": settings}))
+    assert (seen.tracking_uri, seen.optuna_storage) == ("http://mlflow:5000", own)
+    assert (seen.notify_command, seen.notify_stall_minutes, seen.s3_insecure_tls) == ("own", 5.0, True)
 
 
 def test_an_address_where_no_dashboard_answers_is_refused(metsweep: Metsweep, study_file: Path) -> None:
