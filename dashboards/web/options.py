@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+
+from trainers.config import one_line
+from trainers.documents import shown
+from trainers.exceptions import ConfigError
 
 LOOPBACK = "127.0.0.1"
 Host = Annotated[
@@ -12,3 +17,21 @@ Host = Annotated[
     typer.Option("--host", metavar="ADDRESS", help="Address to listen on; beyond loopback, only the whole link opens."),
 ]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any free port.")]
+LONGEST_NAME = 100
+"""Characters."""
+
+
+def people(names: Sequence[str], option: str) -> list[str]:
+    """The names of an option, each once.
+
+    Raises:
+        ConfigError: a name is empty, longer than LONGEST_NAME, or no line of text.
+    """
+    for name in names:
+        try:
+            one_line(name)
+        except ValueError as reason:
+            raise ConfigError(f"{option} {shown(name)} {reason}.") from None
+        if not 0 < len(name.strip()) <= LONGEST_NAME:
+            raise ConfigError(f"{option} {shown(name)} has {len(name)} characters; allowed: 1 to {LONGEST_NAME}.")
+    return list(dict.fromkeys(name.strip() for name in names))

@@ -105,7 +105,7 @@ def test_commands_that_no_test_runs_are_shown_somewhere() -> None:
 def test_every_command_that_is_named_exists(readme: Path) -> None:
     everything: Any = get_command(app)
     exists = set(everything.list_commands(Context(everything)))
-    named = set(re.findall(r"(?:^|[`$] ?|\.venv/bin/)metsweep ([a-z]+)\b", text(readme), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`$] ?|\.venv/bin/)metsweep ([a-z]+(?:-[a-z]+)*)", text(readme), flags=re.MULTILINE))
     assert not named - exists
 
 

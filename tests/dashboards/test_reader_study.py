@@ -1,0 +1,366 @@
+"""Reader studies as files: images that give nothing away, answers that survive a kill, and their scores."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dashboards.reader_study.answers import Answer, Mark, add_reader, readers_of
+from dashboards.reader_study.cli import app
+from dashboards.reader_study.create import CROP, Gallery, lesion_tests, turing_tests, write_study
+from dashboards.reader_study.scores import LesionScore, TuringScore, score
+from dashboards.reader_study.study import (
+    DEFINITION,
+    IMAGES,
+    READERS,
+    Item,
+    ReaderStudyError,
+    read_definition,
+)
+from dashboards.sources import open_source
+from sweep.store import Store
+from tests.dashboards.reader_studies import lesion_test, reader_who, study, turing_test
+from trainers.exceptions import ConfigError, MetsweepError
+
+ROOT = Path(__file__).parents[2]
+
+
+def said(kind: str, confidence: int = 3) -> Answer:
+    return Answer.model_validate({"test": 0, "item": 0, "kind": kind, "confidence": confidence, "time": 0})
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and output of `metsweep reader-study`; errors of users are raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+    if isinstance(result.exception, MetsweepError):
+        raise result.exception
+    assert result.exception is None, result.exception
+    return result.exit_code, result.output
+
+
+def test_the_four_tests_of_the_paper_from_a_study(launched_store: Store, tmp_path: Path) -> None:
+    store, folder = ("--store", launched_store.uri), tmp_path / "turing"
+    sources = ("--synthetic", "small/cpggan", "--synthetic", "small/image2image 4")
+    run("create", folder, "--real", "small/train", *sources, "--count", 4, *store)
+    definition = read_definition(folder)
+    slices, size = "small/train against small", 32
+    assert [(test.size, test.origin) for test in definition.tests] == [
+        (CROP, f"{slices}/cpggan"), (CROP, f"{slices}/image2image 4"),
+        (size, f"{slices}/cpggan"), (size, f"{slices}/image2image 4"),
+    ]  # fmt: skip
+    for test in definition.tests:
+        kinds = [item.pictures[0].kind for item in test.items]
+        assert (kinds.count("real"), kinds.count("synthetic")) == (4, 4)
+    for view in (definition.tests[:2], definition.tests[2:]):
+        real = [item.pictures[0].origin for test in view for item in test.items if item.pictures[0].kind == "real"]
+        assert len({origin.partition(",")[0] for origin in real}) == 8, "no real slice is shown twice"
+    source = open_source("small/train", launched_store.uri)
+    whole = definition.tests[2].items[0].pictures[0]
+    position = [source.value(i, "slice_id") for i in range(len(source.places))].index(whole.origin.split(": ")[1])
+    assert np.array_equal(np.asarray(Image.open(folder / IMAGES / whole.file)), source.image(position))
+
+
+def test_a_crop_is_the_content_of_its_box(launched_store: Store, tmp_path: Path) -> None:
+    source, gallery = open_source("small/train", launched_store.uri), Gallery(0)
+    (test,) = turing_tests(source, [source], ["crop"], True, 3, 0, gallery)
+    gallery.write(tmp_path)
+    for item in test.items:
+        crop = np.asarray(Image.open(tmp_path / item.pictures[0].file))
+        # A bright disc fills its box: the middle is bright, as only the box's corners are not.
+        assert crop.shape == (CROP, CROP)
+        assert crop[12:20, 12:20].min() > 200 > crop[0, 0]
+
+
+def test_files_give_nothing_away_but_pixels(launched_store: Store, tmp_path: Path) -> None:
+    """Everything a file system shows of an image, and every byte but the pixels, is the same for both kinds."""
+    real, drawn = (open_source(f"small/{part}", launched_store.uri) for part in ("train", "cpggan"))
+    orders = []
+    for seed in range(20):
+        gallery, folder = Gallery(seed), tmp_path / str(seed)
+        folder.mkdir()
+        definition = write_study(folder, turing_tests(real, [drawn], ["slice"], False, 6, seed, gallery), seed, gallery)
+        kind = {item.pictures[0].file: item.pictures[0].kind for item in definition.tests[0].items}
+        files = sorted((folder / IMAGES).iterdir())
+        assert len({file.stat().st_size for file in files}) == 1
+        assert len({_without_pixels(file) for file in files}) == 1
+        written = sorted(files, key=lambda file: file.stat().st_mtime_ns)
+        assert [file.name for file in written] == [file.name for file in files], "written in the order of names"
+        orders.append([kind[file.name] == "real" for file in files])
+    share = np.mean(orders, axis=0)  # each place holds a real image about every other time
+    assert 0.15 <= share.min() <= share.max() <= 0.85
+    assert len({tuple(order) for order in orders}) == 20
+
+
+def _without_pixels(file: Path) -> tuple[object, ...]:
+    """Chunks of a PNG file but the content of IDAT; mode, size and metadata."""
+    content, chunks, at = file.read_bytes(), [], 8
+    while at < len(content):
+        length, name = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
+        chunks.append((name, length, b"" if name == b"IDAT" else content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    image = Image.open(file)
+    return tuple(chunks), image.mode, image.size, tuple(image.info)
+
+
+def test_orders_differ_between_readers_and_follow_the_seed(tmp_path: Path) -> None:
+    definition = study(tmp_path / "s", partial(turing_test, count=30))
+    first, second = definition.order(0, 1), definition.order(0, 2)
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert first.tolist() != second.tolist()
+    assert read_definition(tmp_path / "s").order(0, 1).tolist() == first.tolist()
+    # Real images come first in their half as often as chance has it.
+    real_first = [np.mean(definition.order(0, reader)[:30] % 2 == 0) for reader in range(200)]
+    assert np.mean(real_first) == pytest.approx(0.5, abs=0.02)
+
+
+def test_answers_are_kept_and_a_torn_line_is_asked_again(tmp_path: Path) -> None:
+    definition = study(tmp_path / "s", partial(turing_test, count=3))
+    reader = reader_who(tmp_path / "s", definition, "Ann", lambda *_: said("real"), most=4)
+    file = next((tmp_path / "s" / READERS).iterdir())
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"test":0,"item":1,"ki')
+    (again,) = readers_of(tmp_path / "s", definition)
+    assert (again.answers, again.next) == (reader.answers, reader.next)
+    assert again.next is not None
+    assert again.answer(4, said("synthetic").model_copy(update={"item": again.next[1]}))
+    assert file.read_bytes().startswith(whole)
+    assert len(readers_of(tmp_path / "s", definition)[0].answers) == 5
+    assert file.stat().st_mode & 0o77 == 0, "the link in it is the reader's alone"
+
+
+def test_only_what_is_asked_is_answered_and_once(tmp_path: Path) -> None:
+    definition = study(tmp_path / "s", partial(turing_test, count=3))
+    reader = add_reader(tmp_path / "s", definition, "Ann")
+    assert reader.next is not None
+    asked, other = reader.next[1], int(definition.order(0, reader.number)[1])
+    assert not reader.answer(0, said("real").model_copy(update={"item": other}))
+    assert reader.answer(0, said("real").model_copy(update={"item": asked}))
+    assert not reader.answer(0, said("synthetic").model_copy(update={"item": asked})), "no going back"
+    assert [answer.kind for answer in reader.answers] == ["real"]
+
+
+def test_a_killed_writer_loses_no_answer_that_it_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    definition = study(folder, partial(turing_test, count=2000))
+    add_reader(folder, definition, "Ann")
+    writes = (
+        "import sys; from pathlib import Path\n"
+        "from dashboards.reader_study.answers import Answer, readers_of\n"
+        "from dashboards.reader_study.study import read_definition\n"
+        "folder = Path(sys.argv[1]); definition = read_definition(folder)\n"
+        "(reader,) = readers_of(folder, definition)\n"
+        "while asked := reader.next:\n"
+        "    answer = Answer(test=0, item=asked[1], kind='real', confidence=1, time=0)\n"
+        "    reader.answer(len(reader.answers), answer)\n"
+        "    print(len(reader.answers), flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", writes, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    reported = 20 + len(process.stdout.read().split())
+    process.wait()
+    (reader,) = readers_of(folder, definition)
+    assert reported <= len(reader.answers) <= reported + 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [lines[0], lines[2], lines[1]], "not in the order"),
+        (lambda lines: [lines[0], lines[2]], "not in the order"),
+        (lambda lines: [lines[0], b"{}\n"], "line 2 is damaged"),
+        (lambda lines: lines[1:], "line 1 is damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_answers_are_refused(
+    tmp_path: Path, damage: Callable[[list[bytes]], list[bytes]], message: str
+) -> None:
+    definition = study(tmp_path / "s", partial(turing_test, count=3))
+    reader_who(tmp_path / "s", definition, "Ann", lambda *_: said("real"), most=3)
+    file = next((tmp_path / "s" / READERS).iterdir())
+    file.write_bytes(b"".join(damage(file.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(ReaderStudyError, match=message):
+        readers_of(tmp_path / "s", definition)
+
+
+def test_damaged_and_missing_studies_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReaderStudyError, match=r"lacks study\.json"):
+        run("score", tmp_path)
+    study(tmp_path / "s", partial(turing_test, count=3))
+    with pytest.raises(ReaderStudyError, match="no answer yet"):
+        run("score", tmp_path / "s")
+    with pytest.raises(ReaderStudyError, match="no reader yet"):
+        run("serve", tmp_path / "s")
+    content = json.loads((tmp_path / "s" / DEFINITION).read_text())
+    content["tests"][0]["items"][0]["pictures"][0]["file"] = "../../secret.png"
+    (tmp_path / "s" / DEFINITION).write_text(json.dumps(content))
+    with pytest.raises(ReaderStudyError, match="file"):
+        read_definition(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--real", "nowhere", "--synthetic", "small/cpggan"), "neither a slice set nor part of a study"),
+        (("--real", "small/train", "--synthetic", "small/none"), "has no synthetic slices"),
+        (("--real", "small/train", "--synthetic", "small/nothing"), "it has none, cpggan 4, cpggan 8"),
+        (("--real", "small/train", "--synthetic", "small/cpggan", "--count", 9), "8 slices with a box; needed: 9"),
+        (("--real", "small/train"), "needs --synthetic"),
+        (("--real", "small/test", "--form", "lesions", "--synthetic", "small/cpggan"), "--synthetic with"),
+        (("--real", "small/cpggan", "--form", "lesions", "--count", 2), "synthetic slices; needed: 2 real"),
+        (("--real", "small/train", "--form", "lesions", "--count", 4, "--marks", "small/none"), "was not evaluated on"),
+        (("--real", "small/train", "--synthetic", "small/cpggan", "--marks", "small/none"), "allowed with --form"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made_is_refused(
+    launched_store: Store, tmp_path: Path, arguments: Sequence[object], message: str
+) -> None:
+    with pytest.raises((ConfigError, ReaderStudyError), match=message):
+        run("create", tmp_path / "out", *arguments, "--store", launched_store.uri)
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_2_from_answers(tmp_path: Path) -> None:
+    """Two readers with the cells of physicians 1 and 2 in the paper's test 2."""
+    folder = tmp_path / "s"
+    definition = study(folder, partial(turing_test, count=50))
+    for name, (wrong_real, wrong_synthetic) in {"Ann": (11, 8), "Ben": (7, 10)}.items():
+        reader_who(folder, definition, name, partial(_with_cells, wrong_real, wrong_synthetic))
+    (scored,) = score(definition, readers_of(folder, definition))
+    assert isinstance(scored, TuringScore)
+    ann, ben = scored.readers
+    assert ann.cells is not None
+    assert ben.cells is not None
+    assert list(vars(ann.cells).values()) == [39, 11, 8, 42]
+    assert list(vars(ben.cells).values()) == [43, 7, 10, 40]
+    assert (ann.accuracy.value, ben.accuracy.value) == (0.81, 0.83)
+    assert ann.right_by_confidence == {1: (0, 0), 2: (0, 19), 3: (0, 0), 4: (81, 81), 5: (0, 0)}
+    # Wrong answers are unsure: by confidence, real images rank 4 (39), -2 (11), synthetic ones 2 (8), -4 (42).
+    by_hand = (39 * 50 + 11 * 42) / 2500
+    assert ann.area_under_roc is not None
+    assert ann.area_under_roc.value == pytest.approx(by_hand)
+    pooled = scored.pooled
+    assert pooled is not None
+    assert (pooled.readers, pooled.accuracy.value, pooled.p < 1e-9) == (2, 0.82, True)
+    # Both wrong on 7 real and 8 synthetic images, Ann alone on 4 real, Ben alone on 2 synthetic: they agree on 94.
+    called_real = (39 + 8 + 43 + 10) / 200
+    by_chance = called_real**2 + (1 - called_real) ** 2
+    assert pooled.kappa.value == pytest.approx((0.94 - by_chance) / (1 - by_chance))
+
+
+def _with_cells(wrong_real: int, wrong_synthetic: int, item: Item, position: int) -> Answer:
+    """Wrong on the first images of either kind, and unsure there."""
+    kind = item.pictures[0].kind
+    wrong = position // 2 < (wrong_real if kind == "real" else wrong_synthetic)
+    return said({"real": "synthetic", "synthetic": "real"}[kind] if wrong else kind, 2 if wrong else 4)
+
+
+def test_unfinished_readers_count_for_themselves_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    definition = study(folder, partial(turing_test, count=5))
+    reader_who(folder, definition, "Ann", lambda item, _: said(item.pictures[0].kind))
+    reader_who(folder, definition, "Ben", lambda *_: said("real"), most=3)
+    (scored,) = score(definition, readers_of(folder, definition))
+    assert isinstance(scored, TuringScore)
+    assert [reader.answered for reader in scored.readers] == [10, 3]
+    assert scored.pooled is not None
+    assert scored.pooled.readers == 1
+    assert math.isnan(scored.pooled.kappa.value)
+    assert "Ben has answered 3 of 10" in run("score", folder)[1]
+
+
+def test_pairs_are_right_or_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    definition = study(folder, partial(turing_test, count=10, form="pairs"))
+    reader_who(folder, definition, "Ann", lambda _, position: said("real" if position < 8 else "synthetic"))
+    (scored,) = score(definition, readers_of(folder, definition))
+    assert isinstance(scored, TuringScore)
+    assert scored.readers[0].accuracy.value == 0.8
+    assert scored.pooled is not None
+    assert scored.pooled.p == pytest.approx(0.109375), "of the binomial test"
+    left = [definition.real_is_left(0, reader) for reader in range(100)]
+    assert np.mean(left) == pytest.approx(0.5, abs=0.05)
+
+
+def test_lesions_with_and_without_marks_by_hand(tmp_path: Path) -> None:
+    """Four slices of a lesion each. Ann finds two and marks one false positive; with marks she finds all."""
+    folder = tmp_path / "s"
+    definition = study(folder, partial(lesion_test, count=4), partial(lesion_test, count=4, marked=True))
+    reader_who(folder, definition, "Ann", _marks)
+    without, helped = score(definition, readers_of(folder, definition))
+    assert isinstance(without, LesionScore)
+    assert isinstance(helped, LesionScore)
+    loose, tight = without.summaries["Ann"]["iou25"], without.summaries["Ann"]["iou50"]
+    assert (loose["sensitivity"], loose["fps_per_slice"]) == (0.5, 0.25)
+    # Of the two hits one is loose: 8 of 24 pixels overlap, an IoU of 1/3, which is none at 0.5.
+    assert (tight["sensitivity"], tight["fps_per_slice"]) == (0.25, 0.5)
+    assert loose["patients"] == 4
+    curve = without.outcomes["Ann"][0.25].detections.sort_values("confidence")["confidence"].tolist()
+    assert curve == pytest.approx([0.2, 0.6, 1.0])
+    assert helped.summaries["Ann"]["iou50"]["sensitivity"] == 1
+    assert helped.gain[0.5].difference == pytest.approx(0.75)
+    assert helped.gain[0.25].difference == pytest.approx(0.5)
+    assert without.gain == {}
+
+
+def _marks(item: Item, position: int) -> Answer:
+    assert item.truth is not None
+    exact, loose, wrong = ((4, 4, 8, 8), 5), ((4, 6, 8, 10), 3), ((11, 11, 14, 14), 1)
+    given = {0: [exact], 1: [loose], 2: [wrong], 3: []}[position] if not item.truth.marks else [exact]
+    marks = tuple(Mark(box=box, confidence=confidence) for box, confidence in given)
+    return Answer(test=0, item=0, marks=marks, time=0)
+
+
+def test_lesion_study_of_a_store_shows_a_detectors_marks(launched_store: Store, tmp_path: Path) -> None:
+    store = ("--store", launched_store.uri)
+    options = ("--form", "lesions", "--real", "small/test", "--marks", "small/none", "--count", 4)
+    run("create", tmp_path / "s", *options, *store)
+    plain, marked = read_definition(tmp_path / "s").tests
+    assert (plain.marked, marked.marked) == (False, True)
+    assert [item.truth and item.truth.slice_id for item in plain.items] == [
+        item.truth and item.truth.slice_id for item in marked.items
+    ]
+    lesions = [item.truth.lesions for item in plain.items if item.truth]
+    assert sum(map(len, lesions)) >= 3
+    assert not any(item.truth.marks for item in plain.items if item.truth)
+    source = open_source("small/test", launched_store.uri)
+    with pytest.raises(ReaderStudyError, match="needed: 50 real ones"):
+        lesion_tests(source, None, 50, 0, Gallery(0))
+
+
+def test_score_writes_everything(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "scores"
+    definition = study(folder, partial(turing_test, count=4), partial(lesion_test, count=2))
+    reader_who(folder, definition, "Ann", lambda item, _: _marks(item, 0) if item.truth else said("real"))
+    code, text = run("score", folder, "--out", out)
+    assert code == 0
+    assert "real as real" in text
+    assert sorted(file.name for file in out.iterdir()) == [
+        "answers.csv", "froc_test2.png", "roc_test1.png", "scores.json"
+    ]  # fmt: skip
+    lines = (out / "answers.csv").read_text().splitlines()
+    assert len(lines) == 1 + 8 + 2
+    turing, lesions = json.loads((out / "scores.json").read_text())
+    assert turing["readers"][0]["cells"]["synthetic_as_real"] == 4
+    assert turing["readers"][0]["accuracy"]["value"] == 0.5
+    assert lesions["readers"]["Ann"]["iou50"]["sensitivity"] == 1
+    assert json.loads(run("score", folder, "--json")[1]) == [turing, lesions]
+
+
+def test_studies_are_the_same_by_seed(launched_store: Store) -> None:
+    source, drawn = (open_source(f"small/{part}", launched_store.uri) for part in ("train", "cpggan"))
+    made = [turing_tests(source, [drawn], ["slice"], False, 5, seed, Gallery(seed)) for seed in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
