@@ -1,13 +1,15 @@
 """A human's keep/discard list, which overrides the curation's score.
 
-The list is a CSV file with the columns `slice_id` and `decision` (`keep` or `discard`), and optionally `source`. A
-`slice_id` names one attempt at an image, `synthetic-000029-1` being the second at image 29. For another GAN or
-synthesis seed it names another slice; `source`, as in a synthetic slice set's `meta.json`, says whose were reviewed.
+The list is a CSV file with the columns `slice_id` and `decision` (`keep` or `discard`), and optionally `source` and
+`reviewer`. A `slice_id` names one attempt at an image, `synthetic-000029-1` being the second at image 29. For another
+GAN or synthesis seed it names another slice; `source`, as in a synthetic slice set's `meta.json`, says whose were
+reviewed. Where reviewers differ, most of them decide; where they are evenly divided, the score does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -19,7 +21,8 @@ from trainers.gan.config import SynthesisConfig
 from trainers.variants import GANS, GANVariant
 
 Decision = Literal["keep", "discard"]
-NEEDED, OPTIONAL = ("slice_id", "decision"), ("source",)
+DECISIONS = get_args(Decision)
+NEEDED, OPTIONAL = ("slice_id", "decision"), ("source", "reviewer")
 ATTEMPT_ID = re.compile(r"synthetic-(\d{6,18})-(\d{1,9})", re.ASCII)
 SOURCE = re.compile(rf"({'|'.join(map(re.escape, GANS))})-[0-9a-f]{{12}}")
 
@@ -86,28 +89,38 @@ def read_review(path: Path) -> Review:
 
     Raises:
         ConfigError: the file cannot be read, lacks a column or has an unknown column, or a row is malformed,
-            contradicts another, or keeps a second attempt at an image; names file and line.
+            contradicts another of the same reviewer, or a second attempt at an image is kept; names file and line.
     """
-    decided: dict[tuple[str | None, str], tuple[int, ReviewedAttempt]] = {}
-    kept: dict[tuple[str | None, int], int] = {}
+    given: dict[tuple[str | None, str], dict[str, tuple[int, ReviewedAttempt]]] = {}
     for line, row in read_table(path, ConfigError, NEEDED, OPTIONAL):
         attempt = _parse(f"{path}, line {line}", row)
-        before, earlier = decided.setdefault((attempt.source, row["slice_id"]), (line, attempt))
+        of_slice = given.setdefault((attempt.source, row["slice_id"]), {})
+        before, earlier = of_slice.setdefault(row.get("reviewer", ""), (line, attempt))
         if earlier != attempt:
             raise ConfigError(
                 f"{path}, line {line}: {row['slice_id']} is marked {attempt.decision}, but {earlier.decision} in line "
-                f"{before}; allowed: one decision per slice."
+                f"{before}; allowed: one decision per slice and reviewer."
             )
+    attempts: list[ReviewedAttempt] = []
+    kept: dict[tuple[str | None, int], int] = {}
+    for line, attempt in filter(None, map(_most, given.values())):
+        attempts.append(attempt)
         image = attempt.source, attempt.image
         if attempt.decision == "keep" and kept.setdefault(image, attempt.number) != attempt.number:
-            first = attempt_id(attempt.image, kept[image])
+            second, first = (attempt_id(attempt.image, number) for number in (attempt.number, kept[image]))
             raise ConfigError(
-                f"{path}, line {line}: {row['slice_id']} is kept, but so is {first}; only one attempt can fill image "
+                f"{path}, line {line}: {second} is kept, but so is {first}; only one attempt can fill image "
                 f"{attempt.image}. Discard or leave out the other."
             )
-    attempts = [attempt for _, attempt in decided.values()]
     attempts.sort(key=lambda attempt: (attempt.source or "", attempt.image, attempt.number))
     return Review(path, tuple(attempts))
+
+
+def _most(by_reviewer: Mapping[str, tuple[int, ReviewedAttempt]]) -> tuple[int, ReviewedAttempt] | None:
+    """The decision of most reviewers of a slice, and its first line; None where they are evenly divided."""
+    given = list(by_reviewer.values())
+    fewer, more = sorted(([one for one in given if one[1].decision == side] for side in DECISIONS), key=len)
+    return more[0] if len(more) > len(fewer) else None
 
 
 def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
@@ -127,8 +140,8 @@ def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
             f"{where}: slice_id {shown(row['slice_id'])} names no synthetic slice; allowed: ids as in a synthetic "
             f"slice set's slices.parquet, e.g. {attempt_id(29, 1)}."
         )
-    if row["decision"] not in get_args(Decision):
-        raise ConfigError(f"{where}: decision {shown(row['decision'])}; allowed: {', '.join(get_args(Decision))}.")
+    if row["decision"] not in DECISIONS:
+        raise ConfigError(f"{where}: decision {shown(row['decision'])}; allowed: {', '.join(DECISIONS)}.")
     source = row.get("source") or None
     if source is not None and SOURCE.fullmatch(source) is None:
         raise ConfigError(

@@ -104,6 +104,20 @@ def test_content_does_not_depend_on_order_repetition_or_path(listed: Write) -> N
     assert Review().content == {}
 
 
+def test_most_reviewers_decide_and_a_tie_leaves_it_to_the_score(listed: Write) -> None:
+    rows = (
+        (0, "keep", "Ann"), (0, "discard", "Ben"), (0, "discard", "Cem"),
+        (1, "keep", "Ann"), (1, "discard", "Ben"),
+        (2, "keep", ""), (2, "keep", "Ben"), (2, "discard", "Cem"),
+    )  # fmt: skip
+    lines = [f"{attempt_id(image, 0)},{decision},{name}" for image, decision, name in rows]
+    review = read_review(listed(*lines, header="slice_id,decision,reviewer"))
+    assert review.content == {attempt_id(0, 0): "discard", attempt_id(2, 0): "keep"}
+    contradicting = listed(*lines, f"{attempt_id(0, 0)},keep,Cem", header="slice_id,decision,reviewer")
+    with pytest.raises(ConfigError, match=r"line 10: .* but discard in line 4; allowed: one decision per slice and"):
+        read_review(contradicting)
+
+
 @pytest.mark.parametrize(
     ("rows", "parts"),
     [
