@@ -6,10 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from typer.testing import CliRunner
 
 from dashboards.reader_study.answers import Answer, Reader, add_reader
+from dashboards.reader_study.app import reader_app
+from dashboards.reader_study.cli import app
 from dashboards.reader_study.create import Gallery, write_study
 from dashboards.reader_study.study import Definition, Form, Item, Lesion, ReadingTest, SliceTruth
+from dashboards.web.access import Access
+from tests.dashboards.conftest import Serve
+from trainers.exceptions import MetsweepError
 
 SIZE = 16
 
@@ -69,3 +75,24 @@ def reader_who(
 
 def _noise(draw: np.random.Generator) -> np.ndarray:
     return draw.integers(0, 256, (SIZE, SIZE), dtype=np.uint8)
+
+
+def said(kind: str, confidence: int = 3) -> Answer:
+    """An answer of `reader_who`."""
+    return Answer.model_validate({"test": 0, "item": 0, "kind": kind, "confidence": confidence, "time": 0})
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and output of `metsweep reader-study`; errors of users are raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+    if isinstance(result.exception, MetsweepError):
+        raise result.exception
+    assert result.exception is None, result.exception
+    return result.exit_code, result.output
+
+
+def served_reader(folder: Path, definition: Definition, serve: Serve, name: str = "Ann") -> tuple[Reader, str]:
+    """A new reader and the address of the reader's page."""
+    reader, access = add_reader(folder, definition, name), Access("127.0.0.1", None)
+    served = serve(reader_app(folder, definition, [reader], access), access)
+    return reader, f"{served.url}/read/{reader.token}"

@@ -17,24 +17,15 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Response
 
-from dashboards.reader_study.answers import Reader, add_reader, readers_of
-from dashboards.reader_study.app import reader_app
+from dashboards.reader_study.answers import readers_of
 from dashboards.reader_study.scores import TuringScore, score
-from dashboards.reader_study.study import IMAGES, READERS, Definition, read_definition
-from dashboards.web.access import Access
+from dashboards.reader_study.study import IMAGES, READERS, read_definition
 from tests.dashboards.conftest import Serve
-from tests.dashboards.reader_studies import SIZE, lesion_test, study, turing_test
+from tests.dashboards.reader_studies import served_reader, study, turing_test
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "TYPER_STANDARD_TRACEBACK": "1"}
 COMMAND = "import sys; from dashboards.reader_study.cli import app; app(sys.argv[1:])"
-
-
-def served_reader(folder: Path, definition: Definition, serve: Serve, name: str = "Ann") -> tuple[Reader, str]:
-    """A new reader and the address of the reader's page."""
-    reader, access = add_reader(folder, definition, name), Access("127.0.0.1", None)
-    served = serve(reader_app(folder, definition, [reader], access), access)
-    return reader, f"{served.url}/read/{reader.token}"
 
 
 @contextmanager
@@ -240,53 +231,6 @@ def test_enter_saves_nothing_without_both_answers(tmp_path: Path, serve: Serve, 
         tab.keyboard.press("Enter")
         tab.keyboard.press("Enter")
     assert [(answer.kind, answer.confidence) for answer in reader.answers] == [("real", 2)]
-
-
-def test_lesions_are_marked_by_mouse_and_by_keyboard(tmp_path: Path, serve: Serve, tab: Page) -> None:
-    folder = tmp_path / "s"
-    definition = study(folder, partial(lesion_test, count=2, marked=True))
-    reader, url = served_reader(folder, definition, serve)
-    tab.goto(url)
-    assert tab.locator(".box.given").count() == 1
-    tab.keyboard.press("+")
-    drag(tab, (4, 4), (8, 8))
-    drag(tab, (9, 9), (12, 13))
-    tab.keyboard.press("Backspace")
-    tab.keyboard.press("5")
-    with tab.expect_navigation():
-        tab.keyboard.press("Enter")
-    (mark,) = reader.answers[0].marks
-    assert mark.box == pytest.approx((4, 4, 8, 8), abs=0.1), "where it was drawn, although the image is enlarged"
-    assert mark.confidence == 5
-    for key in ("ArrowLeft", "ArrowUp", " ", "ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", " "):
-        tab.keyboard.press(key)
-    tab.get_by_label("Confidence of mark 1").select_option("2")
-    tab.get_by_role("button", name="Save").click()
-    tab.wait_for_selector("text=Thank you")
-    (mark,) = reader.answers[1].marks
-    assert (mark.box, mark.confidence) == ((7, 7, 9, 10), 2)
-
-
-def drag(tab: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Drag from one pixel of the image to another, as it is enlarged now."""
-    image = tab.locator(".stage img").bounding_box()
-    assert image is not None
-    (x0, y0), (x1, y1) = (
-        (image["x"] + x / SIZE * image["width"], image["y"] + y / SIZE * image["height"]) for x, y in (start, end)
-    )
-    tab.mouse.move(x0, y0)
-    tab.mouse.down()
-    tab.mouse.move((x0 + x1) / 2, (y0 + y1) / 2)
-    tab.mouse.move(x1, y1)
-    tab.mouse.up()
-
-
-@pytest.mark.parametrize("marks", ["x", "[[1]]", "[[0,0,99,1,1]]", "[[5,5,5,9,1]]", "[[0,0,1,1,9]]", "[[0,0,NaN,1,1]]"])
-def test_wrong_marks_are_refused(tmp_path: Path, serve: Serve, marks: str) -> None:
-    folder = tmp_path / "s"
-    reader, url = served_reader(folder, study(folder, partial(lesion_test, count=2)), serve)
-    answer = httpx.post(url, data={"place": "0", "marks": marks}, headers={"Origin": url.partition("/read")[0]})
-    assert (answer.status_code, reader.answers) == (400, [])
 
 
 def test_a_missing_image_is_a_page(tmp_path: Path, serve: Serve) -> None:
