@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -23,21 +24,27 @@ def dashboard(
 ) -> None:
     """Serve pages of the studies in a store: verdict, arms, trials and curves, also while they run.
 
-    Prints the link to open; Ctrl-C stops the pages and nothing else.
+    Prints the link to open; Ctrl-C stops the pages and nothing else. Whoever opens the whole link may also stop, retry
+    and extend from the page, as the commands do.
 
     \b
     Example:
       metsweep dashboard quickstart --port 8700
     """
     from dashboards.study.app import study_app, study_path
+    from dashboards.study.studies import Studies
     from dashboards.web.serving import new_access, serve
     from sweep.settings import Settings
     from sweep.studies.opened import open_study
     from sweep.studies.records import LaunchOptions
+    from trainers.exceptions import MetsweepError
 
     settings = Settings.from_environment(store)
-    path = ""
+    studies, path = Studies(settings), ""
     if study is not None:
-        path = study_path(open_study(study, LaunchOptions(), settings, partial(talk.note, err=True)).study.name)
+        name = open_study(study, LaunchOptions(), settings, partial(talk.note, err=True)).study.name
+        path = study_path(name)
+        with suppress(MetsweepError):  # the page says what is wrong
+            studies.live(name).now()
     access = new_access(host)
-    serve(study_app(settings, access), access, port, path, talk.say)
+    serve(study_app(studies, access), access, port, path, talk.say)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
 from starlette.exceptions import HTTPException
 
+from dashboards.study.live import Live
 from dashboards.web.pages import shown
-from sweep.report.report import Report, build_report
 from sweep.settings import Settings
 from sweep.store import Store
 from sweep.studies.opened import OpenedStudy, open_study
@@ -38,10 +39,13 @@ class Studies:
 
     def __init__(self, settings: Settings) -> None:
         self.store = Store(settings.store, PATIENCE_S)
-        self._settings = settings
+        self.settings = settings
+        self._live: dict[str, Live] = {}
+        self._lock = Lock()
 
     def list(self) -> list[Listed]:
-        """All of them: those that run first, then the newest report first."""
+        """All of them: those that run first, then the newest report first; StoreError if the store does not exist."""
+        self.store.check_there()
         listed = [self._listed(name) for name in launched_studies(self.store)]
         return sorted(listed, key=lambda study: (study.launch != "alive", -study.updated))
 
@@ -50,16 +54,22 @@ class Studies:
 
         Raises:
             HTTPException: none of that name was launched with the store.
+            StoreError: the store does not exist, or is away.
             MetsweepError: it cannot be read, as `open_study`.
         """
-        if name not in launched_studies(self.store):
-            raise HTTPException(404, "No study of that name was launched with this store")
-        return open_study(name, LaunchOptions(), self._settings, lambda _: None, store=self.store)
+        self._check(name)
+        return open_study(name, LaunchOptions(), self.settings, lambda _: None, store=self.store)
 
-    def report(self, name: str) -> Report:
-        """Everything that is known of a study's results; errors as `open`."""
-        opened = self.open(name)
-        return build_report(opened.plan(), opened.store, study=name)
+    def live(self, name: str) -> Live:
+        """A study as it is now; HTTPException as `open`."""
+        self._check(name)
+        with self._lock:
+            return self._live.setdefault(name, Live(name, self.store, lambda: self.open(name)))
+
+    def _check(self, name: str) -> None:
+        if name not in launched_studies(self.store):
+            self.store.check_there()
+            raise HTTPException(404, "No study of that name was launched with this store")
 
     def _listed(self, name: str) -> Listed:
         record = StudyRecord(self.store, name)

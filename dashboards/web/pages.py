@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from sweep.redaction import without_secrets
 from sweep.text import visible
@@ -51,8 +52,16 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
 
+def data(value: Any) -> Response:
+    """Values for a script; numbers that are not finite become null."""
+    content = to_json(value, inf_nan_mode="null")
+    return Response(content, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
 def error_page(request: Request, status: int, message: str) -> Response:
-    """What is wrong, in words; for htmx as a fragment that takes the place of what was asked for."""
+    """What is wrong, in words: for scripts that ask for JSON as `problem`, for htmx as a fragment, else as a page."""
+    if request.headers.get("accept") == "application/json":
+        return JSONResponse({"problem": shown(message)}, status)
     template = "web/problem.html.jinja" if "hx-request" in request.headers else "web/error.html.jinja"
     return page(request, template, status, title=HTTPStatus(status).phrase, message=shown(message))
 

@@ -37,7 +37,7 @@ def status(
     """
     from sweep.cli.console import output
     from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, reasons, states_table
-    from sweep.cli.watching import Look
+    from sweep.studies.look import Look
 
     overview = Look(chosen.open()).now()
     if as_json:
@@ -72,7 +72,8 @@ def watch(
         watch_job(chosen, cluster)
         return
     from sweep.cli.console import output
-    from sweep.cli.watching import Look, follow
+    from sweep.cli.watching import follow
+    from sweep.studies.look import Look
 
     if not follow(Look(chosen.open()), chosen.study, every, output()):
         raise typer.Exit(1)
@@ -101,20 +102,9 @@ def stop(
             raise ConfigError("--cluster ends a whole job; trials are stopped through the store, without --cluster.")
         stop_job(chosen, cluster)
         return
-    from sweep.studies.outcome import Outcome, StopReason
-    from sweep.studies.overview import launch_state
-    from sweep.studies.records import Request
-    from sweep.studies.selection import select, unfinished
+    from sweep.studies.steps import stop_trials
 
-    words = cells or []
-    opened = chosen.open()
-    plan, record = opened.plan(), opened.record
-    named = select(plan, words, chosen.study)
-    names = tuple(trial.name for trial in unfinished(named, words, plan, opened.store))
-    alive = launch_state(record.status()) == "alive"
-    if alive:
-        record.ask(Request(action="stop", trials=names))
-    record.keep_outcomes(dict.fromkeys(names, Outcome(state="stopped", reason=StopReason.STOPPED_BY_HAND)))
+    names, alive = stop_trials(chosen.open(), cells or [])
     _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
     talk.say(
         "Training writes a checkpoint and ends within seconds."
@@ -138,19 +128,10 @@ def retry(
     Example:
       metsweep retry quickstart --failed
     """
-    from sweep.cli.watching import Look
-    from sweep.studies.overview import launch_state
-    from sweep.studies.records import Request
-    from sweep.studies.selection import ended, select
+    from sweep.studies.steps import retry_trials
 
-    opened = chosen.open()
-    look, record = Look(opened), opened.record
-    overview = look.now()
-    named = None if failed and not cells else select(look.plan, cells or [], chosen.study)
-    names = tuple(ended(overview, named, chosen.study, failed=failed))
-    record.forget_outcomes(names)
-    if launch_state(record.status()) == "alive":
-        record.ask(Request(action="retry", trials=names))
+    names, alive = retry_trials(chosen.open(), cells or [], failed=failed)
+    if alive:
         _say_trials("Asked the launch to run again", names)
     else:
         _say_trials("To be run again", names)

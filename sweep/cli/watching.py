@@ -9,29 +9,12 @@ from rich.live import Live
 
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.console import TextConsole
-from sweep.plan import Plan
-from sweep.studies.opened import OpenedStudy
-from sweep.studies.overview import Observer, Overview
+from sweep.studies.look import Look
+from sweep.studies.overview import Overview
 from sweep.studies.progress import clock
 from trainers.exceptions import ConfigError
 
 PLAIN_EVERY_SECONDS = 60.0
-
-
-class Look:
-    """One study, looked at again and again; its plan grows with the cells that its search draws."""
-
-    def __init__(self, opened: OpenedStudy) -> None:
-        self._opened = opened
-        self._observer = Observer(opened.study, opened.store)
-        self.plan: Plan = opened.plan(())
-
-    def now(self) -> Overview:
-        """The study's present state."""
-        drawn = self._opened.drawn()
-        if len(drawn) != self.plan.drawn:
-            self.plan = self._opened.plan(drawn)
-        return self._observer.look(self.plan, drawn)
 
 
 def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -> bool:

@@ -26,7 +26,7 @@ SPLIT = "test"
 
 
 class Gain(NamedTuple):
-    """Of one arm over the real-only arm."""
+    """Of one arm over another, usually the real-only arm."""
 
     plain: Comparison
     """In sensitivity, at the table's confidence."""
@@ -69,10 +69,12 @@ class Evidence:
 
     @cached_property
     def gains(self) -> dict[float, dict[str, Gain]]:
-        """IoU threshold -> arm -> gain, of every arm that shares a seed with the real-only arm."""
-        if self.baseline is None:
-            return {iou: {} for iou in self.by_iou}
-        return {iou: _gains(arms, self.baseline[iou]) for iou, arms in self.by_iou.items()}
+        """`gains_over` the real-only arm; no arm if that is not complete."""
+        return self.gains_over(REAL_ONLY) if self.baseline else {iou: {} for iou in self.by_iou}
+
+    def gains_over(self, base: str) -> dict[float, dict[str, Gain]]:
+        """IoU threshold -> arm -> gain, of every other arm that shares a seed with the complete arm `base`."""
+        return {iou: _gains(arms, base) for iou, arms in self.by_iou.items()}
 
     def figures(self) -> dict[str, Figure]:
         """Pictures by name, at the loosest IoU threshold."""
@@ -131,8 +133,9 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
     )
 
 
-def _gains(arms: Mapping[str, Arm], base: Arm) -> dict[str, Gain]:
-    pairs = {name: (arm.gain(base), arm.gain_at_equal_fps(base)) for name, arm in arms.items() if name != REAL_ONLY}
+def _gains(arms: Mapping[str, Arm], base: str) -> dict[str, Gain]:
+    below = arms[base]
+    pairs = {name: (arm.gain(below), arm.gain_at_equal_fps(below)) for name, arm in arms.items() if name != base}
     compared = {name: (plain, equal) for name, (plain, equal) in pairs.items() if plain and equal}
     plain_p, equal_p = ([*holm([pair[i].p for pair in compared.values()])] for i in range(2))
     return {

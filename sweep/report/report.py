@@ -136,7 +136,7 @@ def build_report(
     return Report(
         Table1(plan.study.name, results, evidence),
         verdict(evidence, sought, study or plan.study.name),
-        tuple(_header(results)),
+        tuple(header_of(results)),
         tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
         trace_section(results, run_of),
     )
@@ -164,7 +164,8 @@ def _sections(
     yield from filter(None, sections)
 
 
-def _header(results: Results) -> Iterable[str]:
+def header_of(results: Results) -> Iterable[str]:
+    """Sentences on how to read the figures: which slices, which matching rule, which fidelity, what is incomplete."""
     study = results.plan.study
     row = next((row for row in results.rows if row.artifacts), None)
     if row is None:

@@ -159,13 +159,7 @@ class Table1:
         values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
         machines = {str(machine) for _, machine in self.results.machines[row.arm] if machine}
         values["machines"] = "; ".join(sorted(machines)) or None
-        for split in SPLITS:
-            for iou in self.ious:
-                for measure in TABLE1:
-                    by_seed = row.values(split, name_of(iou), measure.name) if row.complete else []
-                    name = f"{split}_{measure.name}_{name_of(iou)}"
-                    values[name] = statistics.fmean(by_seed) if by_seed else None
-                    values[f"{name}_sd"] = statistics.stdev(by_seed) if len(by_seed) > 1 else None
+        values |= means_of(row, self.ious)
         for iou in self.ious:
             for measure in TABLE1:
                 cell, name = self.cell(row, iou, measure), f"test_{measure.name}_{name_of(iou)}"
@@ -177,6 +171,19 @@ class Table1:
             values |= {f"{name}_low": low, f"{name}_high": high}
             values |= {f"{name}_p": gain and gain.plain.p, f"{name}_p_holm": gain and gain.p}
         return values
+
+
+def means_of(row: Row, ious: Sequence[float]) -> dict[str, float | None]:
+    """`<split>_<measure>_<IoU>` -> mean over seeds, `..._sd` -> deviation; None unless all seeds are complete."""
+    means: dict[str, float | None] = {}
+    for split in SPLITS:
+        for iou in ious:
+            for measure in TABLE1:
+                by_seed = row.values(split, name_of(iou), measure.name) if row.complete else []
+                name = f"{split}_{measure.name}_{name_of(iou)}"
+                means[name] = statistics.fmean(by_seed) if by_seed else None
+                means[f"{name}_sd"] = statistics.stdev(by_seed) if len(by_seed) > 1 else None
+    return means
 
 
 def _deviation(seeds: int) -> str:

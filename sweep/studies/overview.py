@@ -48,6 +48,8 @@ class TrialState:
     """Why it failed or was stopped, in words."""
     value: float | None = None
     """The study's first objective: of the done trial, or of the best weights of the running detector so far."""
+    last: float | None = None
+    """Of a running detector, the same figure at its newest validation."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,9 @@ class Observer:
             if at is None or at.state != "running":
                 return TrialState(trial, "waiting", at.label if at else stage.label, at.maker() if at else "")
             share = at.done / at.total if at.total else None
-            validated = at.metrics.get(KEPT + watched_figure(self._study.objectives[0].direction))
-            return TrialState(trial, "running", at.label, "", share, at.seconds_left(), value=validated)
+            watched = watched_figure(self._study.objectives[0].direction)
+            kept, last = at.metrics.get(KEPT + watched), at.metrics.get(watched)
+            return TrialState(trial, "running", at.label, "", share, at.seconds_left(), value=kept, last=last)
         return TrialState(trial, "running")
 
     def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:

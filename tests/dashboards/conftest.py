@@ -2,21 +2,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.types import ASGIApp
 
+from dashboards.study.app import study_app
+from dashboards.study.studies import Studies
 from dashboards.web.access import Access
+from sweep.settings import Settings
 from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.dashboards.served import Served, served
-from tests.services.results import empty_database, plan, recorded_uri, seeded_store, small_store
+from tests.services.results import closed_port, empty_database, plan, recorded_uri, seeded_store, small_store
 from tests.sweep.judged_study import copied, judged_plan
 
-__all__ = ["empty_database", "plan", "recorded_uri", "seeded_store", "small_store"]
+__all__ = ["closed_port", "empty_database", "plan", "recorded_uri", "seeded_store", "small_store"]
 
 Serve = Callable[[ASGIApp, Access], Served]
+ServeStudies = Callable[..., Served]
+ACCESS = Access("127.0.0.1", "secret-token")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,33 @@ def tab(chromium: Browser, problems: list[str]) -> Iterator[Page]:
 def _foreign(url: str) -> list[str]:
     """A request that leaves this machine."""
     return [] if url.startswith(("http://127.0.0.1:", "data:")) else [f"asked for {url}"]
+
+
+@pytest.fixture
+def serve_studies(serve: Serve, tmp_path: Path) -> ServeStudies:
+    """Serves the pages of a store's studies: `serve_studies(store)`, with databases that do not exist, or settings."""
+
+    def start(store: Store, settings: Settings | None = None) -> Served:
+        return serve(study_app(Studies(settings or settings_of(store, tmp_path)), ACCESS), ACCESS)
+
+    return start
+
+
+def settings_of(store: Store, folder: Path, tracking_uri: str | None = None) -> Settings:
+    """A store, and databases that do not exist."""
+    return Settings(
+        store=store.uri,
+        tracking_uri=tracking_uri or f"sqlite:///{folder}/mlflow.db",
+        optuna_storage=f"sqlite:///{folder}/optuna.db",
+    )
+
+
+def opened(tab: Page, served: Served, link: bool = False) -> None:
+    """Open the page of the study `small`, and wait until its plots are drawn; with `link` as who may change it."""
+    if link:
+        tab.goto(served.link)
+    tab.goto(f"{served.url}/study/small")
+    expect(tab.locator("#curves-plot canvas")).to_be_visible()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The pages of studies, on a small study that the real trainers made."""
+"""The pages of studies, on a small study that the real trainers made: what they show, and how a person uses them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,181 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from dashboards.study.app import study_app
-from dashboards.web.access import Access
-from sweep.settings import Settings
+from dashboards.study.live import Live
+from dashboards.study.studies import Studies
+from sweep.report.report import Report, build_report
+from sweep.report.section import signed
 from sweep.store import Store
-from tests.dashboards.conftest import Serve
+from tests.dashboards.conftest import ServeStudies, opened
+from tests.dashboards.searched import make_search
 from tests.dashboards.served import Served
+from tests.sweep.judged_study import judged_plan
+from trainers.evaluation.measures import SENSITIVITY
 
-ACCESS = Access("127.0.0.1", "secret-token")
-
-
-def settings_of(store: Store, folder: Path) -> Settings:
-    """A store, and databases that do not exist."""
-    return Settings(
-        store=store.uri, tracking_uri=f"sqlite:///{folder}/mlflow.db", optuna_storage=f"sqlite:///{folder}/optuna.db"
-    )
+ROWS = "#arms-table .tabulator-row"
 
 
 @pytest.fixture
-def small(serve: Serve, launched_store: Store, tmp_path: Path) -> Served:
-    return serve(study_app(settings_of(launched_store, tmp_path), ACCESS), ACCESS)
+def small(serve_studies: ServeStudies, launched_store: Store) -> Served:
+    return serve_studies(launched_store)
 
 
-def test_list_leads_to_a_study_whose_verdict_comes_first(tab: Page, small: Served) -> None:
+@pytest.fixture(scope="module")
+def report(launched_store: Store) -> Report:
+    return build_report(judged_plan((0, 1, 2)), launched_store)
+
+
+def arms(tab: Page) -> list[str]:
+    """The arms in the table's order."""
+    return [
+        name.strip().removesuffix(" (base)") for name in tab.locator(f"{ROWS} [tabulator-field=name]").all_inner_texts()
+    ]
+
+
+def row_of(tab: Page, arm: str) -> Locator:
+    """An arm's row of the table."""
+    name = tab.locator("[tabulator-field=name]", has_text=re.compile(rf"^\s*{arm}( \(base\))?$"))
+    return tab.locator(ROWS).filter(has=name)
+
+
+def test_list_leads_to_a_study_whose_verdict_comes_first(tab: Page, small: Served, report: Report) -> None:
     tab.goto(small.url)
     expect(tab.get_by_role("row")).to_have_count(2)
     tab.get_by_role("link", name="small").click()
     expect(tab).to_have_url(f"{small.url}/study/small")
-    expect(tab.get_by_role("heading", level=1)).to_have_text("small")
-    expect(tab.locator("#verdict")).to_contain_text("test sensitivity at IoU 0.5.")
-    expect(tab.get_by_role("table").get_by_role("row")).to_have_count(5)
+    expect(tab.locator("#verdict")).to_have_text(report.verdict)
+    top = {part: tab.locator(part).bounding_box() for part in ("#verdict", "#progress", "#arms-table")}
+    heights = [box["y"] for box in top.values() if box]
+    assert heights == sorted(heights)
+    assert heights[0] < 200
+
+
+def test_figures_are_those_of_the_report(tab: Page, small: Served, report: Report) -> None:
+    opened(tab, small)
+    assert arms(tab) == [row.arm for row in report.rows]
+    assert report.evidence is not None
+    for row in report.rows:
+        cell = report.table1.cell(row, 0.5, SENSITIVITY)
+        assert cell is not None
+        shown = row_of(tab, row.arm).locator("[tabulator-field=sensitivity]")
+        low, high = cell.interval or pytest.fail("no interval")
+        expect(shown).to_have_text(f"{cell.mean:.3f} [{low:.3f}, {high:.3f}]")
+    forest = tab.locator("#gain-plot .row")
+    for arm, gain in report.evidence.gains[0.5].items():
+        expect(forest.filter(has_text=re.compile(f"^{arm}"))).to_contain_text(signed(gain.plain))
+
+
+def test_sorting_and_other_choices_stay_in_the_address(tab: Page, small: Served) -> None:
+    opened(tab, small)
+    tab.locator(".tabulator-col", has_text="FPs/slice").first.click()
+    expect(tab).to_have_url(re.compile(r"sort=fps(\+|%20)asc"))
+    by_fps = arms(tab)
+    tab.locator("[name=iou]").select_option("0.25")
+    tab.locator("[name=base]").select_option("cpggan 4")
+    tab.locator("[name=all]").check()
+    expect(tab.locator("#gain-plot")).to_contain_text("over cpggan 4, IoU 0.25")
+    tab.reload()
+    expect(tab.locator("#gain-plot")).to_contain_text("over cpggan 4, IoU 0.25")
+    expect(tab.locator(f"{ROWS}.is-base")).to_contain_text("cpggan 4 (base)")
+    expect(tab.locator(".tabulator-col", has_text="gain at equal FPs")).to_be_visible()
+    assert arms(tab) == by_fps
+    tab.locator("[name=filter]").fill("image2")
+    expect(tab.locator(ROWS)).to_have_count(1)
+
+
+def test_gains_over_another_base_are_computed_by_the_same_statistics(small: Served, report: Report) -> None:
+    assert report.evidence is not None
+    got = requests.get(f"{small.url}/study/small/evidence", params={"base": "cpggan 8"}).json()["gains"]["iou50"]
+    expected = report.evidence.gains_over("cpggan 8")[0.5]
+    assert got.keys() == expected.keys() == {"none", "cpggan 4", "image2image 4"}
+    for arm, gain in expected.items():
+        assert got[arm]["difference"] == pytest.approx(gain.plain.difference)
+        assert got[arm]["p"] == pytest.approx(gain.p)
+    over_none = report.evidence.gains[0.5]["cpggan 8"].plain.difference
+    assert expected["none"].plain.difference == pytest.approx(-over_none)
+    assert requests.get(f"{small.url}/study/small/evidence", params={"base": "no such"}).json()["gains"] == {}
+
+
+def test_two_arms_are_compared_by_their_froc_curves(tab: Page, small: Served) -> None:
+    opened(tab, small)
+    legend = tab.locator("#curves-plot .u-legend .u-series:not(.quiet)")
+    expect(legend).to_have_count(3)  # the axis, the base, and the arm that gains most
+    for arm in arms(tab):
+        box = row_of(tab, arm).get_by_role("checkbox")
+        box.set_checked(arm in ("cpggan 4", "image2image 4"))
+    expect(legend).to_have_count(3)
+    expect(legend.nth(1)).to_contain_text("cpggan 4")
+    assert "arm=cpggan+4&arm=image2image+4" in tab.url
+    refused = requests.get(f"{small.url}/study/small/froc", params={"iou": "0.5", "arm": ["a"] * 9})
+    assert refused.status_code == 400
+    assert requests.get(f"{small.url}/study/small/froc", params={"iou": "0.7"}).status_code == 400
+
+
+def test_pointing_at_a_mark_says_what_it_is_and_a_click_adds_it_to_the_curves(tab: Page, small: Served) -> None:
+    opened(tab, small)
+    marks = tab.locator("#front-plot .row")
+    expect(marks).to_have_count(4)
+    unchosen = tab.locator("#front-plot .row[aria-label^='image2image 4']")
+    unchosen.hover()
+    expect(tab.locator("#front-plot .pointed")).to_contain_text("image2image 4: sensitivity")
+    before = tab.url
+    unchosen.locator("circle").click()
+    expect(tab).not_to_have_url(before)
+
+
+def test_keyboard_alone_suffices(tab: Page, small: Served) -> None:
+    opened(tab, small)
+    tab.keyboard.press("Tab")
+    expect(tab.locator(".skip")).to_be_focused()
+    reached = set()
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.name"))
+        if tab.evaluate("document.activeElement.getAttribute('tabulator-field')") == "gain":
+            break
+    assert {"iou", "base", "filter", "all"} <= reached
+    tab.keyboard.press("Enter")
+    expect(tab).to_have_url(re.compile(r"sort=gain"))
+    mark = tab.locator("#front-plot .row").first
+    mark.focus()
+    expect(tab.locator("#front-plot .pointed")).to_contain_text("FPs per slice")
+
+
+def test_every_section_has_its_content(tab: Page, small: Served) -> None:
+    opened(tab, small)
+    for name in ("cost", "gans", "gains", "detection"):
+        section = tab.locator(f"#{name}")
+        section.scroll_into_view_if_needed()
+        expect(section.locator(".tables table").first).to_be_visible()
+    expect(tab.locator("#distance-plot canvas")).to_be_visible()
+    expect(tab.locator("#count-plot canvas")).to_be_visible()
+    expect(tab.locator("#search")).to_be_hidden()
+    expect(tab.locator("#trials-table .tabulator-row")).to_have_count(12)
+    key = judged_plan((0, 1, 2)).trials[0].evaluate.key
+    expect(tab.locator("#trials-table code").first).to_have_attribute("title", key)
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 800, "dark"), (390, 844, "light")])
+def test_nothing_is_wider_than_the_page(tab: Page, small: Served, width: int, height: int, scheme: str) -> None:
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    opened(tab, small)
+    for name in ("curves", "running", "cost", "gains", "detection"):
+        tab.locator(f"#{name}").scroll_into_view_if_needed()
+    expect(tab.locator("#detection table").first).to_be_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_what_does_not_exist_is_a_page(small: Served) -> None:
-    for path in ("study/none", "study/quickstart", "study/..%2Fsmall", "study/pyproject.toml", "study/%00"):
-        assert requests.get(f"{small.url}/{path}").status_code == 404, path
-
-
-def test_a_store_without_studies_says_what_to_do(serve: Serve, tmp_path: Path) -> None:
-    served = serve(study_app(settings_of(Store(tmp_path / "empty"), tmp_path), ACCESS), ACCESS)
-    assert "metsweep launch quickstart" in requests.get(served.url).text
+    for path in ("none", "quickstart", "..%2Fsmall", "pyproject.toml", "%00", "small/none", "small/table/none"):
+        assert requests.get(f"{small.url}/study/{path}").status_code in (404, 405), path
 
 
 def test_the_command_prints_a_link_and_ends_with_ctrl_c(launched_store: Store, tmp_path: Path) -> None:
@@ -64,3 +193,28 @@ def test_the_command_prints_a_link_and_ends_with_ctrl_c(launched_store: Store, t
         assert "<h1>small</h1>" in requests.get(link[0], timeout=60).text
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (130, -signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_a_study_of_1000_trials_shows_within_two_seconds(
+    tab: Page, serve_studies: ServeStudies, tmp_path: Path
+) -> None:
+    settings = make_search(tmp_path, 996)
+    studies = Studies(settings)
+    Live("small", studies.store, lambda: studies.open("small")).now()  # a process imports its libraries once
+    served = serve_studies(studies.store, settings)
+    began = time.monotonic()
+    tab.goto(f"{served.url}/study/small")
+    expect(tab.locator(ROWS).nth(10)).to_be_visible()
+    expect(tab.locator("#verdict strong")).to_be_visible()
+    first_view = time.monotonic() - began
+    began = time.monotonic()
+    tab.locator("[name=filter]").fill("t995")
+    expect(tab.locator(ROWS)).to_have_count(1)
+    filtered = time.monotonic() - began
+    expect(tab.locator("#parallel-plot .cell")).to_have_count(996)
+    expect(tab.locator(".tabulator-col", has_text="detector.learning_rate")).to_be_attached()
+    print(f"first view {first_view:.2f} s, filter {filtered:.3f} s")
+    # 2 s and 0.3 s on a quiet machine; tests run three at a time on two cores.
+    assert first_view < 6
+    assert filtered < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -81,3 +82,11 @@ def recorded_uri(plan: Plan, small_store: Store, tmp_path_factory: pytest.TempPa
         # MLflow keeps absolute paths.
         copy.executescript("\n".join(source.iterdump()).replace(str(made), str(own)))
     return f"sqlite:///{own / 'mlflow.db'}"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

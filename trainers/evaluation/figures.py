@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from trainers.evaluation.bootstrap import bootstrap_weights, froc_band
 from trainers.evaluation.calibration import calibration, calibration_error
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.froc import MOST_FPS
+from trainers.evaluation.froc_curve import froc_curve
 from trainers.evaluation.metrics import DIAMETERS, diameter_class
 from trainers.evaluation.outcome import BOX, Outcome
 
@@ -41,17 +41,11 @@ def froc_figure(arms: Mapping[str, Sequence[Outcome]], config: EvaluationConfig,
     """
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
-    grid = np.linspace(0, MOST_FPS, 401)
     for label, outcomes in arms.items():
-        weights = bootstrap_weights(len(outcomes[0].truth.patients), config.bootstraps, config.seed)
-        band = froc_band(outcomes, grid, weights)
-        end = np.mean([outcome.fps_per_slice for outcome in outcomes])
-        band = band[band["fps_per_slice"] <= max(end, grid[1])]
+        band, dot = froc_curve(outcomes, config)
         (line,) = axes.step(band["fps_per_slice"], band["sensitivity"], where="post", label=label)
         colour, fps = line.get_color(), band["fps_per_slice"]
         axes.fill_between(fps, band["low"], band["high"], step="post", alpha=0.15, color=colour, lw=0)
-        shown = [outcome.at(config.confidence) for outcome in outcomes]
-        dot = np.mean([(outcome.fps_per_slice, outcome.found.mean()) for outcome in shown], axis=0)
         axes.plot(*dot, "o", color=colour, ms=4)
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)

@@ -40,6 +40,20 @@ class Smooth:
     """Half the width of the 95% band of the mean curve."""
 
 
+@dataclass(frozen=True)
+class Response:
+    """Gains over the real-only arm by synthetic count, at one IoU threshold."""
+
+    enumerated: dict[str, dict[int, tuple[Row, Comparison]]]
+    """Variant -> count -> arm and its paired gain."""
+    drawn: dict[str, list[Row]]
+    """Variant -> complete drawn cells with synthetic slices."""
+    points: dict[str, tuple[np.ndarray, np.ndarray]]
+    """Variant -> counts and gains of its drawn cells."""
+    smooths: dict[str, Smooth]
+    """Variant -> smooth of its points, if they are FEWEST or more."""
+
+
 def response_sections(results: Results, evidence: Evidence) -> list[Section]:
     """One per IoU threshold; none without a complete real-only arm."""
     return [
@@ -49,7 +63,8 @@ def response_sections(results: Results, evidence: Evidence) -> list[Section]:
     ]
 
 
-def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Section | None:
+def response_of(results: Results, evidence: Evidence, iou: float, base: Row) -> Response:
+    """What the study shows of the synthetic count; `base` is the complete real-only arm."""
     enumerated: dict[str, dict[int, tuple[Row, Comparison]]] = {}
     for row in results.arms:
         if gain := evidence.gains[iou].get(row.arm):
@@ -61,6 +76,12 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
     smooths = {variant: smooth(counts, gains) for variant, (counts, gains) in points.items() if len(counts) >= FEWEST}
+    return Response(enumerated, drawn, points, smooths)
+
+
+def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Section | None:
+    response = response_of(results, evidence, iou, base)
+    enumerated, points, smooths = response.enumerated, response.points, response.smooths
     lines = []
     for variant, counts in enumerated.items():
         for count, (row, gain) in sorted(counts.items()):
@@ -68,7 +89,7 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
             values = {"variant": variant, "count": count, **bounds, "cells": 1, "smooth": 0}
             cells = [variant, f"{count:,}", signed(gain), count_text(gain.seeds, "detector seed")]
             lines.append(Line(cells, values, row.keys + base.keys))
-    for variant, rows in drawn.items():
+    for variant, rows in response.drawn.items():
         if variant in smooths:
             lines += _smooth_lines(variant, smooths[variant], rows)
         else:

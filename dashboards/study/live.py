@@ -1,0 +1,102 @@
+"""A study as it is now: looked at again when a page asks; results are computed once until something new is done."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
+
+from sweep.plan import Plan
+from sweep.report.evidence import Evidence, build_evidence
+from sweep.report.results import Results, read_results
+from sweep.store import Store
+from sweep.studies.look import Look
+from sweep.studies.opened import OpenedStudy
+from sweep.studies.overview import Overview
+
+T = TypeVar("T")
+FRESH_S = 1.0
+"""A look at the study serves all requests that come so soon after it."""
+DOCUMENTS = ("study.yaml", "options.json", "extension.yaml")
+"""What decides a study's trials; commands and launches change it."""
+
+
+class State:
+    """The results of a study while nothing new is evaluated, drawn or added."""
+
+    def __init__(self, version: str, opened: OpenedStudy, plan: Plan) -> None:
+        self.version, self.opened, self.plan = version, opened, plan
+        self._made: dict[str, Any] = {}
+        self._locks: dict[str, Lock] = {}
+        self._lock = Lock()
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """The value of `compute`, computed by the first of all requests that ask for this name."""
+        with self._lock:
+            lock = self._locks.setdefault(name, Lock())
+        with lock:
+            if name not in self._made:
+                self._made[name] = compute()
+            return self._made[name]
+
+    @property
+    def results(self) -> Results:
+        """Figures of all complete trials."""
+        return self.once("results", lambda: read_results(self.plan, self.opened.store))
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """Of the complete arms; None without any."""
+        return self.once("evidence", lambda: build_evidence(self.results, self.opened.store))
+
+
+class Live:
+    """One study.
+
+    Args:
+        name: of the study.
+        store: holds its documents.
+        open_: opens it anew.
+    """
+
+    def __init__(self, name: str, store: Store, open_: Callable[[], OpenedStudy]) -> None:
+        self._folder, self._store, self._open = f"studies/{name}", store, open_
+        self._lock = Lock()
+        self._documents: list[str | None] | None = None
+        self._looked_at = -FRESH_S
+
+    def now(self) -> tuple[Overview, State]:
+        """The state of every trial, and the results so far.
+
+        Raises:
+            MetsweepError: the study, its store or its database cannot be read.
+        """
+        with self._lock:
+            if time.monotonic() - self._looked_at > FRESH_S:
+                self._look_again()
+                self._looked_at = time.monotonic()
+            return self._overview, self._state
+
+    def forget(self) -> None:
+        """Look again at the next request: a command has changed the study."""
+        with self._lock:
+            self._looked_at = -FRESH_S
+
+    def _look_again(self) -> None:
+        documents = [self._store.read_text(f"{self._folder}/{name}") for name in DOCUMENTS]
+        if documents != self._documents:
+            opened = self._open()
+            self._opened, self._look = opened, Look(opened)
+            self._documents = documents
+        self._overview = self._look.now()
+        version = _version(documents, self._overview)
+        if getattr(self, "_state", None) is None or self._state.version != version:
+            self._state = State(version, self._opened, self._look.plan)
+
+
+def _version(documents: list[str | None], overview: Overview) -> str:
+    """The same as long as the study has the same trials, and the same of them are done."""
+    trials = [f"{state.trial.evaluate.key} {state.state == 'done'}" for state in overview.trials]
+    return hashlib.sha256("\n".join([*map(str, documents), *trials]).encode()).hexdigest()[:16]

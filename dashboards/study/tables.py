@@ -1,0 +1,57 @@
+"""Tables of the report that a study's page shows below its plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from dashboards.study.live import State
+from sweep.report.gan_table import gan_section
+from sweep.report.section import Section
+from sweep.report.sections.best import best_section, importance_section
+from sweep.report.sections.cost import cost_section
+from sweep.report.sections.detection import detection_sections
+from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Sections of the report under one heading."""
+
+    title: str
+    sections: Callable[[State], Iterable[Section]]
+    empty: str
+    """What the page says without any."""
+
+
+def _gains(state: State) -> Iterable[Section]:
+    evidence = state.evidence
+    if evidence is not None:
+        yield from gain_sections(evidence, SOUGHT)
+        yield from filter(None, [seeds_section(evidence, SOUGHT, state.plan.study.name)])
+
+
+def _detection(state: State) -> Iterable[Section]:
+    return () if state.evidence is None else detection_sections(state.evidence)
+
+
+def _search(state: State) -> Iterable[Section]:
+    return filter(None, [importance_section(state.results), best_section(state.results)])
+
+
+def _cost(state: State) -> Iterable[Section]:
+    return filter(None, [cost_section(state.results, state.evidence, state.opened.store, state.plan.study.prices)])
+
+
+def _gans(state: State) -> Iterable[Section]:
+    return filter(None, [gan_section(state.plan, state.opened.store)])
+
+
+TABLES: Mapping[str, Tables] = {
+    "search": Tables("Search", _search, "This study draws no cells."),
+    "cost": Tables("Cost", _cost, "Nothing has run yet."),
+    "gans": Tables("GANs", _gans, "No GAN has figures of its realism yet."),
+    "gains": Tables("Gains in detail", _gains, "No two arms are complete yet."),
+    "detection": Tables("Detection in detail", _detection, "No arm is complete yet."),
+}
+"""Name in the address -> tables, in the page's order."""
