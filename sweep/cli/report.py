@@ -54,11 +54,13 @@ def report(
         talk.say_json(_as_dict(made))
         return
     console = output()
+    tables = [section for section in made.sections if not section.is_picture]
     if "console" in wanted:
+        console.say(made.source)
         console.say(made.verdict)
         console.say("\n".join(made.header))
         console.print(made.table1.table(console.width))
-        for section in made.sections if full else ():
+        for section in tables if full else ():
             console.print(section.table())
     target = out or opened.store.local / "reports" / plan.study.name
     if written := made.write(target, wanted):
@@ -68,14 +70,15 @@ def report(
         if "console" in wanted and not full:
             html = target / "report.html"
             opened_in = f", or open {html}" if html in written else ""
-            console.say(f"{len(made.sections)} more tables: `metsweep report {chosen.study} --full`{opened_in}")
+            console.say(f"{len(tables)} more tables: `metsweep report {chosen.study} --full`{opened_in}")
 
 
 def _as_dict(made: Report) -> dict[str, Any]:
     """Every table of the report with its unrounded values; nothing is written."""
-    tables = [made.table1.section(), *made.sections, made.trace]
+    tables = [made.table1.section(), *(section for section in made.sections if not section.is_picture), made.trace]
     return {
         "study": made.study,
+        "source": made.source,
         "verdict": made.verdict,
         "header": list(made.header),
         "tables": {

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from sweep.report.results import Results
+from search_spaces.study import Study
+from sweep import objectives
+from sweep.report.results import Results, Row
 from sweep.store import Store
-from trainers.data.slice_set import open_slice_set
-from trainers.detector.dataset import detector_rows
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.metrics_file import Summary
-from trainers.evaluation.outcome import Outcome
 from trainers.variants import REAL_ONLY
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SPLIT = "test"
 
@@ -51,6 +48,8 @@ class Evidence:
     """Arm -> keys of its evaluate stages."""
     slices: Path
     """Slice set that all arms were evaluated on."""
+    chosen: str | None
+    """The arm with synthetic slices that is best on the *validation* split by the study's first objective."""
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -76,41 +75,6 @@ class Evidence:
         """IoU threshold -> arm -> gain, of every other arm that shares a seed with the complete arm `base`."""
         return {iou: _gains(arms, base) for iou, arms in self.by_iou.items()}
 
-    def figures(self) -> dict[str, Figure]:
-        """Pictures by name, at the loosest IoU threshold."""
-        from trainers.evaluation import figures
-
-        shown = {name: list(arm.shown.values()) for name, arm in self.by_iou[min(self.by_iou)].items()}
-        drawn = {
-            "missed_by_diameter": figures.missed_figure(shown),
-            "confidence": figures.confidence_figure(shown),
-            "calibration": figures.calibration_figure(shown),
-            "gained": self._gained(),
-        }
-        return {name: figure for name, figure in drawn.items() if figure is not None}
-
-    def froc(self, iou: float) -> Figure:
-        """FROC curves of all arms at one IoU threshold."""
-        from trainers.evaluation.figures import froc_figure
-
-        outcomes = {name: list(arm.outcomes.values()) for name, arm in self.by_iou[iou].items()}
-        return froc_figure(outcomes, self.config, f"IoU {iou:g}; ")
-
-    def _gained(self) -> Figure | None:
-        """Detections of every arm that shares a seed with the real-only arm, at the first such seed."""
-        from trainers.evaluation.figures import gained_figure
-
-        if self.baseline is None or len(self.arms) < 2:
-            return None
-        loosest = self.by_iou[min(self.by_iou)]
-        base = loosest[REAL_ONLY]
-        first: Mapping[str, Outcome] = {
-            name: arm.shown[seeds[0]] for name, arm in loosest.items() if (seeds := arm.common(base))
-        }
-        slices = open_slice_set(self.slices)
-        ordered = {REAL_ONLY: first[REAL_ONLY], **first}
-        return gained_figure(slices.images, detector_rows(slices, SPLIT), ordered)
-
 
 def build_evidence(results: Results, store: Store) -> Evidence | None:
     """The evidence of a study's complete arms, or None without a complete arm."""
@@ -130,7 +94,16 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
         metrics={row.arm: [result[SPLIT] for result in row.results] for row in complete},
         keys={row.arm: row.keys for row in complete},
         slices=prepared.path,
+        chosen=_chosen(complete, plan.study),
     )
+
+
+def _chosen(complete: Sequence[Row], study: Study) -> str | None:
+    aim = study.objectives[0]
+    towards = 1 if aim.direction == "maximize" else -1
+    values = {row.arm: towards * objectives.mean(aim, row.results) for row in complete if row.arm != REAL_ONLY}
+    defined = {arm: value for arm, value in values.items() if not math.isnan(value)}
+    return max(defined, key=lambda arm: defined[arm], default=None)
 
 
 def _gains(arms: Mapping[str, Arm], base: str) -> dict[str, Gain]:

@@ -20,8 +20,8 @@ SPECIAL = {
 }
 
 
-def latex_of(table: Table1, header: Sequence[str]) -> str:
-    """A `table*` environment; the preamble needs `\\usepackage{booktabs}`. Stage keys stand in comments."""
+def latex_of(table: Table1, source: str, header: Sequence[str]) -> str:
+    """A `table*` environment; the preamble needs `\\usepackage{booktabs}`. Source and stage keys stand in comments."""
     section, ious = table.section(), table.ious
     titles = [*(f"{measure.title[0].upper()}{measure.title[1:]}" for measure in TABLE1), "Gain", "$p$"]
     span = len(titles)
@@ -32,6 +32,7 @@ def latex_of(table: Table1, header: Sequence[str]) -> str:
         f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + f" {table.note}"
     )
     lines = [
+        f"% {source}",
         r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
         r"\begin{table*}",
         r"\centering",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,18 +16,20 @@ from sweep.report.html import html_of
 from sweep.report.latex import latex_of
 from sweep.report.machines import machines_differ
 from sweep.report.results import Results, Row, read_results
-from sweep.report.section import Section
+from sweep.report.section import KEY_DIGITS, Section
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
 from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
+from sweep.report.sections.pictures import forest_section, picture_sections, slices_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import RunOf, trace_section
 from sweep.report.table1 import Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
 from sweep.text import count_text
+from sweep.versions import versions
 from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
@@ -41,12 +44,18 @@ class Report:
     """A study's Table 1, its verdict, and all other tables."""
 
     table1: Table1
+    source: str
+    """Time of the newest result, cohort, version of metsweep."""
     verdict: str
     """What the study shows, in a sentence or two."""
     header: tuple[str, ...]
     """Sentences: which slices, which matching rule, which fidelity, what is incomplete."""
+    forest: Section | None
+    """The gains at a glance, above Table 1."""
+    slices: Section | None
+    """What the arms find, below Table 1."""
     sections: tuple[Section, ...]
-    """What follows Table 1."""
+    """What follows."""
     trace: Section
     """Where every number comes from."""
 
@@ -70,55 +79,64 @@ class Report:
         """Of the complete arms."""
         return self.table1.evidence
 
-    def markdown(self) -> str:
-        """Verdict, header and Table 1."""
+    def markdown(self, pictures: bool = False) -> str:
+        """What the study shows and Table 1.
+
+        Args:
+            pictures: with the files in `figures/`.
+        """
         _, _, table = self.table1.section().markdown().partition("\n")
-        return "\n".join([f"# Table 1 of {self.study}", "", f"**{self.verdict}**", "", *self.header]) + "\n" + table
+        above, below = ([section.markdown()] if pictures and section else [] for section in (self.forest, self.slices))
+        return "\n".join(
+            [
+                f"# Study {self.study}\n\n{self.source}\n\n**{self.verdict}**\n",
+                *above,
+                "\n".join(["## Table 1\n", *self.header, table]),
+                *below,
+            ]
+        )
 
     @cached_property
-    def pictures(self) -> Mapping[str, Figure]:
-        """Pictures that belong to no table."""
-        return self.evidence.figures() if self.evidence else {}
+    def figures(self) -> Mapping[str, Figure]:
+        """Section -> its picture."""
+        sections = (self.forest, self.slices, *self.sections)
+        return {section.name: section.draw() for section in sections if section and section.draw}
 
     def write(self, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
         """Write the report into `folder`, made if needed; returns the paths written.
 
-        `md` is `report.md`, `csv` is `table1.csv` and `tables/`, `tex` is `table1.tex`, `html` is `report.html`, which
-        needs no other file; `md` and `html` come with the pictures in `figures/`. `console` writes nothing.
+        `md` is `report.md` and the pictures in `figures/`, `csv` is `table1.csv` and `tables/`, `tex` is `table1.tex`,
+        `html` is `report.html`, which needs no other file. `console` writes nothing.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        figures = dict(self._write_figures(folder / "figures")) if {"md", "html"} & {*formats} else {}
         texts: dict[str, str] = {}
         if "md" in formats:
-            texts["report.md"] = self._whole_markdown()
+            sections = [section.markdown() for section in self.sections]
+            texts["report.md"] = "\n".join(
+                [self.markdown(pictures=True), *sections, f"{self.trace.note} All keys: `tables/trace.csv`.\n"]
+            )
         if "csv" in formats:
             texts["table1.csv"] = self.table1.section().csv()
             tables = [section for section in (*self.sections, self.trace) if section.lines]
             texts |= {f"tables/{table.name}.csv": table.csv() for table in tables}
             (folder / "tables").mkdir(exist_ok=True)
         if "tex" in formats:
-            texts["table1.tex"] = latex_of(self.table1, self.header)
+            texts["table1.tex"] = latex_of(self.table1, self.source, self.header)
         if "html" in formats:
             anchors = {line.values["evaluate_key"] for line in self.trace.lines}
             content = {"report": self, "table1": self.table1.section(), "anchors": anchors}
-            texts["report.html"] = html_of(content, figures)
+            texts["report.html"] = html_of(content, self.figures)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        return [*(folder / name for name in texts), *figures.values()]
+        pictures = self._write_pictures(folder / "figures") if "md" in formats else ()
+        return [*(folder / name for name in texts), *pictures]
 
-    def _whole_markdown(self) -> str:
-        parts = [self.markdown(), *(section.markdown() for section in self.sections)]
-        parts += [f"![{name}](figures/{name}.png)\n" for name in self.pictures]
-        return "\n".join([*parts, f"{self.trace.note} All keys: `tables/trace.csv`.\n"])
-
-    def _write_figures(self, folder: Path) -> Iterator[tuple[str, Path]]:
-        """Name -> file of every picture."""
+    def _write_pictures(self, folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
-        drawn = [(section.name, section.draw) for section in self.sections if section.draw]
-        for name, figure in (*((name, draw()) for name, draw in drawn), *self.pictures.items()):
+        for name, figure in self.figures.items():
             path = folder / f"{name}.png"
             figure.savefig(path, dpi=120)
-            yield name, path
+            yield path
 
 
 def build_report(
@@ -135,8 +153,11 @@ def build_report(
     evidence = build_evidence(results, store)
     return Report(
         Table1(plan.study.name, results, evidence),
+        _source(results),
         verdict(evidence, sought, study or plan.study.name),
         tuple(header_of(results)),
+        forest_section(evidence) if evidence else None,
+        slices_section(evidence) if evidence else None,
         tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
         trace_section(results, run_of),
     )
@@ -159,9 +180,18 @@ def _sections(
         sections += [pareto_section(results, evidence), *response_sections(results, evidence)]
     sections += [best_section(results), importance_section(results)]
     if evidence is not None:
-        sections += detection_sections(evidence)
+        sections += [*detection_sections(evidence), *picture_sections(evidence)]
     sections += [cost_section(results, evidence, store, results.plan.study.prices), gan_section(results.plan, store)]
     yield from filter(None, sections)
+
+
+def _source(results: Results) -> str:
+    study = results.plan.study
+    fingerprints = {trial.evaluate.detector.slices.fingerprint[:KEY_DIGITS] for trial in results.plan.trials}
+    finished = [artifact.manifest.cost.finished for row in results.rows for artifact in row.artifacts.values()]
+    newest = f"{datetime.fromtimestamp(max(finished), UTC):%Y-%m-%d %H:%M} UTC" if finished else "none yet"
+    cohort = " ".join([Path(study.cohort).name, *(f"(fingerprint {digits})" for digits in fingerprints)])
+    return f"Newest result: {newest}. Cohort: {cohort}. metsweep {versions()['metsweep']}."
 
 
 def header_of(results: Results) -> Iterable[str]:

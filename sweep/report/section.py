@@ -75,6 +75,11 @@ class Section:
     """Draws its picture."""
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture without a table."""
+        return self.draw is not None and not self.lines
+
+    @property
     def rows(self) -> list[Sequence[str]]:
         """The cells of every line."""
         return [line.cells for line in self.lines]

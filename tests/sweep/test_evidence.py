@@ -93,7 +93,7 @@ def test_table_1_has_intervals_and_adjusted_p(report: Report) -> None:
 
 def test_every_row_names_its_stages_and_every_value_is_unrounded(report: Report) -> None:
     known = {key for row in report.rows for key in row.keys}
-    for one in report.sections:
+    for one in (one for one in report.sections if not one.is_picture):
         header, *rows = one.csv().splitlines()
         assert len(rows) == len(one.lines)
         if one.name not in ("cost", "gans"):
@@ -105,7 +105,7 @@ def test_pictures_and_tables_are_written(report: Report, tmp_path: Path) -> None
     written = {str(path.relative_to(tmp_path)) for path in report.write(tmp_path)}
     pictures = (
         "pareto", "count_response_iou50", "count_response_iou25", "froc_iou50", "froc_iou25", "confidence",
-        "calibration", "gained",
+        "calibration", "gained", "gains",
     )  # fmt: skip
     assert {f"figures/{name}.png" for name in pictures} == {name for name in written if name.endswith(".png")}
     assert {"report.md", "table1.csv", "table1.tex", "report.html", "tables/gain_iou50.csv"} <= written
@@ -113,8 +113,12 @@ def test_pictures_and_tables_are_written(report: Report, tmp_path: Path) -> None
     for one in report.sections:
         assert f"## {one.title}" in text
         assert f"<h2>{one.title}</h2>" in page
-    assert "![gained](figures/gained.png)" in text
-    assert page.count("data:image/png;base64,") == len(pictures)
+    order = ("# Study small", "Newest result: ", f"**{report.verdict}**", "figures/gains.png", "## Table 1")
+    for content, first in ((text, order), (page, ("<h1>Study", "Newest", "verdict", 'id="gains"', 'id="table1"'))):
+        places = [content.index(part) for part in (*first, "gained", "Gain in sensitivity over none, IoU 0.5")]
+        assert places == sorted(places), "what matters most comes first"
+    assert page.count("data:image/svg+xml;base64,") == len(pictures)
+    assert page.count("<details id=") == len(report.sections) + 1
     assert min(path.stat().st_size for path in (tmp_path / "figures").iterdir()) > 1000
 
 
@@ -170,7 +174,7 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
 
 def test_verdict_names_the_arm_that_helps_or_what_would_settle_it(report: Report) -> None:
     assert report.evidence is not None
-    assert report.markdown().splitlines()[2] == f"**{report.verdict}**"
+    assert report.markdown().splitlines()[4] == f"**{report.verdict}**"
 
     helps = with_gain(report.evidence, difference=0.5, seed_variance=0.01, patient_variance=0.0)
     gain = helps.gains[0.5]["cpggan 4"]
@@ -257,7 +261,7 @@ def test_intervals_say_what_they_cover_in_every_format(report: Report, of_one_se
         made.write(folder, ("md", "html", "tex"))
         for text in (
             made.markdown(),
-            (folder / "report.html").read_text().partition("<nav>")[0],
+            (folder / "report.html").read_text().partition("<h2>Details</h2>")[0],
             (folder / "table1.tex").read_text(),
             "\n".join(report_lines(made)).replace("\n", " "),
         ):

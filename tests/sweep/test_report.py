@@ -88,7 +88,8 @@ def test_empty_store_gives_a_table_of_dashes(two_seeds: Plan, tmp_path: Path) ->
 def test_files_hold_every_arm(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
     written = build_report(two_seeds, store).write(out)
-    markdown, _, _ = (out / "report.md").read_text().partition("\n## ")
+    assert "Newest result: " in (out / "report.md").read_text().splitlines()[2]
+    markdown = (out / "report.md").read_text().partition("\n## Table 1")[2].partition("\n## ")[0]
     assert markdown.count("\n| ") == 2 + 4
     assert {str(path.relative_to(out)) for path in written} == {
         "report.md", "table1.csv", "tables/cost.csv", "tables/trace.csv", "table1.tex", "report.html",
@@ -140,7 +141,7 @@ def test_without_a_real_only_arm_what_is_lost_is_told(two_seeds: Plan, store: St
 
 def test_latex_of_every_arm_compiles_to_the_last_row(two_seeds: Plan, store: Store, tmp_path: Path) -> None:
     report = build_report(two_seeds, store)
-    source = latex_of(report.table1, [*report.header, r"100% & _odd_ {names} #1 $ ~ ^ \ <tag>"])
+    source = latex_of(report.table1, report.source, [*report.header, r"100% & _odd_ {names} #1 $ ~ ^ \ <tag>"])
     body = [line for line in source.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert [line.count("&") for line in body] == [9] * 5
     for name in ("table*", "tabular"):

@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from trainers.palette import colour, line
+
 SLICE_INCHES, LABEL_INCHES = 1.5, 0.3
 GAP, CAPTION = 0.06, 0.14
 """Space between slices, and above those with a caption; shares of a slice's side."""
@@ -66,12 +68,13 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     images = [report["images"] / 1000 for report in history]
-    for key, label in (
-        ("gan/d_loss", "discriminator"),
-        ("gan/g_loss", "generator"),
-        ("gan/distance", "score of real minus synthetic"),
-    ):
-        axis.plot(images, [report[key] for report in history], label=label)
+    curves = {
+        "gan/d_loss": "discriminator",
+        "gan/g_loss": "generator",
+        "gan/distance": "score of real minus synthetic",
+    }
+    for number, (key, label) in enumerate(curves.items(), 1):
+        axis.plot(images, [report[key] for report in history], label=label, color=colour(number), ls=line(number))
     for before, after in pairwise(history):
         if before["gan/resolution"] != after["gan/resolution"]:
             axis.axvline(after["images"] / 1000, color="0.8", zorder=0)

@@ -14,6 +14,7 @@ from sweep.report.results import Results, Row
 from sweep.report.section import Line, Section, Value
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
+from trainers.palette import COLOURS, PAGE, hatch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -162,8 +163,17 @@ def _draw(by_objective: dict[str, dict[str, float]]) -> Figure:
     height = 0.8 / len(by_objective)
     for i, (objective, shares) in enumerate(by_objective.items()):
         at = [position - 0.4 + (i + 0.5) * height for position in range(len(names))]
-        axes.barh(at, [shares.get(name, 0.0) for name in names], 0.9 * height, label=objective)
+        axes.barh(
+            at,
+            [shares.get(name, 0.0) for name in names],
+            0.9 * height,
+            label=objective,
+            fc=COLOURS[i % len(COLOURS)],
+            ec=PAGE,
+            hatch=hatch(i),
+            lw=0,
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, frameon=False)
     return figure

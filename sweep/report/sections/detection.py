@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweep.report.evidence import Evidence
 from sweep.report.section import (
@@ -23,10 +23,15 @@ from sweep.report.section import (
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
+from trainers.variants import REAL_ONLY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BANDS = (
-    "Shaded bands in the figure: percentile bootstrap over patients for these trained detectors; with few patients "
-    "narrower than the table's intervals, which use the jackknife and Student's t."
+    f"Shaded bands in the figure, of {REAL_ONLY} and of the arm that is best on the validation split: percentile "
+    "bootstrap over patients for these trained detectors; with few patients narrower than the table's intervals, which "
+    "use the jackknife and Student's t."
 )
 
 
@@ -74,8 +79,17 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
             ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
             lines,
             f"{covers(evidence.seeds)} {BANDS} {ended}".strip(),
-            partial(evidence.froc, iou),
+            partial(_froc, evidence, iou),
         )
+
+
+def _froc(evidence: Evidence, iou: float) -> Figure:
+    """The curves of all arms, with the bands of the real-only arm and of the arm that is best on validation."""
+    from trainers.evaluation.figures import froc_figure
+
+    outcomes = {name: list(arm.outcomes.values()) for name, arm in evidence.by_iou[iou].items()}
+    banded = {REAL_ONLY, evidence.chosen} & outcomes.keys()
+    return froc_figure(outcomes, evidence.config, f"IoU {iou:g}; ", [name for name in outcomes if name in banded])
 
 
 def _whole_lesions(evidence: Evidence) -> Iterator[Section]:

@@ -13,11 +13,14 @@ from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.measures import FPS, SENSITIVITY, TABLE1
 from trainers.evaluation.outcome import name_of
+from trainers.palette import FAINT, INK, PAGE, colour, marker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
+MOST_NAMED = 12
+"""Rows that a picture names; of more, the front's alone."""
 
 
 def pareto_section(results: Results, evidence: Evidence) -> Section | None:
@@ -74,38 +77,47 @@ def arm_of(row: Row, split: Split, iou: float, evidence: Evidence) -> Arm:
 
 
 def draw(rows: Sequence[Row], kept: Sequence[Row], places: dict[Split, list[Arm]], iou: str) -> Figure:
-    """All rows as points, a panel per split; the front's as crosses with intervals, joined on the validation split."""
+    """All rows as points, a panel per split; those of the front are filled, with intervals, joined on validation."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     panels = figure.subplots(1, len(places), sharey=True)
+    others = [row for row in rows if row not in kept]
     for axes, (split, shown) in zip(panels, places.items(), strict=True):
-        means = [[row.mean(split, iou, figure) for row in rows] for figure in ("fps_per_slice", "sensitivity")]
-        axes.plot(*means, "o", color="0.65", ms=4, label="arms and drawn cells")
         x, y = ([measure.estimate(arm) for arm in shown] for measure in (FPS, SENSITIVITY))
-        points = [[estimate.mean for estimate in estimates] for estimates in (x, y)]
-        axes.errorbar(
-            *points,
-            xerr=_reach(x),
-            yerr=_reach(y),
-            fmt="x-" if split == "validation" else "x",
-            lw=1,
-            color="C0",
-            elinewidth=0.7,
-            label="front of the validation split",
-        )
-        for row, point in zip(kept, zip(*points, strict=True), strict=True):
-            axes.annotate(row.name, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        for number, (row, fps, sensitivity) in enumerate(zip(kept, x, y, strict=True)):
+            axes.errorbar(
+                fps.mean,
+                sensitivity.mean,
+                xerr=_reach(fps),
+                yerr=_reach(sensitivity),
+                fmt=marker(number),
+                color=colour(number),
+                ms=7,
+                elinewidth=0.8,
+                label=row.name,
+            )
+        if split == "validation":
+            means = [[estimate.mean for estimate in estimates] for estimates in (x, y)]
+            axes.plot(*means, color=INK, lw=0.8, zorder=0, label="front of the validation split")
+        places_of_others = [_place(row, split, iou) for row in others]
+        if len(rows) <= MOST_NAMED:
+            for number, (row, place) in enumerate(zip(others, places_of_others, strict=True), len(kept)):
+                axes.plot(*place, marker(number), color=colour(number), mfc=PAGE, label=row.name)
+        else:
+            axes.plot(*zip(*places_of_others, strict=True), "o", color=FAINT, ms=4, label=f"{len(others)} others")
         axes.set(xlabel="false positives per slice", title=f"{split} split", xlim=(0, None))
         axes.grid(alpha=0.3)
     panels[0].set(ylabel="sensitivity")
-    panels[0].legend(fontsize=7, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 
-def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Distances from the means down and up to their intervals."""
-    return [
-        [estimate.mean - estimate.interval.low for estimate in estimates],
-        [estimate.interval.high - estimate.mean for estimate in estimates],
-    ]
+def _place(row: Row, split: Split, iou: str) -> tuple[float, float]:
+    """Mean false positives per slice, and mean sensitivity."""
+    return row.mean(split, iou, FPS.name), row.mean(split, iou, SENSITIVITY.name)
+
+
+def _reach(estimate: Estimate) -> list[list[float]]:
+    """Distances from the mean down and up to its interval."""
+    return [[estimate.mean - estimate.interval.low], [estimate.interval.high - estimate.mean]]

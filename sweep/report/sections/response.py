@@ -17,6 +17,7 @@ from sweep.report.section import Line, Section, interval_values, over, signed
 from sweep.text import count_text
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
+from trainers.palette import COLOURS, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,16 +199,16 @@ def _draw(
         if variant in enumerated:
             _draw_arms(axes, enumerated[variant])
         if variant in points:
-            axes.plot(*points[variant], ".", color="0.55", label=f"{len(points[variant][0])} drawn cells")
+            axes.plot(*points[variant], ".", color=FAINT, label=f"{len(points[variant][0])} drawn cells")
         if variant in smooths:
             curve = smooths[variant]
             low, high = curve.gain - curve.reach, curve.gain + curve.reach
-            axes.plot(curve.counts, curve.gain, color="C1", label="smooth (exploratory)")
-            axes.fill_between(curve.counts, low, high, color="C1", alpha=0.2, lw=0)
-        axes.axhline(0, color="0.3", lw=0.7, ls=":")
+            axes.plot(curve.counts, curve.gain, color=COLOURS[3], ls="--", label="smooth (exploratory)")
+            axes.fill_between(curve.counts, low, high, color=COLOURS[3], alpha=0.2, lw=0)
+        axes.axhline(0, color=INK, lw=0.7, ls=":")
         axes.set(title=variant, xlabel="synthetic slices")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, frameon=False)
     panels[0].set(ylabel=f"gain in sensitivity, IoU {iou:g}")
     return figure
 
@@ -216,7 +217,7 @@ def _draw_arms(axes: Axes, arms: Mapping[int, tuple[Row, Comparison]]) -> None:
     """Gains from 0 slices on, which gain nothing by definition, with a band where intervals are known."""
     counts = [0, *sorted(arms)]
     gains = [arms[count][1] for count in counts[1:]]
-    axes.plot(counts, [0.0, *(gain.difference for gain in gains)], "o-", ms=4, color="C0", label="arms")
+    axes.plot(counts, [0.0, *(gain.difference for gain in gains)], "o-", ms=4, color=COLOURS[0], label="arms")
     low, high = ([0.0, *(getattr(gain.interval, end) for gain in gains)] for end in ("low", "high"))
     bounded = [not math.isnan(bound) for bound in low]
-    axes.fill_between(counts, low, high, where=bounded, color="C0", alpha=0.2, lw=0)
+    axes.fill_between(counts, low, high, where=bounded, color=COLOURS[0], alpha=0.2, lw=0)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from trainers.evaluation.figures import pairs_of_axes, show_slice
 from trainers.evaluation.realism.box_fidelity import BoxFidelity, Found
 from trainers.evaluation.realism.memorisation import RealSlices
+from trainers.palette import COLOURS, line
 
 REAL_COLOUR = "0.35"
-COLOURS = ("#d62728", "#1f77b4", "#ff7f0e", "#9467bd", "#2ca02c", "#17becf")
 PAIRS_SHOWN = 12
 PAIRS_IN_ROW = 4
 
@@ -85,8 +85,9 @@ def distances_figure(real: RealSlices, distances: np.ndarray, close_distance: fl
     }
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
-    for label, (values, colour) in curves.items():
-        axes.step(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=label, color=colour)
+    for number, (label, (values, colour)) in enumerate(curves.items()):
+        shares = np.arange(1, len(values) + 1) / len(values)
+        axes.step(np.sort(values), shares, label=label, color=colour, ls=line(number))
     axes.axvline(close_distance, color="0.6", ls=":", label="close: 1st percentile of the grey curve")
     axes.set(xlabel="distance to the nearest slice, mirrored and moved to fit")
     axes.set(ylabel="share of slices", xlim=(0, None), ylim=(0, 1))
