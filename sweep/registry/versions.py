@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 DETECTOR, GENERATOR = "metsweep-detector", "metsweep-generator"
 MODELS: dict[str, str] = {"detector": DETECTOR, "generator": GENERATOR}
+DESCRIPTIONS = {
+    DETECTOR: (
+        "Finds brain metastases on axial MR slices (YOLOv3). `predict` takes the path of a NIfTI volume, or slices "
+        "(uint8, N x S x S), and returns boxes with their confidence. `metsweep detect` uses the champion."
+    ),
+    GENERATOR: (
+        "Draws synthetic MR slices with tumours in given boxes (conditional GAN). `predict` takes a data frame of "
+        "boxes (slice, x0, y0, x1, y1) and returns slices (uint8, N x S x S)."
+    ),
+}
+"""What MLflow shows above the versions of a model."""
 Alias = Literal["candidate", "champion"]
 CANDIDATE, CHAMPION = "candidate", "champion"
 LONGEST_DESCRIPTION = 5000
@@ -137,8 +148,11 @@ class Registry:
         An existing version is left as it is; only tags that it lacks, because they are newer, are added.
         """
         with explained(self.tracking_uri):
-            if self._registered(name) is None:
-                self._client.create_registered_model(name, tags=LICENCE_TAG)
+            registered = self._registered(name)
+            if registered is None:
+                self._client.create_registered_model(name, LICENCE_TAG, DESCRIPTIONS[name])
+            elif not registered.description:
+                self._client.update_registered_model(name, DESCRIPTIONS[name])
             existing = next((old for old in self.versions(name) if old.tags.get(STAGE_KEY) == tags[STAGE_KEY]), None)
             if existing is None:
                 number = self._client.create_model_version(

@@ -88,7 +88,7 @@ class RealismStage(Stage):
         )
 
     def findings(self, artifact: Path) -> Findings:
-        from trainers.evaluation.realism.report import read_realism
+        from trainers.evaluation.realism.report import FILE, read_realism
 
         report = read_realism(artifact)
         (gan,) = report.synthetic.values()
@@ -96,7 +96,7 @@ class RealismStage(Stage):
         for path, figures in (("realism", asdict(gan)), ("realism/held_out", asdict(report.real))):
             metrics |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
         note = f"Do these slices give away patients of the training split? {gan.memorisation.verdict.sentence}."
-        return Findings(metrics, note=note)
+        return Findings(metrics, note=note, document=(artifact / FILE).read_text())
 
 
 def _numbers(path: str, value: Any) -> dict[str, float]:

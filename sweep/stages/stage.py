@@ -28,6 +28,8 @@ class Findings:
     """Of all these metrics and of the cost."""
     note: str | None = None
     """The run's description."""
+    document: str | None = None
+    """All figures, of which `metrics` are a part, as JSON."""
 
 
 @dataclass(frozen=True, eq=False)

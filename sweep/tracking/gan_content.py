@@ -14,14 +14,16 @@ from sweep.tracking.run_content import (
     NetworkFiles,
     Part,
     RunContent,
+    compared_params,
+    config_files,
     cost_points,
-    flat,
     history_points,
     part_of,
     real_slices,
     system_points,
 )
 from sweep.tracking.tags import DETECTOR_KEY, FIDELITY, KIND, VARIANT
+from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 
 if TYPE_CHECKING:
@@ -44,14 +46,15 @@ def gan_content(stage: GANStage, planned: StagesAfter, plan: Plan, store: Store)
     def save(out: Path, model: Model) -> None:
         save_generator(artifact.path, open_slice_set(prepared.path), out, model)
 
-    params = flat("gan", stage.config) | flat("prepare", stage.slices.config)
+    configs: dict[str, Config] = {"gan": stage.config, "prepare": stage.slices.config}
     tags = {KIND: "gan", VARIANT: stage.config.variant, FIDELITY: plan.study.fidelity}
     if stage.detector is not None:
-        params |= flat("detector", stage.detector.config)
+        configs["detector"] = stage.detector.config
         tags[DETECTOR_KEY] = stage.detector.key
     training = Part(
         "gan",
-        params=params,
+        params=compared_params(configs, plan),
+        texts=config_files(configs),
         points=(*history_points(artifact, "images", stage.name), *system_points(artifact), *cost_points(artifact)),
         slices=(real_slices(stage.slices, prepared),),
         figures=artifact.path / "figures",

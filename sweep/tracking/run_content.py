@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.search import Prices
+from search_spaces.yaml_text import to_document
 from sweep.machine_use import read_system_samples
 from sweep.models.packaging import save_detector
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.stages import PrepareStage, Stage
 from sweep.store import Artifact, Cost, Store
+from sweep.tracking.compared import FINDINGS, HISTORY, SYSTEM, chosen, evaluation_figures, shown
 from sweep.tracking.tags import (
     ARM,
     COST,
@@ -32,8 +34,7 @@ from sweep.tracking.tags import (
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.selection import read_selection
-from trainers.evaluation.measures import TABLE1
-from trainers.evaluation.metrics_file import Summary, rate
+from trainers.evaluation.metrics_file import METRICS_FILE
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -79,6 +80,8 @@ class Part:
     name: str
     """Word of the stage, with the shard if there are several."""
     params: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Name of a file -> its content."""
     points: tuple[Point, ...] = ()
     slices: tuple[Slices, ...] = ()
     figures: Path | None = None
@@ -123,11 +126,10 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     selected = read_selection(detector.path)
     assert selected is not None, "every detector artifact has one"
     slices = [real_slices(stage.slices, prepared)]
-    params = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
-    params |= flat("detector", stage.config) | flat("evaluation", trial.evaluate.config)
-    params |= flat("prepare", stage.slices.config) | {
-        key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()
-    }
+    configs: dict[str, Config] = {"detector": stage.config, "evaluation": trial.evaluate.config}
+    configs["prepare"] = stage.slices.config
+    arm = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
+    knobs = {key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()}
     tags = {KIND: "trial", ARM: trial.arm, VARIANT: trial.variant}
     tags |= {DETECTOR_KEY: stage.key, FIDELITY: plan.study.fidelity}
     # MLflow's UI unfolds the parents of such runs by itself.
@@ -135,7 +137,7 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     if trial.number is not None:
         tags[OPTUNA_NUMBER] = str(trial.number)
     if trial.gan is not None:
-        params |= flat("synthesis", stage.shards[0].config)
+        configs["synthesis"] = stage.shards[0].config
         tags[GAN_KEY] = trial.gan.key
         drawn = store.local / stage.shards[0].name / stage.shards[0].key
         slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
@@ -146,7 +148,8 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
 
     training = Part(
         "detector",
-        params=params,
+        params={**arm, **compared_params(configs, plan), **knobs},
+        texts=config_files(configs),
         points=(
             *history_points(detector, "step", stage.name),
             *system_points(detector),
@@ -169,9 +172,17 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     )
 
 
-def flat(prefix: str, config: Config) -> dict[str, str]:
-    """A config as MLflow params: dotted key -> text."""
-    return _flat(prefix, config.model_dump(mode="json"))
+def compared_params(configs: Mapping[str, Config], plan: Plan) -> dict[str, str]:
+    """The values of configs that are params of a run: dotted key -> text."""
+    values = {}
+    for name, config in configs.items():
+        values |= _flat(name, config.model_dump(mode="json"))
+    return chosen(values, plan.study.space)
+
+
+def config_files(configs: Mapping[str, Config]) -> dict[str, str]:
+    """Every value of configs, as files."""
+    return {f"config/{name}.yaml": to_document(config.model_dump(mode="json")) for name, config in configs.items()}
 
 
 def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
@@ -186,20 +197,20 @@ def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
 def part_of(stage: Stage, artifact: Artifact) -> Part:
     """The part of a run that shows a stage: its findings and cost."""
     findings, finished = stage.findings(artifact.path), artifact.manifest.cost.finished
-    points = [Point(name, value, finished, findings.step) for name, value in findings.metrics.items()]
+    points = [
+        Point(name, value, finished, findings.step) for name, value in findings.metrics.items() if shown(name, FINDINGS)
+    ]
     costs = [replace(point, step=findings.step) for point in cost_points(artifact)]
-    return Part(stage.part, points=(*points, *costs), figures=artifact.path / "figures", note=findings.note)
+    texts = {} if findings.document is None else {"figures.json": findings.document}
+    return Part(
+        stage.part, points=(*points, *costs), texts=texts, figures=artifact.path / "figures", note=findings.note
+    )
 
 
 def cost_points(artifact: Artifact) -> tuple[Point, ...]:
-    """Time, start-up, memory and GPU time that making an artifact took."""
+    """Time and memory that making an artifact took; CPU and GPU time of the whole run are tags."""
     cost, stage = artifact.manifest.cost, artifact.manifest.stage
-    values = {
-        "seconds": cost.seconds,
-        "startup_seconds": cost.started - cost.requested,
-        "peak_memory_mb": cost.peak_memory_bytes / 1e6,
-        "gpu_seconds": cost.gpu_seconds,
-    }
+    values = {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_bytes / 1e6}
     return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
 
 
@@ -209,43 +220,29 @@ def system_points(artifact: Artifact) -> list[Point]:
         Point(f"system/{name}", value, sample["time"], step)
         for step, sample in enumerate(read_system_samples(artifact.path))
         for name, value in sample.items()
-        if name != "time"
+        if shown(name, SYSTEM)
     ]
 
 
 def _evaluation_part(artifact: Artifact) -> Part:
-    points = [
-        Point(f"{split}/{name}_{iou}", value, artifact.manifest.cost.finished)
-        for split, ious in read_metrics(artifact).items()
-        for iou, figures in ious.items()
-        for name, value in _figures_to_compare(figures).items()
-    ]
-    points += cost_points(artifact)
-    return Part("evaluate", points=tuple(points), figures=artifact.path / "figures", judges_network=True)
-
-
-def _figures_to_compare(figures: Summary) -> dict[str, float]:
-    """The figures of an evaluation by which runs are compared."""
-    compared: dict[str, float] = {measure.name: rate(figures, measure.name) for measure in TABLE1}
-    at_fps = figures["at_fps_per_slice"]
-    compared |= {f"sensitivity_at_{fps}_fps": point["sensitivity"] for fps, point in at_fps.items()}
-    if figures["lesion_level"]:
-        compared["lesion_sensitivity"] = figures["lesion_level"]["sensitivity"]
-        compared["lesion_fps_per_volume"] = figures["lesion_level"]["fps_per_volume"]
-    if figures["chance"]:
-        compared["chance_sensitivity"] = figures["chance"]["sensitivity"]
-    if figures["calibration"] and figures["calibration"]["error"] is not None:
-        compared["calibration_error"] = figures["calibration"]["error"]
-    return compared
+    finished = artifact.manifest.cost.finished
+    points = [Point(name, value, finished) for name, value in evaluation_figures(read_metrics(artifact)).items()]
+    texts = {"figures.json": artifact.text(METRICS_FILE)}
+    return Part("evaluate", points=tuple(points), texts=texts, figures=artifact.path / "figures", judges_network=True)
 
 
 def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
-    """Every value of `history.jsonl`, named below the stage: figures during training must not hide the run's own."""
+    """The values of `history.jsonl` that are compared.
+
+    They are named below the stage: figures during training must not hide the run's own.
+    """
     points = []
     for line in (artifact.path / "history.jsonl").read_text().splitlines():
         report = json.loads(line)
         at, time = int(report.pop(step)), report.pop("time")
         for name, value in report.items():
+            if not shown(name, HISTORY):
+                continue
             own = name.partition("/")[0] == stage
             points.append(Point(name if own else f"{stage}/{name}", value, time, at))
     return points

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from sweep.models.packaging import LICENCE_TAG
 from sweep.tracking.mlflow_client import every_page
-from sweep.tracking.run_content import NetworkFiles, Part, Slices
+from sweep.tracking.run_content import NetworkFiles, Part, Point, Slices
 from sweep.tracking.tags import NOTE, SOURCE_COMMIT, WRITTEN
 
 if TYPE_CHECKING:
@@ -122,6 +122,13 @@ class RunWriter:
         self._send(run, {}, [], tags)
         run.tags |= tags
 
+    def add(self, run: TrackedRun, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Add metrics to a run, and set its tags with the last of them."""
+        from mlflow.entities import Metric
+
+        self._send(run, {}, [Metric(one.name, one.value, round(one.time * 1000), one.step) for one in points], tags)
+        run.tags |= tags
+
     def _send(self, run: TrackedRun, params: Mapping[str, str], metrics: list[Metric], tags: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
@@ -135,6 +142,8 @@ class RunWriter:
             self.client.log_batch(run.id, metrics=some_metrics or [], params=some_params or [], tags=last)
 
     def _write_files(self, run: TrackedRun, part: Part) -> None:
+        for name, text in part.texts.items():
+            self.client.log_text(run.id, text, name)
         if part.slices:
             self._write_slices(run, part.slices)
         if part.figures is not None and part.figures.is_dir():

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Mapping
 
 from search_spaces.yaml_text import to_document
-from sweep.plan import Plan
+from sweep.objectives import evaluated, objective_values, undefined, violations
+from sweep.plan import Plan, Trial
+from sweep.stages import EvaluateStage
+from sweep.store import Store
+from sweep.tracking.charts import charts
+from sweep.tracking.compared import evaluation_figures
 from sweep.tracking.mlflow_client import connect, explained
+from sweep.tracking.run_content import Point
 from sweep.tracking.run_writer import RunWriter, TrackedRun
-from sweep.tracking.tags import ARMS, FIDELITY, NOTE, SEEDS, STUDY, STUDY_DIGEST, STUDY_VERSION, TRIALS
+from sweep.tracking.tags import (
+    ARMS,
+    BEST_RUN,
+    BEST_TRIAL,
+    FIDELITY,
+    KIND,
+    NOTE,
+    SEEDS,
+    STUDY,
+    STUDY_DIGEST,
+    STUDY_VERSION,
+    TRIALS,
+)
 from trainers.evaluation.measures import TABLE1
+from trainers.evaluation.metrics_file import Metrics
 from trainers.evaluation.outcome import name_of
 
 LONGEST_NOTE = 5000
@@ -68,19 +89,52 @@ def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> N
     writer.client.set_experiment_tag(writer.experiment_id, NOTE, note)
 
 
+def show_best(writer: RunWriter, parent: TrackedRun, runs: Mapping[str, TrackedRun], plan: Plan, store: Store) -> None:
+    """Let the parent run show the figures of the best trial and name it, if that changed.
+
+    Args:
+        runs: evaluate key -> run of its trial.
+    """
+    best = best_trial(plan, store)
+    run = best and runs.get(best[0].evaluate.key)
+    if best is None or run is None or parent.tags.get(BEST_RUN) == run.id:
+        return
+    trial, metrics = best
+    now = time.time()
+    figures = [Point(name, value, now) for name, value in evaluation_figures(metrics).items()]
+    writer.add(parent, figures, {BEST_TRIAL: trial.name, BEST_RUN: run.id})
+
+
+def best_trial(plan: Plan, store: Store) -> tuple[Trial, Metrics] | None:
+    """The complete trial that is best by the study's constraints and objectives on validation, with its figures."""
+    study = plan.study
+    made = store.keys(EvaluateStage.name)
+    complete = [(trial, evaluated(trial, store)) for trial in plan.trials if trial.evaluate.key in made]
+
+    def order(pair: tuple[Trial, Metrics]) -> tuple[float, ...]:
+        beyond = sum(max(0.0, violation) for violation in violations(study, [pair[1]]).values())
+        values = zip(study.objectives, objective_values(study, [pair[1]]), strict=True)
+        return beyond, *((-value if aim.direction == "maximize" else value) for aim, value in values)
+
+    defined = [pair for pair in complete if undefined(study, [pair[1]]) is None]
+    return min(defined, key=order, default=None)
+
+
 def _set_views(writer: RunWriter, plan: Plan) -> None:
-    """Two views of the experiment's runs with the columns that trials are compared by: sorted, and as a tree.
+    """Two views of the experiment's runs with the columns and charts that they are compared by: trials, and all.
 
     They are what MLflow's button "Share" makes, under fixed names. MLflow shows children below their parent only if
     runs are sorted by time.
     """
     iou = name_of(plan.study.evaluation.ious[0])
-    measures = [f"metrics.`validation/{measure.name}_{iou}`" for measure in TABLE1]
+    measures = [f"{split}/{measure.name}_{iou}" for split in ("validation", "test") for measure in TABLE1]
     drawn = dict.fromkeys(name for trial in plan.trials for name in trial.params)
     params = dict.fromkeys(("variant", "count", "seed", *drawn))
-    columns = [*measures, *(f"params.`{name}`" for name in params)]
-    for view, key in {"trials": measures[0], "sweep": "attributes.start_time"}.items():
-        state = {"searchFilter": "", "orderByKey": key, "orderByAsc": False, "selectedColumns": columns}
+    columns = [*(f"metrics.`{name}`" for name in measures), *(f"params.`{name}`" for name in params)]
+    views = {"trials": (f"tags.`{KIND}` = 'trial'", columns[0]), "sweep": ("", "attributes.start_time")}
+    for view, (search, key) in views.items():
+        state = {"searchFilter": search, "orderByKey": key, "orderByAsc": False, "selectedColumns": columns}
+        state |= charts([*measures, "detector/validation/sensitivity"], ["detector/loss", "gan/d_loss", "gan/g_loss"])
         writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), json.dumps(state))
 
 

@@ -33,7 +33,8 @@ GPU_SECONDS, CPU_SECONDS = "metsweep.gpu_seconds", "metsweep.cpu_seconds"
 COST, CURRENCY = "metsweep.cost", "metsweep.currency"
 
 ARMS, SEEDS, TRIALS = "metsweep.arms", "metsweep.seeds", "metsweep.trials"
-"""Of a study's parent run, as the next two."""
+"""Of a study's parent run, as the next four."""
+BEST_TRIAL, BEST_RUN = "metsweep.best_trial", "metsweep.best_run"
 STUDY_VERSION, STUDY_DIGEST = "metsweep.study_version", "metsweep.study_digest"
 
 STUDY, TRIAL = "metsweep.study", "metsweep.trial"

@@ -24,7 +24,7 @@ from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_ga
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import RunContent, cost_tags, part_of, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
-from sweep.tracking.study_content import describe_experiment, write_study
+from sweep.tracking.study_content import describe_experiment, show_best, write_study
 from sweep.tracking.tags import CLUSTER, KIND, PARENT_RUN, STAGE_KEY, STUDY
 from sweep.tracking.twins import PARENT, Twins, look_up
 from trainers.exceptions import TrackingError
@@ -131,6 +131,9 @@ class Tracker:
         with explained(self.tracking_uri):
             # The former holder of the study may have made runs until it noticed its loss.
             self._parent = parent = self._look_up(writer)
+        if status != "KILLED":
+            with explained(self.tracking_uri):
+                show_best(writer, parent, self._runs, self.plan, self.store)
         if status != "KILLED" and self.report is not None:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
                 markdown = self.report(self.plan, self.store, Path(folder))

@@ -54,14 +54,15 @@ def test_a_stage_that_needs_two_gans_belongs_to_the_run_of_the_last(plan: Plan) 
     assert after == {trial.gan.key: {shard.part: detector.shards[0]}, taught.key: {shard.part: shard}}
 
 
-def test_trial_run_tells_arm_config_and_final_figures(plan: Plan, full_store: Store, runs: dict[str, Run]) -> None:
+def test_trial_run_has_arm_config_and_final_figures(
+    plan: Plan, full_store: Store, runs: dict[str, Run], client: MlflowClient
+) -> None:
     trial = plan.trials[2]
     run = runs["cpggan 8 seed 0"]
     config = plan.study.detector
     wanted = {
         "variant": "cpggan", "count": "8", "seed": "0", "detector.steps": str(config.steps),
         "detector.learning_rate": str(config.learning_rate), "prepare.size": str(plan.study.prepare.size),
-        "evaluation.ious": "[0.5, 0.25]",
     }  # fmt: skip
     assert wanted.items() <= run.data.params.items()
     assert trial.gan is not None
@@ -75,7 +76,38 @@ def test_trial_run_tells_arm_config_and_final_figures(plan: Plan, full_store: St
     assert found is not None
     assert run.info.start_time == round(found.manifest.cost.started * 1000)
     assert run.data.metrics["cost/detector_peak_memory_mb"] == pytest.approx(100)
-    assert run.data.metrics["cost/detector_startup_seconds"] == pytest.approx(2)
+    config_file = client.download_artifacts(run.info.run_id, "config/evaluation.yaml")
+    assert "ious:\n- 0.5\n- 0.25\n" in Path(config_file).read_text(), "files hold what no param shows"
+    figures = client.download_artifacts(run.info.run_id, "figures.json")
+    assert json.loads(Path(figures).read_text()) == metrics
+
+
+def test_a_run_has_few_params_and_metrics(runs: dict[str, Run]) -> None:
+    sizes = {name: len(run.data.params) + len(run.data.metrics) for name, run in runs.items()}
+    assert max(sizes.values()) <= 40, sizes
+
+
+def test_the_parent_carries_the_best_trial(runs: dict[str, Run]) -> None:
+    parent = runs["small"].data
+    best = runs[parent.tags["metsweep.best_trial"]]
+    assert parent.tags["metsweep.best_run"] == best.info.run_id
+    trials = [run for run in runs.values() if run.data.tags["metsweep.kind"] == "trial"]
+    highest = max(run.data.metrics["validation/sensitivity_iou50"] for run in trials)
+    assert parent.metrics["validation/sensitivity_iou50"] == highest
+    assert parent.metrics["test/fps_per_slice_iou25"] == best.data.metrics["test/fps_per_slice_iou25"]
+
+
+def test_views_show_few_charts_and_fold_the_others(client: MlflowClient, runs: dict[str, Run]) -> None:
+    experiment = client.get_experiment(runs["small"].info.experiment_id)
+    state = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
+    metrics = {name for run in runs.values() for name in run.data.metrics}
+    shown = {chart["metricKey"] for chart in state["compareRunCharts"]}
+    assert shown <= metrics
+    open_sections = {section["uuid"] for section in state["compareRunSections"] if section["display"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == open_sections
+    folded = {section["name"] for section in state["compareRunSections"]} - open_sections
+    assert {name.partition("/")[0] for name in metrics} <= folded
+    assert {column.split("`")[1] for column in state["selectedColumns"]} <= metrics | {"variant", "count", "seed"}
 
 
 def test_history_has_the_steps_and_times_of_the_training(

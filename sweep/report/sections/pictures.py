@@ -58,7 +58,7 @@ def picture_sections(evidence: Evidence) -> Iterator[Section]:
     truth = next(iter(shown.values()))[0].truth
     calibrated = any(table is not None and len(table) for table in map(calibration, shown.values()))
     drawn: Mapping[str, tuple[str, Draw, bool]] = {
-        "missed_by_diameter": ("Lesions missed", missed_figure, truth.lesions["diameter_mm"].notna().any()),
+        "missed_by_diameter": ("Lesions missed", missed_figure, bool(truth.lesions["diameter_mm"].notna().any())),
         "confidence": ("Confidence of hits and of false positives", confidence_figure, True),
         "calibration": ("Calibration of confidence", calibration_figure, calibrated),
     }
