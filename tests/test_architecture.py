@@ -25,7 +25,7 @@ FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("tracking",),
         ("engine",),
         ("report",),
-        ("registry",),
+        ("frames", "registry"),
         ("doctor",),
         ("cli",),
     ),

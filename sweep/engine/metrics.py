@@ -81,6 +81,7 @@ def _of_stages(state: _State) -> Iterator[Metric]:
     misses = CounterMetricFamily("metsweep_stage_misses", "Stages that this launch makes.", labels=["stage"])
     states = GaugeMetricFamily("metsweep_stages", "Stages that this launch makes.", labels=["stage", "state"])
     rates = GaugeMetricFamily("metsweep_images_per_second", "Images used in training.", labels=["stage"])
+    steps = CounterMetricFamily("metsweep_steps", "Steps, images or slices that stages have done.", labels=["stage"])
     by_kind: dict[str, list[str]] = {}
     for key, stage in state.plan.stages.items():
         by_kind.setdefault(stage.name, []).append(key)
@@ -91,9 +92,10 @@ def _of_stages(state: _State) -> Iterator[Metric]:
         counts = Counter(state.stages[key].state if key in state.stages else "waiting" for key in missed)
         for name in STATES:
             states.add_metric([kind, name], counts[name])
+        steps.add_metric([kind], sum(state.stages[key].done for key in missed if key in state.stages))
         if any(state.plan.stages[key].images_per_step for key in keys):
             rates.add_metric([kind], sum(_images_per_second(state, key) for key in missed))
-    yield from (hits, misses, states, rates)
+    yield from (hits, misses, states, rates, steps)
 
 
 def _images_per_second(state: _State, key: str) -> float:

@@ -52,6 +52,7 @@ def test_a_scrape_shows_hits_states_costs_and_figures_of_a_launch(tmp_path: Path
     assert samples["metsweep_gpu_seconds_total", "gan", variant] == pytest.approx(60)
     assert ("metsweep_gpu_seconds_total", "prepare", "shared") not in samples  # made by an earlier launch
     assert samples["metsweep_images_per_second", "detector"] == pytest.approx(2 * detector.config.batch, rel=0.1)
+    assert samples["metsweep_steps_total", "detector"] == 30
     assert samples["metsweep_runs_undelivered",] == 1
     assert samples["metsweep_best_validation_sensitivity_ratio",] == 0.7
 
