@@ -79,20 +79,22 @@ class StudyFrames:
     def trials(self) -> pd.DataFrame:
         """A row per evaluated trial, split and IoU threshold, with the figures of Table 1 and the hyperparameters."""
         return pd.DataFrame(
-            {
-                "arm": row.name,
-                "variant": row.trials[0].variant,
-                "count": row.trials[0].count,
-                "seed": seed,
-                **dict(row.trials[0].params),
-                "split": split,
-                "iou": float(iou_text(iou)),
-                **{measure.name: rate(figures, measure.name) for measure in TABLE1},
-            }
-            for row in self.report.results.rows
-            for seed, metrics in zip(row.artifacts, row.results, strict=True)
-            for split, ious in metrics.items()
-            for iou, figures in ious.items()
+            [
+                {
+                    "arm": row.name,
+                    "variant": row.trials[0].variant,
+                    "count": row.trials[0].count,
+                    "seed": seed,
+                    **dict(row.trials[0].params),
+                    "split": split,
+                    "iou": float(iou_text(iou)),
+                    **{measure.name: rate(figures, measure.name) for measure in TABLE1},
+                }
+                for row in self.report.results.rows
+                for seed, metrics in zip(row.artifacts, row.results, strict=True)
+                for split, ious in metrics.items()
+                for iou, figures in ious.items()
+            ]
         )
 
     def outcomes(self, split: Split = "test", iou: float | None = None, arms: Sequence[str] = ()) -> pd.DataFrame:
@@ -179,7 +181,7 @@ def _read(row: Row, split: Split, iou: float) -> Iterator[tuple[int, Outcome]]:
 
 def _named(outcome: Outcome, table: pd.DataFrame) -> pd.DataFrame:
     """A table with the names of its slices in place of their positions."""
-    named = outcome.truth.slices[OF_SLICES].loc[table["slice"]].reset_index(drop=True)
+    named = outcome.truth.slices[OF_SLICES].iloc[table["slice"].to_numpy()].reset_index(drop=True)
     return pd.concat([named, table.drop(columns="slice").reset_index(drop=True)], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Colours, lines, markers and hatches of all plots: colour-blind readers tell them apart, on light and dark pages.
+"""Colours, lines, markers and hatches of all plots: colour-blind readers distinguish them, on light and dark pages.
 
 A test simulates protanopia, deuteranopia and tritanopia. Neighbours also differ in line, marker and hatch, which serve
 readers without any colour.

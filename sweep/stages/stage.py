@@ -20,12 +20,12 @@ RunKind = Literal["sweep", "gan", "trial"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run in MLflow shows of an artifact, beside its cost and its pictures."""
+    """What a run in MLflow shows of an artifact, beside its pictures."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Name -> value."""
     step: int = 0
-    """Of all these metrics and of the cost."""
+    """Of all these metrics."""
     note: str | None = None
     """The run's description."""
     document: str | None = None

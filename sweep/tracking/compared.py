@@ -1,7 +1,8 @@
 """What MLflow shows of a run: the params and metrics by which runs are compared, few enough to read.
 
-A run holds the rest as files: `config/*.yaml` all values of its configs, `figures.json` of an evaluation or of a GAN's
-realism all its figures.
+A run holds the rest as files: `config/*.yaml` all values of its configs, `history/*.jsonl` all of its training,
+`figures.json` of an evaluation or of a GAN's realism all its figures. MLflow's page that compares runs opens on the
+first metric by name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PARAMS = (
 )  # fmt: skip
 """Values of configs, beside those that the study draws."""
 HISTORY = (
-    "detector/*", "validation/*",
+    "detector/loss", "validation/*",
     "gan/d_loss", "gan/g_loss", "gan/distance", "gan/overfitting", "gan/detector_loss", "gan/resolution",
 )  # fmt: skip
 """Of training, against steps or images."""

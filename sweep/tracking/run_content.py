@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,12 +149,11 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     training = Part(
         "detector",
         params={**arm, **compared_params(configs, plan), **knobs},
-        texts=config_files(configs),
+        texts={**config_files(configs), **history_file(detector)},
         points=(
             *history_points(detector, "step", stage.name),
             *system_points(detector),
             Point("detector/selected_step", selected.step, detector.manifest.cost.finished),
-            *cost_points(detector),
         ),
         slices=tuple(slices),
         figures=detector.path / "figures",
@@ -195,23 +194,13 @@ def cost_tags(costs: Sequence[Cost], prices: Prices) -> dict[str, str]:
 
 
 def part_of(stage: Stage, artifact: Artifact) -> Part:
-    """The part of a run that shows a stage: its findings and cost."""
+    """The part of a run that shows a stage: its findings."""
     findings, finished = stage.findings(artifact.path), artifact.manifest.cost.finished
     points = [
         Point(name, value, finished, findings.step) for name, value in findings.metrics.items() if shown(name, FINDINGS)
     ]
-    costs = [replace(point, step=findings.step) for point in cost_points(artifact)]
     texts = {} if findings.document is None else {"figures.json": findings.document}
-    return Part(
-        stage.part, points=(*points, *costs), texts=texts, figures=artifact.path / "figures", note=findings.note
-    )
-
-
-def cost_points(artifact: Artifact) -> tuple[Point, ...]:
-    """Time and memory that making an artifact took; CPU and GPU time of the whole run are tags."""
-    cost, stage = artifact.manifest.cost, artifact.manifest.stage
-    values = {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_bytes / 1e6}
-    return tuple(Point(f"cost/{stage}_{name}", value, cost.finished) for name, value in values.items())
+    return Part(stage.part, points=tuple(points), texts=texts, figures=artifact.path / "figures", note=findings.note)
 
 
 def system_points(artifact: Artifact) -> list[Point]:
@@ -246,6 +235,11 @@ def history_points(artifact: Artifact, step: str, stage: str) -> list[Point]:
             own = name.partition("/")[0] == stage
             points.append(Point(name if own else f"{stage}/{name}", value, time, at))
     return points
+
+
+def history_file(artifact: Artifact) -> dict[str, str]:
+    """Every value of `history.jsonl`, as a file."""
+    return {f"history/{artifact.manifest.stage}.jsonl": artifact.text("history.jsonl")}
 
 
 def real_slices(stage: PrepareStage, artifact: Artifact) -> Slices:

@@ -126,7 +126,8 @@ class RunWriter:
         """Add metrics to a run, and set its tags with the last of them."""
         from mlflow.entities import Metric
 
-        self._send(run, {}, [Metric(one.name, one.value, round(one.time * 1000), one.step) for one in points], tags)
+        metrics = [Metric(point.name, point.value, round(point.time * 1000), point.step) for point in points]
+        self._send(run, {}, metrics, tags)
         run.tags |= tags
 
     def _send(self, run: TrackedRun, params: Mapping[str, str], metrics: list[Metric], tags: Mapping[str, str]) -> None:

@@ -134,8 +134,9 @@ def _set_views(writer: RunWriter, plan: Plan) -> None:
     views = {"trials": (f"tags.`{KIND}` = 'trial'", columns[0]), "sweep": ("", "attributes.start_time")}
     for view, (search, key) in views.items():
         state = {"searchFilter": search, "orderByKey": key, "orderByAsc": False, "selectedColumns": columns}
-        state |= charts([*measures, "detector/validation/sensitivity"], ["detector/loss", "gan/d_loss", "gan/g_loss"])
-        writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), json.dumps(state))
+        state |= charts(measures, ("detector/validation/sensitivity", "detector/loss", "gan/d_loss", "gan/g_loss"))
+        text = json.dumps(state, separators=(",", ":"))
+        writer.client.set_experiment_tag(writer.experiment_id, _view_tag(view), text)
 
 
 def _view_tag(view: str) -> str:

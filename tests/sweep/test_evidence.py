@@ -114,7 +114,10 @@ def test_pictures_and_tables_are_written(report: Report, tmp_path: Path) -> None
         assert f"## {one.title}" in text
         assert f"<h2>{one.title}</h2>" in page
     order = ("# Study small", "Newest result: ", f"**{report.verdict}**", "figures/gains.png", "## Table 1")
-    for content, first in ((text, order), (page, ("<h1>Study", "Newest", "verdict", 'id="gains"', 'id="table1"'))):
+    for content, first in (
+        (text, order),
+        (page, ("<h1>Study", "Newest", 'class="verdict"', 'id="gains"', 'id="table1"')),
+    ):
         places = [content.index(part) for part in (*first, "gained", "Gain in sensitivity over none, IoU 0.5")]
         assert places == sorted(places), "what matters most comes first"
     assert page.count("data:image/svg+xml;base64,") == len(pictures)
@@ -278,7 +281,7 @@ def test_the_froc_picture_says_how_its_bands_differ_from_the_table(report: Repor
     froc = section(report, "Sensitivity at given false positives per slice, IoU 0.5")
     title = froc.draw().axes[0].get_title() if froc.draw else ""
     assert "bootstrap over 5 patients, for these trained detectors alone" in title
-    assert "Shaded bands in the figure: percentile bootstrap over patients" in froc.note
+    assert "best on the validation split: percentile bootstrap over patients" in froc.note
 
 
 def test_what_intervals_cover_depends_on_the_seeds() -> None:

@@ -97,4 +97,4 @@ def test_the_notebook_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     for source in sources:
         exec(compile(source.replace('"quickstart"', '"small"'), "compare.ipynb", "exec"), names)
     assert names["chosen"] == "cpggan 4"
-    assert len(sources) == sum(bool(cell.get("outputs")) for cell in cells), "its outputs are kept"
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code"), "results are the reader's own"

@@ -112,7 +112,7 @@ def test_figures_pictures_and_verdict_are_in_the_gans_run(
     wanted = {
         "realism/wavelet/kid/mean", "realism/held_out/wavelet/kid/mean",
         "realism/sliced_wasserstein", "realism/ms_ssim/mean", "realism/box_fidelity/iou50/conditioned/recall",
-        "realism/box_fidelity/iou50/random/recall", "realism/memorisation/p", "cost/realism_seconds",
+        "realism/box_fidelity/iou50/random/recall", "realism/memorisation/p",
     }  # fmt: skip
     assert wanted <= set(metrics)
     assert len(run.data.params) + len(metrics) <= 40

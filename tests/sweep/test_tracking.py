@@ -75,7 +75,6 @@ def test_trial_run_has_arm_config_and_final_figures(
     found = full_store.find("detector", trial.evaluate.detector.key)
     assert found is not None
     assert run.info.start_time == round(found.manifest.cost.started * 1000)
-    assert run.data.metrics["cost/detector_peak_memory_mb"] == pytest.approx(100)
     config_file = client.download_artifacts(run.info.run_id, "config/evaluation.yaml")
     assert "ious:\n- 0.5\n- 0.25\n" in Path(config_file).read_text(), "files hold what no param shows"
     figures = client.download_artifacts(run.info.run_id, "figures.json")
@@ -99,7 +98,9 @@ def test_the_parent_carries_the_best_trial(runs: dict[str, Run]) -> None:
 
 def test_views_show_few_charts_and_fold_the_others(client: MlflowClient, runs: dict[str, Run]) -> None:
     experiment = client.get_experiment(runs["small"].info.experiment_id)
-    state = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
+    kept = experiment.tags["mlflow.sharedViewState.trials"]
+    assert len(kept) < 4000, "MLflow takes 5000 characters"
+    state = json.loads(kept)
     metrics = {name for run in runs.values() for name in run.data.metrics}
     shown = {chart["metricKey"] for chart in state["compareRunCharts"]}
     assert shown <= metrics

@@ -51,6 +51,7 @@ def froc_figure(
     figure = Figure(figsize=(6.4, 4.5), layout="constrained")
     axes = figure.subplots()
     shown_bands = [label for label in arms if banded is None or label in banded]
+    of_some = "" if banded is None else f" of {', '.join(shown_bands)}"
     for number, (label, outcomes) in enumerate(arms.items()):
         band, dot = froc_curve(outcomes, config)
         fps, of_arm = band["fps_per_slice"], colour(number)
@@ -61,7 +62,7 @@ def froc_figure(
     axes.set(xlabel="false positives per slice", ylabel="sensitivity", xlim=(0, MOST_FPS), ylim=(0, 1))
     patients = len(outcomes[0].truth.patients)
     axes.set_title(
-        f"{title}markers: confidence {config.confidence:g}; bands: {', '.join(shown_bands)}\n"
+        f"{title}markers: confidence {config.confidence:g}; bands{of_some}\n"
         f"95% bootstrap over {patients} patients, for these trained detectors alone",
         fontsize=8,
     )

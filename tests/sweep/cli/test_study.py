@@ -53,7 +53,7 @@ def test_report_of_a_study_that_has_not_run(metsweep: Metsweep, cohort: Path) ->
     ended = metsweep("report", "quickstart", "--cohort", cohort, "--out", "report")
     assert ended.code == 0, ended.err
     assert "No trial is complete yet." in ended.out
-    assert "# Table 1 of quickstart" in Path("report/report.md").read_text()
+    assert "# Study quickstart" in Path("report/report.md").read_text()
     assert len(list(csv.DictReader(Path("report/table1.csv").read_text().splitlines()))) == 5
 
 
