@@ -3,7 +3,7 @@
 python infra/aws/prepare.py STACK KEY FOLDER [REGION]
 
 STACK is the name of the stack of stack.yaml (that of roles.yaml is STACK-roles), KEY the private half of its ssh key.
-The folder holds cluster.yaml, the key, Ray's token, made anew unless the folder has one, and what the head runs.
+The folder holds cluster.yaml, the key, Ray's token, made anew unless the folder has one, and what the nodes run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def prepare(stack: str, key: Path, folder: Path, region: str) -> None:
     for part in ("ray", "postgresql", "aws"):
         (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "cluster.yaml").write_text(text)
-    shutil.copy(HERE / "databases.py", folder / "aws")
+    for script in ("databases.py", "spot_notice.py"):
+        shutil.copy(HERE / script, folder / "aws")
     _write_private(folder / "key", key.read_text())
     if not (folder / "ray/auth_token").exists():
         _write_private(folder / "ray/auth_token", secrets.token_hex(32))

@@ -102,6 +102,14 @@ def test_the_head_keeps_to_itself_and_costs_no_gpu(cluster: dict[str, Any]) -> N
     assert "--num-cpus=0" in start
 
 
+def test_workers_watch_for_the_spot_notice(cluster: dict[str, Any]) -> None:
+    """After Ray has started; the script is among the files of prepare.py, which another test runs."""
+    *_, ray_start, watch = checked(cluster)["worker_start_ray_commands"]
+    assert "ray start" in ray_start
+    assert "~/aws/spot_notice.py" in watch
+    assert watch.endswith("&")
+
+
 @pytest.mark.parametrize(("failed", "chosen"), [({}, "spot"), ({"spot": 0.0}, "on-demand"), ({"spot": 1.0}, "spot")])
 def test_spot_comes_first_and_on_demand_when_aws_has_none(
     cluster: dict[str, Any], failed: dict[str, float], chosen: str

@@ -110,6 +110,7 @@ def test_the_prepared_folder_is_private_and_keeps_its_token(folder: Path) -> Non
     for name in ("key", "ray/auth_token"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     assert token not in (folder / "cluster.yaml").read_text()
+    assert {path.name for path in (folder / "aws").iterdir()} == {"databases.py", "spot_notice.py"}
 
 
 @pytest.mark.usefixtures("aws")
