@@ -14,7 +14,6 @@ case $password in
     exit 2
     ;;
 esac
-admin=$(openssl rand -hex 24)
 server=postgresql+psycopg2://metsweep:$password@$database:5432
 
 secret() {
@@ -26,11 +25,11 @@ secret postgres
 echo "  password: \"$password\""
 secret driver
 echo "  OPTUNA_STORAGE: $server/optuna
-  MLFLOW_TRACKING_USERNAME: admin
-  MLFLOW_TRACKING_PASSWORD: \"$admin\""
+  MLFLOW_TRACKING_USERNAME: metsweep
+  MLFLOW_TRACKING_PASSWORD: \"$(openssl rand -hex 24)\""
 secret mlflow
 echo "  uri: $server/mlflow
-  admin-password: \"$admin\"
+  admin-password: \"$(openssl rand -hex 24)\"
   flask-secret-key: \"$(openssl rand -hex 32)\"
   basic_auth.ini: |
     [mlflow]

@@ -133,10 +133,11 @@ def test_secrets_that_are_referred_to_are_made() -> None:
     named = {name for text in texts for name in re.findall(r"secretName: ([\w-]+)", text)}
     keys = re.findall(r"secretKeyRef: \{name: ([\w-]+), key: ([\w-]+)\}", texts[1])
     assert named | {name for name, _ in keys} | {"driver"} == made.keys()
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert all(made[name][key] for name, key in keys)
     assert "auth_token" in made["ray-token"]
-    assert len({made["ray-token"]["auth_token"], made["postgres"]["password"], made["mlflow"]["admin-password"]}) == 3
+    drawn = (made["ray-token"]["auth_token"], made["postgres"]["password"], made["mlflow"]["admin-password"])
+    assert len({*drawn, made["driver"]["MLFLOW_TRACKING_PASSWORD"]}) == 4
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
