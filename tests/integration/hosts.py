@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from mlflow import MlflowClient
 
+from sweep.store import Store
 from tests.services.forward import forwarding
-from tests.services.hosts import GCS_PORT, Host, Network
+from tests.services.hosts import GCS_PORT, Host, Network, until
 from tests.services.mlflow_server import MLflowServer
 from tests.services.seaweedfs import BUCKET, SeaweedFS
 
@@ -35,6 +39,11 @@ class Cluster:
         """Let its Ray join the head's."""
         worker.start_ray(self.head, cpus=CPUS)
 
+    def replace(self, worker: Host) -> None:
+        """A fresh host in the place of one that was killed."""
+        worker.start()
+        self.start_worker(worker)
+
     def run(self, study: str, *arguments: str, host: Host | None = None) -> subprocess.Popen[bytes]:
         """Start Python on a host, with the services and the store of a study."""
         return (host or self.head).run(
@@ -52,6 +61,15 @@ class Cluster:
         """Of the study's artifacts."""
         return f"s3://{BUCKET}/{study}"
 
+    def trained_steps(self, study: str) -> int:
+        """Of the newest checkpoint of the study's detector; 0 before the first."""
+        store = Store(self.store_uri(study))
+        steps = [0]
+        for key in {name.split("/")[1] for name in store.list("checkpoints")}:
+            if folder := store.checkpoints(key).load():
+                steps.append(torch.load(folder / "detector.pt", weights_only=True)["step"])
+        return max(steps)
+
     def runs(self, study: str) -> list[str]:
         """Kind and status of every run of a study in MLflow."""
         client = MlflowClient(self.mlflow.uri)
@@ -59,6 +77,27 @@ class Cluster:
         assert experiment is not None
         found = client.search_runs([experiment.experiment_id])
         return sorted(f"{run.data.tags['metsweep.kind']} {run.info.status}" for run in found)
+
+
+def trains_on(host: Host) -> int:
+    """How many workers of a Ray Train run a host has."""
+    return len(host.processes("ray::RayTrainWorker"))
+
+
+def table(uri: str) -> dict[str, Any]:
+    """What a study found: the figures of every evaluation, and every detector's history."""
+    store = Store(uri)
+    figures: dict[str, Any] = {}
+    for key in store.keys("evaluate"):
+        artifact = store.find("evaluate", key)
+        assert artifact is not None
+        figures[key] = json.loads((artifact.path / "metrics.json").read_text())
+    for key in store.keys("detector"):
+        artifact = store.find("detector", key)
+        assert artifact is not None
+        lines = map(json.loads, (artifact.path / "history.jsonl").read_text().splitlines())
+        figures[key] = [{name: value for name, value in line.items() if name != "time"} for line in lines]
+    return figures
 
 
 @contextmanager
@@ -80,3 +119,6 @@ def cluster_of_hosts(shared: Path, logs: Path, seaweedfs: SeaweedFS, mlflow: MLf
             yield cluster
     finally:
         network.close()
+
+
+__all__ = ["Cluster", "cluster_of_hosts", "table", "trains_on", "until"]

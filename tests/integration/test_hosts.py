@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.integration.hosts import Cluster, cluster_of_hosts
+from sweep.store import Store
+from tests.integration.hosts import Cluster, cluster_of_hosts, table, trains_on
 from tests.services import hosts
 from tests.services.fixtures import seaweedfs
-from tests.services.hosts import until
+from tests.services.hosts import ROOT, until
 from tests.services.mlflow_server import mlflow_server
 from tests.services.seaweedfs import SeaweedFS
+from tests.services.spot_metadata import spot_metadata
 from tests.sweep import conftest
 from tests.sweep.fixed_time import STEPS as STEPS_OF_A_STAGE
 from tests.sweep.fixed_time import Pace
+from tests.trainers.disc_slices import SIZE, tiny_config
 
 __all__ = ["seaweedfs"]
 
@@ -30,10 +37,16 @@ pytestmark = [
 ]
 empty_database = conftest.empty_database
 
+EVERY, STEPS = 20, 80
+"""Steps between the detector's checkpoints, and all of them."""
+TOLERANCE = 1e-4
+GRACE_S = 90.0
+"""Between the notice and the end of an instance; AWS gives 120 s."""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS, empty_database: Path) -> Iterator[Cluster]:
-    """Running."""
+    """Running; this process reads the same store."""
     shared, logs = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("logs")
     before = dict(os.environ)
     os.environ |= seaweedfs.environment | {"METSWEEP_CACHE": str(logs / "cache")}
@@ -46,6 +59,50 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS, empt
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster) -> dict[str, Any]:
+    """What the study finds if nothing happens."""
+    cluster.finish(cluster.run("undisturbed", *trained(cluster, "undisturbed")))
+    return table(cluster.store_uri("undisturbed"))
+
+
+def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether two tables hold the same figures, but for rounding."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    if isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE) or found != found != expected
+    return found == expected
+
+
+@pytest.mark.long
+def test_a_spot_instance_is_taken_away_with_notice(cluster: Cluster, undisturbed: dict[str, Any]) -> None:
+    """Its workers leave it with a checkpoint of that very step, long before it is gone."""
+    first, second = cluster.workers
+    with spot_metadata(cluster.network.address) as metadata:
+        watch = second.run(
+            sys.executable, str(ROOT / "infra" / "aws" / "spot_notice.py"),
+            AWS_EC2_METADATA_SERVICE_ENDPOINT=metadata.uri,
+        )  # fmt: skip
+        driver = cluster.run("notice", *trained(cluster, "notice"))
+        log = cluster.head.log
+        until(lambda: trains_on(second) == 1, driver, log)
+        metadata.take_away(GRACE_S)
+        noticed = time.monotonic()
+        until(lambda: cluster.trained_steps("notice") % EVERY, driver, log)
+        until(lambda: trains_on(second) == 0, driver, log)
+        assert time.monotonic() - noticed < GRACE_S
+        assert watch.wait(60) == 0, second.output
+    until(lambda: trains_on(first) == 2, driver, log)
+    second.kill()
+    cluster.finish(driver)
+    assert same(table(cluster.store_uri("notice")), undisturbed)
+    assert "FailurePolicy" not in cluster.head.output
+    cluster.replace(second)
 
 
 def test_a_pod_is_asked_to_end(cluster: Cluster) -> None:
@@ -64,12 +121,48 @@ def test_a_pod_is_asked_to_end(cluster: Cluster) -> None:
     cluster.start_worker(host)
 
 
+@pytest.mark.long
+def test_the_host_of_the_driver_and_of_ray_s_head_is_lost(cluster: Cluster) -> None:
+    """Another host takes the study over, while a worker of the lost cluster still trains."""
+    arguments = timed(cluster, "moved", [400, 800], gan=60, detector=0)
+    driver = cluster.run("moved", *arguments)
+    until(lambda: len(gan_steps(cluster, "moved")) >= 3, driver, cluster.head.log)
+    (orphaned,) = [worker for worker in cluster.workers if worker.processes(": gan")]
+    (other,) = set(cluster.workers) - {orphaned}
+    cluster.head.kill()
+    other.kill()
+    cluster.head = cluster.network.host("head2")
+    cluster.head.start_ray(cpus=0)
+    cluster.replace(other)
+    assert orphaned.processes(": gan"), "it ended before the study was taken over"
+    pace(cluster, "moved", gan=0, detector=0)
+    cluster.finish(cluster.run("moved", *arguments))
+    assert_each_step_once(cluster, "moved", repeated=2)
+    assert made(cluster, "moved") == {"prepare": 1, "gan": 1, "synthesize": 2, "detector": 2, "evaluate": 2}
+    assert cluster.runs("moved") == ["gan FINISHED", "sweep FINISHED", "trial FINISHED", "trial FINISHED"]
+
+
 def timed(cluster: Cluster, name: str, counts: list[int], **pace_of: float) -> list[str]:
     """Arguments of Python that launch a study of fixed time."""
     (cluster.network.shared / name).mkdir()
     pace(cluster, name, **pace_of)
     arms = json.dumps([{"variant": "cpggan", "counts": counts}])
     return ["-m", "tests.sweep.fixed_time", str(cluster.network.shared / name), f"name={name}", f"arms={arms}"]
+
+
+def trained(cluster: Cluster, name: str) -> list[str]:
+    """The same of a study of one real detector, trained by two workers on as many nodes as have room."""
+    (cluster.network.shared / name).mkdir()
+    values = {
+        "name": name,
+        "arms": [{"variant": "none"}],
+        "prepare": {"size": SIZE},
+        "gan": {"resolution": SIZE},
+        "detector": tiny_config(steps=STEPS, evaluate_every=EVERY).model_dump(),
+        "resources": {"detector": {"workers": 2, "placement": "spread"}},
+    }
+    pairs = (f"{key}={json.dumps(value)}" for key, value in values.items())
+    return ["-m", "tests.sweep.fixed_time", str(cluster.network.shared / name), "--trained", *pairs]
 
 
 def pace(cluster: Cluster, name: str, **pace_of: float) -> None:
@@ -91,3 +184,10 @@ def assert_each_step_once(cluster: Cluster, name: str, repeated: int) -> None:
     steps = gan_steps(cluster, name)
     assert sorted(set(steps)) == list(range(1, STEPS_OF_A_STAGE + 1)), steps
     assert len(steps) - STEPS_OF_A_STAGE <= repeated, steps
+
+
+def made(cluster: Cluster, name: str) -> dict[str, int]:
+    """How many artifacts of each kind the store of a study holds."""
+    store = Store(cluster.store_uri(name))
+    kinds = ("prepare", "gan", "synthesize", "detector", "evaluate")
+    return {kind: len(store.keys(kind)) for kind in kinds}

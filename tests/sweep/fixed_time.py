@@ -1,9 +1,9 @@
 """A study whose stages only take time: the engine with all its parts, without networks.
 
-    python -m tests.sweep.fixed_time FOLDER [KEY=VALUE ...]
+    python -m tests.sweep.fixed_time FOLDER [--fail-fast] [--trained] [KEY=VALUE ...]
 
 launches it in a folder, as `metsweep launch` would. `pace.json` in that folder says how its stages behave, `diary.txt`
-there what they did.
+there what they did. With --trained, detectors are real: trained and evaluated on discs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,12 @@ class TimedMaker(TrialMaker):
         return None
 
 
+class TrainedMaker(TimedMaker):
+    """Trials with real detectors."""
+
+    detector_stage, evaluate_stage = DetectorStage, EvaluateStage
+
+
 def timed_study(folder: Path, **changes: Any) -> Study:
     """Three arms and two GANs; `changes` are the study's."""
     values = {
@@ -212,9 +219,9 @@ def timed_study(folder: Path, **changes: Any) -> Study:
     return Study.model_validate({**values, **changes})
 
 
-def make_timed_maker(study: Study) -> TrialMaker:
+def make_timed_maker(study: Study, kind: type[TimedMaker] = TimedMaker) -> TrialMaker:
     """On a slice set of discs; the folder of the cohort holds the diary."""
-    return TimedMaker(study, TimedPrepare(study.prepare, cohort=Path(study.cohort) / "diary.txt", fingerprint="discs"))
+    return kind(study, TimedPrepare(study.prepare, cohort=Path(study.cohort) / "diary.txt", fingerprint="discs"))
 
 
 def _nothing(_: int) -> dict[str, float]:
@@ -235,12 +242,14 @@ def main(folder: Path, arguments: list[str]) -> int:
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # for Ray's workers
     os.chdir(folder)
     fail_fast = "--fail-fast" in arguments
-    pairs = (argument.partition("=") for argument in arguments if argument != "--fail-fast")
+    kind = TrainedMaker if "--trained" in arguments else TimedMaker
+    pairs = (argument.partition("=") for argument in arguments if not argument.startswith("--"))
     study = timed_study(folder, **{key: yaml.safe_load(value) for key, _, value in pairs})
     console = TextConsole(width=200)
     try:
         settings = Settings.from_environment()
-        launched = launch(study, settings, console, write_report, fail_fast=fail_fast, maker=make_timed_maker)
+        maker = partial(make_timed_maker, kind=kind)
+        launched = launch(study, settings, console, write_report, fail_fast=fail_fast, maker=maker)
     except MetsweepError as error:
         console.print(str(error), soft_wrap=True, markup=False)
         return error.exit_code
