@@ -23,6 +23,10 @@ class CohortError(MetsweepError):
     """A cohort's manifest or one of its volumes cannot be used."""
 
 
+class NoLesionError(CohortError):
+    """A mask or boxes file shows no lesion."""
+
+
 class SliceSetError(MetsweepError):
     """A slice set is missing, incomplete or of the wrong form."""
 

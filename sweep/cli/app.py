@@ -21,6 +21,7 @@ from sweep.cli import (
     registry,
     report,
     score,
+    slices,
     store,
     study,
     study_files,
@@ -71,8 +72,24 @@ def _add_group(name: str, panel: str, summary: str, **commands: Callable[..., An
     app.add_typer(group, name=name, rich_help_panel=panel)
 
 
-_add_group("cohort", DATA, "Make and check cohorts.", demo=cohort.demo, check=cohort.check)
+_add_group(
+    "cohort",
+    DATA,
+    "Make, import, merge, split and check cohorts.",
+    demo=cohort.demo,
+    **{"import": cohort.import_},
+    merge=cohort.merge,
+    split=cohort.split,
+    check=cohort.check,
+)
 _add(DATA, by_hand.prepare)
+_add_group(
+    "slices",
+    DATA,
+    "Exchange slice sets with other programs.",
+    export=slices.export,
+    **{"import": slices.import_},
+)
 _add_group("train", DATA, "Train a GAN or a detector.", gan=by_hand.train_gan, detector=by_hand.train_detector)
 _add(DATA, by_hand.synthesize, by_hand.evaluate, realism.realism, score.score)
 

@@ -1,15 +1,23 @@
-"""`metsweep cohort ...`: make the demo cohort, check any cohort."""
+"""`metsweep cohort ...`: make the demo cohort, import public data sets, merge, split and check cohorts."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Processes
+from sweep.cli.options import Out, Processes
 from sweep.text import count_text
+
+if TYPE_CHECKING:
+    from trainers.data.cohort import Cohort
+    from trainers.data.stratified import Profile
+
+Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.")]
 
 
 def demo(
@@ -47,9 +55,150 @@ def demo(
     talk.note(f"{out} holds {subjects}. Next: metsweep cohort check {out}")
 
 
-def check(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder with a cohort.json.")],
+def import_(
+    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="auto, or a name that auto lists if it fails.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the data set, or a table's file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new cohort.")],
+    convert: Annotated[
+        bool, typer.Option("--convert", help="Write PNG slices and Analyze files as NIfTI into OUT.")
+    ] = False,
 ) -> None:
+    """Import a data set as it was downloaded.
+
+    Layouts: brats-mets (2023, 2024, 2025), pretreat (Yale, TCIA), ucsf-bmsr, stanford, stanford-cube; of normal
+    subjects ixi and oasis1; nnunet (raw data set), bids (with derivatives), table (CSV or Parquet); volumes with boxes
+    on their slices as coco, yolo, voc or csv. Volumes and masks stay where they are; OUT holds the cohort.json that
+    names them. Scans without annotation or lesion are left out and listed.
+
+    \b
+    Example:
+      metsweep cohort import auto ASNR-MICCAI-BraTS2023-MET-Challenge-TrainingData brats
+    """
+    from sweep.cli.console import progress
+    from sweep.cli.result import result_folder
+    from trainers.data.importing import import_cohort
+    from trainers.data.layouts.contract import Tree
+    from trainers.data.layouts.known import layout_of
+
+    tree = Tree.of(source)
+    chosen = layout_of(layout, tree)
+    with result_folder(out, "OUT") as unfinished, progress("cohort import") as on_progress:
+        imported = import_cohort(chosen, tree, unfinished.result, out, on_progress, convert)
+    subjects = imported.cohort.subjects
+    patients = {kind: len({s.patient_id for s in subjects if s.kind == kind}) for kind in ("tumour", "normal")}
+    talk.say(
+        f"{chosen.name}: {count_text(len(subjects), 'volume')} of {count_text(patients['tumour'], 'patient')} with "
+        f"{count_text(imported.lesions, 'lesion')} and {count_text(patients['normal'], 'normal subject')}."
+    )
+    for reason, count in Counter(imported.left_out.values()).items():
+        first = next(name for name, why in imported.left_out.items() if why == reason)
+        talk.say(
+            f"Left out, {reason}: {count_text(count, 'scan')}, {first} first (all: {out / 'cohort.json'}, origin)."
+        )
+    if chosen.remark is not None:
+        talk.say(f"Note: {chosen.remark}")
+    following = f"check {out}" if patients["tumour"] else f"merge PATIENTS {out} --out MERGED"
+    talk.note(f"Next: metsweep cohort {following}")
+
+
+def merge(
+    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT...", help="Folders with a cohort.json.")],
+    out: Out,
+) -> None:
+    """Merge cohorts, such as patients and normal subjects.
+
+    Volumes stay where they are. A patient in two cohorts is refused: public sets share scans, BraTS-METS with
+    Pretreat-MetsToBrain-Masks and with its own earlier years. Scans that were renamed are detected by `metsweep cohort
+    check`, which compares their voxels.
+
+    \b
+    Example:
+      metsweep cohort merge brats ixi --out patients-and-normals
+    """
+    from sweep.cli.result import result_folder
+    from trainers.data.cohort import open_cohort
+    from trainers.data.merging import merge_cohorts
+
+    merged = merge_cohorts([open_cohort(folder) for folder in cohorts], out)
+    with result_folder(out) as unfinished:
+        merged.write(unfinished.result)
+    patients = len({subject.patient_id for subject in merged.subjects})
+    talk.say(f"{count_text(len(merged.subjects), 'volume')} of {count_text(patients, 'subject')}.")
+    talk.note(f"Next: metsweep cohort split {out} --out {out}-split")
+
+
+def split(
+    cohort: Folder,
+    out: Out,
+    shares: Annotated[str, typer.Option(metavar="A/B/C", help="Per cent train/validation/test.")] = "70/10/20",
+    folds: Annotated[int | None, typer.Option(help="Instead: a cohort per fold, OUT/fold1 and so on.")] = None,
+    given: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Instead: splits as listed, columns patient_id, split.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same cohort and seed, same splits.")] = 0,
+) -> None:
+    """Split a cohort by patient.
+
+    The splits are alike in lesion counts, lesion sizes and scanners: of 2,000 random divisions the most even one is
+    taken. Splits that the cohort has already are replaced; normal subjects are in the training split.
+
+    \b
+    Example:
+      metsweep cohort split demo-cohort --out demo-split --seed 1
+    """
+    from sweep.cli.console import progress
+    from sweep.cli.result import result_folder
+    from trainers.data import stratified
+    from trainers.data.cohort import open_cohort
+    from trainers.data.merging import moved
+    from trainers.exceptions import ConfigError
+
+    if folds is not None and given is not None:
+        raise ConfigError(f"--folds {folds} and --given {given}; allowed: one of them.")
+    parts = shares.split("/")
+    if not all(part.isdecimal() and len(part) < 4 for part in parts):
+        raise ConfigError(f"--shares {shares}; allowed: whole per cents of train/validation/test, such as 70/10/20.")
+    opened = open_cohort(cohort)
+    with progress("cohort split") as on_progress:
+        profiles = stratified.read_profiles(opened, on_progress)
+    if folds is not None:
+        divided = {f"fold{n}": c for n, c in enumerate(stratified.in_folds(opened, profiles, folds, seed), start=1)}
+    elif given is not None:
+        divided = {"": stratified.as_given(opened, given)}
+    else:
+        divided = {"": stratified.by_shares(opened, profiles, [int(part) for part in parts], seed)}
+    with result_folder(out) as unfinished:
+        for name, made in divided.items():
+            (unfinished.result / name).mkdir(exist_ok=True)
+            moved(made, out / name).write(unfinished.result / name)
+    for name, made in divided.items():
+        _show_splits(made, profiles, " ".join(filter(None, (f"Splits of {opened.name}", name))))
+    talk.note(f"Next: metsweep cohort check {out / next(iter(divided))}")
+
+
+def _show_splits(cohort: Cohort, profiles: Mapping[str, Profile], title: str) -> None:
+    """A table of what the splits shall have alike."""
+    from statistics import mean, median
+
+    from sweep.cli.console import output
+    from sweep.console import TextTable
+
+    table = TextTable.of(title, ("split", "patients", "lesions per patient", "median diameter (mm)", "scanners"))
+    for name in ("train", "validation", "test"):
+        patients = {s.patient_id for s in cohort.subjects if s.split == name and s.kind == "tumour"}
+        of_split = [profiles[patient] for patient in sorted(patients)]
+        scanners = Counter(profile.scanner for profile in of_split)
+        table.add_row(
+            name,
+            str(len(of_split)),
+            f"{mean(profile.lesions for profile in of_split):.1f}",
+            f"{median(profile.diameter_mm for profile in of_split):.1f}",
+            ", ".join(f"{scanner} {count}" for scanner, count in sorted(scanners.items())),
+        )
+    output().print(table)
+
+
+def check(cohort: Folder) -> None:
     """Check a cohort and show what it holds.
 
     Reads the manifest and all annotations, assigns the splits that the manifest leaves open, and refuses what `metsweep

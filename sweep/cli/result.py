@@ -31,25 +31,28 @@ class Unfinished:
 
 
 @contextmanager
-def result_folder(out: Path) -> Iterator[Unfinished]:
+def result_folder(out: Path, option: str = "--out") -> Iterator[Unfinished]:
     """Where to write the result that becomes the folder `out` when the block ends without an error.
 
     When the block raises, only checkpoints stay; `out` is as it was.
 
+    Args:
+        option: what the command line calls `out`.
+
     Raises:
         ConfigError: `out` is not empty, cannot be made, or another process is making it.
     """
-    _refuse(out)
+    _refuse(out, option)
     unfinished = Unfinished(out.absolute().with_name(f".{out.absolute().name}.unfinished"))
     try:
         unfinished.root.mkdir(exist_ok=True)
         lock = FileLock(unfinished.root / "lock", timeout=0).acquire()
     except Timeout:
         raise ConfigError(
-            f"--out {out}: another metsweep process writes this folder; wait until it ends, or choose another folder."
+            f"{option} {out}: another metsweep process writes this folder; wait until it ends, or choose another."
         ) from None
     except OSError as error:
-        raise ConfigError(f"--out {out} cannot be made: {error.strerror}. Choose another folder.") from None
+        raise ConfigError(f"{option} {out} cannot be made: {error.strerror}. Choose another folder.") from None
     with lock:
         shutil.rmtree(unfinished.result, ignore_errors=True)
         unfinished.result.mkdir()
@@ -66,12 +69,12 @@ def result_folder(out: Path) -> Iterator[Unfinished]:
         shutil.rmtree(unfinished.root)
 
 
-def _refuse(out: Path) -> None:
+def _refuse(out: Path, option: str) -> None:
     if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"--out {out} is not empty. Choose another folder, or remove this one to write it again.")
+        raise ConfigError(f"{option} {out} is not empty. Choose another folder, or remove this one to write it again.")
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; allowed: an empty or a new folder.")
+        raise ConfigError(f"{option} {out} is a file; allowed: an empty or a new folder.")
     if not out.absolute().parent.is_dir():
         raise ConfigError(
-            f"--out {out}: the folder {out.absolute().parent} does not exist. Make it first, or correct the path."
+            f"{option} {out}: the folder {out.absolute().parent} does not exist. Make it first, or correct the path."
         )

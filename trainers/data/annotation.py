@@ -21,7 +21,7 @@ from trainers.data.cohort import Cohort, Subject, naming
 from trainers.data.mask import components, lesion_voxels
 from trainers.data.volume_file import load_image
 from trainers.documents import read_table, shown
-from trainers.exceptions import CohortError
+from trainers.exceptions import CohortError, NoLesionError
 
 COLUMNS = ["z", "x0", "y0", "x1", "y1"]
 WHOLE = re.compile(r"\d{1,9}(\.0*)?", re.ASCII)
@@ -41,6 +41,7 @@ def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
     on any slice. From a mask that is the lesion's own extent; of a boxes file the sides count as drawn.
 
     Raises:
+        NoLesionError: the annotation of a tumour volume shows no lesion.
         CohortError: a file cannot be read, or has another form than its volume asks for; names file and patient.
     """
     with naming(subject):
@@ -86,7 +87,7 @@ def _from_file(path: Path, shape: Sequence[int]) -> pd.DataFrame:
         if len(line_of) > MOST_BOXES:
             raise CohortError(f"{path}: line {line}: holds more than {MOST_BOXES:,} boxes; allowed: up to that.")
     if not line_of:
-        raise CohortError(
+        raise NoLesionError(
             f'{path}: holds no box, but the volume\'s kind is "tumour"; needed: at least one. Add its lesions, leave '
             'the volume out, or make the patient "normal" without boxes.'
         )

@@ -108,6 +108,10 @@ class Cohort:
                 "would leak into the test split. Drop one entry, or correct the path."
             )
 
+    def write(self, folder: Path) -> None:
+        """Write `cohort.json` into `folder`; paths stay as they are."""
+        (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=2))
+
     def _manifest(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -122,7 +126,7 @@ def naming(subject: Subject) -> Iterator[None]:
     try:
         yield
     except CohortError as error:
-        raise CohortError(f"patient {subject.patient_id!r}: {error}") from error
+        raise type(error)(f"patient {subject.patient_id!r}: {error}") from error
 
 
 def open_cohort(folder: Path) -> Cohort:
@@ -138,7 +142,7 @@ def open_cohort(folder: Path) -> Cohort:
         raise CohortError(f"{file}: `subjects` is empty; at least one tumour patient per split is needed.")
     for subject in manifest.subjects:
         _check_subject(folder, subject)
-    _check_patients(file, manifest.subjects)
+    check_patients(file, manifest.subjects)
     cohort = Cohort(folder, manifest.name, manifest.origin, manifest.subjects)
     if all(subject.split is not None for subject in cohort.subjects):
         check_splits(cohort)
@@ -227,7 +231,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _check_patients(file: Path, subjects: tuple[Subject, ...]) -> None:
+def check_patients(file: Path, subjects: tuple[Subject, ...]) -> None:
+    """Raise CohortError for a patient of two kinds or in two splits, or a volume that is listed twice in `file`."""
     splits: dict[str, set[str]] = defaultdict(set)
     kinds: dict[str, set[str]] = defaultdict(set)
     volumes: set[str] = set()

@@ -10,7 +10,7 @@ from nibabel.nifti1 import Nifti1Image
 from scipy import ndimage
 
 from trainers.data.volume_file import canonical_voxels
-from trainers.exceptions import CohortError
+from trainers.exceptions import CohortError, NoLesionError
 
 MOST_ML = 500.0
 """Of lesion: a brain has about 1,300 ml, and no patient lives with more."""
@@ -38,8 +38,9 @@ def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None)
         labels: the values that are lesion; None: every value but 0.
 
     Raises:
-        CohortError: it cannot be read, has values that are no whole numbers, none of the labels, no lesion, or so much
-            of it that it is no mask of lesions; names the values found.
+        NoLesionError: it has none of the labels, or no lesion; names the values found.
+        CohortError: it cannot be read, has values that are no whole numbers, or so much lesion that it is no mask of
+            lesions; names the values found.
     """
     volume, affine = canonical_voxels(mask, path)
     lesion = volume != 0
@@ -55,7 +56,7 @@ def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None)
     selected = whole != 0 if labels is None else np.isin(whole, labels)
     if not selected.any():
         needed = "at least one that is not 0" if labels is None else f"at least one of mask_labels {_listed(labels)}"
-        raise CohortError(
+        raise NoLesionError(
             f'{path}: shows no lesion, but the volume\'s kind is "tumour": its values are {_few(volume)}; needed: '
             f'{needed}. Correct the mask or mask_labels, leave the volume out, or make the patient "normal" without a '
             "mask."

@@ -1,0 +1,54 @@
+"""Cohorts by hand: import, merge, split, check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.sweep.cli.conftest import Metsweep, row
+from tests.trainers.data import public_sets as sets
+
+
+def test_a_download_becomes_a_cohort_that_can_be_checked(metsweep: Metsweep, tmp_path: Path) -> None:
+    download = sets.brats(tmp_path, patients=5)
+    sets.brats_case(download, "BraTS-MET-00400-000", 5)
+    ended = metsweep("cohort", "import", "auto", download, "brats")
+    assert ended.code == 0, ended.err
+    assert ended.out == (
+        "brats-mets: 5 volumes of 5 patients with 10 lesions and 0 normal subjects.\n"
+        "Left out, no annotation: 1 scan, BraTS-MET-00400-000 first (all: brats/cohort.json, origin).\n"
+        "Next: metsweep cohort check brats\n"
+    )
+    assert metsweep("cohort", "import", "ixi", sets.ixi(tmp_path), "ixi").out.endswith(
+        "Next: metsweep cohort merge PATIENTS ixi --out MERGED\n"
+    )
+    assert metsweep("cohort", "merge", "brats", "ixi", "--out", "both").out.startswith("8 volumes of 8 subjects.\n")
+    ended = metsweep("cohort", "split", "both", "--out", "split", "--shares", "60/20/20")
+    assert ended.code == 0, ended.err
+    assert row(ended.out.replace("  ", "│"), "train")[0] == "train"
+    splits = {s["patient_id"]: s["split"] for s in json.loads(Path("split/cohort.json").read_text())["subjects"]}
+    assert sorted(splits.values()) == ["test", *["train"] * 6, "validation"]
+    checked = metsweep("cohort", "check", "split")
+    assert checked.code == 0, checked.err
+    assert metsweep("cohort", "split", "both", "--out", "folds", "--folds", "5").code == 0
+    assert metsweep("cohort", "check", "folds/fold5").code == 0
+
+
+def test_bad_requests_are_refused_before_anything_is_written(metsweep: Metsweep, cohort: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("import", "auto", tmp_path / "nowhere", "out"), "There is no folder or file"),
+        (("import", "brats", cohort, "out"), "error: The layout 'brats' is unknown; allowed: auto, or"),
+        (("import", "brats-mets", cohort, "out"), "none of 0 scans can be used as brats-mets"),
+        (("merge", cohort, cohort, "--out", "out"), "share 4 patients: 'P000', 'P001', 'P002', 'P003'"),
+        (("split", cohort, "--out", "out", "--shares", "70/10"), "allowed: three whole numbers"),
+        (("split", cohort, "--out", "out", "--shares", "a/b/c"), "allowed: whole per cents"),
+        (("split", cohort, "--out", "out", "--folds", "3", "--given", "x.csv"), "allowed: one of them"),
+    ):
+        ended = metsweep("cohort", *arguments)
+        assert ended.code == 2, arguments
+        assert message in ended.err
+        assert "Traceback" not in ended.err
+    Path("out").mkdir()
+    Path("out/file").touch()
+    assert "error: OUT out is not empty" in metsweep("cohort", "import", "ixi", cohort, "out").err
+    assert [path.name for path in Path.cwd().iterdir()] == ["out"]

@@ -1,0 +1,190 @@
+"""Slice sets go to YOLO, COCO and nnU-Net folders and come back; Ultralytics and pycocotools load what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from tests.made_once import made_once
+from tests.trainers.data.phantom import make_cohort
+from trainers.data.cohort import open_cohort
+from trainers.data.prepare import PrepareConfig, prepare
+from trainers.data.slice_export import export_slices, merged_boxes
+from trainers.data.slice_import import import_slices
+from trainers.data.slice_set import BOX_COLUMNS, SliceSet, open_slice_set, write_slice_set
+from trainers.exceptions import SliceSetError
+
+FORMS = ("yolo", "coco", "nnunet")
+
+
+def make(folder: Path) -> None:
+    cohort = open_cohort(make_cohort(folder / "cohort", patients=3, normals=1))
+    prepare(cohort, PrepareConfig(size=64), folder / "slices", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
+    return open_slice_set(made_once(tmp_path_factory, "to-exchange", make) / "slices")
+
+
+def exported(slices: SliceSet, form: str, out: Path) -> Path:
+    out.mkdir()
+    export_slices(slices, form, out, lambda *_: None)
+    return out
+
+
+def imported(form: str, source: Path, out: Path, patients: Path | None = None, size: int | None = None) -> SliceSet:
+    import_slices(form, source, out, lambda *_: None, patients, size)
+    return open_slice_set(out)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_slice_set_comes_back_as_it_was(form: str, prepared: SliceSet, tmp_path: Path) -> None:
+    assert len(prepared.boxes) > 5
+    assert merged_boxes(prepared) == 0
+    again = imported(form, exported(prepared, form, tmp_path / form), tmp_path / "again")
+    assert (np.asarray(again.images) == np.asarray(prepared.images)).all()
+    pd.testing.assert_frame_equal(again.slices, prepared.slices, check_dtype=False)
+    columns = list(BOX_COLUMNS)
+    pd.testing.assert_frame_equal(
+        again.boxes.sort_values(columns, ignore_index=True),
+        prepared.boxes[columns].sort_values(columns, ignore_index=True),
+        check_dtype=False,
+    )
+
+
+def test_ultralytics_reads_the_yolo_folder(prepared: SliceSet, tmp_path: Path) -> None:
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    folder = exported(prepared, "yolo", tmp_path / "yolo")
+    data = check_det_dataset(str(folder / "data.yaml"))
+    assert (data["nc"], data["names"]) == (1, {0: "tumour"})
+    read = YOLODataset(img_path=data["train"], data=data, imgsz=64, augment=False)
+    train = prepared.slices[prepared.slices["split"] == "train"]
+    assert sorted(Path(file).stem for file in read.im_files) == sorted(train["slice_id"])
+    for label in read.labels:
+        of_slice = prepared.boxes[prepared.boxes["slice_id"] == Path(label["im_file"]).stem]
+        x, y, width, height = label["bboxes"].T * prepared.size
+        corners = np.column_stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+        assert np.allclose(corners, of_slice[["x0", "y0", "x1", "y1"]].to_numpy(), atol=1e-3)
+
+
+def test_pycocotools_reads_the_coco_folder_and_counts_its_own_boxes_as_hits(prepared: SliceSet, tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    folder = exported(prepared, "coco", tmp_path / "coco")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "annotations" / "instances_train.json"))
+        boxes = truth.loadAnns(truth.getAnnIds())
+        found = truth.loadRes(
+            [{**{key: box[key] for key in ("image_id", "category_id", "bbox")}, "score": 1} for box in boxes]
+        )
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+    for image in truth.loadImgs(truth.getImgIds()):
+        assert (folder / "images" / "train" / image["file_name"]).is_file()
+        row = prepared.slices.set_index("slice_id").loc[Path(image["file_name"]).stem]
+        assert (image["patient_id"], image["z"]) == (row["patient_id"], row["z"])
+    assert {"lesion", "diameter_mm"} <= boxes[0].keys()
+
+
+def test_nnunets_folder_is_as_it_demands(prepared: SliceSet, tmp_path: Path) -> None:
+    folder = exported(prepared, "nnunet", tmp_path / "nnunet")
+    info = json.loads((folder / "dataset.json").read_text())
+    cases = [file.name.removesuffix("_0000.png") for file in (folder / "imagesTr").iterdir()]
+    assert info["numTraining"] == len(cases)
+    for case in cases:
+        mask = np.asarray(Image.open(folder / "labelsTr" / f"{case}.png"))
+        assert set(np.unique(mask)) <= set(info["labels"].values())
+        for x0, y0, x1, y1 in prepared.boxes.loc[
+            prepared.boxes["slice_id"] == case, ["x0", "y0", "x1", "y1"]
+        ].to_numpy():
+            assert mask[y0:y1, x0:x1].all()
+    (fold,) = json.loads((folder / "splits_final.json").read_text())
+    assert sorted([*fold["train"], *fold["val"]]) == sorted(cases)
+
+
+def test_boxes_that_touch_are_counted_before_nnunet_loses_them(prepared: SliceSet, tmp_path: Path) -> None:
+    first = prepared.boxes.iloc[[0]]
+    beside = first.assign(x0=first["x1"], x1=first["x1"] + 2)
+    boxes = pd.concat([prepared.boxes, beside], ignore_index=True)
+    write_slice_set(tmp_path / "touching", np.asarray(prepared.images), prepared.slices, boxes, {})
+    assert merged_boxes(open_slice_set(tmp_path / "touching")) == 1
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """Two JPEG pictures, wider than high, as others lay them out for YOLO."""
+    folder = tmp_path / "foreign"
+    for split, name in (("train", "a"), ("valid", "b")):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "labels").mkdir()
+        picture = np.full((60, 100), 30, dtype=np.uint8)
+        picture[20:30, 50:70] = 220
+        Image.fromarray(picture).convert("RGB").save(folder / split / "images" / f"{name}.jpg", quality=95)
+        (folder / split / "labels" / f"{name}.txt").write_text("0 0.6 0.4166667 0.2 0.1666667\n")
+    (folder / "data.yaml").write_text(yaml.safe_dump({"train": "train/images", "val": "valid/images", "nc": 1}))
+    return folder
+
+
+def table(folder: Path, text: str) -> Path:
+    (folder / "patients.csv").write_text(text)
+    return folder / "patients.csv"
+
+
+def test_foreign_pictures_are_padded_and_scaled_with_their_boxes(foreign: Path, tmp_path: Path) -> None:
+    patients = table(tmp_path, "image,patient_id,scanner\nb.jpg,Q,3T\na.jpg,P,1.5T\n")
+    slices = imported("yolo", foreign, tmp_path / "slices", patients, size=200)
+    assert slices.slices[["slice_id", "patient_id", "split", "scanner", "kind"]].to_numpy().tolist() == [
+        ["b", "Q", "validation", "3T", "tumour"], ["a", "P", "train", "1.5T", "tumour"],
+    ]  # fmt: skip
+    x0, y0, x1, y1 = slices.boxes.loc[0, ["x0", "y0", "x1", "y1"]].astype(int)
+    assert (x0, y0, x1, y1) == (100, 80, 140, 100)
+    bright = np.argwhere(cv2.blur(np.asarray(slices.images[0]), (3, 3)) > 125)
+    assert np.abs(bright.min(axis=0) - [y0, x0]).max() <= 2
+    assert np.abs(bright.max(axis=0) + 1 - [y1, x1]).max() <= 2
+
+
+def test_pictures_without_patient_split_or_size_are_refused(foreign: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        SliceSetError, match=r"slices\.csv does not exist; needed: a CSV with the columns image, patient_id"
+    ):
+        imported("yolo", foreign, tmp_path / "x")
+    patients = table(tmp_path, "image,patient_id\na,P\n")
+    with pytest.raises(SliceSetError, match="lacks 1 of 2 pictures, 'b' first"):
+        imported("yolo", foreign, tmp_path / "x", patients)
+    patients = table(tmp_path, "image,patient_id\na,P\nb,P\n")
+    with pytest.raises(SliceSetError, match=r"pictures have 100 x 60 pixels; allowed: squares\. --size"):
+        imported("yolo", foreign, tmp_path / "x", patients)
+    with pytest.raises(SliceSetError, match="patient 'P' is in more than one split"):
+        imported("yolo", foreign, tmp_path / "x", patients, size=64)
+    with pytest.raises(SliceSetError, match=r"holds no pictures as nnunet lays them out \(imagesTr"):
+        imported("nnunet", foreign, tmp_path / "x", patients)
+    shutil.move(foreign / "valid", foreign / "other")
+    with pytest.raises(SliceSetError, match=r"b\.jpg: its split is unknown; allowed: train, validation, test"):
+        imported("yolo", foreign, tmp_path / "x", patients, size=64)
+    Image.new("RGB", (100, 60), "red").save(foreign / "train" / "images" / "a.jpg")
+    with pytest.raises(SliceSetError, match=r"a\.jpg: has colours"):
+        imported("yolo", foreign, tmp_path / "x", patients, size=64)
+    (foreign / "train" / "images" / "a.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(SliceSetError, match=r"a\.jpg: cannot be read as a picture"):
+        imported("yolo", foreign, tmp_path / "x", patients, size=64)
+    shutil.copy(foreign / "other" / "images" / "b.jpg", foreign / "train" / "images" / "b.jpg")
+    with pytest.raises(SliceSetError, match="several pictures are called 'b'"):
+        imported("yolo", foreign, tmp_path / "x", patients, size=64)
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,171 @@
+"""Boxes that others drew on pictures of slices: COCO JSON, YOLO text, Pascal VOC XML, or CSV; one reader per format.
+
+All give boxes in pixels, x to the right and y down, upper bounds exclusive. Every box counts as a lesion: a file whose
+boxes are of several categories is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from trainers.documents import MIB, read_json, read_table, read_text, shown
+from trainers.exceptions import MetsweepError
+
+Error = type[MetsweepError]
+LARGEST_COCO = 1024 * MIB
+SLACK = 1e-3
+"""Pixels that a box may reach beyond its picture: shares of YOLO are rounded."""
+CSV_COLUMNS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The boxes of one picture."""
+
+    image: str
+    """Name of the picture, without folder and ending."""
+    where: str
+    """File, and line or record, for messages."""
+    boxes: np.ndarray
+    """n x 4 float64: x0, y0, x1, y1 in pixels, or in shares of the picture."""
+    size: tuple[int, int] | None = None
+    """Width and height of the picture as its annotation says; None if it does not."""
+    in_shares: bool = False
+
+    def pixels(self, width: int, height: int, error: Error) -> np.ndarray:
+        """The boxes in pixels of a picture of that size, within it.
+
+        Raises:
+            MetsweepError: of the class `error`: the annotation has another size, a box spans no area, leaves the
+                picture or is listed twice.
+        """
+        if self.size is not None and self.size != (width, height):
+            raise error(
+                f"{self.where}: its picture {shown(self.image)} has {self.size[0]} x {self.size[1]} pixels (width x "
+                f"height), the slice {width} x {height}; allowed: the same."
+            )
+        boxes = self.boxes * [width, height, width, height] if self.in_shares else self.boxes
+        low, high = boxes[:, :2], boxes[:, 2:]
+        good = ((low >= -SLACK) & (low < high) & (high <= np.array([width, height]) + SLACK)).all(axis=1)
+        if not good.all():
+            box = boxes[np.flatnonzero(~good)[0]].tolist()
+            raise error(
+                f"{self.where}: the box {box} of the picture {shown(self.image)}; allowed: x0 < x1 and y0 < y1 within "
+                f"{width} x {height} pixels."
+            )
+        if len(np.unique(boxes, axis=0)) < len(boxes):
+            raise error(f"{self.where}: the picture {shown(self.image)} has a box twice; allowed: once. Remove one.")
+        return np.clip(boxes, 0, [width, height, width, height])
+
+
+def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
+    """The pictures of a COCO file, those without boxes included."""
+    content = read_json(path, error, LARGEST_COCO)
+    if not is_coco(content):
+        raise error(f"{path}: holds no COCO annotation; needed: a mapping with the lists `images` and `annotations`.")
+    boxes: dict[Any, list[Sequence[float]]] = defaultdict(list)
+    categories = set()
+    for number, record in enumerate(content["annotations"]):
+        box = record.get("bbox") if isinstance(record, dict) else None
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
+            raise error(f"{path}: annotation {number} has the bbox {shown(box)}; allowed: [x, y, width, height].")
+        boxes[record.get("image_id")].append((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+        categories.add(record.get("category_id"))
+    _refuse_categories(path, categories, error)
+    names: set[str] = set()
+    for number, record in enumerate(content["images"]):
+        keys = ("id", "file_name", "width", "height")
+        if not isinstance(record, dict) or not all(key in record for key in keys):
+            raise error(f"{path}: image {number} is {shown(record)}; needed: {', '.join(keys)}.")
+        name, size = Path(str(record["file_name"])).stem, (record["width"], record["height"])
+        if not all(isinstance(side, int) and side > 0 for side in size) or name in names:
+            raise error(f"{path}: image {number} is {shown(record)}; allowed: each name once, with its size in pixels.")
+        names.add(name)
+        yield Drawn(name, f"{path}: image {number}", _array(boxes.pop(record["id"], ())), size)
+    if boxes:
+        raise error(f"{path}: a box is on image_id {shown(next(iter(boxes)))}, which `images` lacks. Add the image.")
+
+
+def is_coco(content: object) -> bool:
+    """Whether a JSON document has the lists of a COCO file."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
+
+
+def read_yolo(path: Path, error: Error) -> Iterator[Drawn]:
+    """The boxes of a label file `PICTURE.txt`: class, centre, width and height in shares of the picture."""
+    rows, classes = [], set()
+    for line, text in enumerate(read_text(path, error, 16 * MIB).splitlines(), start=1):
+        cells = text.split()
+        try:
+            if cells:
+                x, y, width, height = map(float, cells[1:])
+                rows.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+                classes.add(cells[0])
+        except ValueError:
+            raise error(f"{path}, line {line}: is {shown(text)}; allowed: class, x, y, width and height.") from None
+    _refuse_categories(path, classes, error)
+    yield Drawn(path.stem, str(path), _array(rows), in_shares=True)
+
+
+def read_voc(path: Path, error: Error) -> Iterator[Drawn]:
+    """The boxes of a Pascal VOC file; its pixels count from 1 and its upper bounds belong to the box."""
+    text = read_text(path, error, 16 * MIB)
+    if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+        raise error(f"{path}: declares a document type; allowed: none. Remove the line.")
+    try:
+        root = ElementTree.fromstring(text)
+        rows = [[float(item.findtext(f"bndbox/{key}", "")) for key in ("xmin", "ymin", "xmax", "ymax")]
+                for item in root.iter("object")]  # fmt: skip
+        width, height = (int(root.findtext(f"size/{key}", "")) for key in ("width", "height"))
+    except (ElementTree.ParseError, ValueError) as reason:
+        raise error(
+            f"{path}: cannot be read as Pascal VOC ({reason}); needed: size with width and height, and object with "
+            "bndbox."
+        ) from None
+    _refuse_categories(path, {item.findtext("name") for item in root.iter("object")}, error)
+    name = Path(root.findtext("filename") or path.name).stem
+    yield Drawn(name, str(path), _array(rows) - [1, 1, 0, 0], (width, height))
+
+
+def read_csv(path: Path, error: Error) -> Iterator[Drawn]:
+    """The boxes of a CSV with x0, y0, x1, y1, and `image`; without, the file is named after its picture."""
+    boxes: dict[str, list[list[float]]] = defaultdict(list)
+    for line, cells in read_table(path, error, CSV_COLUMNS):
+        try:
+            box = [float(cells[column]) for column in CSV_COLUMNS]
+        except ValueError:
+            raise error(
+                f"{path}, line {line}: is {shown(cells)}; allowed: numbers as {', '.join(CSV_COLUMNS)}."
+            ) from None
+        boxes[Path(cells.get("image", path.name)).stem].append(box)
+    for image, rows in boxes.items():
+        yield Drawn(image, str(path), _array(rows))
+
+
+READERS: Mapping[str, tuple[str, Callable[[Path, Error], Iterator[Drawn]]]] = {
+    "coco": (".json", read_coco),
+    "yolo": (".txt", read_yolo),
+    "voc": (".xml", read_voc),
+    "csv": (".csv", read_csv),
+}
+"""Format -> the ending of its files, and their reader."""
+
+
+def _array(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _refuse_categories(path: Path, categories: set[Any], error: Error) -> None:
+    if len(categories) > 1:
+        raise error(
+            f"{path}: its boxes are of the categories {', '.join(sorted(map(str, categories)))}; allowed: one, that of "
+            "lesions. Keep these."
+        )

@@ -1,0 +1,163 @@
+"""Folders of pictures with boxes as YOLO, COCO and nnU-Net lay them out: which pictures they hold, of which split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+
+from trainers.data.drawn import Drawn, read_coco, read_yolo
+from trainers.data.mask import components
+from trainers.data.slice_export import CHANNEL
+from trainers.data.slice_set import Split
+from trainers.documents import MIB, read_json, shown
+from trainers.exceptions import SliceSetError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MOST_PIXELS = 4096**2
+SPLITS: Mapping[str, Split] = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Names of folders and files -> split."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a slice."""
+
+    file: Path
+    split: Split | None
+    """None if the folder does not say."""
+    drawn: Drawn
+    """Its boxes."""
+
+
+def pictures_of(form: str, source: Path) -> dict[str, Picture]:
+    """Name -> picture of a folder in one of FORMS.
+
+    Raises:
+        SliceSetError: no picture, a picture that is listed twice or is missing, or an annotation that cannot be read.
+    """
+    pictures: dict[str, Picture] = {}
+    for picture in FORMS[form](source):
+        if (earlier := pictures.setdefault(picture.drawn.image, picture)) is not picture:
+            raise SliceSetError(
+                f"{earlier.drawn.where} and {picture.drawn.where}: both are one picture; allowed: once."
+            )
+    if not pictures:
+        raise SliceSetError(f"{source}: holds no pictures as {form} lays them out ({EXPECTED[form]}).")
+    return pictures
+
+
+def grey(file: Path) -> np.ndarray:
+    """A picture, H x W uint8; SliceSetError if it is in colour, deeper than 8 bits, too large or damaged."""
+    try:
+        with Image.open(file) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise SliceSetError(
+                    f"{file}: has {picture.width} x {picture.height} pixels; allowed: up to {MOST_PIXELS:,}."
+                )
+            pixels = np.asarray(picture.convert("L") if picture.mode in ("1", "P", "LA") else picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SliceSetError(f"{file}: cannot be read as a picture ({error}).") from error
+    if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise SliceSetError(f"{file}: has colours or {pixels.dtype} pixels; allowed: grey, 8 bits. Convert it.")
+    return pixels
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        raise SliceSetError(f"There is no folder {source}. Correct the path.")
+    files = sorted(file for file in source.rglob("*") if file.is_file() and not file.name.startswith("."))
+    twice = pd.Series([file.stem for file in files if file.suffix.lower() in PICTURES and "labels" not in file.parts])
+    if twice.duplicated().any():
+        raise SliceSetError(
+            f"{source}: several pictures are called {twice[twice.duplicated()].iloc[0]!r}; allowed: each name once."
+        )
+    return files
+
+
+def _split_of(file: Path, source: Path) -> Split | None:
+    """By the folders of a file, or a part of its name."""
+    words = [*file.relative_to(source).parts[:-1], *file.stem.replace("2017", "").replace("-", "_").split("_")]
+    return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
+
+
+def _yolo(source: Path) -> Iterator[Picture]:
+    files = _files(source)
+    labels = {file.stem: file for file in files if file.suffix == ".txt" and "labels" in file.parts}
+    for file in files:
+        if file.suffix.lower() in PICTURES:
+            label = labels.get(file.stem)
+            empty = Drawn(file.stem, str(file), np.zeros((0, 4)))
+            yield Picture(file, _folder_split(file, source), next(read_yolo(label, SliceSetError)) if label else empty)
+
+
+def _folder_split(file: Path, source: Path) -> Split | None:
+    return _split_of(file.parent / "_", source)
+
+
+def _coco(source: Path) -> Iterator[Picture]:
+    files = _files(source)
+    pictures = {file.stem: file for file in files if file.suffix.lower() in PICTURES}
+    for annotation in (file for file in files if file.suffix == ".json"):
+        for drawn in read_coco(annotation, SliceSetError):
+            if drawn.image not in pictures:
+                raise SliceSetError(f"{drawn.where}: its picture {drawn.image!r} is not in {source}. Add it.")
+            yield Picture(pictures[drawn.image], _split_of(annotation, source), drawn)
+
+
+def _nnunet(source: Path) -> Iterator[Picture]:
+    files = _files_of_nnunet(source)
+    fold = _fold(source)
+    for name, (picture, mask) in files.items():
+        labels = grey(mask)
+        parts = ndimage.find_objects(components(labels > 0))
+        rows = [(x.start, y.start, x.stop, y.stop) for y, x in parts]
+        boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
+        split: Split | None = "test" if mask.parent.name == "labelsTs" else fold.get(name)
+        yield Picture(picture, split, Drawn(name, str(mask), boxes, (labels.shape[1], labels.shape[0])))
+
+
+def _files_of_nnunet(source: Path) -> dict[str, tuple[Path, Path]]:
+    """Case -> picture and mask."""
+    cases: dict[str, tuple[Path, Path]] = {}
+    for part in ("Tr", "Ts"):
+        for picture in sorted((source / f"images{part}").glob(f"*{CHANNEL}.*")):
+            name = picture.stem.removesuffix(CHANNEL)
+            mask = source / f"labels{part}" / f"{name}{picture.suffix}"
+            if not mask.is_file():
+                raise SliceSetError(f"{picture}: there is no mask {mask}; needed: one for each picture.")
+            if name in cases:
+                raise SliceSetError(f"{cases[name][0]} and {picture} are both called {name!r}; allowed: once.")
+            cases[name] = picture, mask
+    return cases
+
+
+def _fold(source: Path) -> dict[str, Split]:
+    """Case -> split of the first fold."""
+    file = source / "splits_final.json"
+    if not file.is_file():
+        return {}
+    folds = read_json(file, SliceSetError, 64 * MIB)
+    first = folds[0] if isinstance(folds, list) and folds else None
+    if not isinstance(first, dict) or not all(isinstance(first.get(key), list) for key in ("train", "val")):
+        raise SliceSetError(f"{file}: is {shown(folds)}; allowed: a list of folds with train and val.")
+    return {str(name): SPLITS[key] for key in ("train", "val") for name in first[key]}
+
+
+FORMS: Mapping[str, Callable[[Path], Iterator[Picture]]] = {"yolo": _yolo, "coco": _coco, "nnunet": _nnunet}
+EXPECTED = {
+    "yolo": "images/train/NAME.png and labels/train/NAME.txt",
+    "coco": "images/train/NAME.png and annotations/instances_train.json",
+    "nnunet": "imagesTr/NAME_0000.png and labelsTr/NAME.png",
+}
+"""Format -> names of its files, for messages."""
