@@ -1,4 +1,4 @@
-"""Applies a trained detector to one volume: boxes in pixels, voxels and millimetres, and pictures."""
+"""Applies a trained detector to one volume: boxes in pixels, voxels and millimetres, lesions, and pictures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
+from sweep.lesions import link, list_lesions, write_lesions
 from sweep.stages import DetectorStage, PrepareStage
 from sweep.store import Manifest, Store
 from trainers.data.slice_set import open_slice_set
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
+from trainers.data.volume_file import load_image
 from trainers.detector.prediction import Detector, load_detector, predict
 from trainers.distributed import Placement
 from trainers.documents import MIB, read_json, why
@@ -73,7 +75,9 @@ def detect(
     quality: Mapping[str, Any] | None = None,
     stripped: bool | None = None,
 ) -> Detections:
-    """Find lesions in a volume and write `boxes.json`, `boxes.csv` and `overlays/` into the existing folder `out`.
+    """Find lesions in a volume and write boxes, lesions and pictures into the existing folder `out`.
+
+    That is `boxes.json`, `boxes.csv` and `overlays/`, and what `sweep.lesions.write_lesions` writes.
 
     Args:
         volume: NIfTI file, T1 after contrast, with or without skull.
@@ -89,7 +93,11 @@ def detect(
         TrainingError: `detector_dir` holds no detector.
     """
     detections = find(load_detector(detector_dir, Placement.alone().device), volume, config, confidence, stripped)
-    detections.boxes.assign(mm_space=SPACE).to_csv(out / "boxes.csv", index=False)
+    lesion = link(detections.boxes)
+    lesions = list_lesions(detections.boxes, lesion, detections.slices.geometry.mm_per_pixel)
+    write_lesions(load_image(volume), detections.boxes, lesion, lesions, out)
+    linked = detections.boxes.assign(mm_space=SPACE, lesion=lesion)
+    linked.to_csv(out / "boxes.csv", index=False)
     about = {
         "volume": str(volume),
         "model": model,
@@ -98,7 +106,7 @@ def detect(
         "slices": len(detections.slices.images),
         "coordinates": COORDINATES,
     }
-    boxes = [_nested(row) for row in detections.boxes.to_dict("records")]
+    boxes = [_nested(row) for row in linked.to_dict("records")]
     (out / "boxes.json").write_text(json.dumps({**about, "boxes": boxes}, indent=2))
     draw_overlays(detections.slices, detections.boxes, out / "overlays")
     return detections
@@ -168,6 +176,7 @@ def _nested(row: Mapping[Any, Any]) -> dict[str, Any]:
         "voxels": {"lower": pick("i0", "j0", "k0"), "upper": pick("i1", "j1", "k1")},
         "mm": {"lower": pick("mm_x0", "mm_y0", "mm_z0"), "upper": pick("mm_x1", "mm_y1", "mm_z1")},
         "confidence": round(float(row["confidence"]), 4),
+        "lesion": int(row["lesion"]),
     }
 
 

@@ -29,8 +29,9 @@ def detect(
 
     The volume is prepared as the detector's training slices were. Writes boxes.csv and boxes.json (the slice, the box
     in pixels of the prepared slice, in voxels of the file and in millimetres, RAS+, and the confidence) and an overlay
-    picture of every slice with a detection (radiological orientation). One line shows the detector's validation
-    figures. For research, not for diagnosis.
+    picture of every slice with a detection (radiological orientation). Boxes that overlap from slice to slice are a
+    lesion: lesions.csv lists them, lesions.nii.gz is their label map, lesions.mrk.json opens in 3D Slicer as points.
+    One line shows the detector's validation figures. For research, not for diagnosis.
 
     \b
     Example:
@@ -87,4 +88,7 @@ def detect(
     unknown = "Validation figures of this detector are unknown: no evaluation was recorded with it."
     console.say(unknown if quality is None else quality.sentence(confidence))
     console.print(table)
-    console.say(f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; pictures: {out / 'overlays'}")
+    console.say(
+        f"All boxes: {out / 'boxes.csv'}, {out / 'boxes.json'}; lesions: {out / 'lesions.csv'}, "
+        f"{out / 'lesions.nii.gz'}, {out / 'lesions.mrk.json'} (3D Slicer); pictures: {out / 'overlays'}"
+    )

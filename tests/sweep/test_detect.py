@@ -112,6 +112,12 @@ def test_json_says_the_same_as_the_table(detector: Path, tmp_path: Path) -> None
     assert told["volume"].endswith("t1c.nii.gz")
     first, row = told["boxes"][0], boxes.iloc[0]
     assert first["slice"] == row["z"]
+    assert first["lesion"] == row["lesion"]
+    lesions = pd.read_csv(tmp_path / "ras" / "out" / "lesions.csv")
+    assert sorted(set(boxes["lesion"])) == lesions["lesion"].to_list()
+    assert {path.name for path in (tmp_path / "ras" / "out").glob("lesions.*")} == {
+        "lesions.csv", "lesions.nii.gz", "lesions.mrk.json",
+    }  # fmt: skip
     assert np.allclose(first["pixels"]["lower"], row[["x0", "y0"]].to_list(), atol=1e-3)
     assert np.allclose(first["voxels"]["upper"], row[["i1", "j1", "k1"]].to_list(), atol=1e-3)
     assert np.allclose(first["mm"]["lower"], row[["mm_x0", "mm_y0", "mm_z0"]].to_list(), atol=1e-3)
