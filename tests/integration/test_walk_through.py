@@ -1,0 +1,59 @@
+"""From a downloaded public data set to the paper's Table 1: the five commands of trainers/data/README.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.source_files import ROOT
+from tests.trainers.data import public_sets
+from tests.trainers.disc_slices import tiny_config
+
+SIZE = 32
+FIDELITY = {
+    "prepare": {"size": SIZE},
+    "gan": {
+        "resolution": SIZE, "initial_resolution": 16, "width": 0.02, "latent_size": 8, "total_kimg": 0.03,
+        "fade_kimg": 0.01, "stable_kimg": 0.01, "checkpoint_kimg": 0.006, "batch_size": 2,
+    },
+    "synthesis": {"shard_size": 4, "batch_size": 4, "curate": False},
+    "detector": tiny_config().model_dump(mode="json"),
+    "evaluation": {"confidence": 0.5, "froc_confidence": 0.3, "bootstraps": 100},
+    "realism": {"slices": 16},
+    "count_scale": 0.001,
+}  # fmt: skip
+"""Every stage takes seconds, and 4,000 synthetic slices are 4."""
+
+
+def walk_through() -> list[str]:
+    """The commands of the README's first block."""
+    block = re.search(r"^```bash\n(.*?)^```$", (ROOT / "trainers/data/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return block[1].splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_downloaded_data_set_becomes_table_1(tmp_path: Path) -> None:
+    public_sets.brats(tmp_path, patients=4)
+    public_sets.ixi(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(FIDELITY))
+    commands = [command.replace("--fidelity gpu", "--fidelity tiny.yaml --set seeds=[0]") for command in walk_through()]
+    assert len(commands) == 5
+    assert "launch table1" in commands[-1]
+    for command in [*commands, "metsweep report table1 --json"]:
+        ended = subprocess.run(
+            [sys.executable, "-m", "sweep.cli", *shlex.split(command)[1:]],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+    (rows,) = (table["rows"] for table in json.loads(ended.stdout)["tables"].values() if len(table["rows"]) == 10)
+    assert {row["variant"] for row in rows} == {"none", "cpggan", "cpggan+normal", "image2image"}
