@@ -47,11 +47,16 @@ class _Place:
     def write(self, subfolder: str, name: str, content: Unwritten | pd.DataFrame) -> Path:
         """Write what cannot be used in place."""
         into = self.folder / subfolder
-        into.mkdir(exist_ok=True)
-        if isinstance(content, pd.DataFrame):
-            content.to_csv(file := into / f"{name}.csv", index=False)
-        else:
-            content.image().to_filename(file := into / f"{name}.nii.gz")
+        try:
+            into.mkdir(exist_ok=True)
+            if isinstance(content, pd.DataFrame):
+                content.to_csv(file := into / f"{name}.csv", index=False)
+            else:
+                content.image().to_filename(file := into / f"{name}.nii.gz")
+        except OSError as error:
+            raise CohortError(
+                f"{into} cannot be written: {error.strerror or error}. Free space, then again."
+            ) from error
         return file
 
 

@@ -164,6 +164,15 @@ def test_a_table_lists_scans(ending: str, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_sets_that_share_scans_are_refused_in_one_folder(tmp_path: Path) -> None:
+    sets.brats(tmp_path / "both")
+    sets.pretreat(tmp_path / "both", first=3)
+    with pytest.raises(CohortError, match=r"may be laid out as any of brats-mets, pretreat\. Name one instead"):
+        layout_of("auto", Tree.of(tmp_path / "both"))
+    with pytest.raises(CohortError, match=r"BraTS-MET-00003-000: .*ASNR.* and .*Pretreat.* are both its mask"):
+        imported(tmp_path / "both", tmp_path / "cohort", "brats-mets")
+
+
 @pytest.fixture
 def download(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of BraTS-METS to damage."""

@@ -14,6 +14,7 @@ from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree, brats_scan
 LABELS = (1, 3)
 """Non-enhancing core and enhancing tumour; 2 is oedema, 4 the cavity of a resection (UCSD only)."""
 PRETREAT = "Pretreat-MetsToBrain-Masks"
+VOLUME = "T1 after contrast"
 
 
 def _roles(tree: Tree) -> Iterator[tuple[str, str, Path]]:
@@ -23,24 +24,21 @@ def _roles(tree: Tree) -> Iterator[tuple[str, str, Path]]:
         if named is None or not NIFTI.search(file.name):
             continue
         rest = file.name.lower().replace(named[1].lower(), "")
-        for role, word in (("T1 after contrast", "t1c"), ("mask", "seg")):
-            if word in rest:
-                yield named[1], role, file
+        if "seg" in rest or "t1c" in rest:
+            yield named[1], "mask" if "seg" in rest else VOLUME, file
 
 
-def _is_pretreat(tree: Tree) -> bool:
-    return any(PRETREAT in name for name in tree.root.parts[-3:]) or any(
-        PRETREAT in name for file in tree.files for name in (*tree.within(file), file.name)
-    )
+def _is_pretreat(tree: Tree, file: Path) -> bool:
+    return any(PRETREAT in name for name in (*tree.root.parts[-3:], *tree.within(file)))
 
 
-def _has_scans(tree: Tree) -> bool:
-    return any(role == "T1 after contrast" for _, role, _ in _roles(tree))
+def _volumes(tree: Tree) -> Iterator[Path]:
+    return (file for _, role, file in _roles(tree) if role == VOLUME)
 
 
 def _scans(tree: Tree) -> Iterator[Scan]:
     for name, files in grouped(_roles(tree)).items():
-        volume, mask = files.get("T1 after contrast"), files.get("mask")
+        volume, mask = files.get(VOLUME), files.get("mask")
         ucsd = any(part.startswith("UCSD") for part in tree.within(volume or files["mask"]))
         patient, _ = brats_scan(name) or (name, name)
         yield Scan(
@@ -51,12 +49,12 @@ def _scans(tree: Tree) -> Iterator[Scan]:
 BRATS_METS = Layout(
     "brats-mets",
     "BraTS-MET-00001-000/BraTS-MET-00001-000-{t1c,seg}.nii.gz",
-    lambda tree: _has_scans(tree) and not _is_pretreat(tree),
+    lambda tree: any(not _is_pretreat(tree, file) for file in _volumes(tree)),
     _scans,
 )
 PRETREAT_METS = Layout(
     "pretreat",
     f"{PRETREAT}/BraTS-MET-00001-000/BraTS-MET-00001-000-{{t1c,seg}}.nii.gz",
-    lambda tree: _has_scans(tree) and _is_pretreat(tree),
+    lambda tree: any(_is_pretreat(tree, file) for file in _volumes(tree)),
     _scans,
 )
