@@ -63,6 +63,14 @@ def test_a_slice_set_comes_back_as_it_was(form: str, prepared: SliceSet, tmp_pat
     )
 
 
+def test_synthetic_slices_stay_synthetic(synthetic_discs: SliceSet, tmp_path: Path) -> None:
+    again = imported("yolo", exported(synthetic_discs, "yolo", tmp_path / "yolo"), tmp_path / "again")
+    assert again.is_synthetic
+    pd.testing.assert_frame_equal(again.slices, synthetic_discs.slices, check_dtype=False)
+    data = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert data["train"] == data["val"] == "images/train", "Ultralytics demands both"
+
+
 def test_ultralytics_reads_the_yolo_folder(prepared: SliceSet, tmp_path: Path) -> None:
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset
