@@ -130,7 +130,9 @@ def merge(
 def split(
     cohort: Folder,
     out: Out,
-    shares: Annotated[str, typer.Option(metavar="A/B/C", help="Per cent train/validation/test.")] = "70/10/20",
+    shares: Annotated[
+        str | None, typer.Option(metavar="A/B/C", help="Per cent train/validation/test; default: 70/10/20.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="Instead: a cohort per fold, OUT/fold1 and so on.")] = None,
     given: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Instead: splits as listed, columns patient_id, split.")
@@ -153,9 +155,10 @@ def split(
     from trainers.data.merging import moved
     from trainers.exceptions import ConfigError
 
-    if folds is not None and given is not None:
-        raise ConfigError(f"--folds {folds} and --given {given}; allowed: one of them.")
-    parts = shares.split("/")
+    ways = {"--shares": shares, "--folds": folds, "--given": given}
+    if len(chosen := [name for name, value in ways.items() if value is not None]) > 1:
+        raise ConfigError(f"Got {' and '.join(chosen)}; allowed: one of them.")
+    parts = (shares or "70/10/20").split("/")
     if not all(part.isdecimal() and len(part) < 4 for part in parts):
         raise ConfigError(f"--shares {shares}; allowed: whole per cents of train/validation/test, such as 70/10/20.")
     opened = open_cohort(cohort)

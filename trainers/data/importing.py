@@ -61,7 +61,7 @@ class _Place:
 
 
 @dataclass
-class _Progress:
+class _Outcome:
     subjects: list[Subject] = field(default_factory=list)
     lesions: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def import_cohort(
         CohortError: two files for one scan, a damaged or contradictory file (all of them are listed), a name that no
             patient may have, volumes that need `convert`, or no scan that can be used.
     """
-    place, found = _Place(folder, home.absolute()), _Progress()
+    place, outcome = _Place(folder, home.absolute()), _Outcome()
     scans = list(layout.scans(tree))
     _check_names(tree, scans)
     if not convert and (unwritten := [scan for scan in scans if _needs_writing(scan)]):
@@ -93,23 +93,23 @@ def import_cohort(
             "in place. --convert writes them as NIfTI into the cohort's folder."
         )
     for number, scan in enumerate(scans, start=1):
-        _add(found, scan, place)
-        on_progress(number, len(scans), {"volumes": len(found.subjects)})
-    if found.problems:
-        more = len(found.problems) - MOST_REPORTED
-        raise CohortError("\n".join(found.problems[:MOST_REPORTED] + [f"And {more} more problems."] * (more > 0)))
-    if not found.subjects:
-        reasons = ", ".join(sorted(set(found.left_out.values()))) or "no file is named so"
+        _add(outcome, scan, place)
+        on_progress(number, len(scans), {"volumes": len(outcome.subjects)})
+    if outcome.problems:
+        more = len(outcome.problems) - MOST_REPORTED
+        raise CohortError("\n".join(outcome.problems[:MOST_REPORTED] + [f"And {more} more problems."] * (more > 0)))
+    if not outcome.subjects:
+        reasons = ", ".join(sorted(set(outcome.left_out.values()))) or "no file is named so"
         raise CohortError(
             f"{tree.root}: none of {len(scans)} scans can be used as {layout.name} ({reasons}); expected: "
             f"{layout.expects}."
         )
-    subjects = tuple(found.subjects)
+    subjects = tuple(outcome.subjects)
     check_patients(home / MANIFEST, subjects)
-    origin = {"layout": layout.name, "source": str(tree.root), "left_out": found.left_out}
+    origin = {"layout": layout.name, "source": str(tree.root), "left_out": outcome.left_out}
     cohort = Cohort(home, home.absolute().name, origin, subjects)
     cohort.write(folder)
-    return Imported(cohort, found.lesions, found.left_out)
+    return Imported(cohort, outcome.lesions, outcome.left_out)
 
 
 def _check_names(tree: Tree, scans: list[Scan]) -> None:
@@ -133,10 +133,10 @@ def _missing(scan: Scan) -> str | None:
     return None
 
 
-def _add(found: _Progress, scan: Scan, place: _Place) -> None:
+def _add(outcome: _Outcome, scan: Scan, place: _Place) -> None:
     """Add a scan's subject, or why it is left out or wrong."""
     if (reason := _missing(scan)) is not None:
-        found.left_out[scan.name] = reason
+        outcome.left_out[scan.name] = reason
         return
     written: list[Path] = []
 
@@ -161,14 +161,14 @@ def _add(found: _Progress, scan: Scan, place: _Place) -> None:
         )
         lesions = read_boxes(Cohort(place.folder, "", {}, (subject,)), subject)["lesion"].nunique()
     except NoLesionError:
-        found.left_out[scan.name] = "no lesion in its mask or boxes"
+        outcome.left_out[scan.name] = "no lesion in its mask or boxes"
         for file in written:
             file.unlink()
     except CohortError as error:
-        found.problems.append(str(error))
+        outcome.problems.append(str(error))
     except ValidationError as error:
-        found.problems.append(f"{scan.name}: {why(error)}. Rename its files, or list them in a table (layout table).")
+        outcome.problems.append(f"{scan.name}: {why(error)}. Rename its files, or list them in a table (layout table).")
     else:
-        found.lesions += lesions
+        outcome.lesions += lesions
         names = {key: place.named(file) for key, file in files.items() if file is not None}
-        found.subjects.append(subject.model_copy(update=names))
+        outcome.subjects.append(subject.model_copy(update=names))

@@ -97,9 +97,9 @@ def _write_coco(slices: SliceSet, out: Path) -> None:
         for name, of_split, boxes in _rows(slices):
             if of_split != split:
                 continue
-            known = {key: _plain(about.at[name, key]) for key in COCO_KEYS}
+            about_slice = {key: _plain(about.at[name, key]) for key in COCO_KEYS}
             size = {"width": slices.size, "height": slices.size}
-            images.append({"id": len(images) + 1, "file_name": f"{name}.png", **size, **known})
+            images.append({"id": len(images) + 1, "file_name": f"{name}.png", **size, **about_slice})
             more = extra.get_group(name).to_dict("records") if len(boxes) else []
             for (x0, y0, x1, y1), row in zip(boxes.tolist(), more, strict=True):
                 box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}

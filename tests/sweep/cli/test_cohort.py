@@ -39,10 +39,11 @@ def test_bad_requests_are_refused_before_anything_is_written(metsweep: Metsweep,
         (("import", "auto", tmp_path / "nowhere", "out"), "There is no folder or file"),
         (("import", "brats", cohort, "out"), "error: The layout 'brats' is unknown; allowed: auto, or"),
         (("import", "brats-mets", cohort, "out"), "none of 0 scans can be used as brats-mets"),
-        (("merge", cohort, cohort, "--out", "out"), "share 4 patients: 'P000', 'P001', 'P002', 'P003'"),
+        (("merge", cohort, cohort, "--out", "out"), "share patients (4): 'P000', 'P001', 'P002', 'P003'"),
         (("split", cohort, "--out", "out", "--shares", "70/10"), "allowed: three whole numbers"),
         (("split", cohort, "--out", "out", "--shares", "a/b/c"), "allowed: whole per cents"),
-        (("split", cohort, "--out", "out", "--folds", "3", "--given", "x.csv"), "allowed: one of them"),
+        (("split", cohort, "--out", "out", "--folds", "3", "--given", "x.csv"), "--folds and --given; allowed: one"),
+        (("split", cohort, "--out", "out", "--folds", "3", "--shares", "60/20/20"), "--shares and --folds; allowed"),
     ):
         ended = metsweep("cohort", *arguments)
         assert ended.code == 2, arguments

@@ -96,10 +96,10 @@ def test_pycocotools_reads_the_coco_folder_and_counts_its_own_boxes_as_hits(prep
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "annotations" / "instances_train.json"))
         boxes = truth.loadAnns(truth.getAnnIds())
-        found = truth.loadRes(
+        detections = truth.loadRes(
             [{**{key: box[key] for key in ("image_id", "category_id", "bbox")}, "score": 1} for box in boxes]
         )
-        evaluation = COCOeval(truth, found, "bbox")
+        evaluation = COCOeval(truth, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

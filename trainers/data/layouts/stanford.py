@@ -64,10 +64,10 @@ def _grey(file: Path) -> np.ndarray:
 def _parts(tree: Tree, folder: str, nifti: str) -> dict[str, dict[str, Path | Unwritten]]:
     """Patient -> volume and mask."""
     scans: dict[str, dict[str, Path | Unwritten]] = defaultdict(dict)
-    files = (
+    volumes = (
         (file.parent.name, m[1], file) for file, m in tree.matching(_NIFTI) if _PATIENT.fullmatch(file.parent.name)
     )
-    for patient, parts in grouped(files).items():
+    for patient, parts in grouped(volumes).items():
         scans[patient].update(
             {role: parts[part] for role, part in (("volume", nifti), ("mask", "seg")) if part in parts}
         )
@@ -75,12 +75,12 @@ def _parts(tree: Tree, folder: str, nifti: str) -> dict[str, dict[str, Path | Un
     for file, _ in tree.matching(_SLICE):
         if file.parent.name in (folder, "seg") and _PATIENT.fullmatch(file.parent.parent.name):
             slices[file.parent].append(file)
-    for stack, found in slices.items():
+    for stack, files in slices.items():
         role = "mask" if stack.name == "seg" else "volume"
         patient = stack.parent.name
         if role in scans[patient]:
             raise CohortError(f"{patient}: {stack} gives its {role} a second time; allowed: once. Move one away.")
-        ordered = tuple(sorted(found, key=lambda file: int(file.stem)))
+        ordered = tuple(sorted(files, key=lambda file: int(file.stem)))
         scans[patient][role] = PngStack(stack, ordered, role == "mask")
     return scans
 
