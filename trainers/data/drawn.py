@@ -74,11 +74,13 @@ def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
     boxes: dict[Any, list[Sequence[float]]] = defaultdict(list)
     categories = set()
     for number, record in enumerate(content["annotations"]):
-        box = record.get("bbox") if isinstance(record, dict) else None
+        box, image = (record.get("bbox"), record.get("image_id")) if isinstance(record, dict) else (None, None)
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
             raise error(f"{path}: annotation {number} has the bbox {shown(box)}; allowed: [x, y, width, height].")
-        boxes[record.get("image_id")].append((box[0], box[1], box[0] + box[2], box[1] + box[3]))
-        categories.add(record.get("category_id"))
+        if not isinstance(image, int | str):
+            raise error(f"{path}: annotation {number} has the image_id {shown(image)}; allowed: the id of an image.")
+        boxes[image].append((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+        categories.add(str(record.get("category_id")))
     _refuse_categories(path, categories, error)
     names: set[str] = set()
     for number, record in enumerate(content["images"]):
@@ -86,8 +88,9 @@ def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
         if not isinstance(record, dict) or not all(key in record for key in keys):
             raise error(f"{path}: image {number} is {shown(record)}; needed: {', '.join(keys)}.")
         name, size = Path(str(record["file_name"])).stem, (record["width"], record["height"])
-        if not all(isinstance(side, int) and side > 0 for side in size) or name in names:
-            raise error(f"{path}: image {number} is {shown(record)}; allowed: each name once, with its size in pixels.")
+        sized = all(isinstance(side, int) and side > 0 for side in size)
+        if not sized or name in names or not isinstance(record["id"], int | str):
+            raise error(f"{path}: image {number} is {shown(record)}; allowed: each name once, with an id and its size.")
         names.add(name)
         yield Drawn(name, f"{path}: image {number}", _array(boxes.pop(record["id"], ())), size)
     if boxes:

@@ -120,7 +120,7 @@ def _nnunet(source: Path) -> Iterator[Picture]:
     fold = _fold(source)
     for name, (picture, mask) in files.items():
         labels = grey(mask)
-        parts = ndimage.find_objects(components(labels > 0))
+        parts = filter(None, ndimage.find_objects(components(labels > 0)))
         rows = [(x.start, y.start, x.stop, y.stop) for y, x in parts]
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
         split: Split | None = "test" if mask.parent.name == "labelsTs" else fold.get(name)
