@@ -28,7 +28,7 @@ def merge_cohorts(cohorts: Sequence[Cohort], home: Path) -> Cohort:
             named = ", ".join(map(repr, shared[:MOST_NAMED])) + ", ..." * (len(shared) > MOST_NAMED)
             raise CohortError(
                 f"{owner[shared[0]].folder} and {cohort.folder} share patients ({len(shared)}): {named}. If they are "
-                "the same people (BraTS-METS holds scans of Pretreat-MetsToBrain-Masks and of its own earlier years), use "
+                "the same people (BraTS-METS holds scans of Pretreat-MetsToBrain-Masks and of its earlier years), use "
                 f"one of both cohorts, or delete these subjects from one {MANIFEST}; if not, rename them in one."
             )
         owner.update(dict.fromkeys(patients, cohort))
