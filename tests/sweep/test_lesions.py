@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from nibabel.nifti1 import Nifti1Extension, Nifti1Image
 
 from sweep.lesions import COLUMNS, MM, VOXELS, label_map, link, list_lesions, write_lesions
 from tests.trainers.data.phantom import LESION, save, stripped_brain
@@ -67,7 +67,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_the_label_map_covers_the_lesions_and_lies_on_the_volume(written: Path) -> None:
-    volume, labels = (nibabel.load(written / name) for name in ("t1c.nii.gz", "lesions.nii.gz"))  # type: ignore[attr-defined]
+    volume, labels = (Nifti1Image.from_filename(written / name) for name in ("t1c.nii.gz", "lesions.nii.gz"))
     assert labels.get_data_dtype() == np.uint16
     assert np.array_equal(labels.affine, volume.affine)
     for code in ("qform_code", "sform_code"):
@@ -84,7 +84,7 @@ def test_slicers_points_lie_in_the_lesions_and_are_not_flipped(written: Path) ->
     assert (points["type"], points["coordinateSystem"], points["coordinateUnits"]) == ("Fiducial", "LPS", "mm")
     first, second = points["controlPoints"]
     assert np.allclose(first["position"], CENTRE)
-    labels = nibabel.load(written / "lesions.nii.gz")  # type: ignore[attr-defined]
+    labels = Nifti1Image.from_filename(written / "lesions.nii.gz")
     for number, point in ((1, first), (2, second)):
         assert point["label"] == f"lesion {number}"
         ras = np.array([-point["position"][0], -point["position"][1], point["position"][2], 1.0])
@@ -106,9 +106,9 @@ def test_the_list_names_extent_size_and_slices(written: Path) -> None:
 
 def test_no_text_of_the_volumes_header_goes_into_the_label_map(tmp_path: Path) -> None:
     save(tmp_path / "t1c.nii.gz", stripped_brain())
-    volume = nibabel.load(tmp_path / "t1c.nii.gz")  # type: ignore[attr-defined]
+    volume = Nifti1Image.from_filename(tmp_path / "t1c.nii.gz")
     volume.header["descrip"] = b"DOE^JANE 1970-01-01"
-    volume.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))  # type: ignore[attr-defined]
+    volume.header.extensions.append(Nifti1Extension("comment", b"DOE^JANE"))
     volume.to_filename(tmp_path / "named.nii.gz")
     boxes, _ = located(tmp_path / "t1c.nii.gz")
     label_map(load_image(tmp_path / "named.nii.gz"), boxes, link(boxes)).to_filename(tmp_path / "lesions.nii")
@@ -123,5 +123,5 @@ def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
         load_image(tmp_path / "t1c.nii.gz"), none, link(none), list_lesions(none, link(none), mm_per_pixel), tmp_path
     )
     assert json.loads((tmp_path / "lesions.mrk.json").read_text())["markups"][0]["controlPoints"] == []
-    assert not np.asarray(nibabel.load(tmp_path / "lesions.nii.gz").dataobj).any()  # type: ignore[attr-defined]
+    assert not np.asarray(Nifti1Image.from_filename(tmp_path / "lesions.nii.gz").dataobj).any()
     assert len(pd.read_csv(tmp_path / "lesions.csv")) == 0

@@ -20,6 +20,8 @@ from trainers.exceptions import SliceSetError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 4096**2
+UNREADABLE = (OSError, SyntaxError, ValueError, ImportError)
+"""What Pillow raises for damaged pictures; the last once Ultralytics, wherever imported, makes it seek decoders."""
 SPLITS: Mapping[str, Split] = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
@@ -64,7 +66,7 @@ def grey(file: Path) -> np.ndarray:
                     f"{file}: has {picture.width} x {picture.height} pixels; allowed: up to {MOST_PIXELS:,}."
                 )
             pixels = np.asarray(picture.convert("L") if picture.mode in ("1", "P", "LA") else picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise SliceSetError(f"{file}: cannot be read as a picture ({error}).") from error
     if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]

@@ -66,13 +66,13 @@ def write(file: Path, volume: np.ndarray, axes: str = "LPS") -> None:
     Nifti1Image(apply_orientation(volume, flips), affine @ inv_ornt_aff(flips, volume.shape)).to_filename(file)
 
 
-def brats_case(folder: Path, name: str, seed: int, ending: str = ".nii.gz", **mask: Sequence[int]) -> Path:
+def brats_case(folder: Path, name: str, seed: int, ending: str = ".nii.gz", lesion: Sequence[int] = ()) -> Path:
     """A scan with all its sequences; no mask if there is no `lesion`."""
     for number, sequence in enumerate(("t1n", "t1c", "t2w", "t2f")):
         write(folder / name / f"{name}-{sequence}{ending}", brain(10 * seed + number))
     (folder / name / f"._{name}-t1c{ending}").write_bytes(b"\0\5\x16\7")
-    if mask:
-        write(folder / name / f"{name}-seg{ending}", labels(seed, **mask))
+    if lesion:
+        write(folder / name / f"{name}-seg{ending}", labels(seed, lesion))
     return folder / name
 
 

@@ -93,22 +93,24 @@ def test_pycocotools_reads_the_coco_folder_and_counts_its_own_boxes_as_hits(prep
     from pycocotools.cocoeval import COCOeval
 
     folder = exported(prepared, "coco", tmp_path / "coco")
+    file = folder / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    keys = ("image_id", "category_id", "bbox")
+    detections = [{**{key: box[key] for key in keys}, "score": 1} for box in content["annotations"]]
+    (tmp_path / "detections.json").write_text(json.dumps(detections))
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(folder / "annotations" / "instances_train.json"))
-        boxes = truth.loadAnns(truth.getAnnIds())
-        detections = truth.loadRes(
-            [{**{key: box[key] for key in ("image_id", "category_id", "bbox")}, "score": 1} for box in boxes]
-        )
-        evaluation = COCOeval(truth, detections, "bbox")
+        truth = COCO(str(file))
+        evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "detections.json")), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1)
-    for image in truth.loadImgs(truth.getImgIds()):
+    assert len(truth.getImgIds()) == (prepared.slices["split"] == "train").sum()
+    for image in content["images"]:
         assert (folder / "images" / "train" / image["file_name"]).is_file()
         row = prepared.slices.set_index("slice_id").loc[Path(image["file_name"]).stem]
-        assert (image["patient_id"], image["z"]) == (row["patient_id"], row["z"])
-    assert {"lesion", "diameter_mm"} <= boxes[0].keys()
+        assert {key: image[key] for key in ("patient_id", "z")} == {"patient_id": row["patient_id"], "z": row["z"]}
+    assert {"lesion", "diameter_mm"} <= content["annotations"][0].keys()
 
 
 def test_nnunets_folder_is_as_it_demands(prepared: SliceSet, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
 from trainers.data.layouts.contract import Layout, Scan, Tree, Unwritten, grouped
+from trainers.data.slice_folders import UNREADABLE
 from trainers.exceptions import CohortError
 
 SPACING = (0.94, 0.94, 1.0)
@@ -57,7 +58,7 @@ def _grey(file: Path) -> np.ndarray:
                     f"to {MOST_PIXELS:,} pixels."
                 )
             return np.asarray(picture).astype(np.uint16)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise CohortError(f"{file}: cannot be read as a picture ({error}). Copy it anew.") from error
 
 
