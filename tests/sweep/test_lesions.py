@@ -69,7 +69,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_the_label_map_covers_the_lesions_and_lies_on_the_volume(written: Path) -> None:
     volume, labels = (Nifti1Image.from_filename(written / name) for name in ("t1c.nii.gz", "lesions.nii.gz"))
     assert labels.get_data_dtype() == np.uint16
-    assert np.array_equal(labels.affine, volume.affine)
+    assert np.array_equal(np.asarray(labels.affine), np.asarray(volume.affine))
     for code in ("qform_code", "sform_code"):
         assert labels.header[code] == volume.header[code]
     grey = np.asarray(volume.dataobj)
@@ -88,7 +88,7 @@ def test_slicers_points_lie_in_the_lesions_and_are_not_flipped(written: Path) ->
     for number, point in ((1, first), (2, second)):
         assert point["label"] == f"lesion {number}"
         ras = np.array([-point["position"][0], -point["position"][1], point["position"][2], 1.0])
-        voxel = np.rint((np.linalg.inv(labels.affine) @ ras)[:3] - 1e-6).astype(int)
+        voxel = np.rint((np.linalg.inv(np.asarray(labels.affine)) @ ras)[:3] - 1e-6).astype(int)
         assert labels.dataobj[tuple(voxel)] == number
     assert first["description"] == "confidence 0.72, 15.0 mm"
 
