@@ -1,1 +1,1 @@
-"""Studies of readers: can people tell synthetic slices from real ones, and find lesions: `metsweep reader-study`."""
+"""Reader studies: can people distinguish synthetic slices from real slices, and find lesions: `metsweep reader-study`."""

@@ -122,15 +122,15 @@ def test_two_readers_a_reload_and_a_kill(tmp_path: Path, chromium: Browser) -> N
 
 
 def test_nothing_but_pixels_differs_between_real_and_synthetic(tmp_path: Path, serve: Serve, tab: Page) -> None:
-    """Every byte of every response of 30 items: without pixels and the item's number in the order all are the same."""
+    """Every byte of every response of 16 items: without pixels and the item's number in the order all are the same."""
     folder = tmp_path / "s"
-    definition = study(folder, partial(turing_test, count=15))
+    definition = study(folder, partial(turing_test, count=8))
     _, url = served_reader(folder, definition, serve)
     kinds = kinds_by_content(folder)
     received: list[Response] = []
-    tab.on("response", received.append)
+    tab.on("response", lambda response: received.append(response))  # Playwright takes no built-in function
     views: dict[tuple[str, ...], list[str]] = {}
-    for place in range(30):
+    for place in range(16):
         received.clear()
         tab.goto(url)
         tab.wait_for_load_state("networkidle")
@@ -139,7 +139,7 @@ def test_nothing_but_pixels_differs_between_real_and_synthetic(tmp_path: Path, s
         images = [response.body() for response in received if "/image/" in response.url]
         views.setdefault(view, []).append(kinds[images[0]])
         answer_by_keys(tab, "r3")
-    assert [len(shown) for shown in views.values()] == [30]
+    assert [len(shown) for shown in views.values()] == [16]
 
 
 def _without_pixels(response: Response, place: int) -> str:

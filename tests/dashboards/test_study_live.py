@@ -102,7 +102,7 @@ def test_an_empty_study_says_so(tab: Page, serve_studies: ServeStudies, store: S
     expect(tab.locator("#gain-plot")).to_contain_text("No arm can be compared")
     expect(tab.locator("#front-plot")).to_contain_text("No arm is complete yet.")
     tab.locator("#cost").scroll_into_view_if_needed()
-    expect(tab.locator("#cost")).to_contain_text("Nothing has run yet.")
+    expect(tab.locator("#cost")).to_contain_text("Missing: stages that are not in the store")
     bare = Store(tmp_path / "bare")
     bare.write_text("note", "a store without studies")
     tab.goto(serve_studies(bare).url)
@@ -246,15 +246,13 @@ def test_without_the_link_nothing_can_be_changed(
 
 
 def test_names_with_markup_are_text(tab: Page, serve_studies: ServeStudies, store: Store, record: StudyRecord) -> None:
-    for number, name in enumerate(("none seed 0", "none seed 1", "none seed 2")):
-        evaluated = store.find("evaluate", trial(name).evaluate.key)
-        assert evaluated is not None, number
+    for made in judged_plan((0, 1, 2)).trials:
+        evaluated = store.find("evaluate", made.evaluate.key)
+        assert evaluated is not None
         with rewriting(store, evaluated) as folder:
             metrics = json.loads((folder / "metrics.json").read_text())
             for figures in metrics["test"].values():
-                figures["by_scanner"] = {MARKUP: next(iter(figures["by_scanner"].values())), "other": None} | {
-                    "other": next(iter(figures["by_scanner"].values()))
-                }
+                figures["by_scanner"] = dict.fromkeys((MARKUP, "other"), next(iter(figures["by_scanner"].values())))
             (folder / "metrics.json").write_text(json.dumps(metrics))
     undo(store, LAST)
     record.keep_outcomes({LAST: Outcome(state="failed", error=MARKUP)})
