@@ -1,1 +1,1 @@
-"""Reader studies: can people distinguish synthetic slices from real slices, and find lesions: `metsweep reader-study`."""
+"""Reader studies: can people distinguish synthetic from real slices, and find lesions: `metsweep reader-study`."""
