@@ -18,7 +18,7 @@ from sweep.studies.overview import Overview
 
 T = TypeVar("T")
 FRESH_S = 1.0
-"""A look at the study serves all requests that come so soon after it."""
+"""A look at the study serves all requests that come so soon after it, or as long as the look itself took."""
 DOCUMENTS = ("study.yaml", "options.json", "extension.yaml")
 """What decides a study's trials; commands and launches change it."""
 
@@ -65,7 +65,7 @@ class Live:
         self._folder, self._store, self._open = f"studies/{name}", store, open_
         self._lock = Lock()
         self._documents: list[str | None] | None = None
-        self._looked_at = -FRESH_S
+        self._fresh_until = 0.0
 
     def now(self) -> tuple[Overview, State]:
         """The state of every trial, and the results so far.
@@ -74,15 +74,17 @@ class Live:
             MetsweepError: the study, its store or its database cannot be read.
         """
         with self._lock:
-            if time.monotonic() - self._looked_at > FRESH_S:
+            began = time.monotonic()
+            if began > self._fresh_until:
                 self._look_again()
-                self._looked_at = time.monotonic()
+                ended = time.monotonic()
+                self._fresh_until = ended + max(FRESH_S, ended - began)
             return self._overview, self._state
 
     def forget(self) -> None:
         """Look again at the next request: a command has changed the study."""
         with self._lock:
-            self._looked_at = -FRESH_S
+            self._fresh_until = 0.0
 
     def _look_again(self) -> None:
         documents = [self._store.read_text(f"{self._folder}/{name}") for name in DOCUMENTS]

@@ -187,8 +187,13 @@ async function poll() {
   setTimeout(poll, fine && shown.trials.launch === "alive" ? POLL_RUNNING_MS : POLL_MS);
 }
 
+/** Verdict and rows come first; tables, some of which take seconds, once the rest is drawn. */
 async function load() {
+  await draw();
   document.querySelectorAll(".tables").forEach((one) => htmx.trigger(one, "again"));
+}
+
+async function draw() {
   const fine = await attempt(at("arms-table"), async () => {
     shown.figures = await ask("figures");
     const ious = shown.figures.ious.map(String);
