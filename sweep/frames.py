@@ -130,6 +130,9 @@ class StudyFrames:
     def slices(self) -> SliceSet:
         """The slice set of the study: `images` (N x S x S uint8), and the frames `slices` and `boxes`.
 
+        Figures per slice count every slice of a split's tumour patients, with lesions or without: the rows that
+        `trainers.detector.dataset.detector_rows` names.
+
         Raises:
             StoreError: it is not made yet.
         """

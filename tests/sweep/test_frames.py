@@ -15,6 +15,7 @@ from sweep.studies.records import StudyRecord
 from tests.source_files import ROOT
 from tests.sweep.evaluated import evaluate, prepared_slices
 from tests.sweep.small_study import small_plan
+from trainers.detector.dataset import detector_rows
 from trainers.exceptions import ConfigError, StoreError
 
 SKILL = {"none": 0.3, "cpggan 4": 0.9}
@@ -47,7 +48,7 @@ def test_outcomes_and_detections_give_the_figures_of_table_1(study: StudyFrames)
             outcomes, detections = study.outcomes(split, iou), study.detections(split, iou)
             found = outcomes.groupby(["arm", "seed"])["found"].mean()
             wrong = detections[detections["shown"] & ~detections["hit"]].groupby(["arm", "seed"]).size()
-            slices = study.slices().slices.query("split == @split and kind == 'tumour'")
+            slices = detector_rows(study.slices(), split)
             for arm, seed in found.index:
                 figures = trials[arm, seed, split, iou]
                 assert found[arm, seed] == pytest.approx(figures["sensitivity"])
@@ -84,7 +85,7 @@ def test_what_the_study_lacks_is_refused(study: StudyFrames, tmp_path: Path) -> 
         study.table("gains")
     with pytest.raises(StoreError, match="No trial of study small is evaluated: image2image 4"):
         study.outcomes(arms=["image2image 4"])
-    with pytest.raises(StoreError, match="METSWEEP_STORE"):
+    with pytest.raises(ConfigError, match="METSWEEP_STORE"):
         open_study("small", tmp_path / "nowhere")
 
 
