@@ -48,8 +48,8 @@ def problems() -> list[str]:
 
 
 @pytest.fixture
-def tab(chromium: Browser, problems: list[str]) -> Iterator[Page]:
-    """A tab of 1280 x 800; the test fails if `problems` is not empty at its end."""
+def tab(chromium: Browser, serve: Serve, problems: list[str]) -> Iterator[Page]:
+    """A tab of 1280 x 800, closed before its server ends; the test fails if `problems` is not empty at its end."""
     with chromium.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
         page.set_default_timeout(10_000)

@@ -107,7 +107,8 @@ def _marks(item: Item, position: int) -> Answer:
     return Answer(test=0, item=0, marks=marks, time=0)
 
 
-def test_score_writes_everything(tmp_path: Path) -> None:
+def test_score_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # headings are not broken
     folder, out = tmp_path / "s", tmp_path / "scores"
     definition = study(folder, partial(turing_test, count=4), partial(lesion_test, count=2))
     reader_who(folder, definition, "Ann", lambda item, _: _marks(item, 0) if item.truth else said("real"))
