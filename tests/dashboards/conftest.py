@@ -48,7 +48,7 @@ def problems() -> list[str]:
 
 
 @pytest.fixture
-def tab(chromium: Browser, serve: Serve, problems: list[str]) -> Iterator[Page]:
+def tab(chromium: Browser, serve: Serve, problems: list[str]) -> Iterator[Page]:  # noqa: ARG001 - ends after the tab
     """A tab of 1280 x 800, closed before its server ends; the test fails if `problems` is not empty at its end."""
     with chromium.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
