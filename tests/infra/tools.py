@@ -16,7 +16,7 @@ def tool(name: str) -> str:
     """A tool of build/tools, of the environment or of the system; fails the test if none has it."""
     folders = f"{TOOLS}:{ROOT / '.venv' / 'bin'}"
     program = shutil.which(name, path=folders) or shutil.which(name)
-    assert program, f"{name} is missing: run `make build/tools/{name}`"
+    assert program, f"{name} is missing: run `make build/tools/kubectl build/tools/prometheus`"
     return program
 
 
