@@ -72,4 +72,3 @@ def test_curation_is_in_the_run_of_the_gan(plan: Plan, full_store: Store) -> Non
     points = {point.name: point.value for part in content.parts if part.name == "synthesize-0" for point in part.points}
     curation = open_slice_set(full_store.local / "synthesize" / shard.key).meta["curation"]
     assert points["gan/discard_rate"] == pytest.approx(1 - SHARD / curation["attempts"])
-    assert points["gan/unclear"] == curation["unclear"] / SHARD
