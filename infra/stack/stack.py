@@ -86,6 +86,7 @@ class Stack:
             if not state.run.exists():
                 state = state.model_copy(update={"run": ray_head.folder_for_sockets(self.folder / "run")})
             (state.run / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.folder / "cache").mkdir(mode=0o700, exist_ok=True)
             self._save(state)
             for wave in self._services(state, credentials):
                 self._start(wave, state, credentials, say)
