@@ -41,7 +41,7 @@ QUICKSTART = (
 )  # fmt: skip
 """Five trials and two GANs, as shipped, but each as short as it can be; half of the untrained detections count."""
 NOT_COMPARED = {"history.jsonl", "system.jsonl", "realism.json"}
-"""Files of artifacts that hold times, or, of realism, sums over huge features whose last bits differ from run to run."""
+"""Files of artifacts that hold times, or sums over huge features whose last bits differ (realism)."""
 SERVERS = ["PostgreSQL", "SeaweedFS", "Ray", "MLflow", "optuna-dashboard", "Prometheus"]
 EMBEDDED = {"metsweep-store", "mlflow.db", "mlruns", "optuna.db"}
 LIKE_A_DELAYED_ACK_MS = 25
