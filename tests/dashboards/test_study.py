@@ -209,6 +209,7 @@ def test_the_command_prints_a_link_and_ends_with_ctrl_c(launched_store: Store, t
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a figure of a quiet machine
 def test_a_study_of_1000_trials_shows_within_two_seconds(
     tab: Page, serve_studies: ServeStudies, tmp_path: Path
 ) -> None:
