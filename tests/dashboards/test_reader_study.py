@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,10 +22,9 @@ from dashboards.reader_study.study import (
 )
 from dashboards.sources import open_source
 from sweep.store import Store
+from tests.dashboards.killed import killed_writer
 from tests.dashboards.reader_studies import reader_who, run, said, study, turing_test
 from trainers.exceptions import ConfigError
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_four_tests_of_the_paper_from_a_study(launched_store: Store, tmp_path: Path) -> None:
@@ -147,13 +143,7 @@ def test_a_killed_writer_loses_no_answer_that_it_reported(tmp_path: Path) -> Non
         "    reader.answer(len(reader.answers), answer)\n"
         "    print(len(reader.answers), flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", writes, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(20):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    reported = 20 + len(process.stdout.read().split())
-    process.wait()
+    reported = killed_writer(writes, folder, lines=20)
     (reader,) = readers_of(folder, definition)
     assert reported <= len(reader.answers) <= reported + 1
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -21,6 +19,7 @@ from dashboards.web.access import Access
 from dashboards.web.options import people
 from sweep.store import Store
 from tests.dashboards.conftest import Serve
+from tests.dashboards.killed import killed_writer
 from tests.sweep.judged_study import copied
 from tests.sweep.small_study import SHARD, make, small_plan
 from trainers.data.slice_set import open_slice_set
@@ -28,7 +27,6 @@ from trainers.exceptions import ConfigError, MetsweepError
 from trainers.gan.review import read_review
 
 SOURCE = "cpggan-0123456789ab"
-ROOT = Path(__file__).parents[2]
 
 
 def ids(count: int) -> list[str]:
@@ -99,13 +97,7 @@ def test_a_killed_reviewer_loses_nothing(tmp_path: Path) -> None:
         "    made.decide('Ann', f'synthetic-{image:06d}-0', 'keep')\n"
         "    print(image, flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", writes, file], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(30):
-        process.stdout.readline()
-    process.kill()
-    reported = 30 + len(process.stdout.read().split())
-    process.wait()
+    reported = killed_writer(writes, file, lines=30)
     assert reported <= len(read_review(file).attempts) <= reported + 1
 
 

@@ -9,31 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.stack.mlflow_server import mlflow_server as service_of
-from infra.stack.service import free_ports, stop
-from sweep.store.process import Process
+from infra.stack.service import free_ports
+from tests.services.killable import KillableServer
 
 
-class MLflowServer:
+class MLflowServer(KillableServer):
     """One worker on a free port of this machine, on the SQLite file of `folder`, in a process group of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.database = f"sqlite:///{folder / 'mlflow.db'}"
         (port,) = free_ports(1)
-        self._service = service_of(folder, port, self.database, str(folder / "artifacts"))
+        super().__init__(service_of(folder, port, self.database, str(folder / "artifacts")))
         self.uri = self._service.address
-        self._leader: Process | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._leader = self._service.start()
-        self._service.wait_until_usable(self._leader)
-
-    def kill(self) -> None:
-        """End it at once, as a crash of its machine would."""
-        if self._leader is not None:
-            stop(self._leader, signal.SIGKILL)
-            self._leader = None
 
     def freeze(self) -> None:
         """Let it take connections but answer none."""

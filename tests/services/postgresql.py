@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from pathlib import Path
 
 from infra.stack.credentials import Credentials
 from infra.stack.postgresql import MLFLOW, OPTUNA, database_uri, postgresql
-from infra.stack.service import free_ports, stop
-from sweep.store.process import Process
+from infra.stack.service import free_ports
+from tests.services.killable import KillableServer
 
 
-class PostgreSQL:
+class PostgreSQL(KillableServer):
     """One server on a free port of this machine, with its data in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -23,20 +22,8 @@ class PostgreSQL:
         (port,) = free_ports(1)
         service = postgresql(folder, port, credentials)
         # A killed server leaves to the system what it has written; only a crash of the machine would lose it.
-        self._service = replace(service, command=[*service.command, "-c", "fsync=off"])
+        super().__init__(replace(service, command=[*service.command, "-c", "fsync=off"]))
         self.optuna, self.mlflow = (database_uri(port, name, credentials.postgresql) for name in (OPTUNA, MLFLOW))
-        self._leader: Process | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._leader = self._service.start()
-        self._service.wait_until_usable(self._leader)
-
-    def kill(self) -> None:
-        """End it at once, as a crash of its machine would."""
-        if self._leader is not None:
-            stop(self._leader, signal.SIGKILL)
-            self._leader = None
 
 
 @contextmanager
