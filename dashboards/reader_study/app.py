@@ -19,7 +19,7 @@ from dashboards.reader_study.answers import MOST_MARKS, Answer, Mark, Reader, no
 from dashboards.reader_study.study import IMAGES, Definition, Item, ReaderStudyError, ReadingTest
 from dashboards.web.access import Access
 from dashboards.web.app import create_app
-from dashboards.web.pages import form, page
+from dashboards.web.pages import form, page, whole_number
 
 QUESTIONS = {
     "single": "Is this image real or synthetic?",
@@ -86,8 +86,8 @@ def reader_app(folder: Path, definition: Definition, readers: Sequence[Reader], 
     async def answer(request: Request) -> Response:
         reader, fields = reader_of(request), await form(request)
         asked = reader.next
-        place = _number(fields, "place", -1)
-        if asked is not None and place == len(reader.answers):
+        place = whole_number(fields.get("place", [""])[0])
+        if asked is not None and place is not None and place == len(reader.answers):
             given = _answer(fields, definition, asked, reader)
             await run_in_threadpool(reader.answer, place, given)
         # An answer that was sent twice, or from an old page, changes nothing.
@@ -118,7 +118,7 @@ def _answer(fields: dict[str, list[str]], definition: Definition, asked: tuple[i
     reading = definition.tests[test]
     if reading.form == "lesions":
         return Answer(test=test, item=item, marks=_marks(fields, reading), time=now())
-    said, confidence = fields.get("answer", [""])[0], _number(fields, "confidence", 0)
+    said, confidence = fields.get("answer", [""])[0], whole_number(fields.get("confidence", [""])[0])
     if said not in CHOICES[reading.form] or confidence not in CONFIDENCES:
         raise HTTPException(400, "The answer lacks a choice or a confidence. Open the link again and choose both")
     if reading.form == "pairs":
@@ -143,8 +143,3 @@ def _marks(fields: dict[str, list[str]], test: ReadingTest) -> tuple[Mark, ...]:
 
 def _shown_marks(item: Item) -> str:
     return json.dumps([] if item.truth is None else item.truth.marks)
-
-
-def _number(fields: dict[str, list[str]], name: str, otherwise: int) -> int:
-    text = fields.get(name, [""])[0]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else otherwise

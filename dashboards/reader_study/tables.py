@@ -22,6 +22,7 @@ from dashboards.reader_study.statistics import Figure
 from dashboards.reader_study.study import Definition
 from sweep.cli import talk
 from sweep.console import RULED, TextConsole, TextTable
+from sweep.report.section import p_text
 from sweep.text import count_text
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.figures import froc_figure
@@ -102,11 +103,10 @@ def _show_turing(title: str, score: TuringScore, console: TextConsole) -> None:
 
 
 def _pooled_text(pooled: Pooled) -> str:
-    p = "<0.001" if pooled.p < 0.001 else f"{pooled.p:.3f}"
     kappa = f"; Fleiss' kappa {_text(pooled.kappa)}" if pooled.readers > 1 else ""
     return (
-        f"{count_text(pooled.readers, 'reader')} who finished: accuracy {_text(pooled.accuracy)}, p {p} against "
-        f"50 %{kappa}. Brackets: 95 % intervals over images."
+        f"{count_text(pooled.readers, 'reader')} who finished: accuracy {_text(pooled.accuracy)}, "
+        f"p {p_text(pooled.p)} against 50 %{kappa}. Brackets: 95 % intervals over images."
     )
 
 

@@ -22,7 +22,7 @@ from dashboards.review.decisions import Decisions, agreement
 from dashboards.sources import Source
 from dashboards.web.access import Access
 from dashboards.web.app import create_app
-from dashboards.web.pages import form, page
+from dashboards.web.pages import form, page, whole_number
 from trainers.gan.review import DECISIONS, Decision
 
 PER_PAGE = 60
@@ -124,7 +124,7 @@ def review_app(source: Source, decisions: Decisions, reviewers: Mapping[str, str
         which = request.query_params.get("show", "undecided")
         if which not in FILTERS:
             raise HTTPException(404, f"No slices are shown as {which}; allowed: {', '.join(FILTERS)}")
-        shown = slices.shown(reviewer, which, _number(request.query_params.get("from", "")) or 0)
+        shown = slices.shown(reviewer, which, whole_number(request.query_params.get("from", "")) or 0)
         links = {name: f"/review/{token}?{urlencode({'show': name})}" for name in FILTERS}
         content = {
             "source": source.name,
@@ -149,7 +149,7 @@ def review_app(source: Source, decisions: Decisions, reviewers: Mapping[str, str
     async def decide(request: Request) -> Response:
         token, reviewer = reviewer_of(request)
         fields = await form(request)
-        place, decision = _number(fields.get("place", [""])[0]), fields.get("decision", [""])[0]
+        place, decision = whole_number(fields.get("place", [""])[0]), fields.get("decision", [""])[0]
         if place is None or place >= len(slices.ids) or decision not in DECISIONS:
             raise HTTPException(400, f"Needed: a slice, and one of {', '.join(DECISIONS)}. Reload the page")
         await run_in_threadpool(decisions.decide, reviewer, slices.ids[place], cast(Decision, decision))
@@ -173,8 +173,3 @@ def review_app(source: Source, decisions: Decisions, reviewers: Mapping[str, str
         Route("/review/{token}/undo", undo, methods=["POST"]),
     ]
     return create_app(routes, access, parts=("review",))
-
-
-def _number(text: str) -> int | None:
-    """A number from an address or a form."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

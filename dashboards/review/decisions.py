@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from dashboards.reader_study.statistics import Figure, fleiss_kappa
+from trainers.checkpoints import sync_entry
 from trainers.documents import read_table
 from trainers.exceptions import ConfigError
 from trainers.gan.review import NEEDED, OPTIONAL, Decision, read_review
@@ -130,16 +130,10 @@ class Decisions:
 def _replace(path: Path, text: str) -> None:
     """Make a file's content `text`, at once and on disk."""
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    fresh.write_text(text)
+    sync_entry(fresh)
     fresh.replace(path)
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_entry(path.absolute().parent)
 
 
 def agreement(given: Sequence[Mapping[str, Decision]]) -> Agreement:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sweep.cli.extending import add
 from sweep.studies.opened import OpenedStudy
-from sweep.studies.steps import retry_trials, stop_trials
+from sweep.studies.steps import after_stop, retry_trials, stop_trials
 from sweep.text import count_text
 from trainers.exceptions import ConfigError
 
@@ -18,11 +18,7 @@ def stop(opened: OpenedStudy, form: Form) -> Iterable[str]:
     """Stop the trials of the form's `trial`."""
     names, alive = stop_trials(opened, form.get("trial", []))
     yield f"Asked the launch to stop {_trials(names)}." if alive else f"Stopped {_trials(names)}."
-    yield (
-        "Training writes a checkpoint and ends within seconds."
-        if alive
-        else "No launch is running now; the next launch leaves these trials out."
-    )
+    yield after_stop(alive)
 
 
 def retry(opened: OpenedStudy, form: Form) -> Iterable[str]:

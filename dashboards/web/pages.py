@@ -88,6 +88,11 @@ async def form(request: Request) -> dict[str, list[str]]:
         raise HTTPException(400, "The form is not UTF-8 text.") from None
 
 
+def whole_number(text: str) -> int | None:
+    """A number from an address or a form; None unless the text is one of at most nine digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 def refused(request: Request, error: Exception) -> Response:
     """The page of an error that its reader can fix."""
     assert isinstance(error, MetsweepError)

@@ -102,15 +102,11 @@ def stop(
             raise ConfigError("--cluster ends a whole job; trials are stopped through the store, without --cluster.")
         stop_job(chosen, cluster)
         return
-    from sweep.studies.steps import stop_trials
+    from sweep.studies.steps import after_stop, stop_trials
 
     names, alive = stop_trials(chosen.open(), cells or [])
     _say_trials("Stopped" if not alive else "Asked the launch to stop", names)
-    talk.say(
-        "Training writes a checkpoint and ends within seconds."
-        if alive
-        else "No launch is running now; the next launch leaves these trials out."
-    )
+    talk.say(after_stop(alive))
     talk.note(f'To resume: metsweep retry {chosen.study} "{names[0]}"')
 
 

@@ -31,6 +31,13 @@ def stop_trials(opened: OpenedStudy, words: Sequence[str]) -> tuple[tuple[str, .
     return names, alive
 
 
+def after_stop(alive: bool) -> str:
+    """What happens next to stopped trials; `alive`: a running launch was asked to stop them."""
+    if alive:
+        return "Training writes a checkpoint and ends within seconds."
+    return "No launch is running now; the next launch leaves these trials out."
+
+
 def retry_trials(opened: OpenedStudy, words: Sequence[str], *, failed: bool) -> tuple[tuple[str, ...], bool]:
     """Let the trials that `words` name run again, or with `failed` and no word every failed trial.
 
