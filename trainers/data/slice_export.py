@@ -89,12 +89,12 @@ def _write_yolo(slices: SliceSet, out: Path) -> None:
 def _write_coco(slices: SliceSet, out: Path) -> None:
     """`annotations/instances_SPLIT.json` per split."""
     (out / "annotations").mkdir()
-    about = slices.slices.set_index("slice_id")
+    rows, about = _rows(slices), slices.slices.set_index("slice_id")
     extra = slices.boxes.reindex(columns=["slice_id", "lesion", "diameter_mm"]).groupby("slice_id", sort=False)
     for split in _splits(slices):
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for name, of_split, boxes in _rows(slices):
+        for name, of_split, boxes in rows:
             if of_split != split:
                 continue
             about_slice = {key: _plain(about.at[name, key]) for key in COCO_KEYS}
