@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _errors_in_one_line(alone: bool) -> Iterator[None]:
             printed.add(kind)
             if alone and "Raylet is terminated" in line:
                 line += " This launch ends, too; run the same command again to continue."
-            print(visible(f"Ray: {line} More in {log_file() or 'the logs of Ray'}"), flush=True)
+            print(visible(f"Ray: {line} More in {log_file() or 'the logs of Ray'}"), file=sys.stderr, flush=True)
 
     worker.print_to_stdstream = print_line
     try:

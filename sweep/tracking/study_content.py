@@ -92,6 +92,8 @@ def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> N
 def show_best(writer: RunWriter, parent: TrackedRun, runs: Mapping[str, TrackedRun], plan: Plan, store: Store) -> None:
     """Let the parent run show the figures of the best trial and name it, if that changed.
 
+    The step of a figure is how many evaluations were complete then.
+
     Args:
         runs: evaluate key -> run of its trial.
     """
@@ -101,7 +103,8 @@ def show_best(writer: RunWriter, parent: TrackedRun, runs: Mapping[str, TrackedR
         return
     trial, metrics = best
     now = time.time()
-    figures = [Point(name, value, now) for name, value in evaluation_figures(metrics).items()]
+    complete = store.keys(EvaluateStage.name) & {trial.evaluate.key for trial in plan.trials}
+    figures = [Point(name, value, now, len(complete)) for name, value in evaluation_figures(metrics).items()]
     writer.add(parent, figures, {BEST_TRIAL: trial.name, BEST_RUN: run.id})
 
 

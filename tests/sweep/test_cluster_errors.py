@@ -36,8 +36,9 @@ def test_a_dead_raylet_is_one_line_and_its_log_is_kept(log: Path, capsys: pytest
     with _errors_in_one_line(alone=True):
         for _ in range(2):
             ray._private.worker.print_to_stdstream({"lines": [DIED], "is_err": False}, ignore_prefix=False)
-    out = capsys.readouterr().out
-    assert out == (
+    printed = capsys.readouterr()
+    assert printed.out == "", "the JSON of `doctor --json` goes there"
+    assert printed.err == (
         "Ray: Raylet is terminated. Termination is unexpected. This launch ends, too; run the same command again to "
         f"continue. More in {log}\n"
     )

@@ -178,6 +178,19 @@ def test_trials_that_share_an_evaluation_share_a_run(plan: Plan, full_store: Sto
     assert {drawn.name, *(trial.name for trial in plan.trials[:-1])} <= set(runs_of(tracking_uri))
 
 
+def test_the_step_of_the_best_figures_is_how_many_trials_were_complete(
+    plan: Plan, full_store: Store, tracking_uri: str, runs: dict[str, Run]
+) -> None:
+    best = runs["small"].data.tags["metsweep.best_trial"]
+    others = tuple(trial for trial in plan.trials if trial.name != best)
+    for trials in (others, plan.trials):
+        assert _drive(replace(plan, trials=trials), full_store, tracking_uri)
+    parent = runs_of(tracking_uri)["small"]
+    assert parent.data.tags["metsweep.best_trial"] == best
+    history = connect(tracking_uri).get_metric_history(parent.info.run_id, "validation/sensitivity_iou50")
+    assert [point.step for point in history] == [len(others), len(plan.trials)]
+
+
 def test_runs_appear_as_their_artifacts_do(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
     """A GAN's run is there once it is trained and ends with its last shard; a failed sweep leaves nothing running."""
     store = Store(tmp_path / "store")
