@@ -49,6 +49,8 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
             config, the workers' networks became unequal, or too many gradients are not finite.
     """
     check_group(context.world_size)
+    if context.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(context.device)
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=config.precision != "fp32"):
         _train(config, slices, out, context, detector)
 

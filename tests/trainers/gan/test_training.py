@@ -75,7 +75,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
         name: [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
         for name in ("whole", "parts")
     }
-    clock = {"time": 0, "gan/sec_per_kimg": 0}
+    clock = {"time": 0, "gan/sec_per_kimg": 0, "gan/peak_memory_gib": 0}
     assert [line | clock for line in lines["parts"]] == [line | clock for line in lines["whole"]]
 
 
