@@ -205,20 +205,23 @@ def check(cohort: Folder) -> None:
     """Check a cohort and show what it holds.
 
     Reads the manifest and all annotations, assigns the splits that the manifest leaves open, and refuses what `metsweep
-    prepare` would refuse: a missing file, a patient in two splits, a split without lesions. Only the headers of volumes
-    are read.
+    prepare` would refuse: a missing file, a patient in two splits, a split without lesions, one volume under two
+    patients, also if it was saved anew, flipped or cropped. Near duplicates are listed. A volume is read once.
 
     \b
     Example:
       metsweep cohort check demo-cohort
     """
-    from sweep.cli.console import output
+    from sweep.cli.console import output, progress
     from sweep.console import TextTable
+    from sweep.plan.known_files import KnownFiles
     from trainers.data.annotation import read_boxes
     from trainers.data.cohort import open_cohort
     from trainers.data.prepare import PrepareConfig, check_cohort
 
     checked = check_cohort(open_cohort(cohort), PrepareConfig())
+    with progress("cohort check") as on_progress:
+        near_duplicates = KnownFiles().near_duplicates(checked, on_progress)
     table = TextTable.of(f"Cohort {checked.name}", ("split", "patients", "normal subjects", "volumes", "lesions"))
     for split in ("train", "validation", "test"):
         subjects = [subject for subject in checked.subjects if subject.split == split]
@@ -227,3 +230,5 @@ def check(cohort: Folder) -> None:
         lesions = sum(read_boxes(checked, subject)["lesion"].nunique() for subject in subjects)
         table.add_row(split, *map(str, (len(patients), len(normals), len(subjects), lesions)))
     output().print(table)
+    for pair in near_duplicates:
+        talk.say(f"Near duplicates: {pair}. Copies that were processed? Keep one of them, or both for one patient.")

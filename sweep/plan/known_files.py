@@ -11,14 +11,17 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from sweep.settings import cache_folder
 from trainers.config import Config
-from trainers.data.cohort import Cohort
+from trainers.data.cohort import Cohort, naming
+from trainers.data.leaks import SIGNATURE_VERSION, Pair, read_signature, refuse_same
 from trainers.data.prepare import check_cohort
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.volume_file import FileDigest, file_digest, stamp
+from trainers.distributed import OnProgress
 
 MOST = 100_000
 """Files and cohorts that are kept; the oldest go."""
@@ -38,7 +41,7 @@ class _Content(Config):
 
 
 class KnownFiles:
-    """Digests of files, and cohorts that passed the check. A cache that is damaged or cannot be written is not used."""
+    """Digests and signatures of files, and cohorts that passed the check. A damaged cache is not used."""
 
     def __init__(self, verify: bool = False) -> None:
         """With `verify` everything is read again."""
@@ -60,6 +63,30 @@ class KnownFiles:
             self._known.digests[key] = (digest.file.hex(), digest.content.hex())
             self._changed = True
         return FileDigest(*map(bytes.fromhex, self._known.digests[key]))
+
+    def near_duplicates(self, cohort: Cohort, on_progress: OnProgress) -> list[Pair]:
+        """As `refuse_same`; a volume is read once."""
+        signatures = []
+        for number, subject in enumerate(cohort.subjects, start=1):
+            with naming(subject):
+                signatures.append(self._signature(cohort.path(subject.volume)))
+            on_progress(number, len(cohort.subjects), {})
+        self.keep()
+        return refuse_same(cohort, signatures)
+
+    def _signature(self, path: Path) -> np.ndarray:
+        file = (
+            cache_folder() / f"signatures-{SIGNATURE_VERSION}" / f"{self.digest(path, volume=True).content.hex()}.npy"
+        )
+        with suppress(OSError, ValueError, EOFError):
+            return np.load(file)
+        signature = read_signature(path)
+        fresh = file.with_name(f"{file.name}.{uuid.uuid4().hex}.npy")
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(fresh, signature)
+            os.replace(fresh, file)
+        return signature
 
     def check(self, cohort: Cohort, fingerprint: str, config: PrepareConfig) -> None:
         """As `check_cohort`, unless a cohort of the same content passed with the same config and program."""

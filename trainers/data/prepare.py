@@ -20,6 +20,7 @@ import torch
 
 from trainers.data.annotation import read_boxes
 from trainers.data.cohort import MANIFEST, Cohort
+from trainers.data.leaks import refuse_same
 from trainers.data.prepare_volume import (
     LABELLED_BOX_COLUMNS,
     ROW_COLUMNS,
@@ -59,6 +60,7 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
 
     Raises:
         CohortError: annotation, splits or a volume cannot be used; most of it is refused before any volume is read.
+            Or two patients have the same volume (`trainers.data.leaks`), which is known when all were read.
         SliceSetError: `out` cannot be written.
     """
     cohort, tables = _plan(cohort, config)
@@ -74,7 +76,10 @@ def prepare(cohort: Cohort, config: PrepareConfig, out: Path, on_progress: OnPro
             for index, prepared in results:
                 done[index] = prepared
                 on_progress(len(done), len(tasks), {"slices": sum(len(part.images) for part in done.values())})
-        _write(cohort, config, [done[index] for index in range(len(tasks))], out)
+        parts = [done[index] for index in range(len(tasks))]
+        for pair in refuse_same(cohort, [part.signature for part in parts]):
+            logger.warning("near duplicates: %s", pair)
+        _write(cohort, config, parts, out)
     except BaseException:
         if made and not any(out.iterdir()):
             out.rmdir()

@@ -52,6 +52,8 @@ class PreparedVolume:
     slices: pd.DataFrame
     boxes: pd.DataFrame
     about: dict[str, Any]
+    signature: np.ndarray
+    """As of `VolumeSlices`."""
 
 
 def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
@@ -97,7 +99,7 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         "boxes": len(boxes),
         **counts,
     }
-    return PreparedVolume(volume.images[keep], slices, boxes, about)
+    return PreparedVolume(volume.images[keep], slices, boxes, about, volume.signature)
 
 
 def _pixel_boxes(task: VolumeTask, config: PrepareConfig, volume: VolumeSlices) -> tuple[pd.DataFrame, dict[str, int]]:

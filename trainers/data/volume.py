@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from trainers.config import Config
 from trainers.data.geometry import SliceGeometry
+from trainers.data.leaks import signature
 from trainers.data.skull_strip import brain_mask
 from trainers.data.volume_file import canonical_voxels, load_image
 from trainers.exceptions import CohortError
@@ -60,6 +61,8 @@ class VolumeSlices:
     """N x S x S float32: the share of a pixel that is brain."""
     enough_brain: np.ndarray
     """N bool: whether a slice has the brain area that the config asks for; the others were asked for by `also`."""
+    signature: np.ndarray
+    """What recognises the volume under another name (`trainers.data.leaks`)."""
 
 
 def volume_slices(
@@ -95,7 +98,7 @@ def volume_slices(
     images = np.rint(np.clip(_resize(scaled, rows, columns), 0, 255)).astype(np.uint8)
     images[brain < 0.5] = 0
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
-    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z])
+    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z], signature(volume))
 
 
 def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> SliceGeometry:

@@ -53,3 +53,13 @@ def test_bad_requests_are_refused_before_anything_is_written(metsweep: Metsweep,
     Path("out/file").touch()
     assert "error: OUT out is not empty" in metsweep("cohort", "import", "ixi", cohort, "out").err
     assert [path.name for path in Path.cwd().iterdir()] == ["out"]
+
+
+def test_a_copy_under_another_patient_is_refused_by_check(metsweep: Metsweep, tmp_path: Path) -> None:
+    download = sets.brats(tmp_path, patients=5)
+    sets.write(download / "BraTS-MET-00003-000" / "BraTS-MET-00003-000-t1c.nii.gz", sets.brain(11)[:, :, ::-1] * 2)
+    assert metsweep("cohort", "import", "auto", download, "brats").code == 0
+    ended = metsweep("cohort", "check", "brats")
+    assert ended.code == 2
+    assert "00001-000-t1c.nii.gz' of patient 'BraTS-MET-00001' and " in ended.err
+    assert "00003-000-t1c.nii.gz' of patient 'BraTS-MET-00003' (100% alike)" in ended.err

