@@ -62,13 +62,23 @@ def import_(
     convert: Annotated[
         bool, typer.Option("--convert", help="Write PNG slices and Analyze files as NIfTI into OUT.")
     ] = False,
+    series: Annotated[
+        list[str] | None, typer.Option(metavar="UID", help="dicom: take this series of its study.")
+    ] = None,
+    salt_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="dicom: key of the patients' new names; default: forgotten.")
+    ] = None,
 ) -> None:
     """Import a data set as it was downloaded.
 
     Layouts: brats-mets (2023, 2024, 2025), pretreat (Yale, TCIA), ucsf-bmsr, stanford, stanford-cube; of normal
     subjects ixi and oasis1; nnunet (raw data set), bids (with derivatives), table (CSV or Parquet); volumes with boxes
-    on their slices as coco, yolo, voc or csv. Volumes and masks stay where they are; OUT holds the cohort.json that
-    names them. Scans without annotation or lesion are left out and listed.
+    on their slices as coco, yolo, voc or csv; dicom. Volumes and masks stay where they are; OUT holds the cohort.json
+    that names them. Scans without annotation or lesion are left out and listed.
+
+    Of DICOM the axial T1 after contrast of each study is converted; all series are listed with the reason why they
+    were chosen or not. Names, dates and header text are not kept. A DICOM SEG of that series becomes its mask; volumes
+    without one are listed in OUT/unannotated.csv, to which masks can be added.
 
     \b
     Example:
@@ -76,14 +86,20 @@ def import_(
     """
     from sweep.cli.console import progress
     from sweep.cli.result import result_folder
-    from trainers.data.importing import import_cohort
+    from trainers.data.importing import UNANNOTATED, import_cohort
     from trainers.data.layouts.contract import Tree
+    from trainers.data.layouts.dicom import DICOM, dicom, read_salt
     from trainers.data.layouts.known import layout_of
+    from trainers.exceptions import ConfigError
 
     tree = Tree.of(source)
     chosen = layout_of(layout, tree)
+    if series or salt_file is not None:
+        if chosen is not DICOM:
+            raise ConfigError(f"--series and --salt-file are for the layout dicom; got {chosen.name}.")
+        chosen = dicom(read_salt(salt_file), series or ())
     with result_folder(out, "OUT") as unfinished, progress("cohort import") as on_progress:
-        imported = import_cohort(chosen, tree, unfinished.result, out, on_progress, convert)
+        imported = import_cohort(chosen, tree, unfinished.result, out, on_progress, convert, talk.say)
     subjects = imported.cohort.subjects
     patients = {kind: len({s.patient_id for s in subjects if s.kind == kind}) for kind in ("tumour", "normal")}
     talk.say(
@@ -92,13 +108,17 @@ def import_(
     )
     for reason, count in Counter(imported.left_out.values()).items():
         first = next(name for name, why in imported.left_out.items() if why == reason)
-        talk.say(
-            f"Left out, {reason}: {count_text(count, 'scan')}, {first} first (all: {out / 'cohort.json'}, origin)."
-        )
+        others = f" (all: {out / 'cohort.json'}, origin)" if subjects else ""
+        talk.say(f"Left out, {reason}: {count_text(count, 'scan')}, {first} first{others}.")
     if chosen.remark is not None:
         talk.say(f"Note: {chosen.remark}")
-    following = f"check {out}" if patients["tumour"] else f"merge PATIENTS {out} --out MERGED"
-    talk.note(f"Next: metsweep cohort {following}")
+    if imported.unannotated:
+        table = out / UNANNOTATED
+        talk.say(f"{count_text(imported.unannotated, 'volume')} without a mask; add masks to {table}.")
+        talk.note(f"Next: metsweep cohort import table {table} ANNOTATED")
+    if subjects:
+        following = f"check {out}" if patients["tumour"] else f"merge PATIENTS {out} --out MERGED"
+        talk.note(f"Next: metsweep cohort {following}")
 
 
 def merge(

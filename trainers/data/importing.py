@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,10 @@ from trainers.distributed import OnProgress
 from trainers.documents import why
 from trainers.exceptions import CohortError, NoLesionError
 
+UNANNOTATED = "unannotated.csv"
+"""A table of scans (layout table) whose column `mask` is to be filled in."""
+NO_ANNOTATION = "no annotation"
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -27,6 +31,8 @@ class Imported:
     """In all volumes."""
     left_out: Mapping[str, str]
     """Scan -> why."""
+    unannotated: int
+    """Volumes that were written and listed in `UNANNOTATED`, and wait for masks."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,28 @@ class _Outcome:
     lesions: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    unannotated: list[dict[str, str]] = field(default_factory=list)
 
 
 def import_cohort(
-    layout: Layout, tree: Tree, folder: Path, home: Path, on_progress: OnProgress, convert: bool = False
+    layout: Layout,
+    tree: Tree,
+    folder: Path,
+    home: Path,
+    on_progress: OnProgress,
+    convert: bool = False,
+    show: Callable[[str], None] = lambda _: None,
 ) -> Imported:
     """Write the cohort of the scans of `tree` into the existing, empty `folder`.
 
     Every mask and boxes file is read, every volume's header. A scan without annotation or lesion, or without T1, is
-    left out; `cohort.json` lists these under `origin`.
+    left out; `cohort.json` lists these under `origin`. Of a private layout, volumes that lack annotation are written,
+    too, and listed in `UNANNOTATED`.
 
     Args:
         home: where the cohort will lie; files beneath its parent are named relative to it, others absolutely.
-        convert: write volumes that cannot be used in place as NIfTI into `folder`.
+        convert: write volumes that cannot be used in place as NIfTI into `folder`; a private layout's always are.
+        show: gets the scans' notes before any volume is read.
 
     Raises:
         CohortError: two files for one scan, a damaged or contradictory file (all of them are listed), a name that no
@@ -87,18 +102,22 @@ def import_cohort(
     place, outcome = _Place(folder, home.absolute()), _Outcome()
     scans = list(layout.scans(tree))
     _check_names(tree, scans)
-    if not convert and (unwritten := [scan for scan in scans if _needs_writing(scan)]):
+    for line in (line for scan in scans for line in scan.notes):
+        show(line)
+    if not (convert or layout.private) and (unwritten := [scan for scan in scans if _needs_writing(scan)]):
         raise CohortError(
             f"{tree.root}: {len(unwritten)} volumes, {unwritten[0].name} first, are no NIfTI files and cannot be used "
             "in place. --convert writes them as NIfTI into the cohort's folder."
         )
     for number, scan in enumerate(scans, start=1):
-        _add(outcome, scan, place)
+        _add(outcome, scan, place, layout.private)
         on_progress(number, len(scans), {"volumes": len(outcome.subjects)})
     if outcome.problems:
         more = len(outcome.problems) - MOST_REPORTED
         raise CohortError("\n".join(outcome.problems[:MOST_REPORTED] + [f"And {more} more problems."] * (more > 0)))
-    if not outcome.subjects:
+    if outcome.unannotated:
+        pd.DataFrame(outcome.unannotated).to_csv(folder / UNANNOTATED, index=False)
+    elif not outcome.subjects:
         reasons = ", ".join(sorted(set(outcome.left_out.values()))) or "no file is named so"
         raise CohortError(
             f"{tree.root}: none of {len(scans)} scans can be used as {layout.name} ({reasons}); expected: "
@@ -106,10 +125,12 @@ def import_cohort(
         )
     subjects = tuple(outcome.subjects)
     check_patients(home / MANIFEST, subjects)
-    origin = {"layout": layout.name, "source": str(tree.root), "left_out": outcome.left_out}
+    source = {} if layout.private else {"source": str(tree.root)}
+    origin = {"layout": layout.name, **source, "left_out": outcome.left_out}
     cohort = Cohort(home, home.absolute().name, origin, subjects)
-    cohort.write(folder)
-    return Imported(cohort, outcome.lesions, outcome.left_out)
+    if subjects:
+        cohort.write(folder)
+    return Imported(cohort, outcome.lesions, outcome.left_out, len(outcome.unannotated))
 
 
 def _check_names(tree: Tree, scans: list[Scan]) -> None:
@@ -129,14 +150,16 @@ def _missing(scan: Scan) -> str | None:
     if scan.volume is None:
         return "no T1 volume of the right sequence"
     if scan.kind == "tumour" and scan.mask is None and scan.boxes is None:
-        return "no annotation"
+        return NO_ANNOTATION
     return None
 
 
-def _add(outcome: _Outcome, scan: Scan, place: _Place) -> None:
+def _add(outcome: _Outcome, scan: Scan, place: _Place, private: bool) -> None:
     """Add a scan's subject, or why it is left out or wrong."""
     if (reason := _missing(scan)) is not None:
         outcome.left_out[scan.name] = reason
+        if private and reason == NO_ANNOTATION:
+            _write_unannotated(outcome, scan, place)
         return
     written: list[Path] = []
 
@@ -172,3 +195,15 @@ def _add(outcome: _Outcome, scan: Scan, place: _Place) -> None:
         outcome.lesions += lesions
         names = {key: place.named(file) for key, file in files.items() if file is not None}
         outcome.subjects.append(subject.model_copy(update=names))
+
+
+def _write_unannotated(outcome: _Outcome, scan: Scan, place: _Place) -> None:
+    assert scan.volume is not None
+    assert not isinstance(scan.volume, Path), "private layouts name no file that is used in place"
+    try:
+        volume = place.write("volume", scan.name, scan.volume).relative_to(place.folder).as_posix()
+    except CohortError as error:
+        outcome.problems.append(str(error))
+    else:
+        row = {"patient_id": scan.patient_id, "kind": scan.kind, "scanner": scan.scanner, "volume": volume, "mask": ""}
+        outcome.unannotated.append(row)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.sweep.cli.conftest import Metsweep, row
+from tests.trainers.data import dicom_trees as clinic
 from tests.trainers.data import public_sets as sets
 
 
@@ -63,3 +64,26 @@ def test_a_copy_under_another_patient_is_refused_by_check(metsweep: Metsweep, tm
     assert ended.code == 2
     assert "00001-000-t1c.nii.gz' of patient 'BraTS-MET-00001' and " in ended.err
     assert "00003-000-t1c.nii.gz' of patient 'BraTS-MET-00003' (100% alike)" in ended.err
+
+
+def test_dicom_without_masks_waits_for_them_in_a_table(metsweep: Metsweep, tmp_path: Path) -> None:
+    for number in range(3):
+        clinic.series(tmp_path / "export" / str(number), sets.brain(number + 1), patient=f"Muster {number}")
+    (tmp_path / "salt").write_bytes(bytes(range(32)))
+    ended = metsweep("cohort", "import", "auto", tmp_path / "export", "clinic", "--salt-file", tmp_path / "salt")
+    assert ended.code == 0, ended.err
+    assert "'t1_se_tra_KM', 63 slices: chosen: contrast agent in the header" in ended.out
+    assert "3 volumes without a mask; add masks to clinic/unannotated.csv.\n" in ended.out
+    assert ended.out.endswith("Next: metsweep cohort import table clinic/unannotated.csv ANNOTATED\n")
+    table = Path("clinic/unannotated.csv")
+    header, *volumes = table.read_text().splitlines()
+    for number in range(3):
+        sets.write(Path(f"clinic/{number}.nii.gz"), sets.labels(number, around=None), "LAS")
+    table.write_text("\n".join([header, *(f"{volume}{number}.nii.gz" for number, volume in enumerate(volumes))]))
+    ended = metsweep("cohort", "import", "table", table, "annotated")
+    assert ended.code == 0, ended.err
+    assert "3 volumes of 3 patients with 6 lesions" in ended.out
+    assert metsweep("cohort", "check", "annotated").code == 0
+    ended = metsweep("cohort", "import", "ixi", sets.ixi(tmp_path), "ixi", "--series", "1.2.3")
+    assert ended.code == 2
+    assert "--series and --salt-file are for the layout dicom; got ixi" in ended.err

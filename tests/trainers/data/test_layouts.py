@@ -63,7 +63,7 @@ def test_auto_tells_layouts_apart_and_the_cohort_is_complete(layout: str, tmp_pa
 
 
 def test_every_layout_but_those_chosen_by_name_is_told_by_auto() -> None:
-    assert LAYOUTS.keys() - MAKERS.keys() == {"stanford-cube", "table"}
+    assert LAYOUTS.keys() - MAKERS.keys() == {"stanford-cube", "table", "dicom"}, "test_dicom.py shows the last"
 
 
 def test_brats_of_2025_has_time_points_sites_and_resections(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ class Scan:
     stripped: bool | None = None
     left_out: str | None = None
     """Why the scan is left out, though it is complete."""
+    notes: tuple[str, ...] = ()
+    """For the user: how its files were chosen."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Layout:
     """The scans of a tree that is; CohortError for files that contradict each other."""
     remark: str | None = None
     """What the user must know about the scans."""
+    private: bool = False
+    """Its files name people: volumes are always written anew, and no path of a file is recorded."""
 
 
 def grouped(named: Iterable[tuple[str, str, Path]]) -> dict[str, dict[str, Path]]:

@@ -6,6 +6,7 @@ from trainers.data.layouts.bids import BIDS
 from trainers.data.layouts.boxes import COCO, CSV, VOC, YOLO
 from trainers.data.layouts.brats import BRATS_METS, PRETREAT_METS
 from trainers.data.layouts.contract import Layout, Tree
+from trainers.data.layouts.dicom import DICOM
 from trainers.data.layouts.nnunet import NNUNET
 from trainers.data.layouts.normals import IXI, OASIS
 from trainers.data.layouts.stanford import STANFORD, STANFORD_CUBE
@@ -16,7 +17,7 @@ from trainers.exceptions import CohortError
 NAMED = (NNUNET, BRATS_METS, PRETREAT_METS, UCSF_BMSR, STANFORD, STANFORD_CUBE, IXI, OASIS, BIDS, TABLE)
 BOXES = (COCO, YOLO, VOC, CSV)
 """Known by their annotation alone, so only looked for where volumes are named in no other way."""
-LAYOUTS = {layout.name: layout for layout in (*NAMED, *BOXES)}
+LAYOUTS = {layout.name: layout for layout in (*NAMED, DICOM, *BOXES)}
 AUTO = "auto"
 
 
@@ -27,9 +28,9 @@ def layout_of(name: str, tree: Tree) -> Layout:
     expected = "\n".join(f"  {layout.name}: {layout.expects}" for layout in LAYOUTS.values())
     if name != AUTO:
         raise CohortError(f"The layout {name!r} is unknown; allowed: auto, or\n{expected}")
-    candidates = [layout for layout in NAMED if layout.recognises(tree)] or [
-        layout for layout in BOXES if layout.recognises(tree)
-    ]
+    candidates: list[Layout] = []
+    for layouts in (NAMED, (DICOM,), BOXES):
+        candidates = candidates or [layout for layout in layouts if layout.recognises(tree)]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:

@@ -1,0 +1,138 @@
+"""DICOM as a clinic's archive exports it, whatever its files and folders are called.
+
+A scan is a study; its volume is the axial T1 after contrast among its series, its mask a DICOM SEG drawn on it. Nobody
+can be recognised in what is written: a patient is called after a keyed hash of PatientID, and names, dates, UIDs,
+descriptions and paths stay behind.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+from trainers.data.dicom.choice import choose
+from trainers.data.dicom.convert import SegmentedSeries, instances_of
+from trainers.data.dicom.headers import (
+    DAMAGE,
+    SEGMENTATION,
+    STRUCTURES,
+    Instance,
+    is_dicom,
+    lenient,
+    read_series,
+    require,
+)
+from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree
+from trainers.data.layouts.nnunet import NO_LESION
+from trainers.data.volume_file import MAX_VOXELS
+from trainers.exceptions import CohortError
+
+PROBES = 200
+"""Files of a tree that show whether it is DICOM."""
+ID_DIGITS = 12
+FEWEST_SALT, MOST_SALT = 16, 4096
+"""Bytes."""
+_LESION = re.compile(r"met|lesion|tumou?r|gtv", re.IGNORECASE)
+
+
+def dicom(salt: bytes, wanted: Collection[str] = ()) -> Layout:
+    """The layout.
+
+    Args:
+        salt: secret key of the hash; the same salt gives a patient the same name again.
+        wanted: UIDs of series to take instead of those that the rules choose.
+    """
+    return Layout(
+        "dicom",
+        "DICOM files under any name",
+        _recognises,
+        _scans(salt, wanted),
+        "patients are called after a hash; PatientID, names, dates and descriptions are not kept.",
+        private=True,
+    )
+
+
+def _recognises(tree: Tree) -> bool:
+    probes = tree.files[:: max(1, len(tree.files) // PROBES)]
+    return any(map(is_dicom, probes)) and not any(NIFTI.search(file.name) for file in tree.files)
+
+
+def _scans(salt: bytes, wanted: Collection[str]) -> Callable[[Tree], Iterator[Scan]]:
+    def scans(tree: Tree) -> Iterator[Scan]:
+        series = read_series(tree.files)
+        if unknown := set(wanted) - series.keys():
+            raise CohortError(f"--series {min(unknown)}: {tree.root} holds no series of this UID.")
+        patients: dict[tuple[str, str], dict[str, list[list[Instance]]]] = defaultdict(lambda: defaultdict(list))
+        for instances in series.values():
+            patients[instances[0].patient][instances[0].study].append(instances)
+        for patient, studies in patients.items():
+            digest = hmac.digest(salt, "\0".join(patient).encode(), "sha256").hex()[:ID_DIGITS]
+            ordered = sorted(studies.values(), key=lambda study: min(instances[0].taken for instances in study))
+            for number, study in enumerate(ordered, start=1):
+                yield _scan(f"D{digest}", number, study, wanted, is_named=bool(patient[0]))
+
+    return scans
+
+
+def _scan(patient: str, number: int, study: Sequence[list[Instance]], wanted: Collection[str], is_named: bool) -> Scan:
+    images = [series for series in study if series[0].kind not in (SEGMENTATION, STRUCTURES)]
+    choice = choose(images, wanted)
+    name = f"{patient}-{number}"
+    lines = (f"{name}, files below {images[0][0].file.parent}:" if images else f"{name}:", *choice.lines)
+    if choice.chosen is None:
+        return Scan(patient, name, None, left_out="no series is an axial T1 after contrast", notes=lines)
+    if not is_named:
+        return Scan(patient, name, None, left_out="PatientID is empty", notes=lines)
+    volume, uid = instances_of(choice.chosen), choice.chosen[0].series
+    drawn = [instance for series in study for instance in series if uid in instance.refers_to]
+    masks = [instance for instance in drawn if instance.kind == SEGMENTATION]
+    if len(masks) > 1:
+        raise CohortError(
+            f"{masks[0].file} and {masks[1].file} are both drawn on series {uid}; allowed: one. Move the other away."
+        )
+    if not masks and any(instance.kind == STRUCTURES for instance in drawn):
+        lines += ("  Its RTSTRUCT is not read; convert it to a DICOM SEG, as 3D Slicer does.",)
+    mask = SegmentedSeries(masks[0].file, _lesions(masks[0]), volume) if masks else None
+    return Scan(patient, name, volume, mask=mask, scanner=choice.chosen[0].scanner, notes=lines)
+
+
+def _lesions(mask: Instance) -> tuple[int, ...]:
+    """The segments of a SEG that are lesion, by their labels."""
+    try:
+        with lenient():
+            header = require("pydicom").dcmread(mask.file, stop_before_pixels=True)
+            labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+            size = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames", 1))
+    except DAMAGE as error:
+        raise CohortError(f"{mask.file}: cannot be read as a segmentation ({error}).") from error
+    if size > MAX_VOXELS:
+        raise CohortError(f"{mask.file}: declares {size:,} voxels; allowed: up to {MAX_VOXELS:,}.")
+    lesions = tuple(number for number, label in labels.items() if _LESION.search(label) or not NO_LESION.search(label))
+    if not lesions:
+        raise CohortError(f"{mask.file}: none of its segments {', '.join(labels.values())} is a lesion; needed: one.")
+    return lesions
+
+
+def read_salt(file: Path | None) -> bytes:
+    """The content of the file, or without one random bytes; CohortError unless it has at least FEWEST_SALT."""
+    if file is None:
+        return secrets.token_bytes(32)
+    try:
+        with file.open("rb") as opened:
+            salt = opened.read(MOST_SALT)
+    except OSError as error:
+        raise CohortError(f"--salt-file {file}: cannot be read ({error.strerror}).") from error
+    if len(salt) < FEWEST_SALT:
+        raise CohortError(
+            f"--salt-file {file}: holds {len(salt)} bytes; allowed: from {FEWEST_SALT}, else names can be guessed. "
+            f"Make a file: head -c 32 /dev/urandom > {file}"
+        )
+    return salt
+
+
+DICOM = dicom(read_salt(None))
+"""With a salt that is forgotten: every import names patients anew."""
