@@ -137,7 +137,7 @@ def _header(description: str, patient: str, study: str, uid: str) -> Dataset:
         setattr(header, key, value)
     header.PatientID, header.PatientSex, header.StudyID = patient, "F", "S1"
     header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID = study, uid, generate_uid()
-    header.FrameOfReferenceUID = f"{study}.1"
+    header.FrameOfReferenceUID = study
     header.SOPClassUID, header.Modality = MR, "MR"
     header.StudyDate = header.SeriesDate = header.AcquisitionDate = header.ContentDate = STUDY_DATE
     header.StudyTime = header.SeriesTime = header.AcquisitionTime = header.ContentTime = "101112"
