@@ -11,7 +11,7 @@ from search_spaces.cell import Cell
 from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
 from search_spaces.space import Dimension
 from trainers.config import Config, Seed, Text
-from trainers.data.prepare import PrepareConfig
+from trainers.data.prepare_volume import PrepareConfig
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig

@@ -31,6 +31,12 @@ PLACES = ("METSWEEP_STORE", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRES
 """Variables that say where metsweep's services are."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing that an earlier version of the code made of a volume may be found."""
+    os.environ["METSWEEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
 @pytest.fixture(autouse=True)
 def environment_as_before() -> Iterator[None]:
     """A command puts its settings into the environment, and so does MLflow, where the next test would find them."""

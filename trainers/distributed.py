@@ -1,7 +1,8 @@
 """Runs training loops as a Ray Train job or in this process; the only place in `trainers` that knows Ray.
 
 A training loop is a function of one `Context`: it learns its rank and device from it, reports progress to it, and keeps
-its checkpoints with it. Ray is imported where it is used, so loops run where it is not installed.
+its checkpoints with it. Ray is imported where it is used, so loops run where it is not installed; torch, too, as its
+import takes longer than many a command.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from trainers.checkpoints import Checkpoints
 from trainers.config import Config
 from trainers.exceptions import MetsweepError, NodeTakenAwayError, StopRequestedError, TrainingError
+
+if TYPE_CHECKING:
+    import torch
 
 GROUP_TIMEOUT_S = 24 * 3600
 """How long a rank waits for the others. Rank 0 evaluates alone, on CPUs an hour and more at paper size, against torch's
@@ -86,6 +89,8 @@ class Placement:
     @staticmethod
     def alone() -> Placement:
         """The only rank, on the GPU of the machine if it has one."""
+        import torch
+
         return Placement(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -159,6 +164,8 @@ class Context:
 
     def _agreed(self, end: _End) -> _End:
         """The strongest reason of all ranks, which also agree on when they ask again."""
+        import torch
+
         now = time.monotonic()
         said = torch.tensor([end, (now - self._asked_at) / self._between], device=self.device)
         torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
@@ -194,6 +201,7 @@ def train_on_ray(loop: Callable[[Placement], None], *, name: str, storage: str, 
     """
     import ray.train
     import ray.train.torch
+    import torch
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     def worker() -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Fidelity, Out, Overrides, Processes, Slices, Workers
+from sweep.cli.options import Fidelity, Out, Overrides, ProcessCount, Slices, Verify, Workers
 from sweep.text import count_text
 from trainers.variants import GANS
 
@@ -21,13 +21,15 @@ def prepare(
     size: Annotated[int | None, typer.Option(help="Side of a slice in pixels, instead of the fidelity's.")] = None,
     fidelity: Fidelity = "laptop",
     overrides: Overrides = None,
-    workers: Processes = None,
+    workers: ProcessCount = None,
+    verify: Verify = False,
 ) -> None:
     """Make a slice set of a cohort.
 
     Every volume is stripped of its skull, cropped to the brain, cut into axial slices of one size and scaled to grey
     levels; the annotation becomes boxes. Patients whose split the cohort does not set are divided into train,
-    validation and test.
+    validation and test. What was made of a volume is kept for a month in the folder METSWEEP_CACHE, so that an
+    interrupted command continues and a patient who is added takes only their own time.
 
     \b
     Example:
@@ -38,16 +40,20 @@ def prepare(
     from sweep.cli.console import progress
     from sweep.cli.result import result_folder
     from sweep.doctor import usable_cores
+    from sweep.settings import cache_folder
     from trainers.data import prepare as preparation
     from trainers.data.cohort import open_cohort
+    from trainers.data.cohort_cache import CohortCache
+    from trainers.data.processes import Processes
 
     sized = [] if size is None else [f"prepare.size={size}"]
     config = section_config(
         "prepare", preparation.PrepareConfig, fidelity=fidelity, overrides=[*(overrides or ()), *sized]
     )
     opened = open_cohort(cohort)
+    run, cache = Processes(workers or usable_cores()), CohortCache(cache_folder(), verify)
     with result_folder(out) as unfinished, progress("prepare") as on_progress:
-        preparation.prepare(opened, config, unfinished.result, on_progress, workers or usable_cores())
+        preparation.prepare(opened, config, unfinished.result, on_progress, run, cache)
         write_checksums(unfinished.result)
     talk.note(f"Slice set: {out}. Next: metsweep train gan {out} --out gan")
 

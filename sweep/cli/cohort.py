@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import Out, Processes
+from sweep.cli.options import Out, ProcessCount
 from sweep.text import count_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def demo(
     patients: Annotated[int, typer.Option(help="Patients with lesions.")] = 20,
     normals: Annotated[int, typer.Option(help="Subjects without lesions.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 0,
-    workers: Processes = None,
+    workers: ProcessCount = None,
 ) -> None:
     """Make the demo cohort: simulated patients on real heads.
 
@@ -234,20 +234,23 @@ def check(cohort: Folder) -> None:
     """
     from sweep.cli.console import output, progress
     from sweep.console import TextTable
-    from sweep.plan.known_files import KnownFiles
-    from trainers.data.annotation import read_boxes
+    from sweep.settings import cache_folder
     from trainers.data.cohort import open_cohort
-    from trainers.data.prepare import PrepareConfig, check_cohort
+    from trainers.data.cohort_cache import CohortCache
+    from trainers.data.prepare_volume import PrepareConfig
+    from trainers.data.volume_tasks import plan_volumes
 
-    checked = check_cohort(open_cohort(cohort), PrepareConfig())
+    cache = CohortCache(cache_folder())
+    volumes = plan_volumes(open_cohort(cohort), PrepareConfig(), cache)
+    checked = volumes.cohort
     with progress("cohort check") as on_progress:
-        near_duplicates = KnownFiles().near_duplicates(checked, on_progress)
+        near_duplicates = cache.near_duplicates(checked, on_progress)
     table = TextTable.of(f"Cohort {checked.name}", ("split", "patients", "normal subjects", "volumes", "lesions"))
     for split in ("train", "validation", "test"):
         subjects = [subject for subject in checked.subjects if subject.split == split]
         patients = {subject.patient_id for subject in subjects if subject.kind == "tumour"}
         normals = {subject.patient_id for subject in subjects if subject.kind == "normal"}
-        lesions = sum(read_boxes(checked, subject)["lesion"].nunique() for subject in subjects)
+        lesions = sum(task.boxes["lesion"].nunique() for task in volumes.tasks if task.subject.split == split)
         table.add_row(split, *map(str, (len(patients), len(normals), len(subjects), lesions)))
     output().print(table)
     for pair in near_duplicates:

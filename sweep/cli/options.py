@@ -85,9 +85,10 @@ Cluster = Annotated[
     typer.Option("--cluster", metavar="ADDRESS", help="Ray cluster by its dashboard, e.g. http://head:8265."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; 1 trains in this process, without Ray.")]
-Processes = Annotated[
+ProcessCount = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; default: as many as this machine has room for.")
 ]
+Verify = Annotated[bool, typer.Option("--verify", help="Read every file of the cohort, even if read before.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Model = Literal["detector", "generator", "both"]
 RegisteredModel = Annotated[Model, typer.Option("--model", help="Which model, or both.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import talk
-from sweep.cli.options import AsJson, AsWritten, Cluster, StudyOptions, spread
+from sweep.cli.options import AsJson, AsWritten, Cluster, StudyOptions, Verify, spread
 from trainers.exceptions import ConfigError
 
 
@@ -16,10 +16,7 @@ def plan(
     chosen: StudyOptions,
     as_written: AsWritten = False,
     as_json: AsJson = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Read every file of the cohort, even if read before."),
-    ] = False,
+    verify: Verify = False,
 ) -> None:
     """Show what a study would run, and what it would cost.
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from search_spaces.cell import Cell
 from search_spaces.study import Study
-from sweep.plan.known_files import KnownFiles
 from sweep.plan.trial import Trial, TrialMaker
+from sweep.settings import cache_folder
 from sweep.stages import GANStage, PrepareStage, Stage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
+from trainers.data.cohort_cache import CohortCache
+from trainers.data.volume_tasks import content_of, plan_volumes
 from trainers.exceptions import CohortError
 from trainers.variants import GANS
 
@@ -118,9 +120,10 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
             "cohort demo OUT` makes one to begin with."
         )
     cohort = open_cohort(Path(study.cohort))
-    cache = KnownFiles(verify)
-    fingerprint = cohort.fingerprint(cache.digest)
-    cache.check(cohort, fingerprint, study.prepare)
+    cache = CohortCache(cache_folder(), verify)
+    fingerprint = content_of(cohort, study.prepare, cache.digest)
+    identity = [fingerprint, study.prepare.model_dump(mode="json")]
+    cache.once(identity, lambda: plan_volumes(cohort, study.prepare, cache))
     cache.keep()
     _check_normal_subjects(study, cohort)
     return TrialMaker(study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=fingerprint))

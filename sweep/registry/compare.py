@@ -15,13 +15,17 @@ import pandas as pd
 from sweep.registry.champion import champion_folder
 from sweep.registry.versions import Version
 from sweep.report.section import Line, Section, interval_values, measured_texts, signed
+from sweep.settings import cache_folder
 from sweep.stages import PrepareStage
 from sweep.store import Store
 from sweep.text import count_text
 from sweep.tracking.tags import COHORT, EVALUATION, PREPARE, TRIAL, read_tag
 from trainers.data.cohort import Cohort, open_cohort
-from trainers.data.prepare import PrepareConfig, check_cohort, prepare
+from trainers.data.cohort_cache import CohortCache
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import SliceSet, Split, open_slice_set
+from trainers.data.volume_tasks import check_cohort, content_of
 from trainers.detector.dataset import detector_rows
 from trainers.detector.prediction import load_detector, predict
 from trainers.distributed import OnProgress, Placement
@@ -173,7 +177,7 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
         )
     config = read_tag(version.tags, PREPARE, PrepareConfig)
     divided = check_cohort(cohort, config)
-    if split == "all" and divided.fingerprint() == version.tags[COHORT]:
+    if split == "all" and content_of(divided, config) == version.tags[COHORT]:
         raise ConfigError(
             f"--split all: version {version.number} was trained on patients of {cohort.folder}. Allowed there: test, "
             "validation."
@@ -183,10 +187,10 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
 
 def _prepared(cohort: Cohort, config: PrepareConfig, store: Store, folder: Path, on_progress: OnProgress) -> SliceSet:
     """A cohort's slices, from the store if it has them, else made in `folder`."""
-    stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=cohort.fingerprint())
+    stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=content_of(cohort, config))
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
-        prepare(cohort, config, folder, on_progress)
+        prepare(cohort, config, folder, on_progress, cache=CohortCache(cache_folder()))
     return open_slice_set(folder if artifact is None else artifact.path)
 
 

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep.settings import cache_folder
 from sweep.stages.stage import RunKind, Stage
+from sweep.stages.volumes_on_ray import prepare_on_ray, within_ray
 from sweep.stages.work import Assumed, SliceCounts
 from sweep.text import count_text
 from trainers.data.cohort import open_cohort
-from trainers.data.prepare import PrepareConfig, prepare
+from trainers.data.cohort_cache import CohortCache
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.processes import Processes
+from trainers.data.volume_tasks import content_of
 from trainers.distributed import Context, WorkerResources
 from trainers.exceptions import CohortError, MetsweepError
 
@@ -60,8 +66,8 @@ class PrepareStage(Stage):
         return Assumed(seconds, f"{count_text(volumes, 'volume')}, {each}, assumed")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        cohort = open_cohort(self.cohort)
-        if cohort.fingerprint() != self.fingerprint:
+        cohort, cache = open_cohort(self.cohort), CohortCache(cache_folder())
+        if content_of(cohort, self.config, cache.digest) != self.fingerprint:
             raise CohortError(f"The cohort {self.cohort} has changed since the study was planned. Launch again.")
-        workers = min(self.resources.cpus_per_worker, os.cpu_count() or 1)
-        prepare(cohort, self.config, out, context.progress, workers)
+        workers = Processes(min(self.resources.cpus_per_worker, os.cpu_count() or 1))
+        prepare(cohort, self.config, out, context.progress, prepare_on_ray if within_ray() else workers, cache)

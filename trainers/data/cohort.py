@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,12 @@ class Subject(Config):
     stripped: bool | None = None
     """Whether the volume shows only the brain; null: detected from the voxels."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Key -> path of each file that the subject names."""
+        named = {"volume": self.volume, "mask": self.mask, "boxes": self.boxes}
+        return {key: relative for key, relative in named.items() if relative is not None}
+
 
 class _Manifest(Config):
     name: Text = Field(min_length=1)
@@ -77,19 +83,26 @@ class Cohort:
             digest: computes that of a file (second argument: whether it is a volume); a cache may stand in.
 
         Raises:
-            CohortError: a volume or mask is damaged; a volume has the content of another one, or of a mask; a mask or
-                boxes file has that of another patient's.
+            CohortError: volumes or masks are damaged, all of them listed; a volume has the content of another one, or
+                of a mask; a mask or boxes file has that of another patient's.
         """
         whole = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
         seen: dict[bytes, tuple[str, str, Subject]] = {}
+        damaged: list[str] = []
         for subject in self.subjects:
-            for key, relative in _files(subject):
-                with naming(subject):
-                    digests = digest(self.path(relative), key != "boxes")
+            for key, relative in subject.files.items():
+                try:
+                    with naming(subject):
+                        digests = digest(self.path(relative), key != "boxes")
+                except CohortError as error:
+                    damaged.append(str(error))
+                    continue
                 whole.update(digests.file)
                 earlier = seen.setdefault(digests.content, (key, relative, subject))
                 if earlier[2] is not subject or earlier[0] != key:
                     self._refuse_same((key, relative, subject), earlier)
+        if damaged:
+            raise CohortError(listed(damaged))
         return whole.hexdigest()
 
     def _refuse_same(self, later: tuple[str, str, Subject], earlier: tuple[str, str, Subject]) -> None:
@@ -174,10 +187,13 @@ def _read(folder: Path) -> _Manifest:
         return _Manifest.model_validate(content)
     except ValidationError as error:
         problems = error.errors()
-        lines = [_line(file, content, problem) for problem in problems[:MOST_REPORTED]]
-        if len(problems) > MOST_REPORTED:
-            lines.append(f"{file}: and {len(problems) - MOST_REPORTED} more problems.")
-        raise CohortError("\n".join(lines)) from error
+        raise CohortError(listed([_line(file, content, problem) for problem in problems])) from error
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Problems, each on a line; of many, the first."""
+    more = len(problems) - MOST_REPORTED
+    return "\n".join([*problems[:MOST_REPORTED], *([f"And {more} more problems."] if more > 0 else [])])
 
 
 def _line(file: Path, content: Any, error: Any) -> str:
@@ -199,14 +215,9 @@ def _line(file: Path, content: Any, error: Any) -> str:
     return f"{where} is {shown(error['input'])}; allowed: {error['msg'].removeprefix('Input should be ')}."
 
 
-def _files(subject: Subject) -> list[tuple[str, str]]:
-    named = {"volume": subject.volume, "mask": subject.mask, "boxes": subject.boxes}
-    return [(key, relative) for key, relative in named.items() if relative is not None]
-
-
 def _check_subject(folder: Path, subject: Subject) -> None:
     where = f"{folder / MANIFEST}: patient {subject.patient_id!r}"
-    for key, relative in _files(subject):
+    for key, relative in subject.files.items():
         if not _is_file(folder / relative):
             raise CohortError(
                 f"{where}: {key} is {relative!r}, but there is no file {folder / relative}; paths are relative to the "

@@ -1,7 +1,8 @@
-"""One annotated volume -> its rows of a slice set."""
+"""One annotated volume -> its slices, their boxes, and what meta.json says about it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +11,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from trainers.config import Seed
+from trainers.config import Config, Seed
 from trainers.data.annotation import rough
 from trainers.data.cohort import Subject, naming
-from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS
+from trainers.data.slice_set import Kind
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 from trainers.exceptions import CohortError
-
-ROW_COLUMNS = [*SLICE_COLUMNS, "subject_kind"]
-LABELLED_BOX_COLUMNS = [*BOX_COLUMNS, "lesion", "diameter_mm"]
 
 
 class PrepareConfig(SliceConfig):
@@ -32,28 +30,70 @@ class PrepareConfig(SliceConfig):
     """Smaller boxes are widened to this, since a detector cannot learn boxes below its grid."""
     seed: Seed = 0
     """Decides splits that the manifest leaves open, and the rough margins."""
+    on_error: Literal["refuse", "drop"] = Field(default="refuse", exclude_if=lambda value: value == "refuse")
+    """What becomes of a cohort with volumes that cannot be used: refused, with all of them listed, or prepared without
+    them, and they are listed in `meta.json`. Decides a stage's key only as `drop`."""
 
 
 @dataclass(frozen=True)
 class VolumeTask:
-    """What to prepare of one volume; `stem` begins its slice ids."""
+    """What to prepare of one volume."""
 
     subject: Subject
     stem: str
+    """Begins the ids of its slices."""
     path: Path
     boxes: pd.DataFrame
+    key: str
+    """Of its result: decided by all that decides the result."""
+
+
+class VolumeRows(Config):
+    """What a slice set lists of one volume, whatever split it is in."""
+
+    slices: tuple[tuple[str, Kind, int], ...]
+    """slice_id, kind and z of each slice."""
+    boxes: tuple[tuple[str, int, int, int, int, int, float], ...]
+    """slice_id, x0, y0, x1, y1, lesion and diameter_mm of each box."""
+    about: dict[str, Any]
+    """For meta.json."""
 
 
 @dataclass(frozen=True)
 class PreparedVolume:
-    """The rows of one volume in a slice set, and what meta.json says about it."""
+    """The slices of one volume, and their rows."""
 
     images: np.ndarray
-    slices: pd.DataFrame
-    boxes: pd.DataFrame
-    about: dict[str, Any]
+    """N x S x S uint8."""
     signature: np.ndarray
     """As of `VolumeSlices`."""
+    rows: VolumeRows
+
+
+@dataclass(frozen=True)
+class BrokenVolume:
+    """A volume that cannot be used."""
+
+    reason: str
+
+
+Outcomes = Generator[tuple[VolumeTask, PreparedVolume | BrokenVolume], None, None]
+Run = Callable[[Sequence[VolumeTask], PrepareConfig], Outcomes]
+"""Prepares volumes somewhere; the outcomes come in any order."""
+
+
+def prepare_or_reason(task: VolumeTask, config: PrepareConfig) -> PreparedVolume | BrokenVolume:
+    """As `prepare_volume`, with its error as a value, which comes back from other processes as it is."""
+    try:
+        return prepare_volume(task, config)
+    except CohortError as error:
+        return BrokenVolume(str(error))
+
+
+def prepare_here(tasks: Sequence[VolumeTask], config: PrepareConfig) -> Outcomes:
+    """Prepare one volume after the other in this process, with its threads."""
+    for task in tasks:
+        yield task, prepare_or_reason(task, config)
 
 
 def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
@@ -67,31 +107,17 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         volume = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
     ids = [f"{task.stem}-z{z:03d}" for z in volume.z]
     boxes, counts = _pixel_boxes(task, config, volume)
-    if len(task.boxes) and boxes.empty:
+    if len(task.boxes) and not boxes:
         raise CohortError(
             f"patient {subject.patient_id!r}: {task.path}: all {len(task.boxes)} boxes of its lesions lie outside the "
             "brain. Check whether they were drawn on another volume or grid; else leave the volume out."
         )
-    boxed = set(boxes["slice_id"])
+    boxed = {box[0] for box in boxes}
     with_box = np.array([slice_id in boxed for slice_id in ids])
     annotated = np.isin(volume.z, task.boxes["z"])
     lesion_free = ~annotated & volume.enough_brain & (subject.kind == "normal" or config.lesion_free_slices == "keep")
     keep = np.flatnonzero(with_box | lesion_free)
-    slices = pd.DataFrame(
-        {
-            "slice_id": [ids[i] for i in keep],
-            "patient_id": subject.patient_id,
-            "split": subject.split,
-            "scanner": subject.scanner,
-            "kind": ["tumour" if with_box[i] else "normal" for i in keep],
-            "volume": subject.volume,
-            "z": volume.z[keep],
-            "subject_kind": subject.kind,
-        },
-        columns=ROW_COLUMNS,
-    )
     about = {
-        "patient_id": subject.patient_id,
         "geometry": volume.geometry.to_json(),
         "brain_ml": round(volume.brain_ml, 1),
         "came_stripped": volume.stripped,
@@ -99,15 +125,20 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         "boxes": len(boxes),
         **counts,
     }
-    return PreparedVolume(volume.images[keep], slices, boxes, about, volume.signature)
+    kinds: list[Kind] = ["tumour" if has_box else "normal" for has_box in with_box]
+    slices = tuple((ids[row], kinds[row], int(volume.z[row])) for row in keep)
+    rows = VolumeRows(slices=slices, boxes=tuple(boxes), about=about)
+    return PreparedVolume(volume.images[keep], volume.signature, rows)
 
 
-def _pixel_boxes(task: VolumeTask, config: PrepareConfig, volume: VolumeSlices) -> tuple[pd.DataFrame, dict[str, int]]:
+def _pixel_boxes(
+    task: VolumeTask, config: PrepareConfig, volume: VolumeSlices
+) -> tuple[list[tuple[str, int, int, int, int, int, float]], dict[str, int]]:
     """The boxes of one volume in whole pixels, and how many were widened, were cut at the border of the slice, or are
     left out because they lie outside the brain."""
     spacing = np.array(volume.geometry.spacing)
     row_of = {int(z): row for row, z in enumerate(volume.z)}
-    rows: list[tuple[str | int | float, ...]] = []
+    rows: list[tuple[str, int, int, int, int, int, float]] = []
     outside = enlarged = cut = 0
     for z, table in task.boxes.groupby("z"):
         slice_id = f"{task.stem}-z{z:03d}"
@@ -126,9 +157,10 @@ def _pixel_boxes(task: VolumeTask, config: PrepareConfig, volume: VolumeSlices) 
                 continue
             cut += int((box != uncut).any())
             enlarged += int((wide != box).any())
-            rows.append((slice_id, *wide.tolist(), int(lesion), float(diameter)))
+            x0, y0, x1, y1 = wide.tolist()
+            rows.append((slice_id, x0, y0, x1, y1, int(lesion), float(diameter)))
     counts = {"boxes_widened": enlarged, "boxes_cut": cut, "boxes_outside_brain": outside}
-    return pd.DataFrame(rows, columns=LABELLED_BOX_COLUMNS), counts
+    return rows, counts
 
 
 def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:
@@ -137,9 +169,3 @@ def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:
     lacking = np.maximum(least - (high - low), 0)
     low = np.clip(low - lacking // 2, 0, size - np.maximum(high - low, least))
     return np.concatenate([low, low + np.maximum(high - box[:2], least)])
-
-
-def join_rows(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """One frame of several, with the columns even without rows."""
-    filled = [part for part in parts if len(part)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

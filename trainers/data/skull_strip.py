@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
 from scipy import ndimage
@@ -74,6 +73,8 @@ def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> 
 
 
 def _deepbet(volume: np.ndarray, affine: np.ndarray, where: str) -> np.ndarray:
+    import torch
+
     try:
         _, mask, _ = _model(torch.cuda.is_available()).run(Nifti1Image(volume, affine))
     except (AssertionError, ValueError) as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ Content = TypeVar("Content")
 SLICE_COLUMNS = ("slice_id", "patient_id", "split", "scanner", "kind", "volume", "z")
 CORNERS = ["x0", "y0", "x1", "y1"]
 BOX_COLUMNS = ("slice_id", *CORNERS)
+IMAGES_FILE = "images.npy"
 META_FILE = "meta.json"
 
 
@@ -94,7 +95,29 @@ def write_slice_set(
     """Write a slice set into the folder `path`, made if needed; SliceSetError as in `check`."""
     check(path, images, slices, boxes)
     path.mkdir(parents=True, exist_ok=True)
-    np.save(path / "images.npy", images)
+    np.save(path / IMAGES_FILE, images)
+    _write_tables(path, slices, boxes, meta)
+
+
+def stream_slice_set(
+    path: Path, images: Iterable[np.ndarray], size: int, slices: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]
+) -> None:
+    """As `write_slice_set`, of images (n x `size` x `size` uint8 each) that come one after the other and are not held.
+
+    The files are the same, byte by byte.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / IMAGES_FILE
+    with file.open("wb") as stream:
+        shape = (len(slices), size, size)
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for part in images:
+            stream.write(np.ascontiguousarray(part).data)
+    check(path, np.load(file, mmap_mode="r"), slices, boxes)
+    _write_tables(path, slices, boxes, meta)
+
+
+def _write_tables(path: Path, slices: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]) -> None:
     slices.to_parquet(path / "slices.parquet", index=False)
     boxes.to_parquet(path / "boxes.parquet", index=False)
     (path / META_FILE).write_text(json.dumps(meta, indent=2, sort_keys=True))
@@ -102,11 +125,11 @@ def write_slice_set(
 
 def open_slice_set(path: Path) -> SliceSet:
     """Open the slice set in the folder `path`, images left on disk; SliceSetError if damaged, and as in `check`."""
-    needed = ("images.npy", "slices.parquet", "boxes.parquet", META_FILE)
+    needed = (IMAGES_FILE, "slices.parquet", "boxes.parquet", META_FILE)
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise SliceSetError(f"{path} is not a slice set: it lacks {', '.join(missing)}. `metsweep prepare` makes one.")
-    images = _read(path / "images.npy", lambda file: np.load(file, mmap_mode="r"))
+    images = _read(path / IMAGES_FILE, lambda file: np.load(file, mmap_mode="r"))
     slices = _read(path / "slices.parquet", pd.read_parquet)
     boxes = _read(path / "boxes.parquet", pd.read_parquet)
     check(path, images, slices, boxes)

@@ -24,8 +24,10 @@ from sweep.tracking.tracker import Tracker
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data.phantom import make_cohort, read_manifest, write_manifest
 from trainers.data.cohort import open_cohort
-from trainers.data.prepare import PrepareConfig, check_cohort, prepare
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import open_slice_set
+from trainers.data.volume_tasks import check_cohort
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import evaluate
 

@@ -10,8 +10,10 @@ import pytest
 from tests.trainers.data.phantom import LESION, SHAPE, make_cohort, save, stripped_brain
 from trainers.data.annotation import read_boxes
 from trainers.data.cohort import open_cohort
-from trainers.data.prepare import PrepareConfig, check_cohort, prepare
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import open_slice_set
+from trainers.data.volume_tasks import check_cohort
 from trainers.exceptions import CohortError
 
 KEEP = PrepareConfig(size=64, lesion_free_slices="keep")

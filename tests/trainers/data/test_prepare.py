@@ -16,9 +16,12 @@ from pydantic import ValidationError
 from tests.trainers.data.phantom import LESION, SHAPE, make_cohort, read_manifest, save, stripped_brain, write_manifest
 from trainers.data.cohort import open_cohort
 from trainers.data.geometry import SliceGeometry
-from trainers.data.prepare import PrepareConfig, check_cohort, prepare
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.processes import Processes
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.data.volume import SliceConfig, volume_slices
+from trainers.data.volume_tasks import check_cohort
 from trainers.exceptions import CohortError, SliceSetError
 
 CONFIG = PrepareConfig(size=64)
@@ -27,7 +30,7 @@ CONFIG = PrepareConfig(size=64)
 def _prepare(folder: Path, config: PrepareConfig = CONFIG, out: str = "slices", workers: int = 1) -> SliceSet:
     calls: list[tuple[int, int]] = []
     target = folder.parent / out
-    prepare(open_cohort(folder), config, target, lambda done, total, _: calls.append((done, total)), workers)
+    prepare(open_cohort(folder), config, target, lambda done, total, _: calls.append((done, total)), Processes(workers))
     total = len(read_manifest(folder))
     assert calls == [(done, total) for done in range(1, total + 1)]
     return open_slice_set(target)

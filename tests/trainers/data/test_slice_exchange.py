@@ -18,7 +18,8 @@ from PIL import Image
 from tests.made_once import made_once
 from tests.trainers.data.phantom import make_cohort
 from trainers.data.cohort import open_cohort
-from trainers.data.prepare import PrepareConfig, prepare
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_export import export_slices, merged_boxes
 from trainers.data.slice_import import import_slices
 from trainers.data.slice_set import BOX_COLUMNS, SliceSet, open_slice_set, write_slice_set

@@ -14,11 +14,13 @@ import pytest
 from nibabel.nifti1 import Nifti1Header, Nifti1Image, Nifti1Pair
 
 from tests.trainers.data.phantom import make_cohort, read_manifest, save, stripped_brain, write_manifest
-from trainers.data import prepare as preparation
+from trainers.data import processes
 from trainers.data.cohort import open_cohort
-from trainers.data.prepare import check_cohort, prepare
+from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.processes import Processes
 from trainers.data.volume_file import FEW_VOXELS, PADDING, canonical_voxels, file_digest, load_image
+from trainers.data.volume_tasks import check_cohort
 from trainers.exceptions import CohortError
 
 DIM = 40
@@ -360,6 +362,6 @@ def test_fewer_processes_where_memory_does_not_suffice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_cohort(tmp_path / "cohort")
-    monkeypatch.setattr(preparation, "VOXEL_BYTES", 1e9)
-    prepare(open_cohort(folder), PrepareConfig(size=64), tmp_path / "slices", lambda *_: None, workers=3)
+    monkeypatch.setattr(processes, "VOXEL_BYTES", 1e9)
+    prepare(open_cohort(folder), PrepareConfig(size=64), tmp_path / "slices", lambda *_: None, Processes(3))
     assert "memory suffices for 1 of 3 preparing processes" in caplog.text

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from search_spaces.study import Study
-from sweep.plan import known_files
 from sweep.plan.plan import make_trial_maker
 from tests.trainers.data.phantom import make_cohort
+from trainers.data import cohort_cache
 from trainers.exceptions import CohortError
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("METSWEEP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(known_files, "YOUNG_S", 0.0)  # no program can set back when a file was changed
+    monkeypatch.setattr(cohort_cache, "YOUNG_S", 0.0)  # no program can set back when a file was changed
     folder = make_cohort(tmp_path / "cohort", mask=True)
     return Study.model_validate(
         {"name": "known", "cohort": str(folder), "fidelity": "laptop", "arms": [{"variant": "none"}]}
@@ -26,8 +26,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def files_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files of cohorts that were read, in order."""
     read: list[Path] = []
-    original = known_files.file_digest
-    monkeypatch.setattr(known_files, "file_digest", lambda path, volume: read.append(path) or original(path, volume))
+    original = cohort_cache.file_digest
+    monkeypatch.setattr(cohort_cache, "file_digest", lambda path, volume: read.append(path) or original(path, volume))
     return read
 
 
@@ -63,7 +63,7 @@ def test_what_has_changed_is_read_again(study: Study, files_read: list[Path]) ->
 
 def test_a_file_that_went_meanwhile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"gone\.nii: cannot be read \(No such file"):
-        known_files.KnownFiles().digest(tmp_path / "gone.nii", volume=True)
+        cohort_cache.CohortCache(tmp_path / "cache").digest(tmp_path / "gone.nii", volume=True)
 
 
 def test_what_has_changed_under_its_old_time_stamp_is_read_again(study: Study) -> None:
@@ -96,7 +96,7 @@ def test_a_file_of_this_second_is_not_remembered(
     study: Study, files_read: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key(study)
-    monkeypatch.setattr(known_files, "YOUNG_S", 60.0)
+    monkeypatch.setattr(cohort_cache, "YOUNG_S", 60.0)
     os.utime(Path(study.cohort) / "P001" / "t1c.nii.gz", ns=(0, 0))
     key(study)
     key(study)

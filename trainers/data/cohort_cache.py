@@ -1,4 +1,4 @@
-"""A cache of what was read from cohorts, so that no command reads every volume again."""
+"""A cache of what was read from cohorts and made of their volumes, so that no command does so again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +15,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
-from sweep.settings import cache_folder
 from trainers.config import Config
 from trainers.data.cohort import Cohort, naming
 from trainers.data.leaks import SIGNATURE_VERSION, Pair, read_signature, refuse_same
-from trainers.data.prepare import check_cohort
-from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.results import Results
 from trainers.data.volume_file import FileDigest, file_digest, stamp
 from trainers.distributed import OnProgress
+from trainers.exceptions import SliceSetError
 
 MOST = 100_000
 """Files and cohorts that are kept; the oldest go."""
@@ -32,20 +32,22 @@ YOUNG_S = 2.0
 
 
 class _Content(Config):
-    """The cache; a file is found by its path and stamp."""
+    """What the cache knows; a file is found by its path and stamp."""
 
     digests: dict[str, tuple[str, str]] = Field(default_factory=dict)
     """File -> `FileDigest`, hex."""
     checked: dict[str, float] = Field(default_factory=dict)
-    """Cohorts that `check_cohort` accepted -> when."""
+    """Checks that passed -> when."""
 
 
-class KnownFiles:
-    """Digests and signatures of files, and cohorts that passed the check. A damaged cache is not used."""
+class CohortCache:
+    """Digests of files, checks that passed, and results of volumes. A cache that is damaged or cannot be written is not
+    used."""
 
-    def __init__(self, verify: bool = False) -> None:
-        """With `verify` everything is read again."""
-        self._file = cache_folder() / "cohorts.json"
+    def __init__(self, folder: Path, verify: bool = False) -> None:
+        """With `verify` every file is read again, and every check made again."""
+        self.results = Results(folder / "volumes")
+        self._file = folder / "cohorts.json"
         self._known = _Content() if verify else self._read()
         self._changed = False
 
@@ -75,25 +77,20 @@ class KnownFiles:
         return refuse_same(cohort, signatures)
 
     def _signature(self, path: Path) -> np.ndarray:
-        file = (
-            cache_folder() / f"signatures-{SIGNATURE_VERSION}" / f"{self.digest(path, volume=True).content.hex()}.npy"
-        )
-        with suppress(OSError, ValueError, EOFError):
-            return np.load(file)
+        key = digest_of(["signature", SIGNATURE_VERSION, self.digest(path, volume=True).content.hex()])
+        kept = self.results.read(key, "signature")
+        if kept is not None:
+            return kept[0]
         signature = read_signature(path)
-        fresh = file.with_name(f"{file.name}.{uuid.uuid4().hex}.npy")
-        with suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(fresh, signature)
-            os.replace(fresh, file)
+        with suppress(SliceSetError):
+            self.results.write(key, signature=signature)
         return signature
 
-    def check(self, cohort: Cohort, fingerprint: str, config: PrepareConfig) -> None:
-        """As `check_cohort`, unless a cohort of the same content passed with the same config and program."""
-        identity = [fingerprint, config.model_dump(mode="json"), version("metsweep")]
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    def once(self, identity: list[object], check: Callable[[], object]) -> None:
+        """Make a check, unless one of the same identity (JSON-able) passed with the same program."""
+        key = digest_of([*identity, version("metsweep")])
         if key not in self._known.checked:
-            check_cohort(cohort, config)
+            check()
             self._known.checked[key] = time.time()
             self._changed = True
 
@@ -123,6 +120,11 @@ class KnownFiles:
             return _Content.model_validate_json(content) if written[:CHECKSUM] == _checksum(content) else _Content()
         except (OSError, ValidationError):
             return _Content()
+
+
+def digest_of(identity: object) -> str:
+    """SHA-256 (hex) of something JSON-able."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(content: bytes) -> bytes:

@@ -1,0 +1,74 @@
+"""The volumes of a cohort are prepared as Ray tasks on all nodes, while their stage holds all CPUs of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.multiprocessing.spawn import spawn
+
+from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT
+from sweep.stages import PrepareStage
+from tests.trainers.data.phantom import SHAPE, make_cohort, save
+from trainers.checkpoints import FolderCheckpoints
+from trainers.data.cohort import open_cohort
+from trainers.data.prepare import prepare
+from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.slice_set import open_slice_set
+from trainers.data.volume_tasks import content_of
+from trainers.distributed import Context, Placement
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+CONFIG = PrepareConfig(size=32, on_error="drop")
+
+
+def run(_: int, folder: Path) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+    from ray.util.state import list_tasks
+
+    os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT
+    os.environ |= {"PYTHONPATH": str(ROOT), "METSWEEP_CACHE": str(folder / "cache")}
+    small: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100_000_000}
+    cluster = Cluster(True, head_node_args={**small, "include_dashboard": True})
+    cluster.add_node(**small)
+    ray.init(cluster.address, log_to_driver=False)
+    cohort = open_cohort(folder / "cohort")
+    stage = PrepareStage(CONFIG, cohort=cohort.folder, fingerprint=content_of(cohort, CONFIG))
+    progress: list[tuple[int, int]] = []
+
+    @ray.remote(num_cpus=stage.resources.cpus_per_worker)
+    def task() -> list[tuple[int, int]]:
+        context = Context(
+            Placement.alone(),
+            FolderCheckpoints(folder / "checkpoints"),
+            lambda done, total, _: progress.append((done, total)),
+        )
+        stage.run({}, folder / "slices", context)
+        return progress
+
+    try:
+        assert ray.get(task.remote()) == [(done, 10) for done in range(1, 11)]
+        states = [vars(state) for state in list_tasks(limit=100)]
+        volumes = [state for state in states if state["name"].startswith("prepare P")]
+        assert len(volumes) == 10
+        (folder / "nodes").write_text(str(len({state["node_id"] for state in volumes})))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_volumes_are_prepared_on_all_nodes(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort", patients=9)
+    save(folder / "P004" / "t1c.nii.gz", np.full(SHAPE, 7.0))
+    # A second Ray in the process of the other tests loses its controller before it starts.
+    spawn(run, (tmp_path,))
+    assert (tmp_path / "nodes").read_text() == "2"
+    prepare(open_cohort(folder), CONFIG, tmp_path / "here", lambda *_: None)
+    for name in ("images.npy", "slices.parquet", "boxes.parquet", "meta.json"):
+        assert (tmp_path / "slices" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert [entry["patient_id"] for entry in open_slice_set(tmp_path / "slices").meta["dropped"]] == ["P004"]
