@@ -23,6 +23,7 @@ from trainers.distributed import Context, Placement
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+VOLUMES = 6
 CONFIG = PrepareConfig(size=32, on_error="drop")
 
 
@@ -31,44 +32,45 @@ def run(_: int, folder: Path) -> None:
     from ray.cluster_utils import Cluster
     from ray.util.state import list_tasks
 
-    os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT
-    os.environ |= {"PYTHONPATH": str(ROOT), "METSWEEP_CACHE": str(folder / "cache")}
+    os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     small: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100_000_000}
     cluster = Cluster(True, head_node_args={**small, "include_dashboard": True})
-    cluster.add_node(**small)
     ray.init(cluster.address, log_to_driver=False)
     cohort = open_cohort(folder / "cohort")
     stage = PrepareStage(CONFIG, cohort=cohort.folder, fingerprint=content_of(cohort, CONFIG))
-    progress: list[tuple[int, int]] = []
 
     @ray.remote(num_cpus=stage.resources.cpus_per_worker)
-    def task() -> list[tuple[int, int]]:
-        context = Context(
-            Placement.alone(),
-            FolderCheckpoints(folder / "checkpoints"),
-            lambda done, total, _: progress.append((done, total)),
-        )
-        stage.run({}, folder / "slices", context)
-        return progress
+    def prepare_all(name: str) -> tuple[str, list[tuple[int, int]]]:
+        os.environ["METSWEEP_CACHE"] = str(folder / f"cache of {name}")
+        progress: list[tuple[int, int]] = []
+        checkpoints = FolderCheckpoints(folder / "checkpoints")
+        context = Context(Placement.alone(), checkpoints, lambda done, total, _: progress.append((done, total)))
+        stage.run({}, folder / name, context)
+        return ray.get_runtime_context().get_node_id(), progress
 
     try:
-        assert ray.get(task.remote()) == [(done, 10) for done in range(1, 11)]
+        for name in ("alone", "two nodes"):
+            node, progress = ray.get(prepare_all.remote(name))
+            assert progress == [(done, VOLUMES) for done in range(1, VOLUMES + 1)]
+            if name == "alone":
+                cluster.add_node(**small)
+                cluster.wait_for_nodes()
         states = [vars(state) for state in list_tasks(limit=100)]
-        volumes = [state for state in states if state["name"].startswith("prepare P")]
-        assert len(volumes) == 10
-        (folder / "nodes").write_text(str(len({state["node_id"] for state in volumes})))
+        nodes = [state["node_id"] for state in states if state["name"].startswith("prepare P")]
+        assert len(nodes) == 2 * VOLUMES
+        assert set(nodes) - {node}
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def test_volumes_are_prepared_on_all_nodes(tmp_path: Path) -> None:
-    folder = make_cohort(tmp_path / "cohort", patients=9)
-    save(folder / "P004" / "t1c.nii.gz", np.full(SHAPE, 7.0))
+def test_volumes_are_prepared_while_their_stage_holds_all_cpus_and_on_all_nodes(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort", patients=VOLUMES - 1)
+    save(folder / "P005" / "t1c.nii.gz", np.full(SHAPE, 7.0))
     # A second Ray in the process of the other tests loses its controller before it starts.
     spawn(run, (tmp_path,))
-    assert (tmp_path / "nodes").read_text() == "2"
     prepare(open_cohort(folder), CONFIG, tmp_path / "here", lambda *_: None)
-    for name in ("images.npy", "slices.parquet", "boxes.parquet", "meta.json"):
-        assert (tmp_path / "slices" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
-    assert [entry["patient_id"] for entry in open_slice_set(tmp_path / "slices").meta["dropped"]] == ["P004"]
+    for made in ("alone", "two nodes"):
+        for name in ("images.npy", "slices.parquet", "boxes.parquet", "meta.json"):
+            assert (tmp_path / made / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert [entry["patient_id"] for entry in open_slice_set(tmp_path / "alone").meta["dropped"]] == ["P005"]

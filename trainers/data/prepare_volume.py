@@ -125,9 +125,10 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         "boxes": len(boxes),
         **counts,
     }
-    kinds: list[Kind] = ["tumour" if has_box else "normal" for has_box in with_box]
-    slices = tuple((ids[row], kinds[row], int(volume.z[row])) for row in keep)
-    rows = VolumeRows(slices=slices, boxes=tuple(boxes), about=about)
+    slices: list[tuple[str, Kind, int]] = [
+        (ids[row], "tumour" if with_box[row] else "normal", int(volume.z[row])) for row in keep
+    ]
+    rows = VolumeRows(slices=tuple(slices), boxes=tuple(boxes), about=about)
     return PreparedVolume(volume.images[keep], volume.signature, rows)
 
 
