@@ -279,9 +279,24 @@ def test_a_mask_that_fits_its_series_nowhere_is_refused(tmp_path: Path) -> None:
     clinic.segmentation(tmp_path / "in" / "seg", headers, {"Lesion": SMALL > 100})
     with pytest.raises(CohortError, match=r"seg: its grid is not that of its series"):
         imported(tmp_path / "in", tmp_path / "out")
+    for header in headers:
+        header.ImagePositionPatient[2] += 1.5
+    clinic.segmentation(tmp_path / "in" / "seg", headers, {"Lesion": SMALL > 100})
+    with pytest.raises(CohortError, match=r"seg: its frames are not slices of series"):
+        scan_of(tmp_path / "in")
     clinic.segmentation(tmp_path / "in" / "seg2", headers, {"Lesion": SMALL > 100})
     with pytest.raises(CohortError, match=r"are both drawn on series"):
         scan_of(tmp_path / "in")
+
+
+def test_a_mask_of_another_series_is_pointed_out(tmp_path: Path) -> None:
+    clinic.series(tmp_path, SMALL, study=(of := generate_uid()))
+    other = clinic.series(tmp_path, SMALL, "t1_tra", study=of, names="B{}", ContrastBolusAgent="")
+    clinic.segmentation(tmp_path / "seg", other, {"Lesion": SMALL > 100})
+    scan = scan_of(tmp_path)
+    assert scan.mask is None
+    assert scan.notes[-1].endswith(f"seg is drawn on another series: --series {other[0].SeriesInstanceUID}")
+    assert scan_of(tmp_path, (other[0].SeriesInstanceUID,)).mask is not None
 
 
 def test_structures_are_pointed_out(tmp_path: Path) -> None:
@@ -295,7 +310,11 @@ def test_structures_are_pointed_out(tmp_path: Path) -> None:
     structures.SeriesInstanceUID, structures.StudyInstanceUID = generate_uid(), header.StudyInstanceUID
     structures.PatientID = header.PatientID
     clinic.save(structures, tmp_path / "rtstruct")
-    assert scan_of(tmp_path).notes[-1] == "  Its RTSTRUCT is not read; convert it to a DICOM SEG, as 3D Slicer does."
+    assert (
+        scan_of(tmp_path)
+        .notes[-1]
+        .endswith("rtstruct is an RTSTRUCT and not read; convert it to a DICOM SEG, as 3D Slicer does.")
+    )
 
 
 def test_auto_knows_dicom_unless_there_are_volumes(export: Path, tmp_path: Path) -> None:

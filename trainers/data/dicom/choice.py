@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.data.dicom.headers import ENHANCED_MR, MR, SECONDARY_CAPTURE, Instance
+from trainers.data.dicom.headers import ENHANCED_MR, MR, SECONDARY_CAPTURE, Instance, Plane
 from trainers.data.volume_file import MAX_VOXELS
 from trainers.documents import shown
 from trainers.exceptions import CohortError
@@ -19,7 +19,7 @@ AXIAL = 0.8
 """Least share of a slice's normal that points to the head: up to 37 degrees of tilt."""
 GAP = 1.5
 """Of the usual distance of slices, from which one is missing."""
-SEPARATE_MM = 0.01
+SEPARATE_MM, CLOSE_MM = 0.01, 0.1
 LONGEST_ECHO_MS, SHORT_ECHO_MS, GRADIENT_ECHO_MS, T1_REPETITION_MS = 40.0, 30.0, 10.0, 1000.0
 DERIVED = ("DERIVED", "LOCALIZER", "SUBTRACTION", "MIP", "MPR", "PROJECTION IMAGE", "REFORMATTED", "ADC", "SCREEN SAVE")
 _NOT_T1 = re.compile(
@@ -93,13 +93,22 @@ def unusable(series: Sequence[Instance]) -> str | None:
         return f"{head.shape[0]} x {head.shape[1]} x {len(sound)} voxels; allowed: up to {MAX_VOXELS:,}"
     if len(sound) < FEWEST_SLICES:
         return f"fewer than {FEWEST_SLICES} slices"
-    heights = np.sort(np.array([plane.position for plane in sound]) @ _normal(head))
-    steps = np.diff(heights)
+    steps = np.diff(np.sort(_heights(sound, head)))
     if steps.min() < SEPARATE_MM:
         return "several images at one position (echoes, time points or a second copy)"
     if steps.max() > GAP * np.median(steps):
         return f"slices are missing: a step of {steps.max():.1f} mm where others are {np.median(steps):.1f}"
     return None
+
+
+def covers(series: Sequence[Instance], mask: Instance) -> bool:
+    """Whether every frame of a mask lies on a slice of the series, with no more pixels than a volume may have."""
+    drawn = [plane for plane in mask.planes if plane is not None]
+    if len(drawn) < len(mask.planes) or np.linalg.norm(np.cross(_normal(series[0]), _normal(mask))) > SEPARATE_MM:
+        return False
+    levels = _heights([plane for instance in series for plane in instance.planes if plane is not None], series[0])
+    beside = np.abs(_heights(drawn, series[0])[:, None] - levels).min(axis=1)
+    return beside.max() < CLOSE_MM and mask.shape[0] * mask.shape[1] * len(levels) <= MAX_VOXELS
 
 
 def unwanted(series: Sequence[Instance]) -> str | None:
@@ -134,6 +143,10 @@ def _rank(series: Sequence[Instance]) -> tuple[int, int, int]:
 def _short_times(head: Instance) -> bool:
     echo, repetition = head.echo_ms or np.inf, head.repetition_ms or np.inf
     return echo <= GRADIENT_ECHO_MS or (echo <= SHORT_ECHO_MS and repetition <= T1_REPETITION_MS)
+
+
+def _heights(planes: Sequence[Plane], head: Instance) -> np.ndarray:
+    return np.array([plane.position for plane in planes]) @ _normal(head)
 
 
 def _normal(head: Instance) -> np.ndarray:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 
-from trainers.data.dicom.headers import DAMAGE, Instance, lenient, require
+from trainers.data.dicom.headers import Instance, reading, require
 from trainers.data.volume_file import load_image, stamp
 from trainers.exceptions import CohortError
 
@@ -46,13 +46,10 @@ class SegmentedSeries:
         """1 where any of the segments is, on the grid of the series' volume."""
         highdicom = require("highdicom")
         volume = self.of.image()
-        try:
-            with lenient():
-                segmented = highdicom.seg.segread(self.file).get_volume(segment_numbers=self.segments)
+        with reading(self.file):
+            segmented = highdicom.seg.segread(self.file).get_volume(segment_numbers=self.segments)
             inside = np.argwhere((np.asarray(segmented.array) >= 0.5).any(axis=-1))
             affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ segmented.affine  # DICOM's LPS -> RAS
-        except (*DAMAGE, RuntimeError) as error:
-            raise CohortError(f"{self.file}: cannot be read as a segmentation ({error}).") from error
         to_volume = np.linalg.inv(np.asarray(volume.affine)) @ affine
         places = inside @ to_volume[:3, :3].T + to_volume[:3, 3]
         voxels = np.rint(places).astype(np.int64)

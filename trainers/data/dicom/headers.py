@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -36,9 +35,6 @@ _TAGS = (
 MAKERS = ("Siemens", "Philips", "GE", "Canon", "Toshiba", "Hitachi", "Fujifilm", "United Imaging", "UIH", "Hyperfine")
 """Whose names distinguish scanners; other header text may hold anything and is not used."""
 NO_AGENT = ("", "NO", "NONE", "N", "N/A", "NA", "0")
-DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError,
-          OverflowError, RecursionError, struct.error)  # fmt: skip
-"""What pydicom raises on damaged files."""
 FARTHEST_MM = 1e4
 """Of a position from the scanner's middle."""
 MOST_FRAMES = 10_000
@@ -100,14 +96,15 @@ def read_series(files: Iterable[Path]) -> dict[str, list[Instance]]:
     Raises:
         CohortError: pydicom is missing; files are damaged or of a transfer syntax that is not read (all are listed).
     """
+    require("pydicom")
     series: dict[str, dict[str, Instance]] = defaultdict(dict)
     problems: list[str] = []
     for file in filter(is_dicom, files):
         try:
-            with lenient():
+            with reading(file):
                 instance = _read(file)
-        except DAMAGE as error:
-            problems.append(f"{file}: cannot be read as DICOM ({error}). Copy it anew, or move it away.")
+        except CohortError as error:
+            problems.append(str(error))
             continue
         if instance is not None:
             series[instance.series].setdefault(instance.uid, instance)
@@ -118,14 +115,20 @@ def read_series(files: Iterable[Path]) -> dict[str, list[Instance]]:
 
 
 @contextmanager
-def lenient() -> Iterator[None]:
-    """pydicom neither refuses nor prints values that break the standard, and may be somebody's name."""
+def reading(file: Path) -> Iterator[None]:
+    """Within, pydicom neither refuses nor prints values that break the standard, which may be somebody's name; of a
+    damaged file it may raise anything, which becomes a CohortError."""
     config = require("pydicom.config")
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except CohortError:
+            raise
+        except Exception as error:
+            raise CohortError(f"{file}: cannot be read as DICOM ({error}). Copy it anew, or move it away.") from error
 
 
 def require(package: str) -> Any:

@@ -14,21 +14,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from trainers.data.dicom.choice import choose
+from trainers.data.dicom.choice import choose, covers
 from trainers.data.dicom.convert import SegmentedSeries, instances_of
 from trainers.data.dicom.headers import (
-    DAMAGE,
     SEGMENTATION,
     STRUCTURES,
     Instance,
     is_dicom,
-    lenient,
     read_series,
+    reading,
     require,
 )
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree
 from trainers.data.layouts.nnunet import NO_LESION
-from trainers.data.volume_file import MAX_VOXELS
 from trainers.exceptions import CohortError
 
 PROBES = 200
@@ -88,29 +86,28 @@ def _scan(patient: str, number: int, study: Sequence[list[Instance]], wanted: Co
     if not is_named:
         return Scan(patient, name, None, left_out="PatientID is empty", notes=lines)
     volume, uid = instances_of(choice.chosen), choice.chosen[0].series
-    drawn = [instance for series in study for instance in series if uid in instance.refers_to]
-    masks = [instance for instance in drawn if instance.kind == SEGMENTATION]
+    drawn = [instance for series in study for instance in series if instance.refers_to]
+    masks = [instance for instance in drawn if instance.kind == SEGMENTATION and uid in instance.refers_to]
     if len(masks) > 1:
         raise CohortError(
             f"{masks[0].file} and {masks[1].file} are both drawn on series {uid}; allowed: one. Move the other away."
         )
-    if not masks and any(instance.kind == STRUCTURES for instance in drawn):
-        lines += ("  Its RTSTRUCT is not read; convert it to a DICOM SEG, as 3D Slicer does.",)
+    if masks and not covers(choice.chosen, masks[0]):
+        raise CohortError(f"{masks[0].file}: its frames are not slices of series {uid}, which it names as its own.")
+    for instance in drawn if not masks else ():
+        if instance.kind == STRUCTURES:
+            lines += (f"  {instance.file} is an RTSTRUCT and not read; convert it to a DICOM SEG, as 3D Slicer does.",)
+        elif instance.kind == SEGMENTATION:
+            lines += (f"  {instance.file} is drawn on another series: --series {min(instance.refers_to)}",)
     mask = SegmentedSeries(masks[0].file, _lesions(masks[0]), volume) if masks else None
     return Scan(patient, name, volume, mask=mask, scanner=choice.chosen[0].scanner, notes=lines)
 
 
 def _lesions(mask: Instance) -> tuple[int, ...]:
     """The segments of a SEG that are lesion, by their labels."""
-    try:
-        with lenient():
-            header = require("pydicom").dcmread(mask.file, stop_before_pixels=True)
-            labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
-            size = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames", 1))
-    except DAMAGE as error:
-        raise CohortError(f"{mask.file}: cannot be read as a segmentation ({error}).") from error
-    if size > MAX_VOXELS:
-        raise CohortError(f"{mask.file}: declares {size:,} voxels; allowed: up to {MAX_VOXELS:,}.")
+    with reading(mask.file):
+        header = require("pydicom").dcmread(mask.file, stop_before_pixels=True)
+        labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
     lesions = tuple(number for number, label in labels.items() if _LESION.search(label) or not NO_LESION.search(label))
     if not lesions:
         raise CohortError(f"{mask.file}: none of its segments {', '.join(labels.values())} is a lesion; needed: one.")
