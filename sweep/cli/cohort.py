@@ -98,6 +98,8 @@ def import_(
         if chosen is not DICOM:
             raise ConfigError(f"--series and --salt-file are for the layout dicom; got {chosen.name}.")
         chosen = dicom(read_salt(salt_file), series or ())
+    if chosen.private:
+        talk.note(f"Reading the headers of {count_text(len(tree.files), 'file')}.", err=True)
     with result_folder(out, "OUT") as unfinished, progress("cohort import") as on_progress:
         imported = import_cohort(chosen, tree, unfinished.result, out, on_progress, convert, talk.say)
     subjects = imported.cohort.subjects

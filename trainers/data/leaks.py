@@ -5,9 +5,11 @@ those around it stay the same when the volume is cropped or flipped, its axes ar
 with another type, scale or header. Another acquisition, of the same person too, has other noise. Of a copy that was
 resampled to another grid nothing remains: such a copy is not detected.
 
-Measured on the demo cohort: volumes of different patients, also of one base head, share 0.0 % of their signatures. With
-its copies a volume shares: flipped 100 %; saved as 8 bits 48 to 73 %; a tenth of every axis cut off 37 to 54 %, a fifth
-16 to 47 %; noise of 1 % of the brain's intensity added 23 to 53 %, 2 % 5 to 38 %, 5 % up to 15 %.
+Measured on 43 volumes of the demo cohort: of 903 pairs of different patients, also of one base head, the most alike
+share 0.3 % of their signatures (one number), all others none; two acquisitions of one anatomy that did not move at all
+share up to 0.1 %. With its copies a volume shares: flipped 100 %; saved as 8 bits 48 to 73 %; a tenth of every axis cut
+off 37 to 54 %, a fifth 16 to 47 %; noise of 1 % of the brain's intensity added 23 to 53 %, 2 % 5 to 38 %, 5 % up to 15
+%.
 """
 
 from __future__ import annotations
