@@ -2,8 +2,8 @@
 
 Where the local maxima of a slightly smoothed volume lie is decided by its noise. The distances between a maximum and
 those around it stay the same when the volume is cropped or flipped, its axes are exchanged, or its voxels are saved
-with another type, scale or header. Another acquisition, of the same person too, has other noise. Of a copy that was
-resampled to another grid nothing remains: such a copy is not detected.
+with another type, scale or header. Another acquisition, of the same person too, has other noise. In a copy that
+was resampled or smoothed the maxima lie elsewhere: such a copy is not detected.
 
 Measured on 43 volumes of the demo cohort: of 903 pairs of different patients, also of one base head, the most alike
 share 0.3 % of their signatures (one number), all others none; two acquisitions of one anatomy that did not move at all
