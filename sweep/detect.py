@@ -151,7 +151,9 @@ def slice_config_of_set(slices: Path) -> SliceConfig:
 
 def _slice_config(fields: Mapping[str, Any], where: Path) -> SliceConfig:
     try:
-        return SliceConfig.model_validate({name: fields[name] for name in SliceConfig.model_fields})
+        needed = {name for name, field in SliceConfig.model_fields.items() if field.exclude_if is None}
+        known = {name: fields[name] for name in SliceConfig.model_fields if name in needed or name in fields}
+        return SliceConfig.model_validate(known)
     except (KeyError, TypeError, ValidationError) as error:
         reason = why(error) if isinstance(error, ValidationError) else f"{error} is missing"
         raise TrainingError(f"{where} does not record how slices are made: {reason}. Prepare and train anew.") from None

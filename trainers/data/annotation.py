@@ -18,7 +18,7 @@ from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
 from trainers.data.cohort import Cohort, Subject, naming
-from trainers.data.mask import components, lesion_voxels
+from trainers.data.mask import components, lesion_voxels, same_grid
 from trainers.data.volume_file import load_image
 from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError, NoLesionError
@@ -47,11 +47,11 @@ def read_boxes(cohort: Cohort, subject: Subject) -> pd.DataFrame:
     with naming(subject):
         image = load_image(cohort.path(subject.volume))
         if subject.boxes is not None:
-            boxes = _from_file(cohort.path(subject.boxes), _canonical(image, image.shape).astype(int).tolist())
+            boxes = _from_file(cohort.path(subject.boxes), canonical_shape(image))
             if subject.mask is not None:
-                _lesion(cohort.path(subject.mask), subject.mask_labels, image)  # refused if it is wrong
+                read_lesions(cohort.path(subject.mask), subject.mask_labels, image)  # refused if it is wrong
         elif subject.mask is not None:
-            boxes = _from_mask(_lesion(cohort.path(subject.mask), subject.mask_labels, image))
+            boxes = _from_mask(read_lesions(cohort.path(subject.mask), subject.mask_labels, image))
         else:
             boxes = pd.DataFrame({column: np.zeros(0, dtype=np.int64) for column in [*COLUMNS, "lesion"]})
     boxes["diameter_mm"] = _diameters(boxes, _canonical(image, voxel_sizes(image.affine)))
@@ -108,15 +108,10 @@ def _whole_box(cells: Sequence[str], shape: Sequence[int]) -> tuple[int, ...] | 
     return box if z < shape[2] and x0 < x1 <= shape[0] and y0 < y1 <= shape[1] else None
 
 
-def _lesion(path: Path, labels: tuple[int, ...] | None, image: SpatialImage) -> np.ndarray:
-    """The lesion voxels of a volume's mask in canonical order, bool."""
+def read_lesions(path: Path, labels: tuple[int, ...] | None, image: SpatialImage) -> np.ndarray:
+    """The lesion voxels of a volume's mask in canonical order, bool; CohortError as `read_boxes`."""
     mask = load_image(path, mask=True)
-    got, needed = np.asarray(mask.affine), np.asarray(image.affine)
-    if mask.shape != image.shape or not np.allclose(got, needed, atol=1e-2):
-        raise CohortError(
-            f"{path}: shape {mask.shape} and affine {got.round(3).tolist()} differ from its volume's {image.shape} and "
-            f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
-        )
+    same_grid(mask, path, image)
     return lesion_voxels(mask, path, labels)
 
 
@@ -132,6 +127,11 @@ def _from_mask(lesion: np.ndarray) -> pd.DataFrame:
             inside = labels[x, y, z][parts[x, y] == number]
             rows.append([int(z), x.start, y.start, x.stop, y.stop, int(inside[0])])
     return pd.DataFrame(np.array(rows, dtype=np.int64).reshape(-1, 6), columns=[*COLUMNS, "lesion"])
+
+
+def canonical_shape(image: SpatialImage) -> list[int]:
+    """Lengths of the canonical axes, voxels; reads no voxels."""
+    return _canonical(image, image.shape).astype(int).tolist()
 
 
 def _canonical(image: SpatialImage, of_axes: Sequence[float] | np.ndarray) -> np.ndarray:

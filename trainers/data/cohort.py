@@ -46,13 +46,15 @@ class Subject(Config):
     """The mask's values that are lesion: (1, 3) in BraTS-METS masks, where 2 is oedema. Null: every value but 0."""
     boxes: Text | None = None
     """CSV of boxes (`trainers.data.annotation`); takes precedence over the mask."""
+    brain: Text | None = Field(default=None, exclude_if=lambda path: path is None)
+    """Mask of the brain on the same grid as the volume; goes before any skull strip."""
     stripped: bool | None = None
     """Whether the volume shows only the brain; null: detected from the voxels."""
 
     @property
     def files(self) -> dict[str, str]:
         """Key -> path of each file that the subject names."""
-        named = {"volume": self.volume, "mask": self.mask, "boxes": self.boxes}
+        named = {"volume": self.volume, "mask": self.mask, "boxes": self.boxes, "brain": self.brain}
         return {key: relative for key, relative in named.items() if relative is not None}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
+from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
 from trainers.data.volume_file import canonical_voxels
@@ -29,6 +30,16 @@ def components(mask: np.ndarray) -> np.ndarray:
     labels = np.zeros(mask.shape, dtype=np.int32)
     ndimage.label(mask, structure=np.ones((3,) * mask.ndim), output=labels)
     return labels
+
+
+def same_grid(mask: SpatialImage, path: Path, image: SpatialImage) -> None:
+    """Raise CohortError if the mask at `path` has another grid than its volume."""
+    got, needed = np.asarray(mask.affine), np.asarray(image.affine)
+    if mask.shape != image.shape or not np.allclose(got, needed, atol=1e-2):
+        raise CohortError(
+            f"{path}: shape {mask.shape} and affine {got.round(3).tolist()} differ from its volume's {image.shape} and "
+            f"{needed.round(3).tolist()}; resample the mask onto the volume's grid."
+        )
 
 
 def lesion_voxels(mask: Nifti1Image, path: Path, labels: tuple[int, ...] | None) -> np.ndarray:

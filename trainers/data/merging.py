@@ -41,15 +41,14 @@ def merge_cohorts(cohorts: Sequence[Cohort], home: Path) -> Cohort:
 def moved(cohort: Cohort, home: Path) -> Cohort:
     """The cohort with a manifest at `home`: absolute paths stay, relative ones lead from there."""
 
-    def from_home(path: str | None) -> str | None:
-        if path is None or Path(path).is_absolute():
+    def from_home(path: str) -> str:
+        if Path(path).is_absolute():
             return path
         file = cohort.path(path)
         real = file.parent.resolve() / file.name  # the file itself may be a link of another name
         return os.path.relpath(real, home.parent.resolve() / home.name)
 
     def subject_at_home(subject: Subject) -> Subject:
-        keys = ("volume", "mask", "boxes")
-        return subject.model_copy(update={key: from_home(getattr(subject, key)) for key in keys})
+        return subject.model_copy(update={key: from_home(path) for key, path in subject.files.items()})
 
     return replace(cohort, folder=home, subjects=tuple(map(subject_at_home, cohort.subjects)))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from trainers.data.cohort import Cohort
 from trainers.data.cohort_cache import CohortCache
+from trainers.data.kept_lesions import CutLesion
 from trainers.data.leaks import refuse_same
 from trainers.data.prepare_volume import (
     BrokenVolume,
@@ -27,6 +28,7 @@ from trainers.data.prepare_volume import (
 )
 from trainers.data.results import Results
 from trainers.data.slice_set import BOX_COLUMNS, SLICE_COLUMNS, Split, stream_slice_set
+from trainers.data.strip_quality import odd_masks
 from trainers.data.volume_tasks import Volumes, content_of, plan_volumes
 from trainers.distributed import OnProgress
 from trainers.exceptions import SliceSetError
@@ -168,6 +170,9 @@ def _write(
     for volume, of_volume in about.items():
         if outside := of_volume["boxes_outside_brain"]:
             logger.warning("%s: %d boxes lie outside the brain and are left out", volume, outside)
+        for lesion in map(CutLesion.model_validate, of_volume.get("lesions_cut", [])):
+            if lesion.counts:
+                logger.warning("%s: %s", volume, lesion)
     meta = {
         "size": config.size,
         "config": config.model_dump(mode="json"),
@@ -175,6 +180,10 @@ def _write(
         "counts": _counts(slices, boxes, about),
         "volumes": about,
     }
+    if odd := odd_masks(about):
+        meta["odd_masks"] = odd
+        for volume, reason in odd.items():
+            logger.warning("%s: look at its brain mask: %s", volume, reason)
     if volumes.left_out:
         meta["dropped"] = [
             {

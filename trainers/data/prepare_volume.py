@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from nibabel.nifti1 import Nifti1Image
 from pydantic import Field
 
 from trainers.config import Config, Seed
-from trainers.data.annotation import rough
+from trainers.data.annotation import canonical_shape, read_lesions, rough
 from trainers.data.cohort import Subject, naming
+from trainers.data.kept_lesions import Lesions, lesions_of_boxes
+from trainers.data.mask import components
 from trainers.data.slice_set import Kind
+from trainers.data.strip_quality import mask_shape
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 from trainers.exceptions import CohortError
 
@@ -42,10 +46,27 @@ class VolumeTask:
     subject: Subject
     stem: str
     """Begins the ids of its slices."""
-    path: Path
+    files: Mapping[str, Path]
+    """Key of the subject -> file."""
     boxes: pd.DataFrame
     key: str
     """Of its result: decided by all that decides the result."""
+
+    @property
+    def path(self) -> Path:
+        """Of the volume."""
+        return self.files["volume"]
+
+    def lesions(self, image: Nifti1Image) -> Lesions:
+        """Of its mask, else of its boxes; the mask's parts are numbered as `read_boxes` does.
+
+        Raises:
+            CohortError: the mask cannot be read.
+        """
+        if "mask" not in self.files:
+            return lesions_of_boxes(self.boxes, canonical_shape(image))
+        labels = components(read_lesions(self.files["mask"], self.subject.mask_labels, image))
+        return Lesions(labels, labels)
 
 
 class VolumeRows(Config):
@@ -104,7 +125,9 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     """
     subject = task.subject
     with naming(subject):
-        volume = volume_slices(task.path, config, subject.stripped, also=task.boxes["z"].unique())
+        lesions = task.lesions if subject.kind == "tumour" else None
+        annotated_z = task.boxes["z"].unique()
+        volume = volume_slices(task.path, config, subject.stripped, annotated_z, task.files.get("brain"), lesions)
     ids = [f"{task.stem}-z{z:03d}" for z in volume.z]
     boxes, counts = _pixel_boxes(task, config, volume)
     if len(task.boxes) and not boxes:
@@ -121,10 +144,16 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         "geometry": volume.geometry.to_json(),
         "brain_ml": round(volume.brain_ml, 1),
         "came_stripped": volume.stripped,
+        "strip": {
+            "method": "given" if "brain" in task.files else "none" if volume.stripped else config.strip.method,
+            **mask_shape(volume.mask, np.array(volume.geometry.spacing)),
+        },
         "slices": len(keep),
         "boxes": len(boxes),
         **counts,
     }
+    if volume.lesions_cut:
+        about["lesions_cut"] = [lesion.model_dump() for lesion in volume.lesions_cut]
     slices: list[tuple[str, Kind, int]] = [
         (ids[row], "tumour" if with_box[row] else "normal", int(volume.z[row])) for row in keep
     ]

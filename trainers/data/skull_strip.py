@@ -1,4 +1,4 @@
-"""Brain masks: by deepbet, or from the zeros around a brain that was stripped before.
+"""Brain masks: given, by deepbet or another program, or from the zeros around a brain that was stripped before.
 
 deepbet (MIT) carries its weights in its wheel and needs about 1.4 GB and 2 to 5 s a volume on two cores.
 """
@@ -14,6 +14,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
 from scipy import ndimage
 
+from trainers.data.strip_command import run_command
+from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
 from trainers.exceptions import CohortError
 
 if TYPE_CHECKING:
@@ -26,7 +28,14 @@ BRAIN_ML = (200.0, 2600.0)
 """A brain mask smaller or larger than this is no human brain."""
 
 
-def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, where: str) -> tuple[np.ndarray, bool]:
+def brain_mask(
+    volume: np.ndarray,
+    affine: np.ndarray,
+    stripped: bool | None,
+    where: str,
+    config: StripConfig = DEFAULT_STRIP,
+    given: np.ndarray | None = None,
+) -> tuple[np.ndarray, bool]:
     """The brain of a head.
 
     Args:
@@ -34,6 +43,8 @@ def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, wh
         affine: 4 x 4, canonical voxel centres to mm.
         stripped: whether everything but the brain is already gone; None finds out.
         where: names the volume in errors.
+        config: how the skull is stripped where it is there.
+        given: the mask, if one is known; X x Y x Z bool.
 
     Returns:
         X x Y x Z bool, and whether the volume came stripped.
@@ -42,15 +53,22 @@ def brain_mask(volume: np.ndarray, affine: np.ndarray, stripped: bool | None, wh
         CohortError: no brain is found.
     """
     spacing = voxel_sizes(affine)
-    mask = _nonzero(volume) if stripped else _deepbet(volume, affine, where)
-    if stripped is None:
+    if given is not None:
+        mask, source = given, "given mask of the brain"
+    elif stripped:
+        mask, source = _nonzero(volume), "non-zero part"
+    elif config.method == "deepbet":
+        mask, source = _deepbet(volume, affine, config.threshold, where), "brain found by deepbet"
+    else:
+        mask, source = run_command(config.method, volume, affine, where), f"brain found by {config.method}"
+    if stripped is None and mask.any():
         stripped = outside_share(volume, mask, spacing) < STRIPPED_BELOW
-        if stripped:
-            mask = _nonzero(volume)
+        if stripped and given is None:
+            mask, source = _nonzero(volume), "non-zero part"
     millilitres = float(mask.sum() * np.prod(spacing) / 1000)
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
         raise CohortError(
-            f"{where}: the {'non-zero part' if stripped else 'brain found by deepbet'} measures {millilitres:.0f} ml; "
+            f"{where}: the {source} measures {millilitres:.0f} ml; "
             f"allowed: {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml. Look at the volume: is it a whole head in T1, is its "
             'voxel size right, and is "stripped" right in cohort.json?'
         )
@@ -72,11 +90,11 @@ def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> 
     return float((foreground & far).sum() / max(1, mask.sum()))
 
 
-def _deepbet(volume: np.ndarray, affine: np.ndarray, where: str) -> np.ndarray:
+def _deepbet(volume: np.ndarray, affine: np.ndarray, threshold: float, where: str) -> np.ndarray:
     import torch
 
     try:
-        _, mask, _ = _model(torch.cuda.is_available()).run(Nifti1Image(volume, affine))
+        _, mask, _ = _model(torch.cuda.is_available()).run(Nifti1Image(volume, affine), threshold=threshold)
     except (AssertionError, ValueError) as error:
         raise CohortError(f"{where}: deepbet finds no brain in it ({error}). Is it a whole head in T1?") from error
     return np.asarray(mask.dataobj) > 0

@@ -6,20 +6,24 @@ same function serves preparation and detection, so a detector meets a new volume
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.funcs import as_closest_canonical
+from nibabel.nifti1 import Nifti1Image
 from nibabel.spatialimages import SpatialImage
 from pydantic import Field, field_validator
 
 from trainers.config import Config
 from trainers.data.geometry import SliceGeometry
+from trainers.data.kept_lesions import CutLesion, Lesions, give_back
 from trainers.data.leaks import signature
+from trainers.data.mask import same_grid
 from trainers.data.skull_strip import brain_mask
+from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
 from trainers.data.volume_file import canonical_voxels, load_image
 from trainers.exceptions import CohortError
 
@@ -35,6 +39,8 @@ class SliceConfig(Config):
     """A slice with less brain than this share of the volume's largest slice is left out, unless it has a box."""
     white: float = Field(default=2.25, gt=1.0)
     """The intensity shown as white, in medians of the brain: enhancing lesions reach about 2, vessels 2.7."""
+    strip: StripConfig = Field(default=DEFAULT_STRIP, exclude_if=lambda strip: strip == DEFAULT_STRIP)
+    """How the skull is stripped. Decides a stage's key only where it is not the default."""
 
     @field_validator("size")
     @classmethod
@@ -63,16 +69,27 @@ class VolumeSlices:
     """N bool: whether a slice has the brain area that the config asks for; the others were asked for by `also`."""
     signature: np.ndarray
     """What recognises the volume under another name (`trainers.data.leaks`)."""
+    mask: np.ndarray
+    """X x Y x Z bool: the brain, with lesions that were given back."""
+    lesions_cut: tuple[CutLesion, ...]
+    """Lesions of which the strip removes voxels."""
 
 
 def volume_slices(
-    path: Path, config: SliceConfig, stripped: bool | None = None, also: Collection[int] = ()
+    path: Path,
+    config: SliceConfig,
+    stripped: bool | None = None,
+    also: Collection[int] = (),
+    brain_path: Path | None = None,
+    lesions: Callable[[Nifti1Image], Lesions] | None = None,
 ) -> VolumeSlices:
     """The slices of the NIfTI volume at `path`.
 
     Args:
         stripped: whether only the brain is in it; None: detected.
         also: canonical z indices to keep even with little brain.
+        brain_path: a mask of the brain, which goes before any strip.
+        lesions: reads the lesions of the opened volume, of which the strip may cut none; None: unknown.
 
     Raises:
         CohortError: the file is no volume, has several frames, NaNs or one value only, or holds no brain.
@@ -81,7 +98,11 @@ def volume_slices(
     volume, affine = canonical_voxels(image, path)
     if volume.min() == volume.max():
         raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it. Is it the right file?")
-    mask, stripped = brain_mask(volume, affine, stripped, str(path))
+    given = None if brain_path is None else _given_brain(brain_path, image)
+    mask, stripped = brain_mask(volume, affine, stripped, str(path), config.strip, given)
+    lesions_cut: tuple[CutLesion, ...] = ()
+    if lesions is not None:
+        mask, lesions_cut = give_back(mask, lesions(image), voxel_sizes(affine), config.strip)
     geometry = _geometry(image, mask, config)
 
     area = mask.sum(axis=(0, 1))
@@ -98,7 +119,14 @@ def volume_slices(
     images = np.rint(np.clip(_resize(scaled, rows, columns), 0, 255)).astype(np.uint8)
     images[brain < 0.5] = 0
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
-    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z], signature(volume))
+    known = signature(volume)
+    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z], known, mask, lesions_cut)
+
+
+def _given_brain(path: Path, image: Nifti1Image) -> np.ndarray:
+    mask = load_image(path, mask=True)
+    same_grid(mask, path, image)
+    return canonical_voxels(mask, path)[0] > 0
 
 
 def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> SliceGeometry:

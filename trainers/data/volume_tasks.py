@@ -19,10 +19,11 @@ from trainers.data.cohort_cache import CohortCache, digest_of
 from trainers.data.leaks import SIGNATURE_VERSION
 from trainers.data.prepare_volume import PrepareConfig, VolumeTask
 from trainers.data.splits import assign_splits
+from trainers.data.strip_command import COMMANDS, find_command
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
 
-VERSION = 1
+VERSION = 2
 """Raised when something else is made of a volume or its annotation, so that no earlier result is used."""
 INTEGERS = [*COLUMNS, "lesion"]
 """Columns of a table of boxes that hold whole numbers; the other is `diameter_mm`."""
@@ -101,6 +102,8 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     Raises:
         CohortError: as `check_cohort`.
     """
+    if config.strip.method in COMMANDS:
+        find_command(config.strip.method)  # refused now where it is missing
     digest = file_digest if cache is None else cache.digest
     content_of(cohort, config, digest)
     stems = _stems(cohort)
@@ -117,7 +120,8 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
         how = config.model_dump(mode="json", exclude={"on_error"})
         made_by = [SIGNATURE_VERSION, version("deepbet"), version("torch")]
         key = digest_of([*annotated, stem, subject.kind, subject.stripped, how, *made_by])
-        tasks.append(VolumeTask(subject, stem, cohort.path(subject.volume), boxes, key))
+        paths = {name: cohort.path(path) for name, path in subject.files.items()}
+        tasks.append(VolumeTask(subject, stem, paths, boxes, key))
     refuse_or_report(left_out, config)
     lesions: Counter[str] = Counter()
     for task in tasks:

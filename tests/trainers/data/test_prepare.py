@@ -20,11 +20,13 @@ from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.processes import Processes
 from trainers.data.slice_set import SliceSet, open_slice_set
+from trainers.data.strip_config import StripConfig
 from trainers.data.volume import SliceConfig, volume_slices
 from trainers.data.volume_tasks import check_cohort
 from trainers.exceptions import CohortError, SliceSetError
 
 CONFIG = PrepareConfig(size=64)
+CUT = PrepareConfig(size=64, strip=StripConfig(keep_lesions=False))
 
 
 def _prepare(folder: Path, config: PrepareConfig = CONFIG, out: str = "slices", workers: int = 1) -> SliceSet:
@@ -133,7 +135,7 @@ def test_size_is_the_lesions_in_millimetres_not_its_boxes(tmp_path: Path, axes: 
 def test_size_counts_boxes_outside_the_brain_and_sides_as_drawn(tmp_path: Path) -> None:
     folder = make_cohort(tmp_path / "cohort")
     (folder / "P000" / "boxes.csv").write_text("z,x0,y0,x1,y1\n36,28,33,32,37\n37,20,30,40,33\n20,30,30,31,31\n")
-    found = _prepare(folder)
+    found = _prepare(folder, CUT)
     assert found.meta["volumes"]["P000/t1c.nii.gz"]["boxes_outside_brain"] == 1
     mine = found.boxes.set_index("slice_id").filter(like="P000", axis=0)
     assert mine["diameter_mm"].to_dict() == {"P000-z020": 3.0, "P000-z036": 60.0}
@@ -262,7 +264,7 @@ def test_boxes_that_leave_the_slice_are_cut_or_left_out_and_counted(
     folder = make_cohort(tmp_path / "cohort")
     rows = "20,25,0,35,10\n20,25,0,35,2\n20,25,30,35,40\n"
     (folder / "P000" / "boxes.csv").write_text(f"z,x0,y0,x1,y1\n{rows}")
-    found = _prepare(folder, PrepareConfig(size=64, margin=0.0, min_box_pixels=16))
+    found = _prepare(folder, PrepareConfig(size=64, margin=0.0, min_box_pixels=16, strip=CUT.strip))
     about = found.meta["volumes"]["P000/t1c.nii.gz"]
     assert (about["boxes"], about["boxes_cut"], about["boxes_outside_brain"]) == (2, 1, 1)
     assert found.meta["counts"]["boxes_cut"] == 1
