@@ -43,7 +43,7 @@ def brain_mask(
         affine: 4 x 4, canonical voxel centres to mm.
         stripped: whether everything but the brain is already gone; None finds out.
         where: names the volume in errors.
-        config: how the skull is stripped where it is there.
+        config: how the skull is stripped of a head that has it.
         given: the mask, if one is known; X x Y x Z bool.
 
     Returns:
