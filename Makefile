@@ -8,7 +8,7 @@ CHECKERS := $(TOOLS)/kubectl $(if $(shell command -v prometheus && command -v pr
 # More processes than the two cores that the tests are made for, as a third of their time is waiting; the order is theirs.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-long bench-detector bench-gan bench-sweep lint types ci clean
+.PHONY: demo test test-slow test-long bench-data bench-detector bench-gan bench-sweep lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -24,6 +24,9 @@ test-slow: $(INSTALLED) $(CHECKERS)  ## those on a real Ray and real services: t
 
 test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
 	$(BIN)/pytest -m long
+
+bench-data: $(INSTALLED) $(PEERS)/skimage  ## speed and memory of preparation, beside a plain loop, OpenCV and deepbet's command
+	PYTHONPATH=.:$(PEERS) $(BIN)/python -m tests.benchmarks.bench_data
 
 bench-detector: $(INSTALLED)  ## speed of detector training and of the evaluation, beside the field's tools
 	$(BIN)/python -m tests.benchmarks.bench_evaluation
@@ -60,6 +63,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python opencv-python  # of an older environment: cv2 is the headless one's now
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(PEERS)/skimage: $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(PEERS) scikit-image==0.26.0 lazy-loader==0.4
 	touch $@
 
 # Without its dependencies: it pins a torch of 2021, and runs on ours.

@@ -12,9 +12,10 @@ from trainers.data.prepare_volume import (
     VolumeTask,
     prepare_or_reason,
 )
-from trainers.data.processes import memory_needed, use_one_thread
+from trainers.data.processes import memory_needed
 from trainers.distributed import FAILURES
 from trainers.exceptions import TrainingError
+from trainers.one_thread import use_one_thread
 
 LEAST_PENDING = 8
 """Volumes that wait or run even on a small cluster, for which an autoscaler may add nodes."""

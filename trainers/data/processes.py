@@ -24,6 +24,7 @@ from trainers.data.prepare_volume import (
 )
 from trainers.data.volume_file import load_image
 from trainers.exceptions import CohortError
+from trainers.one_thread import use_one_thread
 
 PROCESS_BYTES = 1.5e9
 VOXEL_BYTES = 14
@@ -39,13 +40,6 @@ def memory_needed(task: VolumeTask) -> float:
         return PROCESS_BYTES + VOXEL_BYTES * math.prod(load_image(task.path).shape)
     except CohortError:
         return 0.0
-
-
-def use_one_thread() -> None:
-    """Let torch work with one thread in this process, one of several."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

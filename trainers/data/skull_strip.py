@@ -9,6 +9,7 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import fill_voids
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
@@ -117,7 +118,7 @@ def _nonzero(volume: np.ndarray) -> np.ndarray:
     bright = np.percentile(differs[differs > 0], 90) if (differs > 0).any() else 0.0
     mask = _largest_part(differs > 0.02 * bright)
     for z in range(mask.shape[2]):
-        mask[:, :, z] = ndimage.binary_fill_holes(mask[:, :, z])
+        mask[:, :, z] = fill_voids.fill(np.ascontiguousarray(mask[:, :, z]))
     return mask
 
 
