@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def environment_as_before() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+    if boto3 := sys.modules.get("boto3"):
+        boto3.DEFAULT_SESSION = None  # it keeps the keys that it first found in the environment; MLflow takes it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

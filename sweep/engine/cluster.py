@@ -46,8 +46,8 @@ LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
-STARTS = 2
-"""How often a Ray of this machine alone is started: Ray gives a node 30 s, which a busy machine may exceed once."""
+STARTS = 4
+"""How often a Ray of this machine alone is started: Ray gives a node 30 s, which a busy machine may exceed."""
 
 NO_ACTOR = b"\xff" * 12
 """Prefix of a creator's id where the creator is no actor."""
@@ -111,10 +111,10 @@ def _start_here(folder: Path) -> None:
         try:
             ray.init("local", log_to_driver=False, **options)
             return
-        except Exception:
+        except Exception as error:
             if attempt == STARTS:
                 raise
-            logger.warning("Ray did not start in time", exc_info=True)
+            logger.warning(f"Ray did not start: attempt {attempt} of {STARTS}", extra={"error": str(error)})
             ray.shutdown()
 
 

@@ -117,7 +117,6 @@ def launch(
         if todo.any:
             observers = [metrics.observe, Watcher(notifier.send, settings.notify_stall_minutes).observe]
             plan, launched = _run(todo, settings, storage, record, tracker, lease, console, fail_fast, observers)
-            record.keep_needs(plan)
         if not study.search.draws:
             undefined = record_arms(plan, store, storage)
             launched = replace(launched, failed=launched.failed | undefined)
@@ -232,7 +231,10 @@ def _run(
     database = DatabaseFile("Optuna", settings.optuna_storage, "it lacks cells that the search of this study has drawn")
     display = Display(todo.plan, console, store, connected())
     steering = Steering(record, board, display, tracker, database, lease, fail_fast, observers)
-    search = StudySearch(todo.plan, todo.trials, storage, store, board, steering.trial_ended, lease.check)
+    # What a search draws is spared by `metsweep store gc` from its first artifact on.
+    search = StudySearch(
+        todo.plan, todo.trials, storage, store, board, steering.trial_ended, record.keep_needs, lease.check
+    )
     search.take_up(todo.running)
     for number in todo.again:
         search.draw_again(number)

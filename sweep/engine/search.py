@@ -66,6 +66,8 @@ class StudySearch(Searcher):
     """Gets the trials to run and the requests to end them."""
     on_end: OnEnd
     """Called when a trial ended."""
+    on_draw: Callable[[Plan], None]
+    """Called with the plan when a cell joined it, before any work for the cell begins."""
     held: Callable[[], bool] = lambda: True
     """Whether this launch still holds the study; once it does not, no end of a trial is recorded."""
 
@@ -183,6 +185,7 @@ class StudySearch(Searcher):
         while not self._queue and self._drawing.left > 0 and self.held():
             cell = self._drawing.draw(self.plan)
             self.plan = Plan(self._study, (*self.plan.trials, *cell.trials))
+            self.on_draw(self.plan)
             self._begin(cell)
         return self._queue.popleft() if self._queue else None
 

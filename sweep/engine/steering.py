@@ -66,7 +66,6 @@ class Steering:
         """Trial name -> error."""
         self.stopped: StopReason | None = None
         """Why the launch was asked to end."""
-        self._plan: Plan | None = None
         self._began, self._began_by_clock = time.monotonic(), time.time()
         self._status_kept = -STATUS_EVERY_SECONDS
         self._interrupted = False
@@ -121,9 +120,6 @@ class Steering:
         self._name_makers(stages)
         for observe in self.observers:
             observe(plan, stages)
-        if plan is not self._plan:  # what a search draws is spared by `metsweep store gc` from now on
-            self.record.keep_needs(plan)
-            self._plan = plan
         if time.monotonic() - self._status_kept >= STATUS_EVERY_SECONDS:
             self._keep_status(search, stages)
         for request in self.record.take_requests():

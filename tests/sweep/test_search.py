@@ -83,7 +83,10 @@ class Sweep:
         drawn = drawn_cells(find_optuna_study(self.study, storage), self.study)
         plan = plan_with(maker, self.study, [(one.number, one.cell) for one in drawn])
         self.held = True
-        self.search = StudySearch(plan, maker, storage, self.store, self.board, self._tell, lambda: self.held)
+        self.record = StudyRecord(self.store, self.study.name)
+        self.search = StudySearch(
+            plan, maker, storage, self.store, self.board, self._tell, self.record.keep_needs, lambda: self.held
+        )
         open_cells = {one.number for one in drawn if one.state == "RUNNING"}
         self.search.take_up([trial for trial in plan.trials if trial.number in open_cells])
         self.search.wait_for([trial for trial in plan.unfinished(self.store) if trial.number is None])
@@ -140,6 +143,14 @@ def test_arms_come_first_then_drawn_cells_and_each_is_told_what_it_reached(tmp_p
     for trial in sweep.told:
         assert trial.values == [pytest.approx(quality(by_number[trial.number].evaluate.detector))]
     assert sweep.next() is None
+
+
+def test_store_gc_spares_what_a_drawn_cell_needs_before_work_on_it_begins(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, arms=[])
+    given = sweep.next()
+    assert given is not None
+    needs = sweep.record.needs()
+    assert all(key in needs[stage.name] for key, stage in given[1].stages.items())
 
 
 def test_a_launch_that_lost_its_study_tells_nobody_how_a_trial_ended_and_draws_nothing(tmp_path: Path) -> None:
