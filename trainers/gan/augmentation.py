@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainers.gan.arithmetic import order_matters
+
 MAX_SHIFT = 0.125
 """Of the slice's side."""
 MAX_LOG_ZOOM = math.log(1.2)
@@ -72,6 +74,8 @@ class Augmentation:
 
     def _moved(self, images: Tensor) -> Tensor:
         grid = F.affine_grid(self.to_source, list(images.shape), align_corners=False)
+        if order_matters(images):
+            return interpolated(images, grid)
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _erased(self, images: Tensor) -> Tensor:
@@ -79,6 +83,25 @@ class Augmentation:
         x, y, happens = self.erased.view(-1, 3, 1, 1).unbind(1)
         inside = ((at.view(1, 1, -1) - x).abs() < CUTOUT) & ((at.view(1, -1, 1) - y).abs() < CUTOUT)
         return (inside & (happens > 0)).unsqueeze(1)
+
+
+def interpolated(images: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear `grid_sample` of N x 1 x R x R images, whose gradient a GPU can sum in a fixed order; it is slower.
+
+    Args:
+        grid: N x R x R x 2, x and y from -1 to 1 (edges, not centres, of the outer pixels); zeros lie outside.
+    """
+    side = images.shape[-1]
+    framed = F.pad(images.squeeze(1), (1, 1, 1, 1))
+    image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    at = (grid + 1) * side / 2 + 0.5  # in pixels of the frame, whose first centre is at 0
+    first = at.floor()
+    total = torch.zeros_like(images.squeeze(1))
+    for step in torch.cartesian_prod(*2 * [torch.arange(2, device=images.device)]):
+        corner = first + step
+        column, row = corner.clamp(0, side + 1).long().unbind(-1)
+        total = total + (1 - (at - corner).abs()).prod(-1) * framed[image, row, column]
+    return total.unsqueeze(1)
 
 
 def overfitting(on_real: Tensor, on_fake: Tensor) -> Tensor:

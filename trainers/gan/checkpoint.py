@@ -144,5 +144,6 @@ def _first_probability(config: GANConfig) -> float:
 def _adam(module: nn.Module, config: GANConfig) -> torch.optim.Optimizer:
     """Layers that do not take part yet have no gradient, hence no state: at a new resolution the old layers keep theirs
     and the new ones start with none."""
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=betas, fused=True)
+    parameters, betas = list(module.parameters()), (config.beta1, config.beta2)
+    recorded = config.cuda_graph and parameters[0].is_cuda
+    return torch.optim.Adam(parameters, lr=config.learning_rate, betas=betas, fused=True, capturable=recorded)

@@ -61,7 +61,14 @@ class GANConfig(Config):
     """WGAN-GP: weight of the squared scores of real images, which keeps scores near 0."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Number format of the convolutions; weights, scores, penalties and losses are fp32 in all. `tf32` rounds what a
-    GPU's convolutions multiply to 10 bits, torch's own default; on a CPU it is fp32."""
+    GPU's convolutions multiply to 10 bits of mantissa, torch's own default, and keeps features in fp32; on a CPU it is
+    fp32. `bf16` rounds features, too, to 7 bits: half the memory."""
+    deterministic: bool = Field(default=True, exclude_if=lambda exact: exact)
+    """Whether equal runs on a GPU are to end bit for bit alike, resumed or not; without it cuDNN times its kernels at
+    every new shape (15 s each on an H200) and takes the fastest. On a CPU runs always end alike."""
+    cuda_graph: bool = Field(default=False, exclude_if=lambda recorded: not recorded)
+    """On a GPU, with one worker: whether an update is recorded once and then replayed, which spares the host launching
+    some two thousand kernels one by one. On a CPU it changes nothing."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share of itself that the averaged generator, which makes the synthetic slices, keeps at each step."""
     total_kimg: float = Field(default=12_000.0, gt=0.0, le=1e9)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from trainers.detector.prediction import load_detector
 from trainers.detector.selection import trained_on_synthetic, trained_slice_size
 from trainers.exceptions import TrainingError
+from trainers.gan.arithmetic import order_matters
 from trainers.gan.config import GANConfig
 
 
@@ -51,38 +52,51 @@ class DetectorFeedback:
                 f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, as a "
                 "GAN is not to imitate another GAN. Train the detector with `metsweep train detector SLICES`."
             )
-        from ultralytics.utils.loss import v8DetectionLoss
+        from trainers.gan.detector_loss import DetectorLoss  # Ultralytics takes seconds to import
 
         self._model: Any = detector.model.requires_grad_(False)
         self._resolution = resolution
         config = detector.config
         self._target = config.validation_size
         self._model.args = SimpleNamespace(box=config.box_gain, cls=config.class_gain, dfl=config.distance_gain)
-        self._loss = v8DetectionLoss(self._model)
+        self._loss = DetectorLoss(self._model)
 
-    def __call__(self, images: Tensor, boxes: Sequence[np.ndarray]) -> Tensor:
+    def __call__(self, images: Tensor, boxes: Tensor) -> Tensor:
         """The detector's loss, a scalar with gradient with respect to the images alone.
 
         Args:
             images: N x 1 x R x R float, about -1 (black) to 1 (white), at any resolution R of progressive growing.
-            boxes: N arrays, each n x 4 (x0, y0, x1, y1) in pixels of the last resolution; n may be 0.
+            boxes: N x M x 4 (x0, y0, x1, y1) in pixels of the last resolution, on the images' device (`padded`).
         """
         clipped: Any = _Clip.apply((images.float() + 1) / 2)
-        enlarged = F.interpolate(clipped, (self._target, self._target), mode="bilinear", antialias=True)
-        _, raw = self._model(enlarged.contiguous(memory_format=torch.channels_last))
-        losses = [self._of_slice(raw, i, pixels) for i, pixels in enumerate(boxes)]
-        return torch.stack(losses).mean()
+        shown = enlarged(clipped, self._target, in_order=order_matters(clipped))
+        _, raw = self._model(shown.contiguous(memory_format=torch.channels_last))
+        return self._loss(raw, boxes * (self._target / self._resolution))
 
-    def _of_slice(self, raw: dict[str, Any], i: int, pixels: np.ndarray) -> Tensor:
-        """Loss of slice i, from the network's outputs for all."""
-        only = {"boxes": raw["boxes"][i : i + 1], "scores": raw["scores"][i : i + 1]}
-        only["feats"] = [features[i : i + 1] for features in raw["feats"]]
-        share = torch.tensor(pixels, dtype=torch.float32, device=only["boxes"].device).view(-1, 4) / self._resolution
-        low, high = share.chunk(2, dim=1)
-        zeros = share.new_zeros(len(share))
-        targets = {"batch_idx": zeros, "cls": zeros, "bboxes": torch.cat([(low + high) / 2, high - low], dim=1)}
-        parts, _ = self._loss(only, targets)
-        return parts.sum()
+
+def padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """N arrays of n x 4 boxes -> N x M x 4 float32; rows of zeros fill up.
+
+    M is a power of two: one of few shapes, for each of which an update is recorded.
+    """
+    most = max(map(len, boxes), default=0)
+    rows = np.zeros((len(boxes), 1 << (most - 1).bit_length() if most else 1, 4), np.float32)
+    for row, pixels in zip(rows, boxes, strict=True):
+        row[: len(pixels)] = pixels
+    return rows
+
+
+def enlarged(images: Tensor, side: int, in_order: bool) -> Tensor:
+    """N x 1 x R x R images at `side` pixels, bilinear with antialiasing.
+
+    Args:
+        in_order: as products of matrices, whose gradient a GPU sums in a fixed order, unlike torch's own.
+    """
+    if not in_order:
+        return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    pixels = torch.eye(images.shape[-1], device=images.device)[None, None]
+    rows = F.interpolate(pixels, (side, images.shape[-1]), mode="bilinear", antialias=True)[0, 0]
+    return rows @ images @ rows.t()
 
 
 def open_feedback(config: GANConfig, detector: Path | None, device: torch.device) -> DetectorFeedback | None:

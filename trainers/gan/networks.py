@@ -85,10 +85,10 @@ class CPGGANGenerator(Generator):
             x = pixel_norm(activate(self.upscale[level](x, conditions[top - level])))
             x = pixel_norm(activate(self.refine[level](x)))
         image = self.to_image[top](x).float()
-        if phase.alpha == 1.0:
+        if not phase.fades:
             return image
         coarse = F.interpolate(self.to_image[top - 1](before).float(), scale_factor=2, mode="nearest")
-        return torch.lerp(coarse, image, phase.alpha)
+        return phase.blend(coarse, image)
 
 
 class CPGGANDiscriminator(Discriminator):
@@ -113,9 +113,9 @@ class CPGGANDiscriminator(Discriminator):
         for level in reversed(range(top)):
             x = activate(self.refine[level](x))
             x = activate(self.downscale[level](x))
-            if level == top - 1 and phase.alpha < 1.0:
+            if level == top - 1 and phase.fades:
                 coarse = activate(self.from_image[level](F.avg_pool2d(pair, 2)))
-                x = torch.lerp(coarse, x, phase.alpha)
+                x = phase.blend(coarse, x)
         x = activate(self.convolution(self.stddev(x.float())))
         x = activate(self.dense(x.flatten(1)))
         return self.score(x).squeeze(1)

@@ -12,18 +12,30 @@ from trainers.gan.schedule import Phase
 
 def signed(images: np.ndarray, device: torch.device) -> Tensor:
     """N x H x W uint8 slices -> N x 1 x H x W float32, -1 (black) to 1 (white)."""
-    return _moved(images, device).unsqueeze(1).float() / 127.5 - 1.0
+    return signed_levels(on_device(images, device))
 
 
 def unit(conditions: np.ndarray, device: torch.device) -> Tensor:
     """N x H x W uint8 conditioning images -> N x 1 x H x W float32, 0 (black) to 1 (white)."""
-    return _moved(conditions, device).unsqueeze(1).float() / 255.0
+    return unit_levels(on_device(conditions, device))
 
 
-def _moved(images: np.ndarray, device: torch.device) -> Tensor:
-    """On the device as bytes, a quarter of their floats, without waiting for a GPU to take them."""
-    tensor = torch.from_numpy(images)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+def signed_levels(images: Tensor) -> Tensor:
+    """`signed`, of slices that are on their device."""
+    return images.unsqueeze(1).float() / 127.5 - 1.0
+
+
+def unit_levels(conditions: Tensor) -> Tensor:
+    """`unit`, of conditioning images that are on their device."""
+    return conditions.unsqueeze(1).float() / 255.0
+
+
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """As it is (slices as bytes, a quarter of their floats), without waiting for a GPU to take it."""
+    tensor = torch.from_numpy(array)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and array.size else tensor.to(device)
+    )
 
 
 def grey(images: Tensor) -> Tensor:

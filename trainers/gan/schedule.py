@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from trainers.gan.config import GANConfig
 
 
@@ -13,6 +16,19 @@ class Phase:
 
     resolution: int
     alpha: float
+    on_device: Tensor | None = None
+    """Read in place of `alpha`, but for whether anything fades, by an update that is recorded once and then replayed at
+    every alpha below 1; scalar."""
+
+    @property
+    def fades(self) -> bool:
+        """Whether the resolution before still takes part."""
+        return self.alpha < 1.0
+
+    def blend(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """What is shown of two tensors of one shape: of the resolution before and of this one."""
+        alpha = self.alpha if self.on_device is None else self.on_device.to(fine.dtype)
+        return torch.lerp(coarse, fine, alpha)
 
 
 def phase_at(config: GANConfig, images: float) -> Phase:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from trainers.data.slice_set import SliceSet
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
 from trainers.gan import figures
+from trainers.gan.arithmetic import arithmetic
 from trainers.gan.batches import Batch, TrainingSlices
 from trainers.gan.checkpoint import TrainingState, read_checkpoint
 from trainers.gan.config import GANConfig
 from trainers.gan.feedback import DetectorFeedback, open_feedback
 from trainers.gan.layers import resized
+from trainers.gan.recording import RecordedUpdate, own_stream
 from trainers.gan.sampling import noise, sample, unit
 from trainers.gan.schedule import phase_at
 from trainers.gan.source import write_source
@@ -51,8 +55,12 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
     check_group(context.world_size)
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(context.device)
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=config.precision != "fp32"):
+    with arithmetic(config, context.device), own_stream(context.device) if _records(config, context) else nullcontext():
         _train(config, slices, out, context, detector)
+
+
+def _records(config: GANConfig, context: Context) -> bool:
+    return config.cuda_graph and context.device.type == "cuda" and context.world_size == 1
 
 
 def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, detector: Path | None) -> None:
@@ -77,9 +85,12 @@ def _run(
     total = state.config.total_images
     checkpoints = total / (state.config.checkpoint_kimg * 1000)
     recent = _Recent(state.images, context)
+    step = partial(update, state, feedback=feedback, context=context)
+    if _records(state.config, context):
+        step = RecordedUpdate(state, feedback, context)
     while state.images < total:
         before = state.images
-        recent.add(update(state, data.batch(before), data.share, feedback, context))
+        recent.add(step(data.batch(before), data.share))
         state.images = before + state.config.batch_size
         finished = state.images >= total
         done = (before / total, state.images / total)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from trainers.gan.augmentation import OPERATIONS, PARAMETERS, Augmentation, adapted, overfitting
+from trainers.gan.augmentation import OPERATIONS, PARAMETERS, Augmentation, adapted, interpolated, overfitting
 
 COUNT, SIDE = 64, 32
 
@@ -68,3 +71,18 @@ def test_the_probability_follows_the_signal() -> None:
     assert adapted(probability, torch.tensor(0.9), 0.6, 0.01) == pytest.approx(0.51)
     assert adapted(probability, torch.tensor(0.1), 0.6, 0.01) == pytest.approx(0.49)
     assert adapted(torch.tensor(0.0), torch.tensor(0.1), 0.6, 0.01) == 0
+
+
+@pytest.mark.parametrize("side", [4, 32])
+def test_interpolation_in_a_fixed_order_is_that_of_torch(side: int) -> None:
+    change = augmentation(1.0)
+    images = torch.rand(COUNT, 1, side, side, generator=torch.Generator().manual_seed(1))
+    grid = F.affine_grid(change.to_source, [COUNT, 1, side, side], align_corners=False)
+    weights = torch.rand(COUNT, 1, side, side, generator=torch.Generator().manual_seed(2))
+    made, gradients = [], []
+    for sample in (interpolated, partial(F.grid_sample, mode="bilinear", padding_mode="zeros", align_corners=False)):
+        shown = images.clone().requires_grad_()
+        made.append(sample(shown, grid))
+        gradients.append(torch.autograd.grad((made[-1] * weights).sum(), shown)[0])
+    torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-5)

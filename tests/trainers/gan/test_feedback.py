@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,12 @@ from torch.nn import functional as F
 
 from tests.trainers.disc_slices import SIZE, FolderContext, tiny_config
 from tests.trainers.gan.tiny_runs import tiny
+from tests.trainers.gan.waiting import NoWaiting
 from trainers.data.slice_set import SliceSet
 from trainers.detector.prediction import load_detector, predict
 from trainers.detector.training import train_detector
 from trainers.exceptions import TrainingError
-from trainers.gan.feedback import DetectorFeedback, feedback_weight
+from trainers.gan.feedback import DetectorFeedback, enlarged, feedback_weight, padded
 from trainers.gan.sampling import grey, signed
 from trainers.matching import FREE_OF_LESION, match
 
@@ -55,28 +57,61 @@ def shown(discs: SliceSet) -> tuple[torch.Tensor, list[np.ndarray]]:
     return signed(np.ascontiguousarray(discs.images[rows]), CPU), [boxes[row] for row in rows]
 
 
+def loss_of(feedback: DetectorFeedback, images: torch.Tensor, boxes: Sequence[np.ndarray]) -> torch.Tensor:
+    return feedback(images, torch.from_numpy(padded(boxes)))
+
+
 def recall(detector: Path, images: torch.Tensor, boxes: list[np.ndarray]) -> float:
     found = predict(load_detector(detector), grey(images).numpy(), confidence=0.25)
     return (match(found, boxes, 0.25) != FREE_OF_LESION).sum() / sum(map(len, boxes))
 
 
-def test_it_is_the_librarys_loss_on_slices_as_they_are_predicted(
+def test_it_is_the_librarys_loss_of_each_slice_as_it_is_predicted(
     detector: Path, feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]
 ) -> None:
+    """With overlapping boxes, boxes smaller than a stride, five of them and none."""
     from ultralytics.utils.loss import v8DetectionLoss
 
     images, boxes = shown
+    tiny_box = boxes[1][:1, [0, 1, 0, 1]] + np.array([0, 0, 1, 1])
+    boxes = [boxes[0], np.concatenate([boxes[1], boxes[1] + 1, tiny_box, boxes[2], boxes[3]]), boxes[2], boxes[3][:0]]
     model: Any = load_detector(detector).model
     model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
-    x0, y0, x1, y1 = boxes[0][0] / SIZE
-    of_library = {
-        "img": F.interpolate(images[:1] * 0.5 + 0.5, (96, 96), mode="bilinear", antialias=True),
-        "batch_idx": torch.zeros(1),
-        "cls": torch.zeros(1, 1),
-        "bboxes": torch.tensor([[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]]),
-    }
-    total, _ = v8DetectionLoss(model)(model(of_library["img"]), of_library)
-    assert feedback(images[:1], boxes[:1]).item() == pytest.approx(total.sum().item(), rel=1e-5)
+    library, losses, seen = v8DetectionLoss(model), [], images.clone().requires_grad_()
+    for image, pixels in zip(seen.split(1), boxes, strict=True):
+        share = torch.tensor(pixels, dtype=torch.float32).view(-1, 4) / SIZE
+        low, high = share.chunk(2, dim=1)
+        batch = {
+            "batch_idx": torch.zeros(len(share)),
+            "cls": torch.zeros(len(share), 1),
+            "bboxes": torch.cat([(low + high) / 2, high - low], 1),
+        }
+        enlarged_slice = F.interpolate(image * 0.5 + 0.5, (96, 96), mode="bilinear", antialias=True)
+        losses.append(library(model(enlarged_slice), batch)[0].sum())
+    torch.stack(losses).mean().backward()
+    ours = images.clone().requires_grad_()
+    loss = loss_of(feedback, ours, boxes)
+    loss.backward()
+    assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+    assert seen.grad is not None
+    assert ours.grad is not None
+    inside = seen.detach().abs() < 1  # where grey levels are clipped, ours lead back
+    torch.testing.assert_close(ours.grad[inside], seen.grad[inside], rtol=1e-3, atol=1e-7)
+
+
+def test_the_host_does_not_wait_for_it(
+    feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]
+) -> None:
+    images, boxes = shown[0].clone().requires_grad_(), torch.from_numpy(padded(shown[1]))
+    feedback(images, boxes)
+    with NoWaiting():
+        feedback(images, boxes).backward()
+
+
+@pytest.mark.parametrize("resolution", [4, 16, 96, 128])
+def test_enlarging_in_a_fixed_order_is_that_of_torch(resolution: int) -> None:
+    images = torch.rand(2, 1, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(enlarged(images, 96, True), enlarged(images, 96, False), rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -84,7 +119,7 @@ def test_boxes_elsewhere_cost_more(skilled: Path, shown: tuple[torch.Tensor, lis
     images, boxes = shown
     feedback = DetectorFeedback(skilled, SIZE, CPU)
     moved = [(found + SIZE / 2) % SIZE for found in boxes]
-    assert feedback(images, boxes) < 0.7 * feedback(images, moved)
+    assert loss_of(feedback, images, boxes) < 0.7 * loss_of(feedback, images, moved)
 
 
 def test_slices_do_not_depend_on_each_other(
@@ -93,13 +128,13 @@ def test_slices_do_not_depend_on_each_other(
     images, boxes = shown
     boxes = [np.concatenate([boxes[0], boxes[1]]), *boxes[1:3], np.zeros((0, 4), np.float32)]
     together = images.clone().requires_grad_()
-    total = feedback(together, boxes)
+    total = loss_of(feedback, together, boxes)
     total.backward()
     assert together.grad is not None
     alone = []
     for i, pixels in enumerate(boxes):
         image = images[i : i + 1].clone().requires_grad_()
-        alone.append(feedback(image, [pixels]))
+        alone.append(loss_of(feedback, image, [pixels]))
         alone[-1].backward()
         assert image.grad is not None
         torch.testing.assert_close(together.grad[i : i + 1], image.grad / len(boxes), rtol=1e-3, atol=1e-7)
@@ -108,7 +143,7 @@ def test_slices_do_not_depend_on_each_other(
 
 def test_slices_without_any_box(feedback: DetectorFeedback, shown: tuple[torch.Tensor, list[np.ndarray]]) -> None:
     images = shown[0].clone().requires_grad_()
-    loss = feedback(images, [np.zeros((0, 4))] * len(images))
+    loss = loss_of(feedback, images, [np.zeros((0, 4))] * len(images))
     loss.backward()
     assert images.grad is not None
     assert loss.item() > 0
@@ -123,7 +158,7 @@ def test_the_gradient_reaches_images_of_every_resolution_and_nothing_of_the_dete
     model = feedback._model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images = F.adaptive_avg_pool2d(shown[0], resolution).requires_grad_()
-    feedback(images, shown[1]).backward()
+    loss_of(feedback, images, shown[1]).backward()
     assert images.grad is not None
     assert images.grad.shape == (4, 1, resolution, resolution)
     assert images.grad.abs().amax(dim=(1, 2, 3)).min() > 0
@@ -144,7 +179,7 @@ def test_its_gradient_makes_the_detector_find_the_boxes(
     optimiser = torch.optim.Adam([blank], lr=0.1)
     for _ in range(40):
         optimiser.zero_grad()
-        feedback(blank, boxes).backward()
+        loss_of(feedback, blank, boxes).backward()
         optimiser.step()
     assert recall(skilled, blank.detach(), boxes) >= 0.75
 
@@ -161,7 +196,7 @@ def test_grey_levels_outside_are_led_back_but_not_further_out(
     outside[inside == 1.0] = 1.5
     inside.requires_grad_()
     outside.requires_grad_()
-    losses = [feedback(variable, boxes) for variable in (inside, outside)]
+    losses = [loss_of(feedback, variable, boxes) for variable in (inside, outside)]
     assert losses[0].item() == losses[1].item(), "slices are clipped when they are kept"
     for loss in losses:
         loss.backward()

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from tests.devices import DEVICES
+from tests.trainers.gan.compared_runs import differences, weights
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
 from tests.trainers.ranks import join_group, run_ranks
 from trainers.checkpoints import FolderCheckpoints
@@ -21,10 +22,6 @@ from trainers.gan.schedule import phase_at
 from trainers.gan.step import update
 from trainers.gan.training import train_gan
 from trainers.gan.workers import check_equal
-
-
-def weights(out: Path) -> dict[str, Tensor]:
-    return torch.load(out / "generator.pt", weights_only=True)
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
@@ -43,6 +40,7 @@ def test_a_gpu_rounds_to_tf32_only_where_that_is_asked_for(
     assert found == [allowed]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -53,43 +51,38 @@ def test_a_gpu_rounds_to_tf32_only_where_that_is_asked_for(
     ],
     ids=str,
 )
-def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
-    changes: dict[str, object], slices: SliceSet, tmp_path: Path
+def test_equal_runs_end_bit_for_bit_alike_interrupted_or_not(
+    changes: dict[str, object], device: str, slices: SliceSet, tmp_path: Path
 ) -> None:
     config = tiny(**changes)
-    for name in ("whole", "parts"):
+    for name in ("whole", "again", "parts"):
         (tmp_path / name).mkdir()
-    whole = Interruptible(tmp_path / "checkpoints-whole")
-    train_gan(config, slices, tmp_path / "whole", whole)
+    for name in ("whole", "again"):
+        train_gan(config, slices, tmp_path / name, Interruptible(tmp_path / f"checkpoints-{name}", device=device))
+    assert not (unlike := differences(tmp_path / "whole", tmp_path / "again")), f"two whole runs:\n{unlike}"
     for kill_after in (2, 1, None):
-        context = Interruptible(tmp_path / "checkpoints-parts", kill_after)
+        context = Interruptible(tmp_path / "checkpoints-parts", kill_after, device=device)
         if kill_after is None:
             train_gan(config, slices, tmp_path / "parts", context)
         else:
             with pytest.raises(KilledError):
                 train_gan(config, slices, tmp_path / "parts", context)
     assert context.reports[0][0] > 150
-    for name, expected in weights(tmp_path / "whole").items():
-        assert torch.equal(weights(tmp_path / "parts")[name], expected), name
-    lines = {
-        name: [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
-        for name in ("whole", "parts")
-    }
-    clock = {"time": 0, "gan/sec_per_kimg": 0, "gan/peak_memory_gib": 0}
-    assert [line | clock for line in lines["parts"]] == [line | clock for line in lines["whole"]]
+    assert not (unlike := differences(tmp_path / "whole", tmp_path / "parts")), f"whole and resumed:\n{unlike}"
 
 
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_run_that_is_asked_to_stop_continues_bit_for_bit_from_that_very_step(
-    slices: SliceSet, tmp_path: Path
+    device: str, slices: SliceSet, tmp_path: Path
 ) -> None:
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    train_gan(tiny(), slices, tmp_path / "whole", Interruptible(tmp_path / "checkpoints-whole"))
+    train_gan(tiny(), slices, tmp_path / "whole", Interruptible(tmp_path / "checkpoints-whole", device=device))
     asked = iter([False, False, True])
-    stopped = Interruptible(tmp_path / "checkpoints-parts", asked_to_stop=lambda: next(asked))
+    stopped = Interruptible(tmp_path / "checkpoints-parts", None, lambda: next(asked), device)
     with pytest.raises(StopRequestedError):
         train_gan(tiny(), slices, tmp_path / "parts", stopped)
-    rest = Interruptible(tmp_path / "checkpoints-parts")
+    rest = Interruptible(tmp_path / "checkpoints-parts", device=device)
     train_gan(tiny(), slices, tmp_path / "parts", rest)
     assert rest.reports[0][0] == stopped.reports[-1][0] + tiny().batch_size
     for name, expected in weights(tmp_path / "whole").items():

@@ -73,10 +73,14 @@ class Interruptible(Context):
     """Keeps checkpoints like a run in process; `kill_after` checkpoints it dies."""
 
     def __init__(
-        self, folder: Path, kill_after: int | None = None, asked_to_stop: Callable[[], bool] = lambda: False
+        self,
+        folder: Path,
+        kill_after: int | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+        device: str = "cpu",
     ) -> None:
         self.reports: list[tuple[int, int, dict[str, float]]] = []
-        alone = Placement(0, 1, torch.device("cpu"))
+        alone = Placement(0, 1, torch.device(device))
         super().__init__(alone, FolderCheckpoints(folder), self._report, asked_to_stop)
         self._kill_after = kill_after
         self.kept = 0
