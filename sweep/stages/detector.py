@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep.stages.cards import GPURates, Precision
 from sweep.stages.network_stage import NetworkStage
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.stage import RunKind, Stage
@@ -29,6 +30,7 @@ class DetectorStage(NetworkStage):
     run_kind: ClassVar[RunKind] = "trial"
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 19e9
+    gpu_flops: ClassVar[GPURates] = {"tf32": 107e12, "bf16": 215e12}  # tf32: not measured, by data sheets half of bf16
     other_s: ClassVar[float] = 8.0
     paper_bytes: ClassVar[float] = 4e9
 
@@ -74,6 +76,10 @@ class DetectorStage(NetworkStage):
 
         config = DetectorConfig.model_validate_json(work.config)
         return training_flops(config, slices.train, slices.validation, work.count)
+
+    @classmethod
+    def precision(cls, work: Work) -> Precision:
+        return "bf16" if DetectorConfig.model_validate_json(work.config).amp else "tf32"  # torch's default
 
     @property
     def bytes_written(self) -> float:

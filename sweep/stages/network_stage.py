@@ -6,11 +6,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sweep.stages.cards import GPURates, Precision, card_here
 from sweep.stages.stage import Stage
 from sweep.stages.work import Assumed, SliceCounts, Work
-
-GPU_FLOPS = 10e12
-"""Assumed FLOPs per second of one GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +18,8 @@ class NetworkStage(Stage):
     core_flops: ClassVar[float]
     """Assumed FLOPs per second of one CPU core, as measured on the demo's two GANs and five detectors, two at once on
     two cores. A detector's layers are smaller."""
+    gpu_flops: ClassVar[GPURates]
+    """The same of one H200 for networks of full width, by precision; measured where no comment says otherwise."""
     paper_bytes: ClassVar[float] = 0
     """What a run writes at the paper's widths: a model, and two checkpoints of weights, averages and Adam's moments."""
 
@@ -27,11 +27,25 @@ class NetworkStage(Stage):
     @abstractmethod
     def flops(cls, work: Work, slices: SliceCounts) -> float: ...
 
+    @classmethod
+    @abstractmethod
+    def precision(cls, work: Work) -> Precision:
+        """The number format of most operations on a GPU."""
+
+    @classmethod
+    def gpu_seconds(cls, work: Work, slices: SliceCounts, rate: float) -> float:
+        """Of the network's operations at `rate` FLOPs a second."""
+        return cls.flops(work, slices) / rate
+
     def assumed(self, slices: SliceCounts) -> Assumed:
         flops, on = self.flops(self.work, slices), self.resources
         if on.gpus_per_worker:
-            rate, speed = on.gpus_per_worker * GPU_FLOPS, f"{GPU_FLOPS / 1e12:g} TFLOP/s per GPU"
+            card, precision = card_here(), self.precision(self.work)
+            rate = self.gpu_flops[precision] * card.share(precision)
+            seconds = self.gpu_seconds(self.work, slices, on.workers * on.gpus_per_worker * rate)
+            speed = f"up to {rate / 1e12:.3g} TFLOP/s in {precision} per {card.names[0]}"
         else:
-            rate, speed = on.cpus_per_worker * self.core_flops, f"{self.core_flops / 1e9:g} GFLOP/s per core"
+            seconds = flops / (on.workers * on.cpus_per_worker * self.core_flops)
+            speed = f"{self.core_flops / 1e9:g} GFLOP/s per core"
         source = f"{flops:.2g} FLOPs at {speed}, and {self.other_s:g} s for the rest, assumed"
-        return Assumed(flops / (on.workers * rate) + self.other_s, source)
+        return Assumed(seconds + self.other_s, source)

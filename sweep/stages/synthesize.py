@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep.stages.cards import GPURates, Precision
 from sweep.stages.gan import GANStage
 from sweep.stages.network_stage import NetworkStage
 from sweep.stages.stage import Findings, RunKind, Stage
@@ -32,6 +33,7 @@ class SynthesizeStage(NetworkStage):
     network: ClassVar[str | None] = "gan"
     joins: ClassVar[str | None] = "gan"
     core_flops: ClassVar[float] = 34e9
+    gpu_flops: ClassVar[GPURates] = dict.fromkeys(("fp32", "tf32", "bf16"), 14e12)  # measured in fp32 alone
     other_s: ClassVar[float] = 2.0
 
     config: SynthesisConfig
@@ -71,6 +73,10 @@ class SynthesizeStage(NetworkStage):
 
         config = SynthesisConfig.model_validate_json(work.config)
         return config.shard_size * drawing_flops(GANConfig.model_validate_json(work.network))
+
+    @classmethod
+    def precision(cls, work: Work) -> Precision:
+        return GANConfig.model_validate_json(work.network).precision
 
     @property
     def bytes_written(self) -> float:

@@ -13,7 +13,6 @@ from sweep.plan.plan import plan_with
 from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
 from sweep.plan.trial import TrialMaker
 from sweep.stages import PrepareStage, Stage
-from sweep.stages.network_stage import GPU_FLOPS
 from sweep.stages.prepare import SECONDS_PER_VOLUME
 from sweep.stages.work import SliceCounts
 from sweep.store import Store
@@ -152,7 +151,7 @@ def test_usage_counts_workers_and_devices(tmp_path: Path) -> None:
     estimator = Estimator(plan, Store(tmp_path))
     estimate, usage = estimator.of(held), estimator.usage(held)
     assert estimate is not None
-    assert f"at {GPU_FLOPS / 1e12:g} TFLOP/s per GPU" in estimate.source
+    assert "FLOPs at up to 107 TFLOP/s in tf32 per H200" in estimate.source
     assert usage.gpu_seconds == pytest.approx(2 * estimate.seconds)
     assert usage.cpu_seconds == pytest.approx(6 * estimate.seconds)
 

@@ -10,7 +10,7 @@ import torch
 
 from trainers.flops import count_flops
 from trainers.gan.checkpoint import TrainingState
-from trainers.gan.config import GANConfig
+from trainers.gan.config import SMALLEST, GANConfig
 from trainers.gan.losses import penalty
 from trainers.gan.schedule import Phase
 
@@ -25,6 +25,31 @@ def training_flops(config: GANConfig) -> float:
     """Of a whole training run, at every resolution of its schedule (without fades and augmentation)."""
     shape = _shape(config)
     return sum(images * _per_image(shape, resolution).training for resolution, images in _schedule(config).items())
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The updates of a run at one resolution."""
+
+    number: float
+    flops: float
+    """Of one of them."""
+    layers: int
+    """Convolutions of both networks that take part: what the host launches grows with them."""
+
+
+def updates_of_run(config: GANConfig) -> list[Updates]:
+    """A run's updates, resolution by resolution."""
+    shape, batch = _shape(config), config.batch_size
+    return [
+        Updates(images / batch, batch * _per_image(shape, side).training, _layers(config, side))
+        for side, images in _schedule(config).items()
+    ]
+
+
+def _layers(config: GANConfig, resolution: int) -> int:
+    """U-Net: 4 down, 4 up, 1 to the image, 4 of the discriminator. CPGGAN: 2 a resolution in each network."""
+    return 4 * (resolution // SMALLEST).bit_length() if config.traits.grows else 13
 
 
 def drawing_flops(config: GANConfig) -> float:
