@@ -8,7 +8,15 @@ CHECKERS := $(TOOLS)/kubectl $(if $(shell command -v prometheus && command -v pr
 # More processes than the two cores that the tests are made for, as a third of their time is waiting; the order is theirs.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-long bench-data bench-detector bench-gan bench-sweep lint types ci clean
+# Of the machine's own Python, 3.12 in most images with torch; it has pytest, numpy, pandas, pyarrow, matplotlib and OpenCV, too.
+GPU_PYTHON := 3.12
+GPU_PACKAGES := ultralytics ultralytics-thop ultralytics-platform pydantic pydantic-core annotated-types typing-inspection \
+	typing-extensions nibabel filelock fill-voids rich markdown-it-py mdurl pygments
+# Another Python than that of $(VENV), which then needs no network: `make bench-gpu PYTHON=python3` (trainers/README.md).
+PYTHON := $(BIN)/python
+ON_GPU := $(if $(filter $(BIN)/python,$(PYTHON)),$(INSTALLED))
+
+.PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-sweep gpu-wheels lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -24,6 +32,17 @@ test-slow: $(INSTALLED) $(CHECKERS)  ## those on a real Ray and real services: t
 
 test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
 	$(BIN)/pytest -m long
+
+test-gpu: $(ON_GPU)  ## a GPU computes what a CPU does, each time the same; fails where there is none
+	$(PYTHON) -m pytest -m gpu tests/trainers/test_gpu.py tests/trainers/gan/test_training.py
+
+bench-gpu: $(ON_GPU)  ## speed of one GPU with full-width networks; fails where there is none
+	PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu
+
+gpu-wheels: $(INSTALLED)  ## build/gpu-wheels: what trainers needs on a machine with torch and without network
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp \
+		$(addprefix --platform ,manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64) --dest build/gpu-wheels \
+		--constraint constraints.txt $(GPU_PACKAGES)
 
 bench-data: $(INSTALLED) $(PEERS)/skimage  ## speed and memory of preparation, beside a plain loop, OpenCV and deepbet's command
 	PYTHONPATH=.:$(PEERS) $(BIN)/python -m tests.benchmarks.bench_data

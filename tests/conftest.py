@@ -52,7 +52,15 @@ def environment_as_before() -> Iterator[None]:
         boto3.DEFAULT_SESSION = None  # it keeps the keys that it first found in the environment; MLflow takes it
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        if config.option.markexpr == "gpu":
+            raise pytest.UsageError(
+                f"No GPU: torch {torch.__version__} sees no CUDA device, so nothing was tested. `nvidia-smi` shows "
+                "whether the machine has one and which CUDA its driver supports; torch must be built for that."
+            )
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("gpu")])
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     tests = Path(__file__).parent
     items.sort(key=lambda item: places.get(item.path.relative_to(tests).as_posix(), len(places)))

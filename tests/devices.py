@@ -1,7 +1,9 @@
-"""The devices of this machine, for tests that hold on all of them."""
+"""The devices that tests run on."""
 
 from __future__ import annotations
 
-import torch
+import pytest
 
-DEVICES = ("cpu", *(["cuda:0"] if torch.cuda.is_available() else []))
+GPU = "cuda:0"
+DEVICES = ("cpu", pytest.param(GPU, marks=pytest.mark.gpu))
+"""For tests that hold on all of them; without a GPU its part is left out."""

@@ -4,7 +4,7 @@
 
 Widths, batch, loss, precision and threads are equal; every contender lives in a process of its own, so that none warms
 the memory of another, and they take turns. A ratio is the median over the turns of a ratio within one turn, in brackets
-its quartiles. On a machine with a GPU bench_gan_gpu follows.
+its quartiles. `bench_gpu` measures a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tests.benchmarks import bench_gan_gpu
 from tests.benchmarks.gan_contenders import CONTENDERS, iteration, synthesis
 from tests.benchmarks.machine import Verdict, machine
 from trainers.flops import count_flops
@@ -209,8 +208,6 @@ def compare(pairs: int) -> None:
     verdicts = [compare_training(resolution, pairs) for resolution in RESOLUTIONS]
     verdicts.append([compare_synthesis(resolution, pairs) for resolution in RESOLUTIONS][-1])  # 64 px has no target
     verdicts.append(compare_memory(RESOLUTIONS[-1]))
-    if torch.cuda.is_available():
-        verdicts += bench_gan_gpu.compare()
     print(f"\nLoad {os.getloadavg()[0]:.1f} at the end.\n\n| | measured | target | met |\n|---|---|---|---|")
     for verdict in verdicts:
         print(f"| {verdict.figure} | {verdict.measured} | {verdict.target} | {'yes' if verdict.met else 'no'} |")

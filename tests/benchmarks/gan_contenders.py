@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,6 +32,7 @@ from trainers.gan.config import GANConfig
 from trainers.gan.generator import TrainedGenerator
 from trainers.gan.layers import SLOPE, ConditionedUpscaleConvolution, Convolution, DownscaleConvolution, convolve
 from trainers.gan.losses import discriminator_loss, generator_loss, penalty
+from trainers.gan.recording import RecordedUpdate
 from trainers.gan.sampling import signed, unit
 from trainers.gan.schedule import Phase
 from trainers.gan.step import update
@@ -90,12 +92,16 @@ def random_batch(config: GANConfig, count: int) -> Batch:
 
 
 def our_iteration(state: TrainingState, device: torch.device) -> Iteration:
-    """The update of `train_gan`."""
+    """The update of `train_gan`, on a GPU recorded if the config says so."""
     batch, share = random_batch(state.config, state.config.batch_size), range(state.config.batch_size)
     context = Context(Placement(0, 1, device), FolderCheckpoints(Path("no-checkpoints")), lambda *_: None)
 
+    run = partial(update, state, feedback=None, context=context)
+    if state.config.cuda_graph and device.type == "cuda":
+        run = RecordedUpdate(state, None, context)
+
     def step() -> None:
-        update(state, batch, share, None, context)
+        run(batch, share)
 
     return step
 

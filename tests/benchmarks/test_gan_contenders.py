@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
 import pytest
 import torch
 
-from tests.benchmarks.bench_gan_gpu import matmul_rate, measure_training
 from tests.benchmarks.gan_contenders import iteration, our_iteration, torchs_own, trained, unfuse
 from trainers.flops import count_flops
 from trainers.gan.checkpoint import TrainingState
@@ -80,13 +78,3 @@ def test_operations_within_our_differentiation_are_counted() -> None:
     ours, plain, unfused = (count_flops(iteration(name, CONFIG, CPU)) for name in ("ours", "plain", "unfused"))
     assert 0.90 < ours / plain < 0.99
     assert 0.55 < ours / unfused < 0.85
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_figures_of_a_gpu_are_consistent_even_on_a_cpu(precision: Literal["fp32", "bf16"]) -> None:
-    config = CONFIG.model_copy(update={"precision": precision, "batch_size": 8})
-    seconds_per_kimg, peak, flop_per_second = measure_training("ours", config, CPU, steps=2)
-    assert peak == 0.0
-    per_image = flop_per_second * seconds_per_kimg / 1000
-    assert per_image * 8 == pytest.approx(count_flops(iteration("ours", config, CPU)))
-    assert matmul_rate(CPU, side=64) > 0.0

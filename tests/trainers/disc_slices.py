@@ -72,8 +72,9 @@ class FolderContext(Context):
         world_size: int = 1,
         dies_at: int | None = None,
         asked_to_stop: Callable[[], bool] = lambda: False,
+        device: str = "cpu",
     ) -> None:
-        placement = Placement(rank, world_size, torch.device("cpu"))
+        placement = Placement(rank, world_size, torch.device(device))
         super().__init__(placement, FolderCheckpoints(folder), lambda *_: None, asked_to_stop)
         self.reports: list[tuple[int, int, dict[str, float]]] = []
         self._folder, self._dies_at = folder, dies_at
