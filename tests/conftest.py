@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ def environment_as_before() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
-    if boto3 := sys.modules.get("boto3"):
+    boto3: Any = sys.modules.get("boto3")
+    if boto3:
         boto3.DEFAULT_SESSION = None  # it keeps the keys that it first found in the environment; MLflow takes it
 
 

@@ -32,6 +32,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     return MEASURED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sec_per_kimg"),
     [
@@ -55,6 +56,7 @@ def test_gans_are_estimated_within_a_factor_of_two_of_what_was_measured(
     assert 0.5 < estimated / sec_per_kimg < 2
 
 
+@pytest.mark.slow
 def test_detectors_train_as_fast_as_was_measured(tmp_path: Path) -> None:
     study = load_study("table1", fidelity="gpu")
     plan = plan_with(TrialMaker(study, PrepareStage(study.prepare, cohort=tmp_path, fingerprint="x")), study, ())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.devices import DEVICES
+from tests.devices import DEVICES, GPU
 from tests.trainers.gan.compared_runs import differences, weights
 from tests.trainers.gan.tiny_runs import SIZE, Interruptible, KilledError, make_slices, tiny
 from tests.trainers.ranks import join_group, run_ranks
@@ -57,9 +57,10 @@ def test_equal_runs_end_bit_for_bit_alike_interrupted_or_not(
     config = tiny(**changes)
     for name in ("whole", "again", "parts"):
         (tmp_path / name).mkdir()
-    for name in ("whole", "again"):
+    # On a GPU this tells what does not repeat itself from what is not kept; on a CPU everything repeats itself.
+    for name in ("whole", "again") if device == GPU else ("whole",):
         train_gan(config, slices, tmp_path / name, Interruptible(tmp_path / f"checkpoints-{name}", device=device))
-    assert not (unlike := differences(tmp_path / "whole", tmp_path / "again")), f"two whole runs:\n{unlike}"
+        assert not (unlike := differences(tmp_path / "whole", tmp_path / name)), f"two whole runs:\n{unlike}"
     for kill_after in (2, 1, None):
         context = Interruptible(tmp_path / "checkpoints-parts", kill_after, device=device)
         if kill_after is None:
