@@ -13,6 +13,7 @@ from search_spaces.problems import KeyPath, MisfitError, Problem, did_you_mean, 
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
 from search_spaces.values import MOST_SLICES, StudyValues
 from trainers.config import Config
+from trainers.detector.architecture import NetworkFile
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
 from trainers.variants import GANS, REAL_ONLY, VARIANTS, Variant
@@ -158,6 +159,8 @@ def _refusal(study: StudyValues, variant: Variant, params: dict[str, Any], key: 
     if problems := list(sizes(applied)):
         return f"{value!r} is not allowed for {variant}: {MisfitError(problems)}"
     got = getattr(getattr(applied, section), name)
+    if isinstance(got, NetworkFile):  # what the value, a path, leads to
+        return None
     if got != value:
         return f"{value!r} is read as {got!r}; write {got!r}"
     if isinstance(study.space[key], FloatRange) and isinstance(got, int):
