@@ -324,3 +324,34 @@ def test_a_model_without_yolos_loss_has_one_worker_and_teaches_no_gan() -> None:
     with pytest.raises(ValidationError, match=r"cpggan\+detector cannot learn from it; allowed"):
         searching(detector={"model": "rtdetr-l"}, arms=arms)
     assert searching(arms=arms, space=space).detector.dense, "the GAN learns from the study's own model"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"count": 400}, r"search\.first\.0\.variant: allowed: one of none, cpggan, image2image"),
+        ({"variant": "cpgan"}, "got 'cpgan'"),
+        ({"variant": "none", "count": 400}, r"first\.0\.count: is not drawn for none; allowed: variant, detector"),
+        ({"variant": "cpggan", "gan.width": 0.25}, r"gan\.width: is not drawn for cpggan"),
+        ({"variant": "cpggan", "count": 500}, r"allowed is a value that space\.count draws, .*'step': 400.*; got 500"),
+        ({"variant": "cpggan", "gan.learning_rate": 1}, r"gan\.learning_rate: allowed is a value.*; got 1"),
+        ({"variant": "none", "detector.box_gain": 3}, r"box_gain: allowed is a value.*; got 3"),
+        ({"variant": "none", "detector.box_gain": 5}, None),
+        ({"variant": "image2image", "gan.width": 0.5, "count": 12000, "gan.learning_rate": 3e-3}, None),
+    ],
+)
+def test_cells_to_draw_first_lie_within_the_space(cell: dict[str, Any], message: str | None) -> None:
+    def search() -> Study:
+        return searching(search={"method": "tpe", "first": [cell]})
+
+    if message is None:
+        assert search().search.first == (cell,)
+        return
+    with pytest.raises(ValidationError) as refused:
+        search()
+    assert re.search(message, explain("mine.yaml", refused.value))
+
+
+def test_no_more_cells_first_than_are_drawn() -> None:
+    with pytest.raises(ValidationError, match=r"lists 3 cells; allowed: up to search\.trials, 2"):
+        searching(search={"method": "tpe", "trials": 2, "first": [{"variant": "none"}] * 3})
