@@ -449,12 +449,13 @@ def test_a_search_without_a_new_best_ends_and_a_late_one_lets_it_go_on(tmp_path:
         given = sweep.next()
         assert given is not None
         sweep.finish(*given, sensitivity=sensitivity)
-    running = [sweep.next(), sweep.next()]
-    assert all(running)
-    sweep.finish(*running[0], sensitivity=0.4)  # pyright: ignore[reportOptionalMemberAccess, reportGeneralTypeIssues]
+    worse, better = sweep.next(), sweep.next()
+    assert worse is not None
+    assert better is not None
+    sweep.finish(*worse, sensitivity=0.4)
     assert sweep.search.suggest("late") is None, "three cells were no better than the second; one still runs"
     assert left_to_draw(sweep.study, sweep.drawn) == 0
-    sweep.finish(*running[1], sensitivity=0.7)  # pyright: ignore[reportOptionalMemberAccess, reportGeneralTypeIssues]
+    sweep.finish(*better, sensitivity=0.7)
     assert sweep.next() is not None
     assert left_to_draw(sweep.study, sweep.drawn) == 20 - 7
 
