@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,14 +35,16 @@ SHOWN_OF_GANS = ("images", "gan/distance", "gan/overfitting")
 
 
 def trials_now(overview: Overview, state: State, study: str) -> dict[str, Any]:
-    """Every trial's state; words on the launch."""
+    """Every trial's state; words on the launch, and on damaged artifacts."""
+    damage = state.damage
     return {
         "version": state.version,
         "launch": overview.launch,
         "headline": list(headline(overview, study)),
         "reasons": list(reasons(overview)),
+        "damage": [*damage.values()],
         "objective": f"validation {overview.study.objectives[0].metric}",
-        "trials": [_trial(trial) for trial in overview.trials],
+        "trials": [_trial(trial, damage) for trial in overview.trials],
     }
 
 
@@ -138,7 +140,7 @@ def froc(state: State, iou: float, names: Sequence[str]) -> dict[str, Any]:
 def histories(state: State) -> dict[str, Any]:
     """GAN -> its stage key, and its figures during training at HISTORY_POINTS images at most."""
     curves: dict[str, Any] = {}
-    store = state.opened.store
+    store = state.store
     for stage in state.plan.gans.values():
         artifact = store.find(stage.name, stage.key)
         if artifact is None:
@@ -150,12 +152,12 @@ def histories(state: State) -> dict[str, Any]:
     return curves
 
 
-def _trial(at: TrialState) -> dict[str, Any]:
+def _trial(at: TrialState, damage: Mapping[str, str]) -> dict[str, Any]:
     trial = at.trial
     return {
         "trial": trial.name,
         "row": trial.cell,
-        "state": at.state,
+        "state": "damaged" if trial.evaluate.key in damage else at.state,
         "stage": f"{at.stage}, made by {at.maker}" if at.maker else at.stage,
         "share": at.share,
         "left": at.seconds_left,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import Any, TypeVar
 
+from dashboards.study.sound import SoundStore, whole
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
-from sweep.report.results import Results, read_results
-from sweep.store import Store
+from sweep.report.results import Results, Row, read_results
 from sweep.studies.look import Look
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.overview import Overview
@@ -26,8 +27,8 @@ DOCUMENTS = ("study.yaml", "options.json", "extension.yaml")
 class State:
     """The results of a study while nothing new is evaluated, drawn or added."""
 
-    def __init__(self, version: str, opened: OpenedStudy, plan: Plan) -> None:
-        self.version, self.opened, self.plan = version, opened, plan
+    def __init__(self, version: str, opened: OpenedStudy, plan: Plan, store: SoundStore) -> None:
+        self.version, self.opened, self.plan, self.store = version, opened, plan, store
         self._made: dict[str, Any] = {}
         self._locks: dict[str, Lock] = {}
         self._lock = Lock()
@@ -43,13 +44,30 @@ class State:
 
     @property
     def results(self) -> Results:
-        """Figures of all complete trials."""
-        return self.once("results", lambda: read_results(self.plan, self.opened.store))
+        """Figures of all complete trials whose evaluations are sound."""
+        return self.once("results", self._sound_results)
 
     @property
     def evidence(self) -> Evidence | None:
         """Of the complete arms; None without any."""
-        return self.once("evidence", lambda: build_evidence(self.results, self.opened.store))
+        return self.once("evidence", lambda: build_evidence(self.results, self.store))
+
+    @property
+    def damage(self) -> Mapping[str, str]:
+        """Stage key -> what is wrong with an artifact of the study, as far as they were read."""
+        return {key: problem for key, problem in self.store.damage.items() if key in self.plan.stages}
+
+    def _sound_results(self) -> Results:
+        """The evidence reads every file of the arms' evaluations; of drawn cells only figures are read."""
+
+        def sound(row: Row) -> Row:
+            if row.number is not None:
+                return row
+            made = row.artifacts.items()
+            return replace(row, artifacts={seed: one for seed, one in made if self.store.is_sound(one, whole)})
+
+        results = read_results(self.plan, self.store)
+        return replace(results, rows=tuple(map(sound, results.rows)))
 
 
 class Live:
@@ -61,7 +79,7 @@ class Live:
         open_: opens it anew.
     """
 
-    def __init__(self, name: str, store: Store, open_: Callable[[], OpenedStudy]) -> None:
+    def __init__(self, name: str, store: SoundStore, open_: Callable[[], OpenedStudy]) -> None:
         self._folder, self._store, self._open = f"studies/{name}", store, open_
         self._lock = Lock()
         self._documents: list[str | None] | None = None
@@ -95,7 +113,7 @@ class Live:
         self._overview = self._look.now()
         version = _version(documents, self._overview)
         if getattr(self, "_state", None) is None or self._state.version != version:
-            self._state = State(version, self._opened, self._look.plan)
+            self._state = State(version, self._opened, self._look.plan, self._store)
 
 
 def _version(documents: list[str | None], overview: Overview) -> str:

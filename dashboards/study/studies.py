@@ -9,9 +9,9 @@ from typing import Literal
 from starlette.exceptions import HTTPException
 
 from dashboards.study.live import Live
+from dashboards.study.sound import SoundStore
 from dashboards.web.pages import shown
 from sweep.settings import Settings
-from sweep.store import Store
 from sweep.studies.opened import OpenedStudy, open_study
 from sweep.studies.overview import launch_state
 from sweep.studies.records import LaunchOptions, StudyRecord, launched_studies
@@ -38,7 +38,7 @@ class Studies:
     """The studies that were launched with a store."""
 
     def __init__(self, settings: Settings) -> None:
-        self.store = Store(settings.store, PATIENCE_S)
+        self.store = SoundStore(settings.store, PATIENCE_S)
         self.settings = settings
         self._live: dict[str, Live] = {}
         self._lock = Lock()

@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.study import Study
 from sweep import objectives
 from sweep.report.results import Results, Row
-from sweep.store import Store
+from sweep.store import Artifact, Store
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
@@ -46,8 +45,8 @@ class Evidence:
     """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
     keys: dict[str, tuple[str, ...]]
     """Arm -> keys of its evaluate stages."""
-    slices: Path
-    """Slice set that all arms were evaluated on."""
+    slices: Artifact
+    """Slice set that all arms were evaluated on; nothing but pictures of slices reads it."""
     chosen: str | None
     """The arm with synthetic slices that is best on the *validation* split by the study's first objective."""
 
@@ -93,7 +92,7 @@ def build_evidence(results: Results, store: Store) -> Evidence | None:
         by_iou={iou: {name: arms[iou] for name, arms in outcomes.items()} for iou in config.ious},
         metrics={row.arm: [result[SPLIT] for result in row.results] for row in complete},
         keys={row.arm: row.keys for row in complete},
-        slices=prepared.path,
+        slices=prepared,
         chosen=_chosen(complete, plan.study),
     )
 

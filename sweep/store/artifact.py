@@ -41,6 +41,16 @@ class Artifact:
             )
         return _verified[identity]
 
+    def path_to_read(self, *names: str) -> Path:
+        """As `path`, but at once where files are large: these files are checked as there, all others by their size."""
+        made = self.manifest
+        here = self.backend.local / made.stage / made.key
+        sized = all(
+            (here / name).is_file() and (here / name).stat().st_size == file.size for name, file in made.files.items()
+        )
+        checked = {name: made.files[name] for name in names if name in made.files}
+        return here if sized and first_difference(here, checked) is None else self.path
+
     def text(self, name: str) -> str:
         """Content of one file, checked.
 

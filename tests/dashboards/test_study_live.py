@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from sweep.plan import Trial
-from sweep.store import Store
+from sweep.store import MANIFEST, Store
 from sweep.studies.outcome import Outcome
 from sweep.studies.progress import StageProgress
 from sweep.studies.records import Status, StudyRecord
@@ -109,29 +110,54 @@ def test_an_empty_study_says_so(tab: Page, serve_studies: ServeStudies, store: S
     expect(tab.locator("main")).to_contain_text("metsweep launch quickstart")
 
 
-def test_a_damaged_evaluation_is_named_and_the_page_stays(
-    tab: Page, serve_studies: ServeStudies, store: Store, problems: list[str]
+@pytest.mark.parametrize("file", ["metrics.json", "detections.parquet", MANIFEST])
+def test_a_damaged_evaluation_is_named_and_the_rest_of_the_page_stays(
+    tab: Page, serve_studies: ServeStudies, store: Store, file: str
 ) -> None:
-    file = store.local / "evaluate" / trial(LAST).evaluate.key / "metrics.json"
-    sound = file.read_text()
-    file.write_text(sound.replace("0", "1", 1))
-    served = serve_studies(store)
-    tab.goto(f"{served.url}/study/small")
-    expect(tab.locator("#progress .problem")).to_contain_text(trial(LAST).evaluate.key[:12])
-    assert requests.get(served.url).status_code == 200
-    problems.clear()
+    """Whichever file of it: the arm lacks a seed, and all others have their figures and gains."""
+    key = trial(LAST).evaluate.key
+    damaged = store.local / "evaluate" / key / file
+    sound = damaged.read_bytes()
+    damaged.write_bytes(b"x" + sound[1:])
+    opened(tab, serve_studies(store))
+    expect(tab.locator("#progress .problem")).to_contain_text(f"store verify {key[:12]} --repair")
+    expect(tab.locator("#trials-table .tabulator-row", has_text=LAST)).to_contain_text("damaged")
+    expect(tab.locator("#arms-table .tabulator-row", has_text="cpggan 8")).to_contain_text("2/3")
+    expect(tab.locator("#gain-plot .row")).to_have_count(2)
+    tab.locator("#cost").scroll_into_view_if_needed()
+    expect(tab.locator("#cost table").first).to_be_visible()
 
 
-def test_a_damaged_gan_leaves_the_rest_alone(
-    tab: Page, serve_studies: ServeStudies, store: Store, problems: list[str]
+def test_a_repaired_evaluation_counts_again(
+    tab: Page, serve_studies: ServeStudies, store: Store, record: StudyRecord
 ) -> None:
+    stage = trial(LAST).evaluate
+    file = store.local / "evaluate" / stage.key / "metrics.json"
+    kept = store.find(stage.name, stage.key)
+    assert kept is not None
+    copy = shutil.copytree(file.parent, store.local / "tmp" / "kept", ignore=shutil.ignore_patterns(MANIFEST))
+    file.write_text("nonsense")
+    run(record, LAST)
+    opened(tab, serve_studies(store))
+    expect(tab.locator("#progress .problem")).to_be_visible()
+    undo(store, LAST)
+    expect(tab.locator("#progress")).to_contain_text("11 of 12 trials done")
+    store.publish(copy, stage.name, stage.key, stage.identity, kept.manifest.cost)
+    expect(tab.locator("#progress")).to_contain_text("12 of 12 trials done")
+    expect(tab.locator("#progress .problem")).to_have_count(0)
+    expect(tab.locator("#gain-plot .row")).to_have_count(3)
+
+
+def test_damaged_gans_and_slices_leave_the_rest_alone(tab: Page, serve_studies: ServeStudies, store: Store) -> None:
     gan = trial(LAST).gan
     assert gan is not None
     (store.local / "gan" / gan.key / "history.jsonl").write_text("nonsense")
+    (store.local / "prepare" / gan.slices.key / "images.npy").write_bytes(b"nonsense")
     opened(tab, serve_studies(store))
-    expect(tab.locator("#distance-plot .problem")).to_contain_text(gan.key[:12])
+    expect(tab.locator("#progress .problem")).to_contain_text(gan.key[:12])
+    expect(tab.locator("#distance-plot .u-legend")).to_contain_text("image2image")
+    expect(tab.locator("#distance-plot .u-legend")).not_to_contain_text("cpggan")
     expect(tab.locator("#gain-plot .row")).to_have_count(3)
-    problems.clear()
 
 
 def test_a_store_that_is_away_is_said_and_seen_again(

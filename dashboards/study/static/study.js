@@ -155,9 +155,11 @@ function fill(forms, names) {
 }
 
 function drawProgress() {
-  const lines = [...shown.trials.headline, ...shown.trials.reasons].map((words) => {
+  const { headline, reasons, damage } = shown.trials;
+  const lines = [...headline, ...reasons, ...damage].map((words, i) => {
     const line = document.createElement("p");
     line.textContent = words;
+    line.classList.toggle("problem", i >= headline.length + reasons.length);
     return line;
   });
   const done = document.createElement("progress");
@@ -169,12 +171,16 @@ function drawProgress() {
   at("progress").replaceChildren(...lines);
 }
 
+async function follow() {
+  shown.trials = await ask("trials");
+  drawProgress();
+  drawTrials();
+}
+
 async function poll() {
   const fine = await attempt(at("progress"), async () => {
     const before = JSON.stringify([...runningRows()]);
-    shown.trials = await ask("trials");
-    drawProgress();
-    drawTrials();
+    await follow();
     if (shown.version !== shown.trials.version) {
       shown.version = shown.trials.version;
       load();
@@ -191,6 +197,7 @@ async function poll() {
 async function load() {
   await draw();
   document.querySelectorAll(".tables").forEach((one) => htmx.trigger(one, "again"));
+  await attempt(at("progress"), follow); // the parts have read more, and may have met damage
 }
 
 async function draw() {

@@ -111,6 +111,6 @@ def _slices(evidence: Evidence) -> Figure:
     arms = evidence.by_iou[min(evidence.by_iou)]
     base = arms[REAL_ONLY]
     first = {name: arm.shown[seeds[0]] for name, arm in arms.items() if (seeds := arm.common(base))}
-    slices = open_slice_set(evidence.slices)
+    slices = open_slice_set(evidence.slices.path)
     ordered = {REAL_ONLY: first[REAL_ONLY], **first}
     return gained_figure(slices.images, detector_rows(slices, SPLIT), ordered)
