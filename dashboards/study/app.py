@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dashboards.slices.app import slice_routes
 from dashboards.study import data as values
 from dashboards.study.changes import CHANGES
 from dashboards.study.live import State
@@ -104,11 +105,12 @@ def study_app(studies: Studies, access: Access) -> Starlette:
         [
             Route("/", index),
             Route("/study/{name}", study),
+            *slice_routes(lambda name: studies.live(name).now()[1], studies.store),
             *(Route(f"/study/{{name}}/{part}", endpoint) for part, endpoint in parts.items()),
             Route("/study/{name}/{change}", change, methods=["POST"]),
         ],
         access,
-        parts=("study",),
+        parts=("study", "slices"),
     )
 
 

@@ -16,13 +16,18 @@ from sweep.store import Store
 from sweep.studies.records import StudyRecord
 from tests.dashboards.served import Served, served
 from tests.services.results import closed_port, empty_database, plan, recorded_uri, seeded_store, small_store
-from tests.sweep.judged_study import copied, judged_plan
+from tests.sweep.judged_study import copied, judged_plan, set_found
 
 __all__ = ["closed_port", "empty_database", "plan", "recorded_uri", "seeded_store", "small_store"]
 
 Serve = Callable[[ASGIApp, Access], Served]
 ServeStudies = Callable[..., Served]
+PATIENCE_MS = 30_000
+"""How long a page may take to show what a test expects, on a machine that runs many tests at once."""
+expect.set_options(timeout=PATIENCE_MS)
 ACCESS = Access("127.0.0.1", "secret-token")
+FOUND = {"none": (1, 2, 1), "cpggan 4": (2, 2, 1), "cpggan 8": (3, 3, 2), "image2image 4": (2, 1, 2)}
+"""Arm -> lesions of the 4 that are found, by seed: detectors trained for seconds find none."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def tab(chromium: Browser, serve: Serve, problems: list[str]) -> Iterator[Page]:
     """A tab of 1280 x 800, closed before its server ends; the test fails if `problems` is not empty at its end."""
     with chromium.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: problems.extend(_foreign(request.url)))
@@ -105,3 +110,12 @@ def launch(store: Store) -> None:
     record, made = StudyRecord(store, "small"), judged_plan((0, 1, 2))
     record.keep_study(made.study)
     record.keep_needs(made)
+
+
+@pytest.fixture(scope="session")
+def judged_store(launched_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The same study with arms that differ."""
+    store = copied(launched_store, tmp_path_factory.mktemp("judged") / "store")
+    for trial in judged_plan((0, 1, 2)).trials:
+        set_found(store, trial, {"validation": 1, "test": FOUND[trial.arm][trial.seed]}, fps=1 + (trial.count == 8))
+    return store

@@ -21,23 +21,10 @@ from sweep.store import Store
 from tests.dashboards.conftest import ServeStudies, opened
 from tests.dashboards.searched import make_search
 from tests.dashboards.served import Served
-from tests.sweep.judged_study import copied, judged_plan, set_found
+from tests.sweep.judged_study import judged_plan
 from trainers.evaluation.measures import SENSITIVITY
 
 ROWS = "#arms-table .tabulator-row"
-
-
-FOUND = {"none": (1, 2, 1), "cpggan 4": (2, 2, 1), "cpggan 8": (3, 3, 2), "image2image 4": (2, 1, 2)}
-"""Arm -> lesions of the 4 that are found, by seed: detectors trained for seconds find none."""
-
-
-@pytest.fixture(scope="module")
-def judged_store(launched_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same study with arms that differ."""
-    store = copied(launched_store, tmp_path_factory.mktemp("judged") / "store")
-    for trial in judged_plan((0, 1, 2)).trials:
-        set_found(store, trial, {"validation": 1, "test": FOUND[trial.arm][trial.seed]}, fps=1 + (trial.count == 8))
-    return store
 
 
 @pytest.fixture

@@ -84,6 +84,12 @@ def transform_boxes(
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
+def choose_annotation(seed: int, image: int, attempt: int, annotations: int) -> tuple[int, np.random.Generator]:
+    """The annotated slice that a synthetic slice's boxes are drawn from, of so many, and what draws them from it."""
+    rng = np.random.default_rng([seed, 5, image, attempt])
+    return int(rng.integers(annotations)), rng
+
+
 def draw_condition(boxes: np.ndarray, size: int, config: ConditionConfig, rng: np.random.Generator) -> np.ndarray:
     """Draw a new condition from one slice's annotation: random flips, shift and zoom, the same for all of its boxes.
 

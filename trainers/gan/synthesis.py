@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trainers.data.conditions import ConditionConfig, box_contrast, conditioning_images, draw_condition, visibility
+from trainers.data.conditions import (
+    ConditionConfig,
+    box_contrast,
+    choose_annotation,
+    conditioning_images,
+    draw_condition,
+    visibility,
+)
 from trainers.data.slice_set import SliceSet, write_slice_set
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
@@ -164,8 +171,8 @@ def _draw(
 def _boxes_of(
     image: int, number: int, annotations: Sequence[np.ndarray], size: int, config: SynthesisConfig
 ) -> np.ndarray:
-    rng = np.random.default_rng([config.seed, 5, image, number])
-    return draw_condition(annotations[int(rng.integers(len(annotations)))], size, config, rng)
+    annotation, rng = choose_annotation(config.seed, image, number, len(annotations))
+    return draw_condition(annotations[annotation], size, config, rng)
 
 
 def _tables(made: Sequence[Attempt]) -> tuple[pd.DataFrame, pd.DataFrame]:

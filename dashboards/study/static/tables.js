@@ -1,5 +1,6 @@
 // The table of arms and the table of trials (Tabulator); every text from outside is set as text, never as HTML.
 import { format, signed } from "./plots.js";
+import { path } from "./view.js";
 
 const nothing = (value) => value === null || value === undefined;
 
@@ -106,6 +107,7 @@ function armColumns(rows, all) {
   return [
     { formatter: "rowSelection", titleFormatter: () => span("", "FROC"), title: "FROC", headerSort: false, hozAlign: "center", width: 64, frozen: innerWidth > 700 },
     { title: "arm", field: "name", frozen: innerWidth > 700, minWidth: 130, formatter: (one) => cell(one.getData().running ? span("mark running", "") : "", one.getData().running ? " " : "", one.getValue(), one.getData().isBase ? " (base)" : "") },
+    { title: "slices", field: "id", headerSort: false, formatter: (one) => slicesLink(one.getValue(), rows) },
     figure("sensitivity", "sensitivity", "sensitivityInterval", three, Math.max),
     figure("FPs/slice", "fps", "fpsInterval", two, Math.min),
     figure("gain", "gain", "gainInterval", plus, Math.max),
@@ -124,6 +126,17 @@ function armColumns(rows, all) {
       figure("min. detectable gain", "detectable", null, three, null),
     ] : []),
   ];
+}
+
+/** Where slices are shown with what an arm finds on them, beside the base. */
+function slicesLink(name, rows) {
+  const base = rows.find((row) => row.isBase)?.name;
+  const made = document.createElement("a");
+  const arms = [...new Set([...(base ? [base] : []), name])].map((arm) => ["arm", arm]);
+  made.href = `${path}/slices?${new URLSearchParams(arms)}`;
+  made.textContent = "show";
+  made.setAttribute("aria-label", `slices under ${name}`);
+  return made;
 }
 
 export function armsTable(target, rows, all, sort, on) {

@@ -1,5 +1,5 @@
 // What the page of a study knows, what of it a person chose (kept in the address), and how it asks the server.
-const path = document.getElementById("study").dataset.path;
+export const path = document.getElementById("study").dataset.path;
 export const at = (id) => document.getElementById(id);
 export const view = new URLSearchParams(location.search);
 export const shown = { figures: null, evidence: null, trials: null, runs: { runs: {} }, front: [], version: null, arms: null, list: null };

@@ -1,8 +1,19 @@
 "use strict";
 // Window/level, zoom and pan of the images in `.viewer` elements; all viewers of a page share them.
-// Buttons with `data-view` and keys do the same. A page that draws on images sets `viewer.draws = true`.
+// Buttons with `data-view` and keys do the same. A page that draws on images sets `viewer.draws = true`; one that
+// exchanges its content calls `attach`; one that keeps what is set sets `changed`.
 const viewer = {
-  low: 0, high: 1, zoom: 1, x: 0, y: 0, draws: false,
+  low: 0, high: 1, zoom: 1, x: 0, y: 0, draws: false, changed() {},
+
+  // Serves the viewers and buttons within an element.
+  attach(root) {
+    for (const image of root.querySelectorAll(".stage img")) image.style.filter = "url(#window-level)";
+    root.querySelectorAll(".viewer").forEach(listen);
+    for (const button of root.querySelectorAll("[data-view]")) {
+      button.addEventListener("click", () => viewer.act(button.dataset.view));
+    }
+    this.apply();
+  },
 
   apply() {
     const width = this.high - this.low;
@@ -16,6 +27,7 @@ const viewer = {
     for (const stage of document.querySelectorAll(".stage")) {
       stage.style.transform = `scale(${this.zoom}) translate(${-100 * this.x}%, ${-100 * this.y}%)`;
     }
+    this.changed();
   },
 
   // Level and width of the window, as shares of the grey levels.
@@ -100,11 +112,7 @@ function listen(element) {
 }
 
 viewer.tones = makeFilter();
-for (const image of document.querySelectorAll(".stage img")) image.style.filter = "url(#window-level)";
-document.querySelectorAll(".viewer").forEach(listen);
-for (const button of document.querySelectorAll("[data-view]")) {
-  button.addEventListener("click", () => viewer.act(button.dataset.view));
-}
+viewer.attach(document);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (KEYS[event.key]) viewer.act(KEYS[event.key]);
