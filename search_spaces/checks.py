@@ -9,11 +9,15 @@ from pydantic import ValidationError
 from search_spaces.problems import Problem, complaints, did_you_mean
 from search_spaces.search import MOST_TRIALS
 from search_spaces.values import StudyValues
+from trainers.detector.architecture import DENSE, PAPER
+from trainers.detector.buildable import why_not_buildable
 from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
+from trainers.variants import GANS
 
 VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
+NEEDS_DENSE = f"allowed: models with the last layer {DENSE}, as {PAPER}"
 MOST_SHARDS = 100_000
 """Per arm: each is a stage of the plan."""
 
@@ -32,6 +36,26 @@ def sizes(study: StudyValues) -> Iterator[Problem]:
             "resources.detector: numbers of workers (from min_workers, if set, to workers) that divide it"
         )
         yield Problem(("resources", "detector"), message)
+    yield from _network(study)
+
+
+def _network(study: StudyValues) -> Iterator[Problem]:
+    """Whether the detector's network can be built, and trained by so many workers."""
+    at, workers = ("detector", "model"), study.resources.detector.workers
+    if not study.detector.dense and workers > 1:
+        message = f"trains with one worker, but resources.detector.workers is {workers}; {NEEDS_DENSE}"
+        yield Problem(at, message)
+    if why := why_not_buildable(study.detector):
+        yield Problem(at, why)
+
+
+def feedback(study: StudyValues) -> Iterator[Problem]:
+    """Variants that learn from the study's detector."""
+    drawn = study.variants_to_draw() if study.search.draws else ()
+    variants = {*(arm.variant for arm in study.arms), *drawn}
+    for variant, gan in GANS.items():
+        if gan.needs_detector and variant in variants and not study.detector.dense:
+            yield Problem(("detector", "model"), f"{variant} cannot learn from it; {NEEDS_DENSE}")
 
 
 def rows(study: StudyValues) -> Iterator[Problem]:

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
+CHECKS = (
+    checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.search, space,
+)  # fmt: skip
+
+
 class Study(StudyValues):
     """A resolved study: every config complete, every value checked."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
-        for check in (checks.sizes, checks.rows, checks.variant_overrides, checks.figures, checks.search, space):
+        for check in CHECKS:
             if problems := list(check(self)):
                 raise MisfitError(problems)
         return self

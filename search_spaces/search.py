@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from search_spaces.problems import MisfitError, Problem
+from search_spaces.space import Scalar
 from trainers.config import Config, Seed, Text
 from trainers.evaluation.measures import TABLE1
 
@@ -49,6 +50,12 @@ class SearchConfig(Config):
     """ASHA continues one in so many cells at every rung."""
     seed: Seed = 0
     """Decides what is drawn, together with the order in which cells finish."""
+    first: tuple[dict[str, Scalar], ...] = Field(default=(), max_length=MOST_TRIALS, exclude_if=lambda cells: not cells)
+    """Cells known to be good, which count among `trials` and are drawn before all others: each a mapping of keys of
+    `space` to values within their ranges. Keys that a cell leaves out are drawn."""
+    patience: int | None = Field(default=None, ge=1, le=MOST_TRIALS, exclude_if=lambda cells: cells is None)
+    """Draw no more once so many cells in a row have ended without a new best: without a better value of the objective,
+    or of one of several, within the constraints. Failed cells do not count. None = `trials` alone decides."""
 
     @property
     def draws(self) -> bool:

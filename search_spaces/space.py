@@ -83,6 +83,10 @@ class Choice(Drawn):
         """Values that stand for all when these are checked -> where each is written."""
         return {value: ("choice", position) for position, value in enumerate(self.choice)}
 
+    def holds(self, value: Any) -> bool:
+        """Whether the value can be drawn."""
+        return any(value == choice and type(value) is type(choice) for choice in self.choice)
+
 
 class IntRange(Drawn):
     """A whole number, both ends included: `{int: [400, 12000], step: 400}`."""
@@ -123,6 +127,11 @@ class IntRange(Drawn):
         between = dict.fromkeys(values, ("int",)) if len(values) <= MOST_TRIED else {}
         return {**between, low: ("int", 0), high: ("int", 1)}
 
+    def holds(self, value: Any) -> bool:
+        """Whether the value can be drawn."""
+        low, high = self.ends
+        return type(value) is int and value in range(low, high + 1, self.step or 1)
+
 
 class FloatRange(Drawn):
     """A number: `{float: [1.0e-4, 3.0e-3], log: true}`."""
@@ -162,6 +171,13 @@ class FloatRange(Drawn):
     def tried(self) -> Mapping[Any, tuple[str | int, ...]]:
         """Values that stand for all when these are checked -> where each is written."""
         return {value: ("float", position) for position, value in enumerate(self.ends)}
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value can be drawn."""
+        low, high = self.ends
+        if type(value) not in (int, float) or not low <= value <= high:
+            return False
+        return self.step is None or (Decimal(str(value)) - Decimal(str(low))) % Decimal(str(self.step)) == 0
 
 
 def _form(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -13,6 +13,7 @@ from search_spaces.problems import KeyPath, MisfitError, Problem, did_you_mean, 
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
 from search_spaces.values import MOST_SLICES, StudyValues
 from trainers.config import Config
+from trainers.detector.architecture import NetworkFile
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
 from trainers.variants import GANS, REAL_ONLY, VARIANTS, Variant
@@ -45,6 +46,7 @@ def space(study: StudyValues) -> list[Problem]:
         or list(_variant_problems(study))
         or list(_count_problems(study))
         or list(_value_problems(study))
+        or list(_first_cells(study) if study.search.draws else ())
     )
 
 
@@ -90,6 +92,29 @@ def _whole_counts(drawn: Dimension) -> Iterator[Problem]:
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_SLICES:
             message = f"allowed: whole numbers above 0, up to {MOST_SLICES:,}; got {count!r}"
             yield Problem(("space", "count", *at), message)
+
+
+def _first_cells(study: StudyValues) -> Iterator[Problem]:
+    """Cells to draw first: within the space, and allowed together."""
+    variants = study.variants_to_draw()
+    for position, cell in enumerate(study.search.first):
+        at = ("search", "first", position)
+        variant = cell.get("variant", None if "variant" in study.space else variants[0])
+        if variant not in variants:
+            got = f"; got {variant!r}" if variant is not None else ""
+            yield Problem((*at, "variant"), f"allowed: one of {', '.join(variants)}, as space draws the variant{got}")
+            continue
+        drawn = study.dimensions(cast(Variant, variant))
+        for key, value in cell.items():
+            if key not in drawn and key != "variant":
+                allowed = ", ".join(key for key in study.space if key in drawn or key == "variant")
+                yield Problem((*at, key), f"is not drawn for {variant}; allowed: {allowed}")
+            elif key != "variant" and not drawn[key].holds(value):
+                form = drawn[key].model_dump(exclude_none=True, exclude_defaults=True)
+                yield Problem((*at, key), f"allowed is a value that space.{key} draws, {form}; got {value!r}")
+    if len(study.search.first) > study.search.trials:
+        message = f"lists {len(study.search.first)} cells; allowed: up to search.trials, {study.search.trials}"
+        yield Problem(("search", "first"), message)
 
 
 def _variant_problems(study: StudyValues) -> Iterator[Problem]:
@@ -158,6 +183,8 @@ def _refusal(study: StudyValues, variant: Variant, params: dict[str, Any], key: 
     if problems := list(sizes(applied)):
         return f"{value!r} is not allowed for {variant}: {MisfitError(problems)}"
     got = getattr(getattr(applied, section), name)
+    if isinstance(got, NetworkFile):  # what the value, a path, leads to
+        return None
     if got != value:
         return f"{value!r} is read as {got!r}; write {got!r}"
     if isinstance(study.space[key], FloatRange) and isinstance(got, int):

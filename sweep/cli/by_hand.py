@@ -181,7 +181,7 @@ def train_detector(
     overrides: Overrides = None,
     workers: Workers = 1,
 ) -> None:
-    """Train YOLOv3 on real and synthetic slices.
+    """Train a detector on real and synthetic slices: YOLOv3, or what detector.model names.
 
     The detector learns from the training split of a slice set and, if given, from synthetic slices. The weights with
     the best sensitivity on the validation split are kept; the test split is never read. Checkpoints are kept beside OUT

@@ -16,6 +16,7 @@ from sweep.redaction import without_secrets
 from sweep.stages import Stage
 from sweep.store import Store
 from sweep.studies.opened import OpenedStudy
+from sweep.studies.optuna_study import left_to_draw
 from sweep.studies.progress import clock
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.text import count_text
@@ -69,12 +70,13 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     Raises:
         MetsweepError: the cohort, Optuna's database or Ray cannot be used.
     """
-    study, store, plan = opened.study, opened.store, opened.plan()
+    study, store, drawn = opened.study, opened.store, opened.drawn()
+    plan = opened.plan(drawn)
     done_keys = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in done_keys[stage.name]}
     estimator = Estimator(plan, store, done_keys)
     jobs = Jobs(missing, estimator)
-    bound = add_undrawn(plan, opened.maker, study.search.left_to_draw(plan.drawn), estimator, jobs, store)
+    bound = add_undrawn(plan, opened.maker, left_to_draw(study, drawn), estimator, jobs, store)
     ray_address = opened.settings.ray_address
     capacity = look_at(ray_address)
     impossible = None

@@ -123,7 +123,8 @@ class Display:
         ended = sum(trial.evaluate.key in done for trial in self.plan.trials)
         headline = f"{ended:,} of {count_text(len(self.plan.trials), 'trial')} evaluated"
         if to_draw := self.plan.study.search.left_to_draw(self.plan.drawn):
-            return f"{headline}, {count_text(to_draw, 'cell')} yet to be drawn"
+            most = "up to " if self.plan.study.search.patience else ""
+            return f"{headline}, {most}{count_text(to_draw, 'cell')} yet to be drawn"
         return headline if self._left is None else f"{headline}, about {clock(self._left)} remaining"
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:

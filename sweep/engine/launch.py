@@ -27,7 +27,7 @@ from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
 from sweep.studies.costs import LaunchCosts, costs_table
-from sweep.studies.optuna_study import check_optuna_study, plan_drawn, read_drawn
+from sweep.studies.optuna_study import check_optuna_study, left_to_draw, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.studies.study_logs import StudyLogs
@@ -175,7 +175,7 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
         running=[trial for trial in plan.trials if trial.number in running],
         # `metsweep retry` forgets how they ended.
         again=[cell.number for cell in drawn if cell.state == "FAIL" and cell.number not in ended],
-        to_draw=study.search.left_to_draw(len(drawn)),
+        to_draw=left_to_draw(study, drawn),
     )
 
 

@@ -81,7 +81,8 @@ def description_of(plan: Plan, ranked: Ranked, commit: str) -> str:
         f"- prepare {stage.slices.key}",
     ]
     paragraphs = (
-        f"Study {plan.study.name} at fidelity {plan.study.fidelity}, trial {trial.name}.",
+        f"Study {plan.study.name} at fidelity {plan.study.fidelity}, trial {trial.name}, model "
+        f"{stage.config.model_name}.",
         f"Validation at IoU 0.5: {ranked.text()}.",
         "Stage keys:",
         "\n".join(keys),

@@ -26,8 +26,9 @@ DETECTOR, GENERATOR = "metsweep-detector", "metsweep-generator"
 MODELS: dict[str, str] = {"detector": DETECTOR, "generator": GENERATOR}
 DESCRIPTIONS = {
     DETECTOR: (
-        "Finds brain metastases on axial MR slices (YOLOv3). `predict` takes the path of a NIfTI volume, or slices "
-        "(uint8, N x S x S), and returns boxes with their confidence. `metsweep detect` uses the champion."
+        "Finds brain metastases on axial MR slices (by YOLOv3, unless a version names another model). `predict` takes "
+        "the path of a NIfTI volume, or slices (uint8, N x S x S), and returns boxes with their confidence. `metsweep "
+        "detect` uses the champion."
     ),
     GENERATOR: (
         "Draws synthetic MR slices with tumours in given boxes (conditional GAN). `predict` takes a data frame of "

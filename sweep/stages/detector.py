@@ -14,10 +14,14 @@ from sweep.stages.stage import RunKind, Stage
 from sweep.stages.synthesize import SynthesizeStage
 from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
+from trainers.detector.architecture import PAPER
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
 from trainers.variants import REAL_ONLY
+
+BYTES_PER_PARAMETER = 9 * 4
+"""A model, and two checkpoints of weights, averages and Adam's moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,11 @@ class DetectorStage(NetworkStage):
 
     @property
     def bytes_written(self) -> float:
-        return self.paper_bytes * self.config.width**2
+        if self.config.model == PAPER:
+            return self.paper_bytes * self.config.width**2
+        from trainers.detector.flops import parameters
+
+        return BYTES_PER_PARAMETER * parameters(self.config)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]

@@ -15,6 +15,7 @@ from sweep.studies.optuna_study import (
     TWIN_OF,
     common_config,
     drawn_cells,
+    left_to_draw,
     make_pruner,
     make_sampler,
 )
@@ -44,12 +45,14 @@ class Drawing:
         optuna_study.pruner = make_pruner(study.search, study.detector.steps)
         if study.search.draws:
             optuna_study.set_user_attr(CONFIG, common_config(study, maker.slices.key))
+            for cell in study.search.first:
+                optuna_study.enqueue_trial(dict(cell), skip_if_exists=True)
 
     @property
     def left(self) -> int:
         """Cells still to be drawn; only a search reads the database."""
-        search = self._study.search
-        return search.left_to_draw(len(drawn_cells(self._optuna, self._study))) if search.draws else 0
+        draws = self._study.search.draws
+        return left_to_draw(self._study, drawn_cells(self._optuna, self._study)) if draws else 0
 
     def draw(self, plan: Plan) -> DrawnCell:
         """Draw one cell; a cell that the plan holds already is replaced by another, as it would add no information."""

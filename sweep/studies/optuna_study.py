@@ -6,6 +6,8 @@ An Optuna trial is a cell; its value is the mean over the cell's seeds. One proc
 from __future__ import annotations
 
 import functools
+import math
+import operator
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -58,6 +60,10 @@ class Drawn:
     state: DrawnState
     error: str | None
     """Why it failed."""
+    ended: float = math.inf
+    """Unix seconds."""
+    values: tuple[float, ...] = ()
+    """Of the objectives, if it is complete and within the constraints."""
 
 
 def open_storage(uri: str) -> RDBStorage:
@@ -151,10 +157,39 @@ def drawn_cells(optuna_study: optuna.Study | None, study: Study) -> list[Drawn]:
     if optuna_study is None or not study.search.draws:
         return []
     return [
-        Drawn(trial.number, study.cell_of(trial.params), trial.state.name, trial.user_attrs.get(ERROR))
+        Drawn(
+            trial.number,
+            study.cell_of(trial.params),
+            trial.state.name,
+            trial.user_attrs.get(ERROR),
+            trial.datetime_complete.timestamp() if trial.datetime_complete else math.inf,
+            tuple(trial.values) if trial.state.name == "COMPLETE" and _within_constraints(trial) else (),
+        )
         for trial in counted(optuna_study)
         if _belongs(trial, study)
     ]
+
+
+def left_to_draw(study: Study, drawn: Sequence[Drawn]) -> int:
+    """How many cells a study's search draws after these, at most."""
+    patience = study.search.patience
+    if patience is not None and _without_a_new_best(study, drawn) >= patience:
+        return 0
+    return study.search.left_to_draw(len(drawn))
+
+
+def _without_a_new_best(study: Study, drawn: Sequence[Drawn]) -> int:
+    """How many cells have ended since the last that none before it equalled in every objective."""
+    signs = [1 if objective.direction == "maximize" else -1 for objective in study.objectives]
+    before: list[list[float]] = []
+    since = 0
+    ended = [cell for cell in drawn if cell.state in ("COMPLETE", "PRUNED")]
+    for cell in sorted(ended, key=lambda cell: cell.ended):
+        values = [sign * value for sign, value in zip(signs, cell.values, strict=False)]
+        equalled = any(all(map(operator.ge, other, values)) for other in before)
+        since = since + 1 if equalled or not values else 0
+        before += [values] if values else []
+    return since
 
 
 def counted(optuna_study: optuna.Study) -> list[FrozenTrial]:
@@ -237,6 +272,10 @@ def _not_opened(uri: str, why: str) -> TrackingError:
         f"Optuna's database {without_secrets(uri)} cannot be opened: {why.rstrip('.')}. Correct "
         "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
     )
+
+
+def _within_constraints(trial: FrozenTrial) -> bool:
+    return max(trial.constraints.values(), default=0.0) <= 0
 
 
 def _belongs(trial: FrozenTrial, study: Study) -> bool:

@@ -15,7 +15,7 @@ from sweep.objectives import objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
 from sweep.stages import EvaluateStage
 from sweep.store import Store
-from sweep.studies.optuna_study import Drawn
+from sweep.studies.optuna_study import Drawn, left_to_draw
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
 from sweep.studies.progress import KEPT, StageProgress, watched_figure
@@ -115,7 +115,7 @@ class Observer:
             else _at_rest(trial, outcomes.get(trial.name) or ended.get(trial.number))
             for trial in plan.trials
         ]
-        to_draw = self._study.search.left_to_draw(len(drawn))
+        to_draw = left_to_draw(self._study, drawn)
         ended_early = [state.trial for state in states if state.state in ("failed", "stopped", "pruned")]
         given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
         left = None if to_draw or not progress else seconds_left(plan, self._store, done_keys, progress, given_up)

@@ -14,7 +14,7 @@ from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import Metrics, rate
 
 PARAMS = (
-    "detector.steps", "detector.learning_rate", "prepare.size",
+    "detector.model", "detector.steps", "detector.learning_rate", "prepare.size",
     "gan.variant", "gan.resolution", "gan.total_kimg", "gan.learning_rate", "gan.seed",
 )  # fmt: skip
 """Values of configs, beside those that the study draws."""

@@ -33,6 +33,7 @@ from sweep.tracking.tags import (
 )
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
+from trainers.detector.config import DetectorConfig
 from trainers.detector.selection import read_selection
 from trainers.evaluation.metrics_file import METRICS_FILE
 
@@ -176,6 +177,8 @@ def compared_params(configs: Mapping[str, Config], plan: Plan) -> dict[str, str]
     values = {}
     for name, config in configs.items():
         values |= _flat(name, config.model_dump(mode="json"))
+        if isinstance(config, DetectorConfig):  # the dump leaves the default out, and holds all of a network's file
+            values["detector.model"] = config.model_name
     return chosen(values, plan.study.space)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -296,3 +297,61 @@ def test_a_constraint_is_kept_where_its_violation_is_not_above_zero() -> None:
     assert Constraint(at_most=12).violation(13) == 1
     assert Constraint(metric="sensitivity", at_least=0.5).violation(0.25) == 0.25
     assert isinstance(searching().space["gan.width"], Choice)
+
+
+def test_the_detectors_model_is_a_choice_like_any_other(tmp_path: Path) -> None:
+    network = tmp_path / "small.yaml"
+    network.write_text("backbone: [[-1, 1, Conv, [16, 3, 8]]]\nhead: [[[0], 1, Detect, [nc]]]\n")
+    study = searching(space={"variant": {"choice": ["none"]}, "detector.model": {"choice": ["yolov3", str(network)]}})
+    names = {study.with_params(cell).detector.model_name for cell in trials(study, 8)[1]}
+    assert names == {"yolov3", "small.yaml"}
+    with pytest.raises(
+        ValidationError, match=r"'yolov33' is not allowed for none: model: .*allowed: yolov3, yolov3-tiny"
+    ):
+        searching(space={"variant": {"choice": ["none"]}, "detector.model": {"choice": ["yolov3", "yolov33"]}})
+
+
+def test_a_model_without_yolos_loss_has_one_worker_and_teaches_no_gan() -> None:
+    two = {"detector": {"workers": 2}}
+    with pytest.raises(
+        ValidationError, match=r"trains with one worker, but resources\.detector\.workers is 2; allowed"
+    ):
+        searching(detector={"model": "rtdetr-l"}, resources=two)
+    space = {"variant": {"choice": ["none"]}, "detector.model": {"choice": ["yolov3", "rtdetr-l"]}}
+    with pytest.raises(ValidationError, match="'rtdetr-l' is not allowed for none: trains with one worker"):
+        searching(space=space, resources=two)
+    arms = [{"variant": "cpggan+detector", "counts": [4000]}]
+    with pytest.raises(ValidationError, match=r"cpggan\+detector cannot learn from it; allowed"):
+        searching(detector={"model": "rtdetr-l"}, arms=arms)
+    assert searching(arms=arms, space=space).detector.dense, "the GAN learns from the study's own model"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"count": 400}, r"search\.first\.0\.variant: allowed: one of none, cpggan, image2image"),
+        ({"variant": "cpgan"}, "got 'cpgan'"),
+        ({"variant": "none", "count": 400}, r"first\.0\.count: is not drawn for none; allowed: variant, detector"),
+        ({"variant": "cpggan", "gan.width": 0.25}, r"gan\.width: is not drawn for cpggan"),
+        ({"variant": "cpggan", "count": 500}, r"allowed is a value that space\.count draws, .*'step': 400.*; got 500"),
+        ({"variant": "cpggan", "gan.learning_rate": 1}, r"gan\.learning_rate: allowed is a value.*; got 1"),
+        ({"variant": "none", "detector.box_gain": 3}, r"box_gain: allowed is a value.*; got 3"),
+        ({"variant": "none", "detector.box_gain": 5}, None),
+        ({"variant": "image2image", "gan.width": 0.5, "count": 12000, "gan.learning_rate": 3e-3}, None),
+    ],
+)
+def test_cells_to_draw_first_lie_within_the_space(cell: dict[str, Any], message: str | None) -> None:
+    def search() -> Study:
+        return searching(search={"method": "tpe", "first": [cell]})
+
+    if message is None:
+        assert search().search.first == (cell,)
+        return
+    with pytest.raises(ValidationError) as refused:
+        search()
+    assert re.search(message, explain("mine.yaml", refused.value))
+
+
+def test_no_more_cells_first_than_are_drawn() -> None:
+    with pytest.raises(ValidationError, match=r"lists 3 cells; allowed: up to search\.trials, 2"):
+        searching(search={"method": "tpe", "trials": 2, "first": [{"variant": "none"}] * 3})

@@ -29,11 +29,14 @@ from sweep.studies.optuna_study import (
     ARM,
     ERROR,
     TWIN_OF,
+    Drawn,
     check_optuna_study,
     drawn_cells,
     find_optuna_study,
     given_up,
+    left_to_draw,
     open_storage,
+    read_drawn,
 )
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
@@ -117,6 +120,11 @@ class Sweep:
         while (given := self.next()) is not None:
             self.finish(*given)
         return self.board.handed_out
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        """The cells drawn so far, as any command reads them."""
+        return read_drawn(self.study, f"sqlite:///{self.store.local.parent / 'optuna.db'}")
 
     @property
     def told(self) -> list[optuna.trial.FrozenTrial]:
@@ -417,3 +425,47 @@ def test_other_choices_under_the_same_name_are_refused(tmp_path: Path) -> None:
     other = {**SEARCH["space"], "variant": {"choice": ["cpggan"]}}
     with pytest.raises(ConfigError, match=r"space\.variant had .* give the study another name"):
         Sweep(tmp_path, space=other)
+
+
+def test_known_good_cells_are_drawn_first_and_once(tmp_path: Path) -> None:
+    good = [
+        {"variant": "image2image", "count": 8000, "detector.learning_rate": 1e-3},
+        {"variant": "cpggan", "count": 4000},
+    ]
+    changes = {"search": {**SEARCH["search"], "first": good}}
+    sweep = Sweep(tmp_path, **changes)
+    names = [given[1].cell for given in (sweep.next() for _ in range(3)) if given is not None]
+    assert names == ["none", "t0 image2image 800", "t1 cpggan 400"]
+    assert sweep.search.plan.cells["t0 image2image 800"][0].params == {"detector.learning_rate": 1e-3}
+    assert 1e-4 <= sweep.search.plan.cells["t1 cpggan 400"][0].params["detector.learning_rate"] <= 1e-2
+    again = Sweep(tmp_path, **changes)
+    assert sorted({name.split()[0] for name in again.run()}) == ["none", "t0", "t1", "t2", "t3"]
+
+
+def test_a_search_without_a_new_best_ends_and_a_late_one_lets_it_go_on(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, search={**SEARCH["search"], "trials": 20, "patience": 3})
+    assert sweep.next() is not None  # none
+    for sensitivity in (0.5, 0.6, 0.2, 0.6):
+        given = sweep.next()
+        assert given is not None
+        sweep.finish(*given, sensitivity=sensitivity)
+    worse, better = sweep.next(), sweep.next()
+    assert worse is not None
+    assert better is not None
+    sweep.finish(*worse, sensitivity=0.4)
+    assert sweep.search.suggest("late") is None, "three cells were no better than the second; one still runs"
+    assert left_to_draw(sweep.study, sweep.drawn) == 0
+    sweep.finish(*better, sensitivity=0.7)
+    assert sweep.next() is not None
+    assert left_to_draw(sweep.study, sweep.drawn) == 20 - 7
+
+
+def test_a_cell_beyond_a_constraint_is_no_new_best(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, constraints=[{"metric": "fps_per_slice", "at_most": 5}],
+                  search={**SEARCH["search"], "patience": 2})  # fmt: skip
+    assert sweep.next() is not None
+    for sensitivity, fps in ((0.5, 4), (0.8, 9), (0.9, 9)):
+        given = sweep.next()
+        assert given is not None
+        sweep.finish(*given, sensitivity=sensitivity, fps_per_slice=fps)
+    assert left_to_draw(sweep.study, sweep.drawn) == 0

@@ -62,7 +62,8 @@ def test_trial_run_has_arm_config_and_final_figures(
     config = plan.study.detector
     wanted = {
         "variant": "cpggan", "count": "8", "seed": "0", "detector.steps": str(config.steps),
-        "detector.learning_rate": str(config.learning_rate), "prepare.size": str(plan.study.prepare.size),
+        "detector.model": "yolov3", "detector.learning_rate": str(config.learning_rate),
+        "prepare.size": str(plan.study.prepare.size),
     }  # fmt: skip
     assert wanted.items() <= run.data.params.items()
     assert trial.gan is not None

@@ -5,21 +5,26 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from trainers.config import Config, Seed
+from trainers.detector.architecture import DENSE, PAPER, Network, head_of
 
 STRIDE = 32
 """Coarsest stride of YOLOv3; network resolutions are multiples of it."""
 
 
 class DetectorConfig(Config):
-    """YOLOv3 and how it is trained: `DetectorConfig()` is the paper's detector."""
+    """A detector and how it is trained, from scratch: `DetectorConfig()` is the paper's YOLOv3."""
 
+    model: Network = Field(default=PAPER, exclude_if=lambda model: model == PAPER)
+    """`yolov3`, `yolov3-tiny`, `yolo11n` (or s, m, l, x), `rtdetr-l`, or the path of a detection network's YAML file in
+    the form of Ultralytics; its content, not its place, decides what is made anew."""
     width: float = Field(default=1.0, gt=0, le=16)
-    """Multiplies the channels of every layer of Darknet-53 and the head (rounded up to multiples of 8); at most 16,
-    which no GPU holds."""
+    """Multiplies the channels of every layer (rounded up to multiples of 8), whatever the model; at most 16, which no
+    GPU holds."""
     depth: float = Field(default=1.0, gt=0, le=16)
-    """Multiplies the repeats of every residual block (at least one is kept)."""
+    """Multiplies the repeats of every block, whatever the model (at least one is kept)."""
     box_bins: int = Field(default=16, ge=4, le=1024)
-    """Bins of the head's distance distribution: a side reaches `box_bins - 1` strides from its anchor point."""
+    """Bins of the head's distance distribution: a side reaches `box_bins - 1` strides from its anchor point. RT-DETR
+    has none, nor the initial values below."""
     initial_reach: float | None = Field(default=None, gt=0)
     """Mean initial distance of a box's sides from its anchor point, in strides; none = the library's, all bins alike.
 
@@ -29,7 +34,8 @@ class DetectorConfig(Config):
     initial_confidence: float | None = Field(default=None, gt=0, lt=1)
     """Initial confidence of every anchor point; none = the library's, set for 640-pixel photographs."""
     nms_iou: float = Field(default=0.45, gt=0, lt=1)
-    """Of two detections that overlap more than this, the less confident is dropped."""
+    """Of two detections that overlap more than this, the less confident is dropped; not by models without
+    non-maximum suppression, as RT-DETR."""
 
     train_size: int = Field(default=416, ge=STRIDE, le=4096, multiple_of=STRIDE)
     """Network resolution in training, pixels."""
@@ -59,7 +65,7 @@ class DetectorConfig(Config):
     ema_ramp_steps: float = Field(default=2000, gt=0)
     """The decay rises as 1 - exp(-step / ema_ramp_steps), so that a short run is not averaged with its start."""
     box_gain: float = Field(default=7.5, ge=0)
-    """Weight of the box loss (CIoU)."""
+    """Weight of the box loss (CIoU). RT-DETR's losses have weights of their own."""
     class_gain: float = Field(default=0.5, ge=0)
     """Weight of the tumour-or-not loss."""
     distance_gain: float = Field(default=1.5, ge=0)
@@ -94,6 +100,21 @@ class DetectorConfig(Config):
     """Automatic mixed precision (bfloat16, whose range needs no loss scaling); on a GPU only."""
     seed: Seed = 0
     """Seed of the initial weights, the order of the slices and their augmentation."""
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, or that of its file."""
+        return self.model if isinstance(self.model, str) else self.model.file
+
+    @property
+    def head(self) -> str:
+        """Last layer of the model: `architecture.DENSE`, `END_TO_END` or `QUERIES`."""
+        return head_of(self.model)
+
+    @property
+    def dense(self) -> bool:
+        """Whether every point of the feature maps predicts a box, and all are learnt from by YOLO's loss."""
+        return self.head == DENSE
 
     @model_validator(mode="after")
     def _rate_falls(self) -> DetectorConfig:

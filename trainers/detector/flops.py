@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
@@ -12,8 +14,6 @@ from trainers.flops import count_flops
 
 TRAINING = 3
 """Forward and backward passes of a training step, in forward passes."""
-SMALL = 64
-"""Side in pixels at which FLOPs are counted: every layer is a convolution, so they grow with the area."""
 
 
 def training_flops(config: DetectorConfig, train: float, validation: float, synthetic: int) -> float:
@@ -26,11 +26,32 @@ def training_flops(config: DetectorConfig, train: float, validation: float, synt
 
 def forward_flops(config: DetectorConfig, side: int) -> float:
     """Of detecting on one slice of `side` x `side` pixels."""
-    return _small_forward(config.width, config.depth, config.box_bins) * (side / SMALL) ** 2
+    return _forward(_shape(config), side)
+
+
+def parameters(config: DetectorConfig) -> int:
+    """Numbers that the network learns."""
+    return sum(parameter.numel() for parameter in _network(_shape(config)).parameters())
+
+
+def _shape(config: DetectorConfig) -> str:
+    """What decides the network, as JSON."""
+    return config.model_dump_json(include={"model", "width", "depth", "box_bins"})
+
+
+@lru_cache(maxsize=256)
+def _forward(shape: str, side: int) -> float:
+    network = _network(shape)
+    with torch.no_grad(), torch.device("meta"):
+        return count_flops(lambda: network(torch.zeros(1, 1, side, side)))
 
 
 @lru_cache(maxsize=64)
-def _small_forward(width: float, depth: float, box_bins: int) -> float:
-    model = build_model(DetectorConfig(width=width, depth=depth, box_bins=box_bins)).eval()
-    with torch.no_grad():
-        return count_flops(lambda: model(torch.zeros(1, 1, SMALL, SMALL)))
+def _network(shape: str) -> nn.Module:
+    """Without values, on torch's device `meta`."""
+    network = build_model(DetectorConfig.model_validate_json(shape)).eval()
+    head: Any = cast("Any", network.model)[-1]
+    strides = getattr(head, "stride", None)
+    network.to("meta")
+    head.stride = strides  # which the library moves along, and reads
+    return network

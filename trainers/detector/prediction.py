@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from trainers.detector.architecture import QUERIES
 from trainers.detector.config import DetectorConfig
 from trainers.detector.model import build_model
 from trainers.matching import DETECTION_COLUMNS
@@ -59,11 +60,42 @@ def predict(detector: Detector, images: np.ndarray, confidence: float = 0.001, b
         pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + batch]))[:, None].to(detector.device)
         scaled = functional.interpolate(pixels.float() / 255, (target, target), mode="bilinear", antialias=True)
         raw = detector.model(scaled.contiguous(memory_format=torch.channels_last))[0]
-        tables.append(detections(raw, confidence, detector.config.nms_iou).double().cpu().numpy())
+        if detector.config.dense:
+            boxes = detections(raw, confidence, detector.config.nms_iou)
+        else:
+            boxes = most_confident(_corners(raw, detector.config), confidence)
+        tables.append(boxes.double().cpu().numpy())
         tables[-1][:, 0] += start
     rows = np.concatenate(tables) if tables else np.zeros((0, 6))
     rows[:, 1:5] = np.clip(rows[:, 1:5] * (size / target), 0, size)
     return pd.DataFrame(rows, columns=list(DETECTION_COLUMNS)).astype({"slice": np.int64})
+
+
+def most_confident(boxes: torch.Tensor, confidence: float) -> torch.Tensor:
+    """What is left of the boxes of a network without non-maximum suppression, at most MAX_DETECTIONS per image.
+
+    Args:
+        boxes: B x K x 5: x0, y0, x1, y1 and the confidence.
+        confidence: boxes must have more.
+
+    Returns:
+        As `detections`.
+    """
+    kept = []
+    for position, boxes_of_image in enumerate(boxes):
+        candidates = boxes_of_image[boxes_of_image[:, 4] > confidence]
+        best = candidates[:, 4].argsort(descending=True, stable=True)[:MAX_DETECTIONS]
+        kept.append(functional.pad(candidates[best], (1, 0), value=position))
+    return torch.cat(kept)
+
+
+def _corners(raw: torch.Tensor, config: DetectorConfig) -> torch.Tensor:
+    """Output of a network without non-maximum suppression (B x K x 6, with the class) as B x K x 5, in pixels."""
+    if config.head != QUERIES:
+        return raw[..., :5]
+    centre, extent, scores, _ = raw.split((2, 2, 1, 1), dim=2)
+    corners = torch.cat([centre - extent / 2, centre + extent / 2], dim=2) * config.validation_size
+    return torch.cat([corners, scores], dim=2)
 
 
 def detections(raw: torch.Tensor, confidence: float, iou: float) -> torch.Tensor:

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from typing_extensions import override
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainers.detector.architecture import END_TO_END, QUERIES
 from trainers.detector.augmentation import SliceDataset, StepBatches
 from trainers.detector.checkpoint import RunState, Selection, save_state
 from trainers.detector.config import DetectorConfig
@@ -142,6 +144,11 @@ class YoloRun(DetectionTrainer):
             self.ema.updates = state.ema_updates
             self.optimizer.load_state_dict(state.optimizer)
             self.start_epoch = state.step // config.evaluate_every
+        if config.head == END_TO_END:  # its two losses are weighted by the epoch
+            model: Any = unwrap_model(self.model)
+            model.criterion = model.init_criterion()
+            model.criterion.updates = self.start_epoch - 1
+            model.criterion.update()
 
     @override
     def run_callbacks(self, event: str) -> None:
@@ -158,6 +165,8 @@ class YoloRun(DetectionTrainer):
     def preprocess_batch(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         batch = super().preprocess_batch(batch)
         batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        if self.config.head == QUERIES:  # whose training queries are noisy boxes: the same ones after a resume
+            torch.manual_seed(int(np.random.SeedSequence((self.config.seed, self.state.step)).generate_state(1)[0]))
         return batch
 
     @override
@@ -247,9 +256,9 @@ def learning_rate(config: DetectorConfig, step: int) -> float:
 def out_of_memory(config: DetectorConfig) -> str:
     """Advice for a run that does not fit; the batch is never made smaller silently, that would change the arm."""
     return (
-        f"The detector does not fit into memory with batch={config.batch}, train_size={config.train_size}, "
-        f"validation_size={config.validation_size}, width={config.width}. Lower one of them for every arm of the "
-        "study, set amp: true on a GPU, or give each run more workers."
+        f"The detector {config.model_name} does not fit into memory with batch={config.batch}, "
+        f"train_size={config.train_size}, validation_size={config.validation_size}, width={config.width}. Lower one of "
+        "them for every arm of the study, set amp: true on a GPU, or give each run more workers."
     )
 
 

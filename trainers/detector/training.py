@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trainers.data.slice_set import SliceSet
+from trainers.detector.buildable import why_not_buildable
 from trainers.detector.checkpoint import RunState, load_state
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices, open_slices
@@ -28,7 +29,7 @@ from trainers.matching import FREE_OF_LESION, match
 def train_detector(
     config: DetectorConfig, slices: SliceSet, synthetic: Sequence[SliceSet], count: int, out: Path, context: Context
 ) -> None:
-    """Train YOLOv3 (paper section 2.3) as a rank of `context`; rank 0 writes the folder `out`.
+    """Train a detector (paper section 2.3) as a rank of `context`; rank 0 writes the folder `out`.
 
     Trains on every training slice of tumour patients and on the first `count` slices of the shards `synthetic`, for
     `config.steps` steps or `config.epochs` passes, and keeps the weights (moving average) with the best validation
@@ -59,10 +60,17 @@ def open_checked(
     """The training and the validation slices of a run, once everything that can be refused before it has been.
 
     Raises:
-        TrainingError: no lesion to learn from or to select by, a batch that the workers cannot share, or shards that
-            are not synthetic or of another size.
+        TrainingError: a network that cannot be built or trained by so many workers, no lesion to learn from or to
+            select by, a batch that the workers cannot share, or shards that are not synthetic or of another size.
         SliceSetError: fewer than `count` synthetic slices.
     """
+    if why := why_not_buildable(config):
+        raise TrainingError(f"detector.model: {why.rstrip('.')}.")
+    if workers > 1 and not config.dense:
+        raise TrainingError(
+            f"detector.model is {config.model_name}, which trains with one worker; got {workers} workers. Train with "
+            "one, or name a model with a box at every point of its feature maps, as yolov3."
+        )
     if config.batch % workers:
         raise TrainingError(
             f"batch is {config.batch} for {workers} workers; allowed: a batch that the workers share evenly. "

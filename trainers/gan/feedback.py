@@ -38,7 +38,8 @@ class DetectorFeedback:
             device: where the slices will be.
 
         Raises:
-            TrainingError: the folder is not a trained detector, or its slices were of another size or not all real.
+            TrainingError: the folder is not a trained detector, its slices were of another size or not all real, or its
+                model is of another kind.
         """
         detector = load_detector(detector_dir, device)
         size = trained_slice_size(detector_dir)
@@ -51,6 +52,11 @@ class DetectorFeedback:
             raise TrainingError(
                 f"{detector_dir} was trained on {synthetic} synthetic slices too; allowed: real slices only, as a "
                 "GAN is not to imitate another GAN. Train the detector with `metsweep train detector SLICES`."
+            )
+        if not detector.config.dense:
+            raise TrainingError(
+                f"{detector_dir} is a {detector.config.model_name}, whose loss no GAN can learn from; allowed: models "
+                "with a box at every point of their feature maps, as yolov3."
             )
         from trainers.gan.detector_loss import DetectorLoss  # Ultralytics takes seconds to import
 

@@ -10,12 +10,13 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from trainers.detector.model import backbone_maps
 from trainers.detector.prediction import Detector
 from trainers.exceptions import ConfigError
 
@@ -61,21 +62,20 @@ def make_extractor(name: str, detector: Detector, batch: int) -> Extractor:
 
 @torch.no_grad()
 def detector_features(detector: Detector, images: np.ndarray, batch: int) -> np.ndarray:
-    """Means over the slice of the last feature maps of a detector's Darknet-53 backbone.
+    """Means over the slice of the last feature maps of a detector's backbone (YOLOv3's is Darknet-53).
 
     Args:
         images: N x S x S uint8, enlarged to the detector's validation resolution.
 
     Returns:
-        N x D float32; D = 1024 times the detector's width.
+        N x D float32; D = 1024 times the detector's width for YOLOv3.
     """
-    network, target = cast("Any", detector.model), detector.config.validation_size
-    backbone = network.model[: len(network.yaml["backbone"])]
-    features = []
+    target, features = detector.config.validation_size, []
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + batch]))[:, None].to(detector.device)
         scaled = functional.interpolate(pixels.float() / 255, (target, target), mode="bilinear", antialias=True)
-        features.append(backbone(scaled.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3)).cpu().numpy())
+        maps = backbone_maps(detector.model, scaled.contiguous(memory_format=torch.channels_last))
+        features.append(maps.mean(dim=(2, 3)).cpu().numpy())
     return np.concatenate(features)
 
 
