@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 LONGEST_FIRST = (
     "integration/test_hosts.py",
     "integration/test_survives.py", "integration/test_survives_ends.py", "integration/test_survives_kill.py",
-    "integration/test_tracking_outage.py",
+    "integration/test_services_fail.py", "integration/test_tracking_outage.py",
     "integration/test_stack.py", "integration/test_gan_workers.py", "integration/test_secrets.py",
     "integration/test_submit.py", "integration/test_detector_workers.py", "sweep/test_execution.py",
     "integration/test_optuna_dashboard.py",

@@ -19,6 +19,7 @@ from infra.stack.credentials import Credentials, credentials_of, write_private
 from infra.stack.mlflow_server import USER, mlflow_server_with_logins
 from infra.stack.pages import optuna_dashboard, prometheus
 from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
+from sweep.engine.cluster import STARTS
 from sweep.store.process import Process
 from trainers.config import Config
 
@@ -197,14 +198,15 @@ class Stack:
             if started is None or not runs(started.leader):
                 self._begin(service, state)
         for service in wave:
-            try:
-                service.wait_until_usable(state.started[service.name].leader, credentials.masked)
-            except StackError:
-                if runs(state.started[service.name].leader):
-                    raise
-                # Ray ends if it is not up within 30 s, which a busy machine may need.
-                self._begin(service, state)
-                service.wait_until_usable(state.started[service.name].leader, credentials.masked)
+            for attempt in range(1, STARTS + 1):
+                try:
+                    service.wait_until_usable(state.started[service.name].leader, credentials.masked)
+                    break
+                except StackError:
+                    if attempt == STARTS or runs(state.started[service.name].leader):
+                        raise
+                    # Ray ends if it is not up within 30 s, which a busy machine may need.
+                    self._begin(service, state)
             say(f"{service.name} is usable: {service.address}")
 
     def _begin(self, service: Service, state: State) -> None:

@@ -23,6 +23,7 @@ import psutil
 import ray.util
 from mlflow import MlflowClient
 
+from sweep.store import Store
 from tests.services.hosts import until
 from tests.sweep.fixed_time import STEPS, Pace
 
@@ -100,6 +101,12 @@ class Home:
     """Of an MLflow server; empty = none."""
     tracked: str = ""
     """Database of that server."""
+    store_uri: str = ""
+    """Of its artifacts; empty = a folder of its own."""
+    optuna_uri: str = ""
+    """Of Optuna's database; empty = a file of its own."""
+    study: str = "timed"
+    """Its name."""
     environment: dict[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
     """Of the study."""
@@ -113,11 +120,11 @@ class Home:
     def launch(self, *options: str, **more: Any) -> subprocess.Popen[bytes]:
         """Start a launch, in a session of its own."""
         arms = [{"variant": "cpggan", "counts": list(self.counts)}]
-        values = {"arms": arms, **self.more, **more}
+        values = {"name": self.study, "arms": arms, **self.more, **more}
         own = {
-            "METSWEEP_STORE": str(self.store),
+            "METSWEEP_STORE": self.store_uri or str(self.store),
             "MLFLOW_TRACKING_URI": self.tracking_uri or self.database,
-            "OPTUNA_STORAGE": f"sqlite:///{self.folder / 'optuna.db'}",
+            "OPTUNA_STORAGE": self.optuna,
             "PYTHONUNBUFFERED": "1",
             **NO_TOKEN,
         } | ({"RAY_ADDRESS": self.address} if self.address else {})
@@ -149,8 +156,13 @@ class Home:
 
     @property
     def store(self) -> Path:
-        """Its artifacts."""
+        """Its artifacts, unless they lie elsewhere."""
         return self.folder / "store"
+
+    @property
+    def optuna(self) -> str:
+        """URI of Optuna's database."""
+        return self.optuna_uri or f"sqlite:///{self.folder / 'optuna.db'}"
 
     @property
     def database(self) -> str:
@@ -187,10 +199,13 @@ class Home:
 
     def table(self) -> dict[str, Any]:
         """What the study found: figures of every evaluation, what Optuna holds and what MLflow holds, each once."""
-        figures = {
-            path.parent.name: json.loads(path.read_text())["validation"]["iou50"]["sensitivity"]
-            for path in self.store.glob("evaluate/*/metrics.json")
-        }
+        store = Store(self.store_uri or self.store)
+        figures = {}
+        for key in store.keys("evaluate"):
+            artifact = store.find("evaluate", key)
+            assert artifact is not None
+            metrics = json.loads((artifact.path / "metrics.json").read_text())
+            figures[key] = metrics["validation"]["iou50"]["sensitivity"]
         return {"figures": figures, "optuna": self.told(), "mlflow": self.logged()}
 
     def table_of(self, other: Home) -> dict[str, Any]:
@@ -205,13 +220,13 @@ class Home:
 
     def told(self) -> list[tuple[str, Any, Any]]:
         """Optuna's trials: state, parameters, values; without order."""
-        trials = optuna.load_study(study_name="timed", storage=f"sqlite:///{self.folder / 'optuna.db'}").trials
+        trials = optuna.load_study(study_name=self.study, storage=self.optuna).trials
         return sorted((one.state.name, sorted(one.params.items()), one.values) for one in trials)
 
     def logged(self, status: str = "FINISHED") -> list[tuple[Any, ...]]:
         """MLflow's runs: kind and newest figures; fails on a point that is there twice and on a run that is open."""
         client = MlflowClient(self.database, self.database)
-        experiment = client.get_experiment_by_name("timed")
+        experiment = client.get_experiment_by_name(self.study)
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
         for run in runs:

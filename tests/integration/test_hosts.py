@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from sweep.store import Store
 from tests.integration.hosts import Cluster, cluster_of_hosts, table, trains_on
 from tests.services import hosts
 from tests.services.fixtures import seaweedfs
-from tests.services.hosts import ROOT, until
+from tests.services.hosts import ROOT, left_of, until
 from tests.services.mlflow_server import mlflow_server
 from tests.services.seaweedfs import SeaweedFS
 from tests.services.spot_metadata import spot_metadata
@@ -32,11 +33,24 @@ __all__ = ["seaweedfs"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing()),
 ]
 empty_database = conftest.empty_database
 
+MAKER = """
+import sys, time
+from pathlib import Path
+from tests.services.hosts import Network
+shared, elsewhere = map(Path, sys.argv[1:])
+network = Network(shared, shared)
+host = network.host("host")
+assert host.run("touch", str(elsewhere / "file")).wait() != 0
+host.run("sleep", "1000")
+print(network.link, flush=True)
+time.sleep(1000)
+"""
+"""Makes a host, which may write into the first of two folders alone, and waits to be killed."""
 EVERY, STEPS = 20, 80
 """Steps between the detector's checkpoints, and all of them."""
 TOLERANCE = 1e-4
@@ -64,7 +78,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS, empt
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> dict[str, Any]:
     """What the study finds if nothing happens."""
-    cluster.finish(cluster.run("undisturbed", *trained(cluster, "undisturbed")))
+    cluster.finish(cluster.run("undisturbed", *trained(cluster, "undisturbed", detector=0)))
     return table(cluster.store_uri("undisturbed"))
 
 
@@ -79,6 +93,42 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     return found == expected
 
 
+def test_hosts_end_with_the_process_that_made_them(tmp_path: Path) -> None:
+    """Even if it is killed: no process, mount or link is left, and no file was written but into the shared folder."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with subprocess.Popen([sys.executable, "-c", MAKER, shared, elsewhere], cwd=ROOT, stdout=subprocess.PIPE) as maker:
+        assert maker.stdout is not None
+        link = Path("/sys/class/net", maker.stdout.readline().decode().strip())
+        assert link.is_symlink()
+        assert left_of(shared)
+        maker.kill()
+    deadline = time.monotonic() + 100
+    while left_of(shared) or link.is_symlink():
+        assert time.monotonic() < deadline, left_of(shared)
+        time.sleep(0.1)
+    assert [path.name for path in (*shared.iterdir(), *elsewhere.iterdir())] == ["host.txt"]
+
+
+def test_a_node_is_cut_off_and_later_killed(cluster: Cluster, undisturbed: dict[str, Any]) -> None:
+    """The other node goes on from the checkpoint in S3, while the lost one still works."""
+    stays, lost = cluster.workers
+    driver = cluster.run("cut-off", *trained(cluster, "cut-off", detector=60))
+    log = cluster.head.log
+    until(lambda: trains_on(stays) == trains_on(lost) == 1 and cluster.trained_steps("cut-off"), driver, log)
+    lost.cut_off()
+    until(lambda: trains_on(stays) == 2, driver, log)
+    assert trains_on(lost) == 1
+    lost.kill()
+    pace(cluster, "cut-off", detector=0)
+    cluster.finish(driver)
+    assert same(table(cluster.store_uri("cut-off")), undisturbed)
+    assert cluster.runs("cut-off") == ["sweep FINISHED", "trial FINISHED"]
+    cluster.replace(lost)
+
+
 @pytest.mark.long
 def test_a_spot_instance_is_taken_away_with_notice(cluster: Cluster, undisturbed: dict[str, Any]) -> None:
     """Its workers leave it with a checkpoint of that very step, long before it is gone."""
@@ -88,7 +138,7 @@ def test_a_spot_instance_is_taken_away_with_notice(cluster: Cluster, undisturbed
             sys.executable, str(ROOT / "infra" / "aws" / "spot_notice.py"),
             AWS_EC2_METADATA_SERVICE_ENDPOINT=metadata.uri,
         )  # fmt: skip
-        driver = cluster.run("notice", *trained(cluster, "notice"))
+        driver = cluster.run("notice", *trained(cluster, "notice", detector=10))
         log = cluster.head.log
         until(lambda: trains_on(second) == 1, driver, log)
         metadata.take_away(GRACE_S)
@@ -150,9 +200,10 @@ def timed(cluster: Cluster, name: str, counts: list[int], **pace_of: float) -> l
     return ["-m", "tests.sweep.fixed_time", str(cluster.network.shared / name), f"name={name}", f"arms={arms}"]
 
 
-def trained(cluster: Cluster, name: str) -> list[str]:
+def trained(cluster: Cluster, name: str, **pace_of: float) -> list[str]:
     """The same of a study of one real detector, trained by two workers on as many nodes as have room."""
     (cluster.network.shared / name).mkdir()
+    pace(cluster, name, **pace_of)
     values = {
         "name": name,
         "arms": [{"variant": "none"}],

@@ -1,7 +1,8 @@
-"""Hosts made on this machine: each a network, mount, process, IPC and name namespace of its own, joined by a bridge.
+"""Hosts made on this machine: each a network, mount, process, IPC and name namespace of its own, joined by a switch.
 
 A host has its own processes, its own `/tmp`, home folder and shared memory, and reads the rest of the disk only; what
-hosts are to share is said one by one. Needs root; the tests say so where it is missing.
+hosts are to share is said one by one. All of it ends with the process that made it, even if that is killed: no
+namespace has a name, and each link has an end in a namespace. Needs root; the tests say so where it is missing.
 """
 
 from __future__ import annotations
@@ -63,30 +64,24 @@ class Host:
         self.log = network.logs / f"{name}.txt"
         """What its commands said."""
         self._network = network
-        self._link = f"{network.bridge}-{address.rpartition('.')[2]}"
+        self._link = f"host{address.rpartition('.')[2]}"
+        """Its end of the cable at the switch."""
         self._unshare: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Boot, and join the network."""
-        self._unshare = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc",
-             "bash", "-c", BOOT, "boot", self.name, str(self._network.shared),
-             self.address],
-            stdout=subprocess.PIPE, start_new_session=True,
+        self._unshare = _begin(
+            "--mount", "--pid", "--ipc", "--uts", "--mount-proc",
+            "bash", "-c", BOOT, "boot", self.name, str(self._network.shared), self.address,
         )  # fmt: skip
-        assert self._unshare.stdout is not None
-        assert self._unshare.stdout.readline() == b"ready\n", f"host {self.name} did not boot"
-        self._unshare.stdout.close()
-        _ip("link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", str(self._first))
-        _ip("link", "set", self._link, "master", self._network.bridge, "up")
-        inside = ("nsenter", "-t", str(self._first), "--net", "ip")
+        self._network.plug_in(self._link, self._first)
         for command in (
             ("link", "set", "lo", "up"),
             ("addr", "add", f"{self.address}/24", "dev", "eth0"),
             ("link", "set", "eth0", "up"),
             ("route", "add", "default", "via", self._network.address),
         ):
-            subprocess.run([*inside, *command], check=True)
+            _ip(*command, at=self._first)
 
     def run(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a command of our environment there, in the shared folder; its output goes to the log."""
@@ -119,19 +114,18 @@ class Host:
 
     def cut_off(self) -> None:
         """Unplug the network; its processes go on."""
-        _ip("link", "set", self._link, "down")
+        self._network.unplug(self._link)
 
     def kill(self) -> None:
         """Take the power away."""
         if self._unshare is None:
             return
         family = self.processes()
-        self._unshare.kill()
-        self._unshare.wait()
-        psutil.wait_procs(family, timeout=60)
+        _end(self._unshare)
         self._unshare = None
-        # The kernel removes the cable, too, within up to a minute.
-        subprocess.run(["ip", "link", "del", self._link], capture_output=True)
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert not alive, alive
+        self._network.remove_cable(self._link)
 
     def processes(self, title: str = "") -> list[psutil.Process]:
         """Its processes whose command line holds `title`, e.g. `ray::`."""
@@ -153,11 +147,11 @@ class Host:
     def _first(self) -> int:
         """Number of its first process, as this machine counts."""
         assert self._unshare is not None, f"host {self.name} is down"
-        return psutil.Process(self._unshare.pid).children()[0].pid
+        return _first_of(self._unshare)
 
 
 class Network:
-    """A bridge with an address of this machine, and the hosts on it; leaves nothing behind when it closes.
+    """A switch with a cable to this machine, and the hosts on it; leaves nothing behind when it closes.
 
     Args:
         shared: a folder that every host sees under its path, for what a test writes down.
@@ -168,14 +162,17 @@ class Network:
         self.shared, self.logs = shared, logs
         self.environment: Mapping[str, str] = {}
         """Of every command on the hosts."""
-        # Tests of several sessions may run at once.
-        number = os.getpid() % 250
-        self.bridge, self.address = f"ms{number}", f"10.77.{number}.1"
         self._hosts: list[Host] = []
         self._numbers = itertools.count(10)
-        _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("addr", "add", f"{self.address}/24", "dev", self.bridge)
-        _ip("link", "set", self.bridge, "up")
+        self._unshare = _begin(
+            "sh", "-c", "ip link add switch type bridge && ip link set switch up && echo ready && exec sleep infinity"
+        )
+        self._switch = _first_of(self._unshare)
+        number = self._plug_this_machine_in()
+        self.address = f"10.77.{number}.1"
+        """This machine's."""
+        _ip("addr", "add", f"{self.address}/24", "dev", self.link)
+        _ip("link", "set", self.link, "up")
 
     def host(self, name: str) -> Host:
         """A new host, started."""
@@ -184,20 +181,53 @@ class Network:
         host.start()
         return host
 
+    def plug_in(self, link: str, process: int) -> None:
+        """Lay a cable from `link` at the switch to `eth0` of a process's network."""
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(process), at=self._switch)
+        _ip("link", "set", link, "master", "switch", "up", at=self._switch)
+
+    def unplug(self, link: str) -> None:
+        """Let nothing through a cable any more."""
+        _ip("link", "set", link, "down", at=self._switch)
+
+    def remove_cable(self, link: str) -> None:
+        """Nothing if the kernel has, which takes up to a minute after the end of a host."""
+        subprocess.run(["nsenter", "-t", str(self._switch), "--net", "ip", "link", "del", link], capture_output=True)
+
     def close(self) -> None:
         """Kill all hosts, remove the network, and see that nothing is left."""
-        for host in self._hosts:
-            host.kill()
-        _ip("link", "del", self.bridge)
-        links = [path.name for path in Path("/sys/class/net").glob(f"{self.bridge}*")]
-        own = _namespace(os.getpid())
-        strangers = [
-            process
-            for process in psutil.process_iter()
-            if _namespace(process.pid) not in ("", own) and str(self.shared) in title_of(process)
-        ]
-        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.shared) in line]
-        assert not links + strangers + mounts, (links, strangers, mounts)
+        try:
+            for host in self._hosts:
+                host.kill()
+        finally:
+            _ip("link", "del", self.link)
+            _end(self._unshare)
+        assert not (left := left_of(self.shared)), left
+
+    def _plug_this_machine_in(self) -> int:
+        """Lay a cable to this machine; returns the number of the network, which no other has that is open now."""
+        for number in range(1, 255):
+            self.link = f"metsweep{number}"
+            laid = subprocess.run(
+                ["ip", "link", "add", self.link, "type", "veth", "peer", "name", "machine", "netns",
+                 str(self._switch)], capture_output=True, text=True,
+            )  # fmt: skip
+            if laid.returncode == 0:
+                _ip("link", "set", "machine", "master", "switch", "up", at=self._switch)
+                return number
+            assert "exists" in laid.stderr, laid.stderr
+        raise AssertionError("254 networks of hosts are open")
+
+
+def left_of(shared: Path) -> list[str]:
+    """Processes and mounts of hosts with that shared folder which are still there."""
+    own = _namespace(os.getpid())
+    processes = [
+        f"process {process.pid}: {title}"
+        for process in psutil.process_iter()
+        if str(shared) in (title := title_of(process)) and _namespace(process.pid) not in ("", own)
+    ]
+    return processes + [line for line in Path("/proc/mounts").read_text().splitlines() if str(shared) in line]
 
 
 def missing() -> str:
@@ -235,5 +265,30 @@ def _namespace(pid: int) -> str:
         return ""
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
+def _begin(*arguments: str) -> subprocess.Popen[bytes]:
+    """Begin what says "ready", in a network and what else `unshare` is told of its own; it ends with this process."""
+    unshare = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--fork", "--kill-child", *arguments],
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert unshare.stdout is not None
+    assert unshare.stdout.readline() == b"ready\n", f"{arguments} did not begin"
+    unshare.stdout.close()
+    return unshare
+
+
+def _end(unshare: subprocess.Popen[bytes]) -> None:
+    """Kill what `_begin` began."""
+    unshare.kill()
+    unshare.wait()
+
+
+def _first_of(unshare: subprocess.Popen[bytes]) -> int:
+    """Number of the process that `_begin` began, as this machine counts."""
+    return psutil.Process(unshare.pid).children()[0].pid
+
+
+def _ip(*arguments: str, at: int | None = None) -> None:
+    """Change the network of a process; None = of this machine."""
+    enter = () if at is None else ("nsenter", "-t", str(at), "--net")
+    subprocess.run([*enter, "ip", *arguments], check=True)

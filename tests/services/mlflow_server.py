@@ -14,11 +14,16 @@ from tests.services.killable import KillableServer
 
 
 class MLflowServer(KillableServer):
-    """One worker on a free port of this machine, on the SQLite file of `folder`, in a process group of its own."""
+    """One worker on a free port of this machine, in a process group of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: its working directory.
+        database: URI of its runs; empty = the SQLite file of `folder`.
+    """
+
+    def __init__(self, folder: Path, database: str = "") -> None:
         self.folder = folder
-        self.database = f"sqlite:///{folder / 'mlflow.db'}"
+        self.database = database or f"sqlite:///{folder / 'mlflow.db'}"
         (port,) = free_ports(1)
         super().__init__(service_of(folder, port, self.database, str(folder / "artifacts")))
         self.uri = self._service.address
@@ -43,10 +48,10 @@ class MLflowServer(KillableServer):
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[MLflowServer]:
+def mlflow_server(folder: Path, database: str = "") -> Iterator[MLflowServer]:
     """A server that is not started yet, and is gone after the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = MLflowServer(folder)
+    server = MLflowServer(folder, database)
     try:
         yield server
     finally:

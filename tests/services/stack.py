@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,21 @@ from infra.stack.stack import State
 from tests.infra.tools import TOOLS
 from tests.source_files import ROOT
 
+COMMAND = ("-m", "sweep.cli")
+PATIENT_COMMAND = (
+    "-c", "from tests.services.patient_ray import be_patient; be_patient(); from sweep.cli import main; main()",
+)  # fmt: skip
+"""Gives a Ray of its own minutes to start."""
 PLACES = ("AWS_", "METSWEEP_", "MLFLOW_", "OPTUNA_", "RAY_")
 
 
-def metsweep(home: Path, *arguments: str, environment: dict[str, str] | None = None, status: int = 0) -> str:
+def metsweep(
+    home: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    status: int = 0,
+    command: Sequence[str] = COMMAND,
+) -> str:
     """Run a command as a user would, on a machine of nothing else; returns stdout, then stderr."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PLACES)}
     own = {
@@ -32,7 +44,7 @@ def metsweep(home: Path, *arguments: str, environment: dict[str, str] | None = N
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "sweep.cli", *arguments],
+        [sys.executable, *command, *arguments],
         cwd=home, env=inherited | own | (environment or {}), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr

@@ -3,7 +3,7 @@
     python -m tests.sweep.fixed_time FOLDER [--fail-fast] [--trained] [KEY=VALUE ...]
 
 launches it in a folder, as `metsweep launch` would. `pace.json` in that folder says how its stages behave, `diary.txt`
-there what they did. With --trained, detectors are real: trained and evaluated on discs.
+there what they did. With --trained, detectors are real: trained, slowed down by their pace, and evaluated on discs.
 """
 
 from __future__ import annotations
@@ -148,6 +148,21 @@ class TimedDetector(DetectorStage):
 
 
 @dataclass(frozen=True, eq=False)
+class PacedDetector(DetectorStage):
+    """Trains, and sleeps at each report."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        report = context.progress
+
+        def progress(done: int, total: int, metrics: Mapping[str, float]) -> None:
+            time.sleep(Pace.beside(self.slices.cohort).detector / total)
+            report(done, total, metrics)
+
+        context.progress = progress
+        super().run(inputs, out, context)
+
+
+@dataclass(frozen=True, eq=False)
 class TimedEvaluate(EvaluateStage):
     """Sleeps; the detector finds every other lesion, but its quality is told as its sensitivity."""
 
@@ -196,7 +211,7 @@ class TimedMaker(TrialMaker):
 class TrainedMaker(TimedMaker):
     """Trials with real detectors."""
 
-    detector_stage, evaluate_stage = DetectorStage, EvaluateStage
+    detector_stage, evaluate_stage = PacedDetector, EvaluateStage
 
 
 def timed_study(folder: Path, **changes: Any) -> Study:
