@@ -28,7 +28,7 @@ from infra.stack.seaweedfs import BUCKET, Identity
 from infra.stack.service import HOST, family, free_ports, is_alive
 from infra.stack.stack import State
 from tests.infra.tools import INFRA, tool
-from tests.services.stack import PATIENT_COMMAND, database, listed, metsweep, of_env, processes, state, user
+from tests.services.stack import database, listed, metsweep, of_env, processes, state, user
 from tests.trainers.data.phantom import make_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -58,7 +58,7 @@ def folder() -> Iterator[Path]:
     folder.chmod(0o755)
     data = folder / "stack"
     try:
-        metsweep(folder, "stack", "up", "--dir", str(data))
+        metsweep(folder, "stack", "up", "--dir", str(data), patient=True)
         yield data
     finally:
         if data.exists():
@@ -99,7 +99,7 @@ def homes(folder: Path, monitoring: dict[str, str], tmp_path_factory: pytest.Tem
     for name, environment in (("embedded", {}), ("stack", stack)):
         (root / name).mkdir()
         launch = ("launch", "quickstart", "--cohort", str(cohort), *options)
-        metsweep(root / name, *launch, environment=environment, command=PATIENT_COMMAND)
+        metsweep(root / name, *launch, environment=environment, patient=True)
     return {name: root / name for name in ("embedded", "stack")}
 
 

@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,21 @@ from infra.stack.stack import State
 from tests.infra.tools import TOOLS
 from tests.source_files import ROOT
 
-COMMAND = ("-m", "sweep.cli")
-PATIENT_COMMAND = (
-    "-c", "from tests.services.patient_ray import be_patient; be_patient(); from sweep.cli import main; main()",
-)  # fmt: skip
-"""Gives a Ray of its own minutes to start."""
 PLACES = ("AWS_", "METSWEEP_", "MLFLOW_", "OPTUNA_", "RAY_")
 
 
 def metsweep(
-    home: Path,
-    *arguments: str,
-    environment: dict[str, str] | None = None,
-    status: int = 0,
-    command: Sequence[str] = COMMAND,
+    home: Path, *arguments: str, environment: dict[str, str] | None = None, status: int = 0, patient: bool = False
 ) -> str:
-    """Run a command as a user would, on a machine of nothing else; returns stdout, then stderr."""
+    """Run a command as a user would, on a machine of nothing else; returns stdout, then stderr.
+
+    Args:
+        home: the user's home, where the command runs.
+        environment: more variables.
+        status: its exit status.
+        patient: whether a Ray that it starts may take minutes.
+    """
+    module = "tests.services.patient_metsweep" if patient else "sweep.cli"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PLACES)}
     own = {
         "HOME": str(home),
@@ -44,7 +42,7 @@ def metsweep(
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     done = subprocess.run(
-        [sys.executable, *command, *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=home, env=inherited | own | (environment or {}), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
