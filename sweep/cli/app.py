@@ -11,6 +11,8 @@ import typer
 from sweep.cli import (
     by_hand,
     cohort,
+    cohort_import,
+    cohort_report,
     config,
     control,
     detect,
@@ -75,12 +77,13 @@ def _add_group(name: str, panel: str, summary: str, **commands: Callable[..., An
 _add_group(
     "cohort",
     DATA,
-    "Make, import, merge, split and check cohorts.",
+    "Make, import, merge, split, check and show cohorts.",
     demo=cohort.demo,
-    **{"import": cohort.import_},
+    **{"import": cohort_import.import_},
     merge=cohort.merge,
     split=cohort.split,
     check=cohort.check,
+    report=cohort_report.report,
 )
 _add(DATA, by_hand.prepare)
 _add_group(

@@ -1,4 +1,4 @@
-"""`metsweep cohort ...`: make the demo cohort, import public data sets, merge, split and check cohorts."""
+"""`metsweep cohort ...`: make the demo cohort, merge, split and check cohorts."""
 
 from __future__ import annotations
 
@@ -53,74 +53,6 @@ def demo(
         make_demo_cohort(out, config, on_progress, workers or usable_cores())
     subjects = f"{count_text(patients, 'patient')} and {count_text(normals, 'normal subject')}"
     talk.note(f"{out} holds {subjects}. Next: metsweep cohort check {out}")
-
-
-def import_(
-    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="auto, or a name that auto lists if it fails.")],
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the data set, or a table's file.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new cohort.")],
-    convert: Annotated[
-        bool, typer.Option("--convert", help="Write PNG slices and Analyze files as NIfTI into OUT.")
-    ] = False,
-    series: Annotated[
-        list[str] | None, typer.Option(metavar="UID", help="dicom: take this series of its study.")
-    ] = None,
-    salt_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="dicom: key of the patients' new names; default: forgotten.")
-    ] = None,
-) -> None:
-    """Import a data set as it was downloaded.
-
-    Layouts: brats-mets (2023, 2024, 2025), pretreat (Yale, TCIA), ucsf-bmsr, stanford, stanford-cube; of normal
-    subjects ixi and oasis1; nnunet (raw data set), bids (with derivatives), table (CSV or Parquet); volumes with boxes
-    on their slices as coco, yolo, voc or csv; dicom. Volumes and masks stay where they are; OUT holds the cohort.json
-    that names them. Scans without annotation or lesion are left out and listed.
-
-    Of DICOM the axial T1 after contrast of each study is converted; all series are listed with the reason why they
-    were chosen or not. Names, dates and header text are not kept. A DICOM SEG of that series becomes its mask; volumes
-    without one are listed in OUT/unannotated.csv, to which masks can be added.
-
-    \b
-    Example:
-      metsweep cohort import auto ASNR-MICCAI-BraTS2023-MET-Challenge-TrainingData brats
-    """
-    from sweep.cli.console import progress
-    from sweep.cli.result import result_folder
-    from trainers.data.importing import UNANNOTATED, import_cohort
-    from trainers.data.layouts.contract import Tree
-    from trainers.data.layouts.dicom import DICOM, dicom, read_salt
-    from trainers.data.layouts.known import layout_of
-    from trainers.exceptions import ConfigError
-
-    tree = Tree.of(source)
-    chosen = layout_of(layout, tree)
-    if series or salt_file is not None:
-        if chosen is not DICOM:
-            raise ConfigError(f"--series and --salt-file are for the layout dicom; got {chosen.name}.")
-        chosen = dicom(read_salt(salt_file), series or ())
-    if chosen.private:
-        talk.note(f"Reading the headers of {count_text(len(tree.files), 'file')}.", err=True)
-    with result_folder(out, "OUT") as unfinished, progress("cohort import") as on_progress:
-        imported = import_cohort(chosen, tree, unfinished.result, out, on_progress, convert, talk.say)
-    subjects = imported.cohort.subjects
-    patients = {kind: len({s.patient_id for s in subjects if s.kind == kind}) for kind in ("tumour", "normal")}
-    talk.say(
-        f"{chosen.name}: {count_text(len(subjects), 'volume')} of {count_text(patients['tumour'], 'patient')} with "
-        f"{count_text(imported.lesions, 'lesion')} and {count_text(patients['normal'], 'normal subject')}."
-    )
-    for reason, count in Counter(imported.left_out.values()).items():
-        first = next(name for name, why in imported.left_out.items() if why == reason)
-        others = f" (all: {out / 'cohort.json'}, origin)" if subjects else ""
-        talk.say(f"Left out, {reason}: {count_text(count, 'scan')}, {first} first{others}.")
-    if chosen.remark is not None:
-        talk.say(f"Note: {chosen.remark}")
-    if imported.unannotated:
-        table = out / UNANNOTATED
-        talk.say(f"{count_text(imported.unannotated, 'volume')} without a mask; add masks to {table}.")
-        talk.note(f"Next: metsweep cohort import table {table} ANNOTATED")
-    if subjects:
-        following = f"check {out}" if patients["tumour"] else f"merge PATIENTS {out} --out MERGED"
-        talk.note(f"Next: metsweep cohort {following}")
 
 
 def merge(

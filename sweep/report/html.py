@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no scripts, pictures inside."""
+"""Reports as one HTML file that needs nothing else: no network, no scripts, pictures inside."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ MODES = (
 SLICE_DPI = 110
 
 
-def html_of(content: Mapping[str, object], figures: Mapping[str, Figure]) -> str:
-    """The whole report; stage keys of every row link to the table of all trials at its end.
+def html_of(template: str, content: Mapping[str, object], figures: Mapping[str, Figure]) -> str:
+    """A whole page.
 
     Args:
+        template: file of this folder, with the page's looks in `style.jinja`.
         content: what the template names.
         figures: name -> picture, of every section with a picture.
     """
@@ -36,7 +37,7 @@ def html_of(content: Mapping[str, object], figures: Mapping[str, Figure]) -> str
     pages.filters["code"] = _with_code
     encoded = {name: base64.b64encode(svg_of(figure).encode()).decode() for name, figure in figures.items()}
     pictures = {name: f"data:image/svg+xml;base64,{picture}" for name, picture in encoded.items()}
-    return pages.get_template("report.html.jinja").render(content, pictures=pictures)
+    return pages.get_template(template).render(content, pictures=pictures)
 
 
 def svg_of(figure: Figure) -> str:

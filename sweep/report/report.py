@@ -125,7 +125,7 @@ class Report:
         if "html" in formats:
             anchors = {line.values["evaluate_key"] for line in self.trace.lines}
             content = {"report": self, "table1": self.table1.section(), "anchors": anchors}
-            texts["report.html"] = html_of(content, self.figures)
+            texts["report.html"] = html_of("report.html.jinja", content, self.figures)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         pictures = self._write_pictures(folder / "figures") if "md" in formats else ()

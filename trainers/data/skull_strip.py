@@ -86,7 +86,7 @@ def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> 
     distance = np.empty(mask.shape)
     ndimage.distance_transform_edt(~mask, sampling=spacing * (i, j, k), distances=distance)
     far = distance > 5.0
-    background = _background(volume)
+    background = air_level(volume)
     foreground = volume - background > 0.1 * (np.percentile(volume[mask], 90) - background)
     return float((foreground & far).sum() / max(1, mask.sum()))
 
@@ -113,7 +113,7 @@ def _model(gpu: bool) -> BrainExtraction:
 
 def _nonzero(volume: np.ndarray) -> np.ndarray:
     """The brain of a stripped volume: its largest part that differs from the background, without holes."""
-    background = _background(volume)
+    background = air_level(volume)
     differs = np.abs(volume - background)
     bright = np.percentile(differs[differs > 0], 90) if (differs > 0).any() else 0.0
     mask = _largest_part(differs > 0.02 * bright)
@@ -129,6 +129,6 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + int(np.argmax(sizes[1:])) if len(sizes) > 1 else mask
 
 
-def _background(volume: np.ndarray) -> float:
+def air_level(volume: np.ndarray) -> float:
     """What surrounds the head: the middle value of the eight corners, since z-scored volumes do not have 0 there."""
     return float(np.median(volume[np.ix_([0, -1], [0, -1], [0, -1])]))

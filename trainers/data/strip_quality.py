@@ -50,15 +50,15 @@ def odd_masks(volumes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     for name, size, alike in zip(volumes, ml, symmetry, strict=True):
         reasons = [odd[name]] if name in odd else []
         middle = float(np.median(ml))
-        if abs(size - middle) > max(ROBUST_SD * _deviation(ml), FAR_ML * middle):
+        if abs(size - middle) > max(ROBUST_SD * robust_sd(ml), FAR_ML * middle):
             reasons.append(f"{size:,.0f} ml, median {middle:,.0f} ml")
-        if np.median(symmetry) - alike > max(ROBUST_SD * _deviation(symmetry), FAR_SYMMETRY):
+        if np.median(symmetry) - alike > max(ROBUST_SD * robust_sd(symmetry), FAR_SYMMETRY):
             reasons.append(f"symmetry {alike:.3f}, median {np.median(symmetry):.3f}")
         if reasons:
             odd[name] = "; ".join(reasons)
     return odd
 
 
-def _deviation(values: np.ndarray) -> float:
+def robust_sd(values: np.ndarray) -> float:
     """A standard deviation that outliers do not move."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))

@@ -24,7 +24,7 @@ from trainers.data.leaks import signature
 from trainers.data.mask import same_grid
 from trainers.data.skull_strip import brain_mask
 from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
-from trainers.data.volume_file import canonical_voxels, load_image
+from trainers.data.volume_file import canonical_voxels, load_image, refuse_constant
 from trainers.exceptions import CohortError
 
 
@@ -96,8 +96,7 @@ def volume_slices(
     """
     image = load_image(path)
     volume, affine = canonical_voxels(image, path)
-    if volume.min() == volume.max():
-        raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it. Is it the right file?")
+    refuse_constant(volume, path)
     given = None if brain_path is None else _given_brain(brain_path, image)
     mask, stripped = brain_mask(volume, affine, stripped, str(path), config.strip, given)
     lesions_cut: tuple[CutLesion, ...] = ()

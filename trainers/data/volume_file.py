@@ -180,6 +180,12 @@ def canonical_voxels(image: Nifti1Image, path: Path) -> tuple[np.ndarray, np.nda
     return volume, np.asarray(canonical.affine)
 
 
+def refuse_constant(volume: np.ndarray, path: Path) -> None:
+    """Raise CohortError if all voxels of the volume at `path` are the same."""
+    if volume.min() == volume.max():
+        raise CohortError(f"{path}: all voxels are {volume.flat[0]:g}; nothing is in it. Is it the right file?")
+
+
 class FileDigest(NamedTuple):
     """What distinguishes a file from others."""
 

@@ -109,6 +109,8 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     stems = _stems(cohort)
     tasks: list[VolumeTask] = []
     left_out: list[LeftOut] = []
+    how = config.model_dump(mode="json", exclude={"on_error"})
+    made_by = [SIGNATURE_VERSION, version("deepbet"), version("torch")]
     for subject, stem in zip(cohort.subjects, stems, strict=True):
         try:
             files = {key: digest(cohort.path(path), key != "boxes").file.hex() for key, path in subject.files.items()}
@@ -117,8 +119,6 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
         except CohortError as error:
             left_out.append(LeftOut(subject, str(error)))
             continue
-        how = config.model_dump(mode="json", exclude={"on_error"})
-        made_by = [SIGNATURE_VERSION, version("deepbet"), version("torch")]
         key = digest_of([*annotated, stem, subject.kind, subject.stripped, how, *made_by])
         paths = {name: cohort.path(path) for name, path in subject.files.items()}
         tasks.append(VolumeTask(subject, stem, paths, boxes, key))

@@ -22,8 +22,9 @@ from trainers.data.dicom.choice import choose, unusable, unwanted
 from trainers.data.dicom.headers import Instance, read_series, require
 from trainers.data.importing import UNANNOTATED, Imported, import_cohort
 from trainers.data.layouts.contract import Scan, Tree
-from trainers.data.layouts.dicom import DICOM, dicom, read_salt
+from trainers.data.layouts.dicom import DICOM, dicom
 from trainers.data.layouts.known import layout_of
+from trainers.data.layouts.pseudonyms import read_salt
 from trainers.data.volume_file import load_image
 from trainers.exceptions import CohortError
 

@@ -7,12 +7,10 @@ descriptions and paths stay behind.
 
 from __future__ import annotations
 
-import hmac
 import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 
 from trainers.data.dicom.choice import choose, covers
 from trainers.data.dicom.convert import SegmentedSeries, instances_of
@@ -27,13 +25,11 @@ from trainers.data.dicom.headers import (
 )
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree
 from trainers.data.layouts.nnunet import NO_LESION
+from trainers.data.layouts.pseudonyms import pseudonym
 from trainers.exceptions import CohortError
 
 PROBES = 200
 """Files of a tree that show whether it is DICOM."""
-ID_DIGITS = 12
-FEWEST_SALT, MOST_SALT = 16, 4096
-"""Bytes."""
 _LESION = re.compile(r"met|lesion|tumou?r|gtv", re.IGNORECASE)
 
 
@@ -68,10 +64,10 @@ def _scans(salt: bytes, wanted: Collection[str]) -> Callable[[Tree], Iterator[Sc
         for instances in series.values():
             patients[instances[0].patient][instances[0].study].append(instances)
         for patient, studies in patients.items():
-            digest = hmac.digest(salt, "\0".join(patient).encode(), "sha256").hex()[:ID_DIGITS]
+            called = f"D{pseudonym(salt, *patient)}"
             ordered = sorted(studies.values(), key=lambda study: min(instances[0].taken for instances in study))
             for number, study in enumerate(ordered, start=1):
-                yield _scan(f"D{digest}", number, study, wanted, is_named=bool(patient[0]))
+                yield _scan(called, number, study, wanted, is_named=bool(patient[0]))
 
     return scans
 
@@ -114,22 +110,5 @@ def _lesions(mask: Instance) -> tuple[int, ...]:
     return lesions
 
 
-def read_salt(file: Path | None) -> bytes:
-    """The content of the file, or without one random bytes; CohortError unless it has at least FEWEST_SALT."""
-    if file is None:
-        return secrets.token_bytes(32)
-    try:
-        with file.open("rb") as opened:
-            salt = opened.read(MOST_SALT)
-    except OSError as error:
-        raise CohortError(f"--salt-file {file}: cannot be read ({error.strerror}).") from error
-    if len(salt) < FEWEST_SALT:
-        raise CohortError(
-            f"--salt-file {file}: holds {len(salt)} bytes; allowed: from {FEWEST_SALT}, else names can be guessed. "
-            f"Make a file: head -c 32 /dev/urandom > {file}"
-        )
-    return salt
-
-
-DICOM = dicom(read_salt(None))
+DICOM = dicom(secrets.token_bytes(32))
 """With a salt that is forgotten: every import names patients anew."""
