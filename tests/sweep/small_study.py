@@ -63,12 +63,12 @@ def small_plan(name: str = "small", seeds: tuple[int, ...] = (0,), **changes: An
     return without_realism(plan_of(small_study(name, seeds, **changes)))
 
 
-def make(stage: Stage, store: Store) -> None:
-    """Run one stage in this process and publish it; the slices of `prepare` are discs on noise."""
+def make(stage: Stage, store: Store, discs: bool = True) -> None:
+    """Run one stage in this process and publish it; with `discs` the slices of `prepare` are discs on noise."""
     inputs = {name: store.local / one.name / one.key for name, one in stage.inputs.items()}
     started = time.time()
     with store.writing(stage.name, stage.key) as folder, tempfile.TemporaryDirectory() as scratch:
-        if isinstance(stage, PrepareStage):
+        if isinstance(stage, PrepareStage) and discs:
             make_slice_set(folder, {"train": 12, "validation": 4, "test": 4})
         else:
             checkpoints = FolderCheckpoints(Path(scratch) / "checkpoints")
