@@ -86,4 +86,4 @@ def test_dicom_without_masks_waits_for_them_in_a_table(metsweep: Metsweep, tmp_p
     assert metsweep("cohort", "check", "annotated").code == 0
     ended = metsweep("cohort", "import", "ixi", sets.ixi(tmp_path), "ixi", "--series", "1.2.3")
     assert ended.code == 2
-    assert "--series and --salt-file are for the layout dicom; got ixi" in ended.err
+    assert "--series is for the layout dicom; got ixi" in ended.err
