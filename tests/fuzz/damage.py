@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -118,3 +121,24 @@ def key_twice(content: bytes, random: Random) -> bytes:
     key, other = random.sample(list(place), 2)
     place["\0"] = place[other]
     return json.dumps(document).replace('"\\u0000"', json.dumps(key)).encode()
+
+
+def field_more(content: bytes, random: Random) -> bytes:
+    """A line of a table with a field more."""
+    return _changed(content, random, lambda fields, at: fields.insert(at, str(random.randrange(60))))
+
+
+def field_less(content: bytes, random: Random) -> bytes:
+    """A line of a table with a field less."""
+    return _changed(content, random, lambda fields, at: fields.pop(min(at, len(fields) - 1)))
+
+
+def _changed(content: bytes, random: Random, change: Callable[[list[str], int], Any]) -> bytes:
+    rows = list(csv.reader(io.StringIO(content.decode())))
+    row = random.choice(rows[1:])
+    change(row, random.randint(0, len(row)))
+    return "\n".join(",".join(row) for row in rows).encode()
+
+
+TABLE: dict[str, Damage] = TEXT | {"field more": field_more, "field less": field_less}
+DOCUMENT: dict[str, Damage] = TEXT | {"key twice": key_twice}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from search_spaces.study import load_study
-from tests.fuzz.damage import TEXT, key_twice
+from tests.fuzz.damage import DOCUMENT, TABLE, TEXT
 from tests.fuzz.harness import Damage, fuzz
 from tests.search_spaces.studies import TEXT as STUDY
 from tests.trainers.data.phantom import make_cohort
@@ -32,23 +30,6 @@ ANNOTATIONS = [{"id": i, "image_id": i, "bbox": [i, 2, 8, 6], "category_id": 1, 
 DETECTIONS = [{"image_id": i, "bbox": [i, 2.5, 8, 6], "score": 0.1 * i, "category_id": 1} for i in range(6)]
 
 
-def field_more(content: bytes, random: Random) -> bytes:
-    """A line of a table with a field more."""
-    return _changed(content, random, lambda fields, at: fields.insert(at, str(random.randrange(60))))
-
-
-def field_less(content: bytes, random: Random) -> bytes:
-    """A line of a table with a field less."""
-    return _changed(content, random, lambda fields, at: fields.pop(min(at, len(fields) - 1)))
-
-
-def _changed(content: bytes, random: Random, change: Callable[[list[str], int], Any]) -> bytes:
-    rows = list(csv.reader(io.StringIO(content.decode())))
-    row = random.choice(rows[1:])
-    change(row, random.randint(0, len(row)))
-    return "\n".join(",".join(row) for row in rows).encode()
-
-
 def yaml_key_twice(content: bytes, random: Random) -> bytes:
     """A line of a study's top level written twice, the second time with another value."""
     lines = content.decode().splitlines()
@@ -58,10 +39,6 @@ def yaml_key_twice(content: bytes, random: Random) -> bytes:
 
 def pretty(content: Any) -> bytes:
     return json.dumps(content, indent=1).encode()
-
-
-TABLE: dict[str, Damage] = TEXT | {"field more": field_more, "field less": field_less}
-DOCUMENT: dict[str, Damage] = TEXT | {"key twice": key_twice}
 
 
 def check(read: Read, content: bytes, damages: dict[str, Damage], illegal: set[str]) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sweep.report.cohort.text import shortened
 from trainers.data.quality.cohort_facts import CohortFacts
 from trainers.data.quality.volume_facts import LEVELS, VolumeFacts
 from trainers.data.slice_set import Split
 from trainers.palette import COLOURS, INK, PAGE, colour, hatch, marker
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_SCANNERS = 12
 """That a picture shows, those with most volumes."""
@@ -68,12 +67,10 @@ def _histogram(axes: Axes, of_splits: Mapping[str, np.ndarray], bins: np.ndarray
         )  # fmt: skip
         below += counts
     axes.set_xlim(bins[0], bins[-1])
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _panels(number: int, height: float, wide: float = 3.6) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(wide * number, height), layout="constrained")
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
@@ -89,7 +86,7 @@ def _lesions(facts: CohortFacts) -> Figure:
     most = int(max(values.max(initial=FEWEST_BARS) for values in numbers.values()))
     wide = -(-most // MOST_BARS)
     _histogram(counts, numbers, np.arange(0.5, most + wide, wide))
-    counts.xaxis.get_major_locator().set_params(integer=True)
+    counts.xaxis.set_major_locator(MaxNLocator(integer=True))
     counts.set(xlabel="lesions of a volume", ylabel="volumes")
     _legend(figure, counts)
     return figure
