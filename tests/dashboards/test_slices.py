@@ -164,6 +164,7 @@ def test_boxes_come_from_the_annotation_that_is_shown(judged_store: Store) -> No
                 assert np.array_equal(boxes, of_slice[row])
 
 
+@pytest.mark.slow
 def test_a_point_of_the_tsne_opens_its_slice(tab: Page, small: str) -> None:
     tab.goto(f"{small}/tsne")
     expect(tab.locator("#legend span")).to_have_text(["real (6)", "cpggan (6)", "image2image (4)"])
@@ -219,6 +220,7 @@ def test_a_tsne_of_nonsense_is_refused(small: str, query: str) -> None:
     assert requests.get(f"{small}/points?{query}").status_code == 400
 
 
+@pytest.mark.slow
 def test_names_with_markup_are_text(tab: Page, serve_studies: ServeStudies, store: Store) -> None:
     prepared = store.find("prepare", PREPARED.key)
     assert prepared is not None
@@ -256,6 +258,7 @@ def test_what_is_missing_or_damaged_is_said_and_the_rest_shown(
     expect(tab.locator("#count")).to_contain_text("cpggan 8: Seed 0 is not evaluated yet.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["images.npy", "boxes.parquet"])
 def test_damaged_slices_are_named(serve_studies: ServeStudies, store: Store, file: str, tab: Page) -> None:
     path = store.local / "prepare" / PREPARED.key / file
@@ -266,6 +269,7 @@ def test_damaged_slices_are_named(serve_studies: ServeStudies, store: Store, fil
     expect(tab.locator("#problem")).to_contain_text(PREPARED.key[:12])
 
 
+@pytest.mark.slow
 def test_a_study_without_slices_says_so(tab: Page, serve_studies: ServeStudies, store: Store, tmp_path: Path) -> None:
     prepared = store.find("prepare", PREPARED.key)
     assert prepared is not None
@@ -279,6 +283,7 @@ def test_a_study_without_slices_says_so(tab: Page, serve_studies: ServeStudies, 
     expect(tab.locator("#count")).to_contain_text("0 slices. None is made yet: a launch makes them.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 800, "dark"), (390, 844, "light")])
 def test_nothing_is_wider_than_the_page(tab: Page, small: str, width: int, height: int, scheme: str) -> None:
     tab.set_viewport_size({"width": width, "height": height})

@@ -128,6 +128,7 @@ def test_a_damaged_evaluation_is_named_and_the_rest_of_the_page_stays(
     expect(tab.locator("#cost table").first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_repaired_evaluation_counts_again(
     tab: Page, serve_studies: ServeStudies, store: Store, record: StudyRecord
 ) -> None:

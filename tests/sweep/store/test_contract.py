@@ -87,6 +87,19 @@ class TestDamage:
         with pytest.raises(DamagedArtifact, match=told):
             found(store, "k1").text("figures/a.txt")
 
+    def test_who_reads_some_files_has_these_checked_and_the_size_of_all(self, store: Store) -> None:
+        artifact = publish(store, "k1", "abc")
+        name = stored_name(store, artifact, "figures/a.txt")
+        assert (found(store, "k1").path_to_read("empty") / "figures" / "a.txt").read_text() == "abc"
+        flip_bit(store, name)
+        if not isinstance(store.backend, S3Backend):  # whose copy on this machine is still sound
+            assert (found(store, "k1").path_to_read("empty") / "figures" / "a.txt").read_text() != "abc"
+            with pytest.raises(DamagedArtifact, match=r"figures/a\.txt should be 3 bytes"):
+                found(store, "k1").path_to_read("figures/a.txt")
+            store.backend.write(name, b"ab")
+            with pytest.raises(DamagedArtifact, match="got 2 bytes"):
+                found(store, "k1").path_to_read("empty")
+
     def test_a_file_that_is_gone_or_short_is_damage(self, store: Store) -> None:
         artifact = publish(store, "k1", "abc")
         name = stored_name(store, artifact, "figures/a.txt")
