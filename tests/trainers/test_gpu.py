@@ -116,17 +116,19 @@ def test_a_gan_that_learns_from_a_detector_repeats_itself(discs: SliceSet, train
 
 
 def train_alone(folder: Path, slices: Path) -> None:
+    torch.set_num_threads(1)
     run(tiny(), open_slice_set(slices), folder)
 
 
 def test_two_gans_share_a_gpu(tumours: SliceSet, tmp_path: Path) -> None:
     alone = run(tiny(), tumours, tmp_path / "alone")
     spawning = multiprocessing.get_context("spawn")
-    both = [spawning.Process(target=train_alone, args=(tmp_path / name, tumours.path)) for name in ("one", "other")]
+    places = [(tmp_path / name, tumours.path) for name in ("one", "other")]
+    both = [spawning.Process(target=train_alone, args=place, daemon=True) for place in places]
     for process in both:
         process.start()
     for process in both:
-        process.join(120)
+        process.join(240)
         assert process.exitcode == 0
     for name in ("one", "other"):
         assert not (unlike := differences(alone, tmp_path / name)), f"{name}:\n{unlike}"
