@@ -82,7 +82,7 @@ def test_100000_slices_under_1000_trials(tab: Page, serve_studies: ServeStudies,
     studies = Studies(settings)
     served = serve_studies(studies.store, settings)
     requests.get(f"{served.url}/study/small/figures")  # as the command does before it prints its link
-    root = f"{served.url}/study/small/slices"
+    root = f"{served.url}/study/small/slices?arm=none&arm=cpggan+4"  # other arms know the slices of before
     taken: dict[str, float] = {}
 
     def within(seconds: float, what: str, url: str) -> None:
@@ -97,8 +97,8 @@ def test_100000_slices_under_1000_trials(tab: Page, serve_studies: ServeStudies,
     taken["first view"] = time.monotonic() - began
     assert taken["first view"] < 6, taken
     for query in ("show=gained", "show=missed", "show=fp&scanner=two", "patient=p900", "least=6&most=8", "iou=0.25"):
-        within(0.3, query, f"{root}?arm=none&arm=cpggan+4&{query}")
-    within(0.3, "slice", f"{root}?arm=none&arm=cpggan+4&slice=90000")
+        within(0.3, query, f"{root}&{query}")
+    within(0.3, "slice", f"{root}&slice=90000")
     key = search_plan(996, seeds=(0,), search={"method": "tpe", "trials": 996}).trials[0].evaluate.detector.slices.key
     within(0.1, "image", f"{served.url}/slices/prepare/{key}/90000")
     print({what: f"{seconds:.3f} s" for what, seconds in taken.items()})
