@@ -54,6 +54,16 @@ class Study(StudyValues):
         rest = {key: value for key, value in params.items() if key not in ("variant", "count")}
         return Cell(variant, count, tuple(sorted(rest.items())))
 
+    def can_draw(self, params: Mapping[str, Any]) -> bool:
+        """Whether the search could draw these `params`, e.g. those of another study."""
+        variants = self.variants_to_draw()
+        variant = params.get("variant", None if "variant" in self.space else variants[0])
+        if variant not in variants:
+            return False
+        drawn = self.dimensions(variant)
+        rest = {key: value for key, value in params.items() if key != "variant"}
+        return rest.keys() == drawn.keys() and all(drawn[key].holds(value) for key, value in rest.items())
+
     def with_params(self, cell: Cell) -> Study:
         """The study with a cell's dotted values set; ConfigError for values that are not allowed, or not together."""
         if not cell.params:

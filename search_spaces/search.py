@@ -26,6 +26,15 @@ MOST_TRIALS = 100_000
 """A plan holds a trial in 10 kB of memory, and this many are planned in seconds."""
 
 
+class FirstFrom(Config):
+    """Cells of another study that a search begins with."""
+
+    study: Text
+    """A study that draws, in the same Optuna database."""
+    cells: int = Field(default=5, ge=1, le=MOST_TRIALS)
+    """Its best so many, by its first objective and within its constraints."""
+
+
 class SearchConfig(Config):
     """Who draws the cells that `arms` does not enumerate.
 
@@ -53,6 +62,9 @@ class SearchConfig(Config):
     first: tuple[dict[str, Scalar], ...] = Field(default=(), max_length=MOST_TRIALS, exclude_if=lambda cells: not cells)
     """Cells known to be good, which count among `trials` and are drawn before all others: each a mapping of keys of
     `space` to values within their ranges. Keys that a cell leaves out are drawn."""
+    first_from: FirstFrom | None = Field(default=None, exclude_if=lambda other: other is None)
+    """Another study whose best cells are drawn after `first`, where they lie in this space. They are trained here,
+    unless the store holds them: figures of another cohort cannot be compared."""
     patience: int | None = Field(default=None, ge=1, le=MOST_TRIALS, exclude_if=lambda cells: cells is None)
     """Draw no more once so many cells in a row have ended without a new best: without a better value of the objective,
     or of one of several, within the constraints. Failed cells do not count. None = `trials` alone decides."""

@@ -26,8 +26,9 @@ from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
+from sweep.studies.continuing import check_optuna_study, take_up_choices
 from sweep.studies.costs import LaunchCosts, costs_table
-from sweep.studies.optuna_study import check_optuna_study, left_to_draw, plan_drawn, read_drawn
+from sweep.studies.optuna_study import left_to_draw, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord, changes, lasting
 from sweep.studies.study_logs import StudyLogs
@@ -112,6 +113,7 @@ def launch(
             Notifier(study.name, settings.notify_command, settings.notify_webhook, console.say)
         )
         console.say(_headline(todo))
+        take_up_choices(study, settings.optuna_storage)
         storage = open_patiently(settings.optuna_storage, console.say)
         plan, launched = todo.plan, Launched({}, None)
         if todo.any:

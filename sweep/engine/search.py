@@ -75,7 +75,7 @@ class StudySearch(Searcher):
         super().__init__()
         self._study = self.plan.study
         self._optuna = create_optuna_study(self._study, self.storage)
-        self._drawing = Drawing(self._optuna, self._study, self.maker)
+        self._drawing = Drawing(self._optuna, self._study, self.maker, self.storage)
         self._queue: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, DrawnCell] = {}

@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING
 import optuna
 
 from sweep.plan import Plan, Trial, TrialMaker
-from sweep.studies.optuna_study import (
-    CONFIG,
-    ERROR,
-    RETRY_OF,
-    TWIN_OF,
-    common_config,
-    drawn_cells,
-    left_to_draw,
-    make_pruner,
-    make_sampler,
-)
+from sweep.studies.continuing import CONFIG, best_cells_elsewhere, common_config
+from sweep.studies.optuna_study import ERROR, RETRY_OF, TWIN_OF, drawn_cells, left_to_draw, make_pruner, make_sampler
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from search_spaces.study import Study
 
 MOST_TWINS = 20
@@ -39,13 +32,15 @@ class DrawnCell:
 class Drawing:
     """Draws cells from Optuna's study, and has `maker` make their trials."""
 
-    def __init__(self, optuna_study: optuna.Study, study: Study, maker: TrialMaker) -> None:
+    def __init__(self, optuna_study: optuna.Study, study: Study, maker: TrialMaker, storage: BaseStorage) -> None:
         self._optuna, self._study, self._maker = optuna_study, study, maker
         self._exhausted = False
         optuna_study.pruner = make_pruner(study.search, study.detector.steps)
         if study.search.draws:
             optuna_study.set_user_attr(CONFIG, common_config(study, maker.slices.key))
-            for cell in study.search.first:
+            begun = drawn_cells(optuna_study, study)
+            elsewhere = [] if begun else best_cells_elsewhere(study, storage)
+            for cell in (*study.search.first, *elsewhere):
                 optuna_study.enqueue_trial(dict(cell), skip_if_exists=True)
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file, 
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import plan_with
 from sweep.redaction import without_secrets
-from sweep.studies.records import changes
-from trainers.documents import shown
+from sweep.studies.choices import refuse_other_choices
 from trainers.exceptions import ConfigError, TrackingError
 
 if TYPE_CHECKING:
@@ -35,15 +33,9 @@ if TYPE_CHECKING:
 ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retry_of", "metsweep.twin_of"
 """Attributes of Optuna trials: the arm of a cell that was enumerated, why it failed, the number of the trial whose cell
 is drawn once more, and that of the trial whose cell was drawn again by chance."""
-CONFIG = "metsweep.config"
-"""Attribute of Optuna's study: the settings that all drawn cells share."""
 LIBRARIES = frozenset({"optuna", "sqlalchemy", "alembic"})
 TABLES = frozenset({"studies", "study_directions", "study_user_attributes", "trials", "trial_params", "trial_values"})
 RESTORE = "Restore it from a copy, or move it away: a search then draws its cells anew, artifacts are found again."
-COMMON = {
-    "count_scale", "prepare", "gan", "variants", "synthesis", "detector", "evaluation", "objectives", "constraints",
-}  # fmt: skip
-"""Parts of a study that decide what the value of a drawn cell means."""
 
 
 DrawnState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
@@ -72,7 +64,7 @@ def open_storage(uri: str) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     refuse_damaged("Optuna", uri, TABLES, RESTORE)
-    with _explained(uri):
+    with explained(uri):
         # SQLite: a dashboard that reads must not make a writer fail.
         options = {"pool_pre_ping": True} if sqlite_file(uri) is None else {"connect_args": {"timeout": 60}}
         return optuna.storages.RDBStorage(uri, engine_kwargs=options)
@@ -98,7 +90,7 @@ def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None
             f"{[direction.lower() for direction in wanted]}. Give the study another name; artifacts in the store are "
             "found again."
         )
-    _refuse_other_choices(study, optuna_study.get_trials(deepcopy=False))
+    refuse_other_choices(study, optuna_study.get_trials(deepcopy=False))
     return optuna_study
 
 
@@ -108,48 +100,6 @@ def create_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study:
 
     directions: list[Any] = [objective.direction for objective in study.objectives]
     return optuna.create_study(study_name=study.name, storage=storage, directions=directions, load_if_exists=True)
-
-
-def check_optuna_study(study: Study, slices: str, uri: str) -> None:
-    """Refuse a study that Optuna's study of that name cannot continue; makes no database.
-
-    Args:
-        slices: key of the study's slice set.
-
-    Raises:
-        TrackingError: the database cannot be opened, or made.
-        ConfigError: as `find_optuna_study`; or a setting that all cells have in common has changed since cells were
-            drawn, so that their values cannot be compared.
-    """
-    if (file := sqlite_file(uri)) and will_be_made(uri):
-        if not os.access(file.parent, os.W_OK | os.X_OK):
-            raise _not_opened(uri, f"no file can be made in {file.parent}")
-        return
-    with _explained(uri):
-        if (optuna_study := find_optuna_study(study, open_storage(uri))) is None:
-            return
-        before, now = optuna_study.user_attrs.get(CONFIG), common_config(study, slices)
-        if before is None or not drawn_cells(optuna_study, study):
-            return
-    if not isinstance(before, dict):
-        raise _damaged(uri, f"{CONFIG} is {shown(before)}")
-    if changed := changes(before, now):
-        key, (old, new) = next(iter(changed.items()))
-        raise ConfigError(
-            f"Study {study.name}: {key} was {old} when its search drew cells, and is {new} now, so the values of old "
-            "and new cells cannot be compared. Restore the setting, or give the study another name; artifacts in the "
-            "store are found again."
-        )
-
-
-def common_config(study: Study, slices: str) -> dict[str, Any]:
-    """The settings that all drawn cells of a study share, JSON-able; without keys that are drawn."""
-    values = study.model_dump(mode="json", include=COMMON, by_alias=True)
-    for key in study.space:
-        part, _, name = key.partition(".")
-        if name:
-            values[part].pop(name, None)
-    return values | {"slices": slices}
 
 
 def drawn_cells(optuna_study: optuna.Study | None, study: Study) -> list[Drawn]:
@@ -163,7 +113,7 @@ def drawn_cells(optuna_study: optuna.Study | None, study: Study) -> list[Drawn]:
             trial.state.name,
             trial.user_attrs.get(ERROR),
             trial.datetime_complete.timestamp() if trial.datetime_complete else math.inf,
-            tuple(trial.values) if trial.state.name == "COMPLETE" and _within_constraints(trial) else (),
+            tuple(trial.values or ()) if trial.state.name == "COMPLETE" and within_constraints(trial) else (),
         )
         for trial in counted(optuna_study)
         if _belongs(trial, study)
@@ -212,7 +162,7 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
     """
     if not study.search.draws or will_be_made(uri):
         return []
-    with _explained(uri):
+    with explained(uri):
         return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
 
 
@@ -251,7 +201,7 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _explained(uri: str) -> AbstractContextManager[None]:
+def explained(uri: str) -> AbstractContextManager[None]:
     """Turns errors of Optuna and of the database within the block into a TrackingError."""
     return explaining(LIBRARIES, functools.partial(_meaning, uri))
 
@@ -260,21 +210,24 @@ def _meaning(uri: str, error: Exception) -> TrackingError:
     from sqlalchemy.exc import SQLAlchemyError
 
     refused = isinstance(error, SQLAlchemyError | ImportError | OSError | RuntimeError)
-    return (_not_opened if refused else _damaged)(uri, in_a_line(error, uri, LIBRARIES))
+    return (not_opened if refused else damaged)(uri, in_a_line(error, uri, LIBRARIES))
 
 
-def _damaged(uri: str, why: str) -> TrackingError:
+def damaged(uri: str, why: str) -> TrackingError:
+    """The error for a database whose content makes no sense."""
     return TrackingError(f"Optuna's database {without_secrets(uri)} is damaged: {why.rstrip('.')}. {RESTORE}")
 
 
-def _not_opened(uri: str, why: str) -> TrackingError:
+def not_opened(uri: str, why: str) -> TrackingError:
+    """The error for a database that cannot be opened or made."""
     return TrackingError(
         f"Optuna's database {without_secrets(uri)} cannot be opened: {why.rstrip('.')}. Correct "
         "OPTUNA_STORAGE, or unset it to use optuna.db in the working directory."
     )
 
 
-def _within_constraints(trial: FrozenTrial) -> bool:
+def within_constraints(trial: FrozenTrial) -> bool:
+    """Whether a complete trial keeps the constraints that its study had."""
     return max(trial.constraints.values(), default=0.0) <= 0
 
 
@@ -285,23 +238,3 @@ def _belongs(trial: FrozenTrial, study: Study) -> bool:
         return False
     variant = trial.params.get("variant", study.variants_to_draw()[0])
     return drawn - {"variant"} == set(study.dimensions(variant))
-
-
-def _refuse_other_choices(study: Study, trials: Sequence[FrozenTrial]) -> None:
-    """Refuse changed choices of a key, with which Optuna cannot continue; changed bounds are fine."""
-    for trial in trials:
-        for key, before in trial.distributions.items():
-            if key not in study.space or ARM in trial.user_attrs:
-                continue
-            now = study.space[key].distribution()
-            before_choices, now_choices = getattr(before, "choices", None), getattr(now, "choices", None)
-            if before_choices != now_choices:
-                raise ConfigError(
-                    f"Study {study.name}: space.{key} had {_in_words(before_choices)} when trial {trial.number} was "
-                    f"drawn and has {_in_words(now_choices)} now; Optuna cannot mix them. Restore the key, or give the "
-                    "study another name; artifacts in the store are found again."
-                )
-
-
-def _in_words(choices: Sequence[object] | None) -> str:
-    return "a range" if choices is None else f"the choices {list(choices)}"

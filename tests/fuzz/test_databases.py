@@ -17,14 +17,8 @@ from sweep.registry.quality import Quality, quality_in_tags
 from sweep.registry.records import Record, records
 from sweep.registry.versions import DETECTOR, Registry
 from sweep.report.runs import runs_by_stage_key
-from sweep.studies.optuna_study import (
-    CONFIG,
-    check_optuna_study,
-    common_config,
-    create_optuna_study,
-    open_storage,
-    read_drawn,
-)
+from sweep.studies.continuing import CONFIG, check_optuna_study, common_config
+from sweep.studies.optuna_study import create_optuna_study, open_storage, read_drawn
 from sweep.tracking.tags import CELL_KEYS, QUALITY, STAGE_KEY, tag_text
 from tests.fuzz.damage import TEXT
 from tests.fuzz.damaged_database import DATABASE, SEEN

@@ -25,12 +25,12 @@ from sweep.plan.plan import plan_with
 from sweep.report.report import write_report
 from sweep.store import Store
 from sweep.studies.arms import record_arms
+from sweep.studies.continuing import check_optuna_study, take_up_choices
 from sweep.studies.optuna_study import (
     ARM,
     ERROR,
     TWIN_OF,
     Drawn,
-    check_optuna_study,
     drawn_cells,
     find_optuna_study,
     given_up,
@@ -82,6 +82,7 @@ class Sweep:
         self.board = Board()
         self.outcomes: dict[str, Outcome] = {}
         maker: TrialMaker = make_timed_maker(self.study)
+        take_up_choices(self.study, f"sqlite:///{folder / 'optuna.db'}")
         storage = open_storage(f"sqlite:///{folder / 'optuna.db'}")
         drawn = drawn_cells(find_optuna_study(self.study, storage), self.study)
         plan = plan_with(maker, self.study, [(one.number, one.cell) for one in drawn])
@@ -427,6 +428,24 @@ def test_other_choices_under_the_same_name_are_refused(tmp_path: Path) -> None:
         Sweep(tmp_path, space=other)
 
 
+def test_choices_can_be_added_to_a_search_that_has_drawn(tmp_path: Path) -> None:
+    search = {**SEARCH["search"], "method": "random"}
+    before = Sweep(tmp_path, search=search)
+    assert before.next() is not None
+    given = before.next()
+    assert given is not None
+    before.finish(*given)
+    variants = ["cpggan", "image2image", "none"]
+    sweep = Sweep(tmp_path, search={**search, "trials": 30}, space={**SEARCH["space"], "variant": {"choice": variants}})
+    sweep.run()
+    assert {trial.params["variant"] for trial in sweep.told} == set(variants)
+    first, same = sweep.told[0], before.search.plan.trials[-1]
+    assert (first.params["variant"], first.params["detector.learning_rate"]) == (same.variant, *same.params.values())
+    for choices in (["image2image", "cpggan", "none"], ["cpggan", "image2image"]):
+        with pytest.raises(ConfigError, match=r"Restore the key, with new choices behind the former"):
+            Sweep(tmp_path, space={**SEARCH["space"], "variant": {"choice": choices}})
+
+
 def test_known_good_cells_are_drawn_first_and_once(tmp_path: Path) -> None:
     good = [
         {"variant": "image2image", "count": 8000, "detector.learning_rate": 1e-3},
@@ -440,6 +459,24 @@ def test_known_good_cells_are_drawn_first_and_once(tmp_path: Path) -> None:
     assert 1e-4 <= sweep.search.plan.cells["t1 cpggan 400"][0].params["detector.learning_rate"] <= 1e-2
     again = Sweep(tmp_path, **changes)
     assert sorted({name.split()[0] for name in again.run()}) == ["none", "t0", "t1", "t2", "t3"]
+
+
+def test_a_search_begins_with_the_best_cells_of_another(tmp_path: Path) -> None:
+    other = Sweep(tmp_path)
+    other.run()
+    best = sorted(other.told, key=lambda trial: -trial.values[0])[:2]
+    search = {**SEARCH["search"], "first_from": {"study": "timed", "cells": 2}}
+    sweep = Sweep(tmp_path, name="second", search=search)
+    assert not {"t0", "t1"} & {name.split()[0] for name in sweep.run()}, "their results are in the store"
+    drawn = read_drawn(sweep.study, f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert [cell.cell for cell in drawn[:2]] == [sweep.study.cell_of(trial.params) for trial in best]
+    uri = f"sqlite:///{tmp_path / 'optuna.db'}"
+    for changes, message in (
+        ({"search": {**search, "first_from": {"study": "nowhere"}}}, "holds no study of that name. Allowed: timed"),
+        ({"search": search, "space": {**SEARCH["space"], "count": {"int": [1000, 2000]}}}, "none of whose 4 complete"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_optuna_study(timed_study(tmp_path, **{**SEARCH, "name": "third", **changes}), "slices", uri)
 
 
 def test_a_search_without_a_new_best_ends_and_a_late_one_lets_it_go_on(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""What a launch asks of Optuna's study before it draws: can its cells be continued, and with which does it begin?"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.study import Study
+from sweep.databases import sqlite_file, will_be_made
+from sweep.studies.choices import widen_choices
+from sweep.studies.optuna_study import (
+    ARM,
+    damaged,
+    drawn_cells,
+    explained,
+    find_optuna_study,
+    not_opened,
+    open_storage,
+    within_constraints,
+)
+from sweep.studies.records import changes
+from trainers.documents import shown
+from trainers.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+CONFIG = "metsweep.config"
+"""Attribute of Optuna's study: the settings that all drawn cells share."""
+COMMON = {
+    "count_scale", "prepare", "gan", "variants", "synthesis", "detector", "evaluation", "objectives", "constraints",
+}  # fmt: skip
+"""Parts of a study that decide what the value of a drawn cell means."""
+
+
+def check_optuna_study(study: Study, slices: str, uri: str) -> None:
+    """Refuse a study that Optuna's study of that name cannot continue; makes no database.
+
+    Args:
+        slices: key of the study's slice set.
+
+    Raises:
+        TrackingError: the database cannot be opened, or made.
+        ConfigError: as `find_optuna_study` and, before cells are drawn, `best_cells_elsewhere`; or a setting that all
+            cells have in common has changed since cells were drawn, so that their values cannot be compared.
+    """
+    if (file := sqlite_file(uri)) and will_be_made(uri):
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise not_opened(uri, f"no file can be made in {file.parent}")
+        if study.search.first_from is None:
+            return
+    with explained(uri):
+        storage = open_storage(uri)
+        optuna_study = find_optuna_study(study, storage)
+        drawn = drawn_cells(optuna_study, study)
+        if not drawn:
+            best_cells_elsewhere(study, storage)
+        if optuna_study is None or not drawn:
+            return
+        before, now = optuna_study.user_attrs.get(CONFIG), common_config(study, slices)
+        if before is None:
+            return
+    if not isinstance(before, dict):
+        raise damaged(uri, f"{CONFIG} is {shown(before)}")
+    if changed := changes(before, now):
+        key, (old, new) = next(iter(changed.items()))
+        raise ConfigError(
+            f"Study {study.name}: {key} was {old} when its search drew cells, and is {new} now, so the values of old "
+            "and new cells cannot be compared. Restore the setting, or give the study another name; artifacts in the "
+            "store are found again."
+        )
+
+
+def take_up_choices(study: Study, uri: str) -> None:
+    """Let a search that has drawn cells go on with choices added to its space; only the process that launches writes.
+
+    Raises:
+        TrackingError: the database cannot be opened or written.
+        ConfigError: as `find_optuna_study`.
+    """
+    if study.search.draws and not will_be_made(uri):
+        with explained(uri):
+            storage = open_storage(uri)
+            if find_optuna_study(study, storage) is not None:
+                widen_choices(study, storage)
+
+
+def best_cells_elsewhere(study: Study, storage: BaseStorage) -> list[dict[str, Any]]:
+    """Values of the best cells of `search.first_from` that the study's search could draw, best first; none without it.
+
+    Raises:
+        ConfigError: the other study is not in the database, or has no such cell.
+    """
+    import optuna
+
+    if (wanted := study.search.first_from) is None:
+        return []
+    names = optuna.get_all_study_names(storage)
+    where = f"Study {study.name}: search.first_from.study is {wanted.study!r}"
+    if wanted.study not in names:
+        raise ConfigError(
+            f"{where}, but Optuna's database holds no study of that name. Allowed: {', '.join(names) or 'none yet'}."
+        )
+    other = optuna.load_study(study_name=wanted.study, storage=storage)
+    complete = [
+        trial
+        for trial in other.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and trial.values and ARM not in trial.user_attrs and within_constraints(trial)
+    ]
+    highest_first = other.directions[0].name == "MAXIMIZE"
+    complete.sort(key=lambda trial: trial.values[0], reverse=highest_first)
+    fitting = [trial.params for trial in complete if study.can_draw(trial.params)]
+    if not fitting:
+        raise ConfigError(
+            f"{where}, none of whose {len(complete)} complete cells lies in this study's space: its keys, choices and "
+            "ranges. Widen the space, or leave search.first_from out."
+        )
+    return fitting[: wanted.cells]
+
+
+def common_config(study: Study, slices: str) -> dict[str, Any]:
+    """The settings that all drawn cells of a study share, JSON-able; without keys that are drawn."""
+    values = study.model_dump(mode="json", include=COMMON, by_alias=True)
+    for key in study.space:
+        part, _, name = key.partition(".")
+        if name:
+            values[part].pop(name, None)
+    return values | {"slices": slices}
