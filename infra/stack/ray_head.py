@@ -14,7 +14,6 @@ from infra.stack.credentials import write_private
 from infra.stack.service import HOST, Service, StackError, inherited_environment
 from sweep.engine.local_ray import ANYWHERE, LONGEST_SOCKET
 
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
 SESSIONS = "ray"
 LONGEST_NAME = f"{SESSIONS}/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_TaskEventsHead"
 """Of the sockets that Ray and its dashboard open in their folder."""
@@ -41,7 +40,7 @@ def ray_head(
         environment: more variables, which tasks inherit, e.g. keys of S3.
     """
     command = (
-        *RAY, "start", "--head", "--block", "--disable-usage-stats",
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={HOST}", "--include-dashboard=true", f"--dashboard-host={HOST}", f"--temp-dir={sessions}",
         *(f"{option}={ports[name]}" for name, option in PORTS.items()),
     )  # fmt: skip

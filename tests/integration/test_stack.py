@@ -58,7 +58,7 @@ def folder() -> Iterator[Path]:
     folder.chmod(0o755)
     data = folder / "stack"
     try:
-        metsweep(folder, "stack", "up", "--dir", str(data), patient=True)
+        metsweep(folder, "stack", "up", "--dir", str(data))
         yield data
     finally:
         if data.exists():
