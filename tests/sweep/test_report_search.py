@@ -157,3 +157,15 @@ def test_smooth_follows_a_curve_that_falls_again_within_its_band() -> None:
     assert np.abs(curve.gain - true).max() < 0.03
     assert np.mean(np.abs(curve.gain - true) <= curve.reach) > 0.7
     assert curve.reach.max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["count_response_iou50", "importance", "confidence", "pareto"])
+def test_no_legend_covers_what_is_drawn(report: Report, name: str) -> None:
+    draw = section(report, name).draw
+    assert draw is not None
+    figure = draw()
+    figure.draw_without_rendering()
+    plots = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend())] + figure.legends
+    assert legends
+    assert not any(legend.get_window_extent().overlaps(plot) for legend in legends for plot in plots)

@@ -179,7 +179,7 @@ def confidence_figure(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
         axes.hist(confidence[hit], bins, color=COLOURS[0], label=f"hits ({hit.sum()})")
         axes.hist(confidence[~hit], bins, histtype="step", lw=1.5, color=INK, label=f"false positives ({(~hit).sum()})")
         axes.set(xlabel="confidence", ylabel="detections", xlim=(low, high), yscale="symlog", title=label)
-        axes.legend(fontsize=8, frameon=False, loc="upper right")
+        axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     for axes in panels[len(arms) :]:
         axes.set_visible(False)
     return figure

@@ -175,5 +175,5 @@ def _draw(by_objective: dict[str, dict[str, float]]) -> Figure:
         )
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center")
     return figure

@@ -208,7 +208,7 @@ def _draw(
         axes.axhline(0, color=INK, lw=0.7, ls=":")
         axes.set(title=variant, xlabel="synthetic slices")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     panels[0].set(ylabel=f"gain in sensitivity, IoU {iou:g}")
     return figure
 
