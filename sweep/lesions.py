@@ -89,10 +89,7 @@ def write_lesions(volume: Nifti1Image, boxes: pd.DataFrame, lesion: np.ndarray, 
 
 
 def label_map(volume: Nifti1Image, boxes: pd.DataFrame, lesion: np.ndarray) -> Nifti1Image:
-    """The boxes on the grid of the volume's file, each filled with its lesion's number; the more confident on top.
-
-    The header places the map as that of the volume does; text that it may hold is left out.
-    """
+    """The boxes as `on_grid`, each filled with its lesion's number; the more confident on top."""
     labels = np.zeros(volume.shape, dtype=np.uint16)
     order = np.argsort(boxes["confidence"].to_numpy(), kind="stable")
     edges = np.rint(boxes[VOXELS].to_numpy(dtype=np.float64)).astype(np.int64)
@@ -100,13 +97,21 @@ def label_map(volume: Nifti1Image, boxes: pd.DataFrame, lesion: np.ndarray) -> N
         low = np.clip(low, 0, np.array(volume.shape) - 1)
         i, j, k = map(slice, low, np.maximum(high, low + 1))
         labels[i, j, k] = number
+    return on_grid(volume, labels)
+
+
+def on_grid(volume: Nifti1Image, labels: np.ndarray) -> Nifti1Image:
+    """Labels (unsigned integers, one per voxel) as an image on the grid of the volume's file.
+
+    The header places the labels as that of the volume does; text that it may hold is left out.
+    """
     header = volume.header.copy()
     for field in FREE_TEXT:
         if field in header:
             header[field] = b""
     header["cal_min"] = header["cal_max"] = 0
     header.extensions.clear()
-    header.set_data_dtype(np.uint16)
+    header.set_data_dtype(labels.dtype)
     image = type(volume)(labels, volume.affine, header)
     image.header.set_slope_inter(1, 0)
     return image

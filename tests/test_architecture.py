@@ -29,7 +29,7 @@ FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("doctor",),
         ("cli",),
     ),
-    "dashboards": (("web",), ("reader_study", "review", "slices", "study")),
+    "dashboards": (("web",), ("reader_study", "review", "slices", "study", "volumes")),
 }
 """Room -> its folders and some files, from the lowest: each imports only what stands before it, and its own floor.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -21,9 +20,10 @@ from dashboards.study.live import State
 from dashboards.study.runs import runs_of
 from dashboards.study.studies import Studies
 from dashboards.study.tables import TABLES
+from dashboards.volumes.pages import volume_routes
 from dashboards.web.access import Access
 from dashboards.web.app import create_app
-from dashboards.web.pages import data, form, page, shown
+from dashboards.web.pages import data, form, page, shown, study_path
 from trainers.exceptions import ConfigError
 from trainers.variants import REAL_ONLY
 
@@ -108,15 +108,11 @@ def study_app(studies: Studies, access: Access) -> Starlette:
             *slice_routes(lambda name: studies.live(name).now()[1], studies.store),
             *(Route(f"/study/{{name}}/{part}", endpoint) for part, endpoint in parts.items()),
             Route("/study/{name}/{change}", change, methods=["POST"]),
+            *volume_routes(lambda name: studies.live(name).now()[1].results, studies.store),
         ],
         access,
-        parts=("study", "slices"),
+        parts=("study", "slices", "volumes"),
     )
-
-
-def study_path(name: str) -> str:
-    """Where the page of a study is, without the leading slash."""
-    return f"study/{quote(name, safe='')}"
 
 
 def _iou(state: State, request: Request) -> float:

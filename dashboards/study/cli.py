@@ -31,8 +31,9 @@ def dashboard(
     Example:
       metsweep dashboard quickstart --port 8700
     """
-    from dashboards.study.app import study_app, study_path
+    from dashboards.study.app import study_app
     from dashboards.study.studies import Studies
+    from dashboards.web.pages import study_path
     from dashboards.web.serving import new_access, serve
     from sweep.settings import Settings
     from sweep.studies.opened import open_study

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from pydantic_core import to_json
@@ -86,6 +86,11 @@ async def form(request: Request) -> dict[str, list[str]]:
         return parse_qs(body.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise HTTPException(400, "The form is not UTF-8 text.") from None
+
+
+def study_path(name: str) -> str:
+    """Where the page of a study is, without the leading slash."""
+    return f"study/{quote(name, safe='')}"
 
 
 def whole_number(text: str) -> int | None:

@@ -15,9 +15,10 @@ from pydantic import Field
 from trainers.config import Config, Seed
 from trainers.data.annotation import canonical_shape, read_lesions, rough
 from trainers.data.cohort import Subject, naming
+from trainers.data.geometry import SliceGeometry
 from trainers.data.kept_lesions import Lesions, lesions_of_boxes
 from trainers.data.mask import components
-from trainers.data.slice_set import Kind
+from trainers.data.slice_set import Kind, SliceSet
 from trainers.data.strip_quality import mask_shape
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
 from trainers.exceptions import CohortError
@@ -159,6 +160,12 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     ]
     rows = VolumeRows(slices=tuple(slices), boxes=tuple(boxes), about=about)
     return PreparedVolume(volume.images[keep], volume.signature, rows)
+
+
+def geometry_of(slices: SliceSet, volume: str) -> SliceGeometry | None:
+    """Where the slices of a volume lie in its file; None for a set that was not prepared from volumes."""
+    fields = slices.meta.get("volumes", {}).get(volume)
+    return None if fields is None else SliceGeometry.from_json(fields["geometry"])
 
 
 def _pixel_boxes(

@@ -1,0 +1,1 @@
+"""The pages of whole volumes: lesions and detections drawn on the scan."""
