@@ -232,6 +232,18 @@ export function curves(target, lines, titles, options = {}) {
   target.setAttribute("aria-label", `${titles.y} by ${titles.x}: ${lines.map((line) => line.label).join(", ")}`);
   const rows = target.querySelectorAll(".u-legend .u-series");
   series.forEach((one, i) => rows[i]?.classList.toggle("quiet", /^range$|, high$|, low$/.test(one.label)));
+  // A click on a name in the legend hides its curve; the first row is the axis.
+  [...rows].slice(1).forEach((row) => operable(row.querySelector("th")));
+}
+
+/** Lets the keyboard do what a click does. */
+export function operable(element) {
+  element.tabIndex = 0;
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    element.click();
+  });
 }
 
 /** Two points that make the axes hold all dots. */

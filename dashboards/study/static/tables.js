@@ -1,5 +1,5 @@
 // The table of arms and the table of trials (Tabulator); every text from outside is set as text, never as HTML.
-import { format, signed } from "./plots.js";
+import { format, operable, signed } from "./plots.js";
 import { path } from "./view.js";
 
 const nothing = (value) => value === null || value === undefined;
@@ -42,13 +42,7 @@ function make(target, columns, options) {
 function reachable(table) {
   for (const heading of table.element.querySelectorAll(".tabulator-col.tabulator-sortable")) {
     if (heading.tabIndex === 0) continue;
-    heading.tabIndex = 0;
-    heading.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") {
-        event.preventDefault();
-        heading.click();
-      }
-    });
+    operable(heading);
   }
 }
 
