@@ -71,3 +71,14 @@ def test_the_first_curves_differ_for_colour_blind_readers(scheme: str, blindness
     for one, other in itertools.combinations((f"s{i}" for i in range(4)), 2):
         apart = np.linalg.norm(lab(seen @ colours[one]) - lab(seen @ colours[other]))
         assert apart > LEAST_APART, (one, other)
+
+
+@pytest.mark.parametrize("blindness", SIMULATED)
+def test_frames_on_a_scan_differ_for_colour_blind_readers(blindness: str) -> None:
+    """Scans are black in both schemes."""
+    colours = _colours((ROOT / "dashboards" / "volumes" / "static" / "volume.css").read_text())
+    seen, black = np.array(SIMULATED[blindness]), np.zeros(3)
+    assert len(colours) == 4
+    assert min(contrast(colour, black) for colour in colours.values()) >= AA_GRAPHICS
+    for one, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(lab(seen @ colours[one]) - lab(seen @ colours[other])) > LEAST_APART, (one, other)
