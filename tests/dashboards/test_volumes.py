@@ -81,6 +81,13 @@ def test_what_an_address_asks_for_is_checked(without: Served) -> None:
     assert (shown.size, shown.mode) == ((32, 32), "L")
 
 
+def test_an_open_slice_leads_to_its_volume(tab: Page, without: Served) -> None:
+    tab.goto(f"{without.url}/study/small/slices?slice=18")
+    tab.locator("#volume").click()
+    expect(tab.locator("h1")).to_have_text(PATIENT)
+    assert "slice=test-0-0&arm=" in tab.url
+
+
 def test_before_any_trial_is_evaluated_the_page_says_so(
     launched_store: Store, serve_studies: ServeStudies, tmp_path: Path
 ) -> None:
