@@ -15,7 +15,10 @@ from tests.dashboards.served import Served
 pytestmark = pytest.mark.slow
 
 SCRIPT = (Path(__file__).parent / "accessible.js").read_text()
-PAGES = ("/nothing", "/", "/study/small", "/study/small/volumes", "/study/small/volumes/patient-test")
+PAGES = (
+    "/nothing", "/", "/study/small", "/study/small/slices", "/study/small/slices?slice=18", "/study/small/slices/tsne",
+    "/study/small/volumes", "/study/small/volumes/patient-test",
+)  # fmt: skip
 
 
 def ask(tab: Page, function: str) -> Any:
