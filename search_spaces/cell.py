@@ -13,8 +13,8 @@ class Cell:
     """An arm with its hyperparameters."""
 
     variant: Variant
-    """The GAN that draws the synthetic slices; `none` is the real-only arm."""
+    """Where the synthetic slices come from; `none` is the real-only arm."""
     paper_count: int = 0
-    """Synthetic slices, in the paper's scale; 0 for `none`."""
+    """Synthetic slices, in the paper's scale; 0 without any."""
     params: tuple[tuple[str, Any], ...] = ()
     """(dotted key, value) of everything else that was drawn, sorted by key; nothing in the cells of `arms`."""

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from search_spaces.cell import Cell
 from search_spaces.problems import Problem, complaints, did_you_mean
 from search_spaces.search import MOST_TRIALS
 from search_spaces.values import StudyValues
 from trainers.detector.architecture import DENSE, PAPER
 from trainers.detector.buildable import why_not_buildable
+from trainers.detector.config import DetectorConfig
 from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
-from trainers.variants import GANS
+from trainers.pasting.config import PasteConfig
+from trainers.variants import GANS, PASTED, REAL
 
 VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
@@ -86,16 +89,22 @@ def rows(study: StudyValues) -> Iterator[Problem]:
 
 
 def variant_overrides(study: StudyValues) -> Iterator[Problem]:
-    """Overrides of `gan` for one variant."""
+    """Overrides for one variant."""
     for variant, values in study.variants.items():
-        unknown = [key for key in values if key not in GANConfig.model_fields]
+        model = PasteConfig if variant in PASTED else DetectorConfig if variant in REAL else GANConfig
+        unknown = [key for key in values if key not in model.model_fields]
         for key in unknown:
-            hint = did_you_mean(key, GANConfig.model_fields)
+            hint = did_you_mean(key, model.model_fields)
             yield Problem(("variants", variant, key), f"unknown key; got {values[key]!r}.{hint}")
         if unknown:
             continue
         try:
-            study.gan_for(variant)
+            if variant in GANS:
+                study.gan_for(variant)
+            elif variant in PASTED:
+                study.paste_for(variant)
+            else:
+                study.detector_for(Cell(variant))
         except ValidationError as error:
             yield from (Problem(("variants", variant, *path), message) for path, message in complaints(error))
 

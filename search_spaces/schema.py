@@ -13,7 +13,7 @@ from search_spaces.problems import MisfitError, explain
 from search_spaces.space_checks import space
 from search_spaces.values import StudyValues
 from trainers.exceptions import ConfigError
-from trainers.variants import REAL_ONLY, Variant
+from trainers.variants import REAL, Variant
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -50,7 +50,7 @@ class Study(StudyValues):
     def cell_of(self, params: Mapping[str, Any]) -> Cell:
         """The cell that an Optuna trial drew, from its `params`."""
         variant = params["variant"] if "variant" in params else self.variants_to_draw()[0]
-        count = 0 if variant == REAL_ONLY else params["count"] if "count" in params else self._only_count(variant)
+        count = 0 if variant in REAL else params["count"] if "count" in params else self._only_count(variant)
         rest = {key: value for key, value in params.items() if key not in ("variant", "count")}
         return Cell(variant, count, tuple(sorted(rest.items())))
 

@@ -11,17 +11,23 @@ from search_spaces.cell import Cell
 from search_spaces.checks import sizes
 from search_spaces.problems import KeyPath, MisfitError, Problem, did_you_mean, first_message
 from search_spaces.space import Choice, Dimension, FloatRange, IntRange
-from search_spaces.values import MOST_SLICES, StudyValues
+from search_spaces.values import MOST_SLICES, StudyValues, applies
 from trainers.config import Config
 from trainers.detector.architecture import NetworkFile
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
-from trainers.variants import GANS, REAL_ONLY, VARIANTS, Variant
+from trainers.pasting.config import PasteConfig
+from trainers.variants import REAL, VARIANTS, Variant
 
-SECTIONS: dict[str, type[Config]] = {"gan": GANConfig, "synthesis": SynthesisConfig, "detector": DetectorConfig}
+SECTIONS: dict[str, type[Config]] = {
+    "gan": GANConfig,
+    "paste": PasteConfig,
+    "synthesis": SynthesisConfig,
+    "detector": DetectorConfig,
+}
 """Configs whose keys may be drawn."""
 NOT_DRAWN = {
-    "gan.variant": "the variant is drawn by the key 'variant'",
+    **dict.fromkeys(("gan.variant", "paste.variant"), "the variant is drawn by the key 'variant'"),
     **dict.fromkeys(
         ("seed", "seeds", "detector.seed"),
         "seeds are not searched; every cell is trained with each of the study's seeds",
@@ -56,16 +62,19 @@ def _key_problems(key: str, drawn: Dimension) -> Iterator[Problem]:
         yield Problem(at, f"cannot be drawn: {NOT_DRAWN[key]}")
     elif key not in {"variant", "count", *drawable()}:
         names = [*drawable(), "variant", "count"]
-        hint = did_you_mean(key, names) or " Allowed: variant, count and the keys of gan., synthesis. and detector."
+        hint = (
+            did_you_mean(key, names)
+            or " Allowed: variant, count and the keys of gan., paste., synthesis. and detector."
+        )
         yield Problem(at, f"unknown key.{hint}")
     elif key == "variant":
         yield from _choice_of_variants(drawn)
     elif key == "count":
         yield from _whole_counts(drawn)
-    elif not key.startswith("detector.") and drawn.when is not None:
+    elif drawn.when is not None:
         for variant in drawn.when.variant:
-            if variant not in GANS:
-                message = f"the variant {variant!r} has no GAN, so this key is never drawn for it"
+            if not applies(key, variant):
+                message = f"the key decides nothing about the variant {variant!r}, so it is never drawn for it"
                 yield Problem((*at, "when", "variant"), message)
 
 
@@ -122,7 +131,7 @@ def _variant_problems(study: StudyValues) -> Iterator[Problem]:
         return
     variants = study.variants_to_draw()
     if "variant" not in study.space and len(variants) != 1:
-        listed = f"arms lists {', '.join(variants)}" if variants else f"arms lists no variant besides {REAL_ONLY}"
+        listed = f"arms lists {', '.join(variants)}" if variants else "arms lists no variant with synthetic slices"
         message = f"the variant to draw for is ambiguous: {listed}. Add variant: {{choice: [...]}}, or leave one there"
         yield Problem(("space",), message)
         return
@@ -140,7 +149,7 @@ def _count_problems(study: StudyValues) -> Iterator[Problem]:
                 message = f"{count} rounds to 0 slices at count_scale {study.count_scale:g}"
                 yield Problem(("space", "count", *at), message)
     for variant in study.variants_to_draw() if study.search.draws else ():
-        if variant == REAL_ONLY or "count" in study.dimensions(variant):
+        if variant in REAL or "count" in study.dimensions(variant):
             continue
         counts = [count for arm in study.arms if arm.variant == variant for count in arm.counts]
         if len(counts) != 1:

@@ -17,7 +17,18 @@ from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
-from trainers.variants import GANS, REAL_ONLY, GANVariant, Variant
+from trainers.pasting.config import PasteConfig
+from trainers.variants import (
+    GANS,
+    PASTED,
+    REAL,
+    REAL_ONLY,
+    SYNTHETIC,
+    AdjustableVariant,
+    GANVariant,
+    PastedVariant,
+    Variant,
+)
 
 SectionConfig = TypeVar("SectionConfig", bound=Config)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -32,16 +43,16 @@ class Arm(Config):
     """One or more rows of the ablation: a variant at one or several synthetic counts."""
 
     variant: Variant
-    """The GAN that draws the synthetic slices; `none` is the real-only arm."""
+    """Where the synthetic slices come from; `none` is the real-only arm, and `classic` has none either."""
     counts: tuple[Count, ...] = Field(default=(0,), max_length=10_000)
     """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them. At most 10,000,000 each: so
     many slices of 256 x 256 pixels take 655 GB."""
 
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:
-        if self.variant == REAL_ONLY and self.counts != (0,):
-            raise ValueError(f"variant {REAL_ONLY!r} draws no slices, so its counts must be left out")
-        if self.variant != REAL_ONLY and (not self.counts or 0 in self.counts):
+        if self.variant in REAL and self.counts != (0,):
+            raise ValueError(f"variant {self.variant!r} draws no slices, so its counts must be left out")
+        if self.variant in SYNTHETIC and (not self.counts or 0 in self.counts):
             raise ValueError(
                 f"variant {self.variant!r} needs counts above 0; the real-only arm is variant {REAL_ONLY!r}"
             )
@@ -75,8 +86,8 @@ class StudyValues(Config):
     count_scale: float = Field(default=1.0, gt=0, le=1000)
     """Factor on every synthetic count, so that one study fits every fidelity."""
     space: dict[str, Dimension] = Field(default_factory=dict)
-    """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `synthesis` and
-    `detector`. `none` draws no count and no key of `gan` or `synthesis`. What is not drawn comes from `arms`."""
+    """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `paste`, `synthesis` and
+    `detector`. `none` and `classic` draw only keys of `detector`. What is not drawn comes from `arms`."""
     search: SearchConfig = SearchConfig()
     """How the space is searched."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), min_length=1)
@@ -91,8 +102,10 @@ class StudyValues(Config):
     """How volumes become slices."""
     gan: GANConfig = GANConfig()
     """How GANs are trained; each arm sets the variant."""
-    variants: dict[GANVariant, dict[str, Any]] = Field(default_factory=dict)
-    """Overrides of `gan` for one variant."""
+    paste: PasteConfig = Field(default=PasteConfig(), exclude_if=lambda paste: paste == PasteConfig())
+    """How lesions, or a placebo, are drawn into real slices; each arm sets the variant."""
+    variants: dict[AdjustableVariant, dict[str, Any]] = Field(default_factory=dict)
+    """Overrides for one variant: of `gan`, of `paste`, or (`classic`) of `detector`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How synthetic slices are drawn."""
     detector: DetectorConfig = DetectorConfig()
@@ -108,6 +121,20 @@ class StudyValues(Config):
         """The GAN config of one variant."""
         return _updated(self.gan, {**self.variants.get(variant, {}), "variant": variant})
 
+    def paste_for(self, variant: PastedVariant) -> PasteConfig:
+        """The paste config of one variant."""
+        return _updated(self.paste, {**self.variants.get(variant, {}), "variant": variant})
+
+    def detector_for(self, cell: Cell) -> DetectorConfig:
+        """The detector config of a cell whose params are `applied`: they win over the values of its variant."""
+        if cell.variant not in REAL:
+            return self.detector
+        own = dict(REAL[cell.variant].detector)
+        if cell.variant != REAL_ONLY:
+            own |= self.variants.get(cell.variant, {})
+        drawn = {key for key, _ in cell.params}
+        return _updated(self.detector, {key: value for key, value in own.items() if f"detector.{key}" not in drawn})
+
     def synthetic_count(self, count: int) -> int:
         """A count of the paper's scale at this study's scale."""
         return round(count * self.count_scale)
@@ -117,25 +144,24 @@ class StudyValues(Config):
         return [Cell(arm.variant, count) for arm in self.arms for count in arm.counts]
 
     def variants_to_draw(self) -> tuple[Variant, ...]:
-        """Variants that a search may draw: those of `space.variant`, else those of `arms` other than `none`."""
+        """Variants that a search may draw: those of `space.variant`, else those of `arms` with synthetic slices."""
         if "variant" in self.space:
             return tuple(cast(Variant, variant) for variant in self.space["variant"].tried())
-        return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant != REAL_ONLY))
+        return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant in SYNTHETIC))
 
     def dimensions(self, variant: Variant) -> dict[str, Dimension]:
         """What is drawn for a variant, apart from the variant itself."""
         return {
             key: drawn
             for key, drawn in self.space.items()
-            if key != "variant"
-            and (drawn.when is None or variant in drawn.when.variant)
-            and (variant != REAL_ONLY or key.startswith("detector."))
+            if key != "variant" and (drawn.when is None or variant in drawn.when.variant) and applies(key, variant)
         }
 
     def applied(self, cell: Cell) -> Self:
         """The study with a cell's dotted values set, of which each section is checked by itself.
 
-        Keys of `gan` win over the overrides in `variants`: `gan` becomes the whole config of the cell's variant.
+        Keys of `gan` and `paste` win over the overrides in `variants`: the section becomes the whole config of the
+        cell's variant.
 
         Raises:
             ValidationError: a section refuses its values.
@@ -146,11 +172,21 @@ class StudyValues(Config):
             sections.setdefault(section, {})[name] = value
         changed: dict[str, Any] = {}
         for section, values in sections.items():
-            config = self.gan_for(cell.variant) if section == "gan" and cell.variant in GANS else getattr(self, section)
+            config = getattr(self, section)
+            if section == "gan" and cell.variant in GANS:
+                config = self.gan_for(cell.variant)
+            elif section == "paste" and cell.variant in PASTED:
+                config = self.paste_for(cell.variant)
             changed[section] = _updated(config, values)
-        if "gan" in changed:
+        if changed.keys() & {"gan", "paste"}:
             changed["variants"] = {name: over for name, over in self.variants.items() if name != cell.variant}
         return self.model_copy(update=changed)
+
+
+def applies(key: str, variant: Variant) -> bool:
+    """Whether a key of `space` decides anything about cells of a variant."""
+    needed = {"gan": GANS, "paste": PASTED, "synthesis": SYNTHETIC, "count": SYNTHETIC}
+    return variant in needed.get(key.partition(".")[0], (variant,))
 
 
 def _updated(config: SectionConfig, values: Mapping[str, Any]) -> SectionConfig:

@@ -1,16 +1,23 @@
 """Variants: where the synthetic slices of an arm come from.
 
-All that anything asks of a variant is a trait in `GANS`; no other file compares names of variants. A new GAN is a name
-and its traits here, and, with networks of its own, their file and a line in `trainers.gan.checkpoint.NETWORKS`.
+All that anything asks of a variant is a trait in `GANS`, `PASTED` or `REAL`; no other file compares names of variants.
+A new GAN is a name and its traits here, and, with networks of its own, their file and a line in
+`trainers.gan.checkpoint.NETWORKS`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
-Variant = Literal["none", GANVariant]
+PastedVariant = Literal["copy_paste", "noise_to_box"]
+SyntheticVariant = Literal[GANVariant, PastedVariant]
+RealVariant = Literal["none", "classic"]
+AdjustableVariant = Literal[SyntheticVariant, "classic"]
+"""Those whose settings a study may override: all but the real-only arm, which the others are compared with."""
+Variant = Literal[SyntheticVariant, RealVariant]
 Networks = Literal["cpggan", "u-net"]
 
 REAL_ONLY: Final = "none"
@@ -47,4 +54,48 @@ GANS: dict[GANVariant, GANTraits] = {
     ),
 }
 """The variants whose slices a GAN draws."""
-VARIANTS: tuple[Variant, ...] = (REAL_ONLY, *GANS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastedTraits:
+    """What holds of a variant that draws something into real training slices."""
+
+    description: str
+    """What it draws, in a few words."""
+    content: Literal["lesion", "noise"]
+    """What is drawn at a place: a training lesion, or a bright disc of noise of the same size."""
+
+
+PASTED: dict[PastedVariant, PastedTraits] = {
+    "copy_paste": PastedTraits(description="lesions of other training slices", content="lesion"),
+    "noise_to_box": PastedTraits(
+        description="a placebo: bright discs of noise, where copy_paste has lesions", content="noise"
+    ),
+}
+"""The variants that draw something into real training slices, without a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealTraits:
+    """What holds of a variant without synthetic slices."""
+
+    description: str
+    """What the detector learns from, in a few words."""
+    detector: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the section `detector` that its detectors are trained with instead of the study's."""
+
+
+REAL: dict[RealVariant, RealTraits] = {
+    "none": RealTraits(description="real slices, augmented as for every other variant"),
+    "classic": RealTraits(
+        description="real slices with strong classical augmentation",
+        detector={
+            "mosaic": 0.5, "copy_paste": 0.5, "degrees": 15.0, "shear": 5.0, "translate": 0.2, "scale": 0.5,
+            "intensity": 0.4,
+        },
+    ),
+}  # fmt: skip
+"""The variants without synthetic slices."""
+SYNTHETIC: tuple[SyntheticVariant, ...] = (*GANS, *PASTED)
+"""The variants with synthetic slices."""
+VARIANTS: tuple[Variant, ...] = (*SYNTHETIC, *REAL)

@@ -12,7 +12,7 @@ from sweep.cli.planning import costs_of
 from sweep.studies.opened import OpenedStudy
 from sweep.text import count_text
 from trainers.exceptions import ConfigError
-from trainers.variants import REAL_ONLY, VARIANTS
+from trainers.variants import REAL, VARIANTS
 
 
 def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Sequence[str]) -> Iterator[str]:
@@ -77,15 +77,15 @@ def _arm(text: str) -> list[Any]:
             f"--arms {text!r}: {variant!r} is not a variant.{did_you_mean(variant, VARIANTS)} "
             f"Allowed: {', '.join(VARIANTS)}."
         )
-    if variant == REAL_ONLY and not counts:
+    if variant in REAL and not counts:
         return [variant, [0]]
     try:
         numbers = [int(count) for count in counts.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1 or variant == REAL_ONLY:
+    if not numbers or min(numbers) < 1 or variant in REAL:
         raise ConfigError(
             f"--arms {text!r}: allowed is variant:count,count with whole numbers above 0, e.g. cpggan:4000,8000; "
-            f"{REAL_ONLY} has no count."
+            f"{' and '.join(REAL)} have no count."
         )
     return [cast(str, variant), numbers]

@@ -139,7 +139,9 @@ def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
         return
     stages = ", ".join(f"{number:,} {name}" for name, number in bound.stages.items())
     gans = (
-        "one GAN per cell, as a key of gan is drawn" if bound.gan_per_cell else "one GAN per variant that has none yet"
+        "one GAN per cell, as a key of gan is drawn"
+        if bound.source_per_cell
+        else "one GAN per variant that has none yet"
     )
     yield (
         f"Yet to be drawn: {count_text(bound.cells, 'cell')}, {count_text(len(study.seeds), 'seed')} each: at most "

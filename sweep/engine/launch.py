@@ -240,7 +240,7 @@ def _run(
     search.take_up(todo.running)
     for number in todo.again:
         search.draw_again(number)
-    search.wait_for(first_of_each_gan_first(todo.waiting))
+    search.wait_for(first_of_each_source_first(todo.waiting))
     try:
         with steering.of(search):
             run_trials(study, search, store, board)
@@ -280,7 +280,7 @@ def _set_aside_damaged(plan: Plan, store: Store, console: TextConsole) -> None:
             console.say(f"{error} The artifact was quarantined and is made again.")
 
 
-def first_of_each_gan_first(trials: Sequence[Trial]) -> list[Trial]:
+def first_of_each_source_first(trials: Sequence[Trial]) -> list[Trial]:
     """So that no worker idles while another trains the GAN that its trial needs."""
-    first = {trial.gan.key: trial for trial in reversed(trials) if trial.gan}
+    first = {trial.source.key: trial for trial in reversed(trials) if trial.source}
     return sorted(trials, key=lambda trial: trial not in first.values())

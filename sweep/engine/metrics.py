@@ -124,7 +124,7 @@ def _of_costs(state: _State) -> Iterator[Metric]:
 
 def _of_results(state: _State, delivered: int) -> Iterator[Metric]:
     made = state.hits | {key for key, stage in state.stages.items() if stage.state == "done"}
-    runs = {*state.plan.gans, *(trial.evaluate.key for trial in state.plan.trials)} & made
+    runs = {*state.plan.sources, *(trial.evaluate.key for trial in state.plan.trials)} & made
     help_text = "Runs whose artifacts are in the store and that are not complete in MLflow."
     yield GaugeMetricFamily("metsweep_runs_undelivered", help_text, max(0, len(runs) - delivered))
     names = (SENSITIVITY, KEPT + SENSITIVITY)

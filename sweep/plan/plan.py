@@ -12,7 +12,7 @@ from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.plan.trial import Trial, TrialMaker
 from sweep.settings import cache_folder
-from sweep.stages import GANStage, PrepareStage, Stage
+from sweep.stages import GANStage, PrepareStage, SourceStage, Stage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
 from trainers.data.cohort_cache import CohortCache
@@ -51,8 +51,13 @@ class Plan:
         return stages
 
     @property
+    def sources(self) -> dict[str, SourceStage]:
+        """Stage key -> the stage that synthetic slices are drawn from."""
+        return {key: stage for key, stage in self.stages.items() if isinstance(stage, SourceStage)}
+
+    @property
     def gans(self) -> dict[str, GANStage]:
-        """Stage key -> GAN stage."""
+        """The sources that are GANs."""
         return {key: stage for key, stage in self.stages.items() if isinstance(stage, GANStage)}
 
     @cached_property

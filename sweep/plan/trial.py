@@ -13,13 +13,17 @@ from sweep.stages import (
     DetectorStage,
     EvaluateStage,
     GANStage,
+    LesionsStage,
+    PasteStage,
     PrepareStage,
     RealismStage,
+    ShardStage,
+    SourceStage,
     Stage,
     SynthesizeStage,
 )
 from trainers.gan.config import GANConfig
-from trainers.variants import GANS, Variant
+from trainers.variants import GANS, PASTED, Variant
 
 FIRST_FEEDBACK_SEED = 1_000_000
 """Seed of the detector that `cpggan+detector` learns from, unless a trial uses it."""
@@ -36,7 +40,7 @@ class Trial:
     evaluate: EvaluateStage
     """The trial's result; its inputs lead to all stages that the trial needs."""
     realism: RealismStage | None = None
-    """Figures of the trial's GAN, in the first trial of each GAN."""
+    """Figures of the trial's synthetic slices, in the first trial of each source of such slices."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key -> value of what a search drew for its cell, beside variant and count."""
     number: int | None = None
@@ -64,7 +68,7 @@ class Trial:
 
     @property
     def own_goals(self) -> tuple[Stage, ...]:
-        """The goals that the trial's own run in MLflow shows, not that of its GAN."""
+        """The goals that the trial's own run in MLflow shows, not that of its source."""
         return tuple(goal for goal in self.goals if goal.run_kind == "trial")
 
     @property
@@ -76,10 +80,15 @@ class Trial:
         return stages
 
     @property
-    def gan(self) -> GANStage | None:
-        """The GAN stage that this trial shares with others of its variant; None in the real-only arm."""
+    def source(self) -> SourceStage | None:
+        """What the synthetic slices of this trial, and of others of its variant, are drawn from; None without any."""
         shards = self.evaluate.detector.shards
-        return shards[0].gan if shards else None
+        return shards[0].source if shards else None
+
+    @property
+    def gan(self) -> GANStage | None:
+        """The source, if it is a GAN."""
+        return self.source if isinstance(self.source, GANStage) else None
 
 
 class TrialMaker:
@@ -90,6 +99,8 @@ class TrialMaker:
 
     gan_stage: type[GANStage] = GANStage
     synthesize_stage: type[SynthesizeStage] = SynthesizeStage
+    lesions_stage: type[LesionsStage] = LesionsStage
+    paste_stage: type[PasteStage] = PasteStage
     detector_stage: type[DetectorStage] = DetectorStage
     evaluate_stage: type[EvaluateStage] = EvaluateStage
     realism_stage: type[RealismStage] = RealismStage
@@ -98,15 +109,15 @@ class TrialMaker:
         self._study = study
         self.slices = prepared
         """The stage that makes the slice set of all trials."""
-        self._shards: dict[tuple[str, str], list[SynthesizeStage]] = {}
-        self._judged_gans: set[str] = set()
+        self._shards: dict[tuple[str, str], list[ShardStage]] = {}
+        self._judged: set[str] = set()
 
     def start_plan(self) -> None:
-        """Let the first trial of each GAN judge that GAN's slices again."""
-        self._judged_gans = set()
+        """Let the first trial of each source judge that source's slices again."""
+        self._judged = set()
 
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial per seed; the first trial of each GAN in a plan also judges that GAN's slices.
+        """One trial per seed; the first trial of each source in a plan also judges that source's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.
@@ -115,20 +126,30 @@ class TrialMaker:
         shards = self._shards_of(study, cell)
         count = study.synthetic_count(cell.paper_count)
         params = dict(cell.params)
+        config = study.detector_for(cell)
         made = []
         for seed in study.seeds:
-            evaluate = self.evaluate_stage(study.evaluation, self._detector(study, seed, shards, count))
+            seeded = config.model_copy(update={"seed": seed})
+            detector = self.detector_stage(
+                seeded, self.slices, shards, count, study.resources.detector, variant=cell.variant
+            )
+            evaluate = self.evaluate_stage(study.evaluation, detector)
             made.append(Trial(cell.variant, count, seed, evaluate, params=params, number=number))
-        if shards and shards[0].gan.key not in self._judged_gans:
-            self._judged_gans.add(shards[0].gan.key)
-            made[0] = replace(made[0], realism=self._realism(study, shards[0].gan))
+        if shards and shards[0].source.key not in self._judged:
+            self._judged.add(shards[0].source.key)
+            made[0] = replace(made[0], realism=self._realism(study, shards[0].source))
         return made
 
-    def _shards_of(self, study: Study, cell: Cell) -> tuple[SynthesizeStage, ...]:
-        if cell.variant not in GANS:
-            return ()
-        gan = self._gan(study, study.gan_for(cell.variant))
-        return self._first_shards(study, gan, study.synthetic_count(cell.paper_count))
+    def _shards_of(self, study: Study, cell: Cell) -> tuple[ShardStage, ...]:
+        source = self._source(study, cell.variant)
+        return self._first_shards(study, source, study.synthetic_count(cell.paper_count)) if source else ()
+
+    def _source(self, study: Study, variant: Variant) -> SourceStage | None:
+        if variant in GANS:
+            return self._gan(study, study.gan_for(variant))
+        if variant in PASTED:
+            return self.lesions_stage(study.paste_for(variant), self.slices)
+        return None
 
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
         feedback = None
@@ -137,23 +158,31 @@ class TrialMaker:
             # that the generator was optimised against would be biased in its favour. The seed is far from the usual
             # ones, so that a study that gets more seeds keeps its GAN.
             seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
-            feedback = self._detector(self._study, seed)
+            feedback = self._real_only_detector(seed)
         return self.gan_stage(config, self.slices, study.resources.gan, feedback)
 
-    def _first_shards(self, study: Study, gan: GANStage, slices: int) -> tuple[SynthesizeStage, ...]:
+    def _first_shards(self, study: Study, source: SourceStage, slices: int) -> tuple[ShardStage, ...]:
         """As many shards as hold `slices` slices."""
-        shards = self._shards.setdefault((gan.key, study.synthesis.model_dump_json()), [])
+        shards = self._shards.setdefault((source.key, study.synthesis.model_dump_json()), [])
         needed = -(-slices // study.synthesis.shard_size)
-        shards += [self.synthesize_stage(study.synthesis, gan, shard) for shard in range(len(shards), needed)]
+        shards += [self._shard(study, source, number) for number in range(len(shards), needed)]
         return tuple(shards[:needed])
 
-    def _detector(
-        self, study: Study, seed: int, shards: tuple[SynthesizeStage, ...] = (), count: int = 0
-    ) -> DetectorStage:
-        config = study.detector.model_copy(update={"seed": seed})
-        return self.detector_stage(config, self.slices, shards, count, study.resources.detector)
+    def _shard(self, study: Study, source: SourceStage, number: int) -> ShardStage:
+        match source:
+            case GANStage():
+                return self.synthesize_stage(study.synthesis, source, number)
+            case LesionsStage():
+                return self.paste_stage(study.synthesis, source, number)
+            case _:
+                raise TypeError(f"no stage draws slices from {source.name}")
 
-    def _realism(self, study: Study, gan: GANStage) -> RealismStage:
+    def _real_only_detector(self, seed: int) -> DetectorStage:
+        config = self._study.detector.model_copy(update={"seed": seed})
+        return self.detector_stage(config, self.slices, (), 0, self._study.resources.detector)
+
+    def _realism(self, study: Study, source: SourceStage) -> RealismStage:
         """Judged by a detector of real slices only, that of the arm `none` with the first seed if the study has it."""
-        shards = self._first_shards(study, gan, study.realism.slices)
-        return self.realism_stage(study.realism, study.evaluation, shards, self._detector(self._study, study.seeds[0]))
+        shards = self._first_shards(study, source, study.realism.slices)
+        detector = self._real_only_detector(study.seeds[0])
+        return self.realism_stage(study.realism, study.evaluation, shards, detector)

@@ -28,7 +28,7 @@ class Undrawn:
     """Stage name -> how many at most."""
     bytes: int = 0
     """What they write."""
-    gan_per_cell: bool = False
+    source_per_cell: bool = False
     """Whether every cell may need its own GAN, as a key of `gan` is drawn."""
 
 
@@ -38,7 +38,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     GANs are at most one per variant without a GAN in the plan or the store; one per cell if a key of `gan` is drawn.
     """
     study = plan.study
-    bound = Undrawn(left, gan_per_cell=any(key.startswith("gan.") for key in study.space))
+    bound = Undrawn(left, source_per_cell=any(key.startswith(("gan.", "paste.")) for key in study.space))
     shards_anew = any(key.startswith("synthesis.") for key in study.space)
     if not left:
         return bound
@@ -46,7 +46,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     cells = {variant: maker.trials(cell) for variant, cell in drawn.items()}
 
     def cost(trials: list[Trial]) -> float:
-        with_gan = trials[0].stages.values() if bound.gan_per_cell else [trials[0].evaluate.detector]
+        with_gan = trials[0].stages.values() if bound.source_per_cell else [trials[0].evaluate.detector]
         used = estimator.total(with_gan)
         return used.gpu_seconds or used.cpu_seconds
 
@@ -58,36 +58,40 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         bound.bytes += bytes_of(stages)
         return jobs.add(stages, after)
 
-    of_gan = {variant: _made_for_gan(trials, plan) for variant, trials in cells.items()}
-    if not bound.gan_per_cell:
-        names = {stage.name for stages in of_gan.values() for stage in stages}
+    of_source = {variant: _made_for_source(trials, plan) for variant, trials in cells.items()}
+    if not bound.source_per_cell:
+        names = {stage.name for stages in of_source.values() for stage in stages}
         made = plan.stages.keys() | set().union(*(store.keys(name) for name in names))
-        of_gan = {variant: [stage for stage in stages if stage.key not in made] for variant, stages in of_gan.items()}
-    shared = {} if bound.gan_per_cell else {variant: add(stages) for variant, stages in of_gan.items() if stages}
+        of_source = {
+            variant: [stage for stage in stages if stage.key not in made] for variant, stages in of_source.items()
+        }
+    shared = {} if bound.source_per_cell else {variant: add(stages) for variant, stages in of_source.items() if stages}
     for _ in range(left):
         before = [shared[dearest]] if dearest in shared else []
-        if of_gan[dearest] and bound.gan_per_cell:
-            before = [add(of_gan[dearest])]
-        elif shards_anew and cells[dearest][0].gan:
+        if of_source[dearest] and bound.source_per_cell:
+            before = [add(of_source[dearest])]
+        elif shards_anew and cells[dearest][0].source:
             before = [add([*cells[dearest][0].evaluate.detector.shards], before)]
         for trial in cells[dearest]:
             add([trial.evaluate.detector, *trial.own_goals], before)
     return bound
 
 
-def _made_for_gan(trials: list[Trial], plan: Plan) -> list[Stage]:
-    """The GAN of a cell, its shards, and their realism, which the first trial of that GAN in the plan may have."""
+def _made_for_source(trials: list[Trial], plan: Plan) -> list[Stage]:
+    """The source of a cell, its shards, and their realism, which the first trial with that source in the plan may
+    have."""
     first = trials[0]
-    if first.gan is None:
+    if first.source is None:
         return []
-    trials_of_gan = [trial for trial in (first, *plan.trials) if trial.gan and trial.gan.key == first.gan.key]
-    goals_of_gan: dict[str, Stage] = {}
-    for goal in (goal for trial in trials_of_gan for goal in trial.goals if goal.run_kind == "gan"):
-        goals_of_gan.setdefault(goal.name, goal)
+    key = first.source.key
+    sharing = [trial for trial in (first, *plan.trials) if trial.source and trial.source.key == key]
+    goals_of_source: dict[str, Stage] = {}
+    for goal in (goal for trial in sharing for goal in trial.goals if goal.run_kind == "source"):
+        goals_of_source.setdefault(goal.name, goal)
     needed: dict[str, Stage] = {}
-    for goal in (first.evaluate, *goals_of_gan.values()):
+    for goal in (first.evaluate, *goals_of_source.values()):
         goal.collect(needed)
-    return [stage for stage in needed.values() if stage.run_kind == "gan"]
+    return [stage for stage in needed.values() if stage.run_kind == "source"]
 
 
 def _dearest(study: Study, variant: Variant) -> Cell:

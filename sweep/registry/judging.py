@@ -146,7 +146,7 @@ def _realism(trial: Trial, plan: Plan, store: Store) -> SyntheticFigures | None:
     gan = trial.gan
     assert gan is not None, "only trials with a GAN have a generator"
     for stage in (planned.realism for planned in plan.trials):
-        if stage is not None and stage.gan.key == gan.key:
+        if stage is not None and stage.source.key == gan.key:
             artifact = store.find(stage.name, stage.key)
             if artifact is not None:
                 return read_realism(artifact.path).synthetic[gan.config.variant]

@@ -76,8 +76,8 @@ def description_of(plan: Plan, ranked: Ranked, commit: str) -> str:
     keys = [
         f"- evaluate {trial.evaluate.key}",
         f"- detector {stage.key}",
-        *(f"- synthesize {shard.key}" for shard in stage.shards),
-        *([f"- gan {trial.gan.key}"] if trial.gan else []),
+        *(f"- {shard.name} {shard.key}" for shard in stage.shards),
+        *([f"- {trial.source.name} {trial.source.key}"] if trial.source else []),
         f"- prepare {stage.slices.key}",
     ]
     paragraphs = (

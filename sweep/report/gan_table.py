@@ -24,7 +24,7 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
             report = read_realism(artifact.path)
             real = real or report.real
             gans[name] = report.synthetic[trial.variant]
-            keys[name] = (trial.realism.key, trial.realism.gan.key)
+            keys[name] = (trial.realism.key, trial.realism.source.key)
     if real is None:
         return None
     fidelity = next(iter(gans.values())).box_fidelity

@@ -3,8 +3,11 @@
 from sweep.stages.detector import DetectorStage
 from sweep.stages.evaluate import EvaluateStage
 from sweep.stages.gan import GANStage
+from sweep.stages.lesions import LesionsStage
+from sweep.stages.paste import PasteStage
 from sweep.stages.prepare import PrepareStage
 from sweep.stages.realism import RealismStage
+from sweep.stages.source import ShardStage, SourceStage
 from sweep.stages.stage import Stage
 from sweep.stages.synthesize import SynthesizeStage
 
@@ -12,8 +15,12 @@ __all__ = [
     "DetectorStage",
     "EvaluateStage",
     "GANStage",
+    "LesionsStage",
+    "PasteStage",
     "PrepareStage",
     "RealismStage",
+    "ShardStage",
+    "SourceStage",
     "Stage",
     "SynthesizeStage",
 ]

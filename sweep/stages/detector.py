@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 from sweep.stages.cards import GPURates, Precision
 from sweep.stages.network_stage import NetworkStage
 from sweep.stages.prepare import PrepareStage
+from sweep.stages.source import ShardStage
 from sweep.stages.stage import RunKind, Stage
-from sweep.stages.synthesize import SynthesizeStage
 from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.architecture import PAPER
 from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
-from trainers.variants import REAL_ONLY
+from trainers.variants import REAL_ONLY, Variant
 
 BYTES_PER_PARAMETER = 9 * 4
 """A model, and two checkpoints of weights, averages and Adam's moments."""
@@ -40,9 +40,11 @@ class DetectorStage(NetworkStage):
 
     config: DetectorConfig
     slices: PrepareStage
-    shards: tuple[SynthesizeStage, ...]
+    shards: tuple[ShardStage, ...]
     count: int
     workers: WorkerResources
+    variant: Variant = REAL_ONLY
+    """Of its arm, for people: what it means for the detector is in the other fields."""
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
@@ -62,7 +64,7 @@ class DetectorStage(NetworkStage):
     @property
     def trained_for(self) -> str:
         """Its arm and seed."""
-        arm = f"{self.shards[0].gan.config.variant} {self.count}" if self.shards else REAL_ONLY
+        arm = f"{self.variant} {self.count}" if self.count else self.variant
         return f"{arm} seed {self.config.seed}"
 
     @property

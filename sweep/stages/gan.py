@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 from sweep.stages.cards import GPURates, Precision
 from sweep.stages.network_stage import NetworkStage
-from sweep.stages.prepare import PrepareStage
-from sweep.stages.stage import RunKind, Stage
+from sweep.stages.source import SourceStage
+from sweep.stages.stage import Stage
 from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.gan.config import GANConfig
+from trainers.variants import GANVariant
 
 LAUNCHING_S = 0.0028
 """Seconds in which the host launches one convolution's part of an update: 77 ms for the 28 of CPGGAN at 256 pixels. A
@@ -22,13 +23,12 @@ GPU is no faster than that, however small the images."""
 
 
 @dataclass(frozen=True, eq=False)
-class GANStage(NetworkStage):
+class GANStage(SourceStage, NetworkStage):
     """Trains one GAN on the training split."""
 
     name: ClassVar[str] = "gan"
     version: ClassVar[int] = 2
     sections: ClassVar[tuple[str, ...]] = ("arms", "seeds", "count_scale", "gan", "variants")
-    run_kind: ClassVar[RunKind] = "gan"
     trains: ClassVar[bool] = True
     core_flops: ClassVar[float] = 34e9
     gpu_flops: ClassVar[GPURates] = {"fp32": 18e12, "tf32": 131e12, "bf16": 273e12}
@@ -36,7 +36,6 @@ class GANStage(NetworkStage):
     paper_bytes: ClassVar[float] = 1e9
 
     config: GANConfig
-    slices: PrepareStage
     workers: WorkerResources
     detector: Stage | None = None
     """`cpggan+detector`: the detector of real slices that scores the synthetic ones; None for the other variants."""
@@ -57,8 +56,8 @@ class GANStage(NetworkStage):
         return self.workers
 
     @property
-    def label(self) -> str:
-        return f"gan {self.config.variant}"
+    def variant(self) -> GANVariant:
+        return self.config.variant
 
     @classmethod
     def flops(cls, work: Work, slices: SliceCounts) -> float:

@@ -1,4 +1,4 @@
-"""Stage `realism`: synthetic slices of one GAN + real-only detector -> how real they look and whether they leak."""
+"""Stage `realism`: synthetic slices of one source + real-only detector -> how real they look and whether they leak."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.stages.detector import DetectorStage
-from sweep.stages.gan import GANStage
+from sweep.stages.source import ShardStage, SourceStage
 from sweep.stages.stage import Findings, RunKind, Stage
-from sweep.stages.synthesize import SynthesizeStage
 from sweep.stages.work import Assumed, SliceCounts
 from sweep.text import count_text
 from trainers.data.slice_set import open_slice_set
@@ -25,31 +24,31 @@ SECONDS_PER_SLICE = 0.08
 
 @dataclass(frozen=True, eq=False)
 class RealismStage(Stage):
-    """Compares the first `config.slices` synthetic slices of a GAN with real ones."""
+    """Compares the first `config.slices` synthetic slices of a source with real ones."""
 
     name: ClassVar[str] = "realism"
     version: ClassVar[int] = 1
     sections: ClassVar[tuple[str, ...]] = ("evaluation", "realism")
-    run_kind: ClassVar[RunKind] = "gan"
+    run_kind: ClassVar[RunKind] = "source"
     network: ClassVar[str | None] = "detector"
 
     config: RealismConfig
     evaluation: EvaluationConfig
     """Thresholds at which a box counts as detected."""
-    shards: tuple[SynthesizeStage, ...]
+    shards: tuple[ShardStage, ...]
     """As many shards as hold `config.slices` slices."""
     detector: DetectorStage
     """Trained on real slices only."""
 
     @property
-    def gan(self) -> GANStage:
-        """The GAN whose slices are judged."""
-        return self.shards[0].gan
+    def source(self) -> SourceStage:
+        """What the slices that are judged were drawn from."""
+        return self.shards[0].source
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
         shards = {f"shard{shard.shard}": shard for shard in self.shards}
-        return {"slices": self.gan.slices, "detector": self.detector} | shards
+        return {"slices": self.source.slices, "detector": self.detector} | shards
 
     def extra_identity(self) -> dict[str, Any]:
         return {"evaluation": self.evaluation.model_dump(mode="json")}
@@ -60,7 +59,7 @@ class RealismStage(Stage):
 
     @property
     def label(self) -> str:
-        return f"realism {self.gan.config.variant}"
+        return f"realism {self.source.variant}"
 
     @property
     def part(self) -> str:
@@ -75,7 +74,7 @@ class RealismStage(Stage):
         from trainers.evaluation.realism.realism import realism
 
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
-        slices, synthetic = open_slice_set(inputs["slices"]), {self.gan.config.variant: shards}
+        slices, synthetic = open_slice_set(inputs["slices"]), {self.source.variant: shards}
         realism(
             synthetic,
             slices,
@@ -91,11 +90,11 @@ class RealismStage(Stage):
         from trainers.evaluation.realism.report import FILE, read_realism
 
         report = read_realism(artifact)
-        (gan,) = report.synthetic.values()
+        (synthetic,) = report.synthetic.values()
         metrics: dict[str, float] = {}
-        for path, figures in (("realism", asdict(gan)), ("realism/held_out", asdict(report.real))):
+        for path, figures in (("realism", asdict(synthetic)), ("realism/held_out", asdict(report.real))):
             metrics |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
-        note = f"Do these slices give away patients of the training split? {gan.memorisation.verdict.sentence}."
+        note = f"Do these slices give away patients of the training split? {synthetic.memorisation.verdict.sentence}."
         return Findings(metrics, note=note, document=(artifact / FILE).read_text())
 
 

@@ -15,7 +15,7 @@ from sweep.store.manifest import inputs_text, stage_key
 from trainers.config import Config
 from trainers.distributed import Context, WorkerResources
 
-RunKind = Literal["sweep", "gan", "trial"]
+RunKind = Literal["sweep", "source", "trial"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Stage(ABC):
     sections: ClassVar[tuple[str, ...]]
     """Top-level keys of a study that decide the stage's key, beside those of its inputs."""
     run_kind: ClassVar[RunKind]
-    """Whose run in MLflow shows the artifact: the sweep's, that of the GAN it needs, or that of the trial it is for."""
+    """Whose run in MLflow shows the artifact: the sweep's, that of the source of synthetic slices (e.g. a GAN) which it
+    is or needs, or that of the trial it is for."""
     trains: ClassVar[bool] = False
     """Whether the stage is a training loop, which every worker runs, or work for a single worker."""
     network: ClassVar[str | None] = None

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 CONFIG = "metsweep.config"
 """Attribute of Optuna's study: the settings that all drawn cells share."""
 COMMON = {
-    "count_scale", "prepare", "gan", "variants", "synthesis", "detector", "evaluation", "objectives", "constraints",
+    "count_scale", "prepare", "gan", "paste", "variants", "synthesis", "detector", "evaluation", "objectives",
+    "constraints",
 }  # fmt: skip
 """Parts of a study that decide what the value of a drawn cell means."""
 

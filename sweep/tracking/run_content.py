@@ -137,11 +137,11 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     tags["mlflow.runType"] = "evaluation"
     if trial.number is not None:
         tags[OPTUNA_NUMBER] = str(trial.number)
-    if trial.gan is not None:
+    if trial.source is not None:
         configs["synthesis"] = stage.shards[0].config
-        tags[GAN_KEY] = trial.gan.key
+        tags[GAN_KEY] = trial.source.key
         drawn = store.local / stage.shards[0].name / stage.shards[0].key
-        slices.append(Slices(f"synthetic {trial.arm}", trial.gan.key, drawn, trial.count))
+        slices.append(Slices(f"synthetic {trial.arm}", trial.source.key, drawn, trial.count))
 
     def save(out: Path, model: Model) -> None:
         slices = open_slice_set(prepared.path)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from sweep.databases import DatabaseFile, ReplacedDatabaseError, absolute
 from sweep.plan import Plan
 from sweep.redaction import without_secrets
-from sweep.stages import Stage
+from sweep.stages import SourceStage, Stage
 from sweep.store import Lease, Store
 from sweep.tracking.experiment import find_experiment
-from sweep.tracking.gan_content import StagesAfter, gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import RunContent, cost_tags, part_of, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
+from sweep.tracking.source_content import StagesAfter, source_content, stages_after_sources
 from sweep.tracking.study_content import describe_experiment, show_best, write_study
 from sweep.tracking.tags import CLUSTER, KIND, PARENT_RUN, STAGE_KEY, STUDY
 from sweep.tracking.twins import PARENT, Twins, look_up
@@ -104,7 +104,7 @@ class Tracker:
         """
         self._refuse_if_lost()
         self._record_shared()
-        finished = self._record_gans() + self._record_trials()
+        finished = self._record_sources() + self._record_trials()
         self._delete_twins()
         return finished
 
@@ -116,7 +116,7 @@ class Tracker:
     def undelivered(self) -> int:
         """How many runs have artifacts in the store and were not seen complete in MLflow; reads the store alone."""
         evaluations = [trial.evaluate for trial in self.plan.trials]
-        return len(self._made_of([*self.plan.gans.values(), *evaluations]) - self._complete)
+        return len(self._made_of([*self.plan.sources.values(), *evaluations]) - self._complete)
 
     def close(self, status: Status = "FINISHED") -> None:
         """End the parent run, with the study's report; changes nothing if it was finished and nothing was added.
@@ -172,9 +172,9 @@ class Tracker:
         return self._writer, self._parent
 
     def _lacks_anything(self) -> bool:
-        after = stages_after_gans(self.plan)
+        after = stages_after_sources(self.plan)
         return not all(self._is_finished(trial.evaluate.key) for trial in self.plan.trials) or not all(
-            self._holds_gan(key, after[key]) for key in self.plan.gans
+            self._holds_source(stage, after[key]) for key, stage in self.plan.sources.items()
         )
 
     def _is_finished(self, key: str) -> bool:
@@ -182,8 +182,8 @@ class Tracker:
             self._complete.add(key)
         return finished
 
-    def _holds_gan(self, key: str, after: StagesAfter) -> bool:
-        return self._is_finished(key) and {"gan", *after} <= set(self._runs[key].written)
+    def _holds_source(self, source: SourceStage, after: StagesAfter) -> bool:
+        return self._is_finished(source.key) and {source.part, *after} <= set(self._runs[source.key].written)
 
     def _record_shared(self) -> None:
         """Write the parts of the parent run."""
@@ -195,17 +195,17 @@ class Tracker:
                     with explained(self.tracking_uri):
                         self._wrote |= writer.write(parent, [part_of(stage, artifact)])
 
-    def _record_gans(self) -> int:
-        plan, after = self.plan, stages_after_gans(self.plan)
-        lacking = {key: stage for key, stage in plan.gans.items() if not self._holds_gan(key, after[key])}
-        trained = self._made_of(lacking.values())
-        made = self._made_of(stage for key in trained for stage in after[key].values())
+    def _record_sources(self) -> int:
+        plan, after = self.plan, stages_after_sources(self.plan)
+        lacking = {key: stage for key, stage in plan.sources.items() if not self._holds_source(stage, after[key])}
+        there = self._made_of(lacking.values())
+        made = self._made_of(stage for key in there for stage in after[key].values())
         finished = 0
-        for key in trained:
-            parts = {"gan", *(name for name, stage in after[key].items() if stage.key in made)}
+        for key in there:
+            parts = {lacking[key].part, *(name for name, stage in after[key].items() if stage.key in made)}
             written = set(self._runs[key].written) if key in self._runs else set()
             if not parts <= written or len(parts) > len(after[key]):
-                finished += self._write(gan_content(lacking[key], after[key], plan, self.store))
+                finished += self._write(source_content(lacking[key], after[key], plan, self.store))
         return finished
 
     def _record_trials(self) -> int:

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from sweep.plan import Plan
 from sweep.store import Store
 from sweep.tracking.delivery import Delivery
-from sweep.tracking.gan_content import gan_content, stages_after_gans
 from sweep.tracking.run_content import trial_content
+from sweep.tracking.source_content import source_content, stages_after_sources
 from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
 from tests.services.mlflow_server import MLflowServer, mlflow_server
@@ -63,8 +63,8 @@ def check_once(server: MLflowServer, plan: Plan, store: Store) -> None:
     assert set(children) == {*plan.gans, *(trial.evaluate.key for trial in plan.trials)}
     assert len(runs) == len(children) + 1
     assert {run.info.status for run in runs} == {"FINISHED"}
-    after = stages_after_gans(plan)
-    contents = [gan_content(stage, after[key], plan, store) for key, stage in plan.gans.items()]
+    after = stages_after_sources(plan)
+    contents = [source_content(stage, after[key], plan, store) for key, stage in plan.gans.items()]
     contents += [trial_content(trial, plan, store) for trial in plan.trials]
     for content in contents:
         assert content is not None

@@ -191,9 +191,7 @@ class TimedEvaluate(EvaluateStage):
 
 def quality(stage: DetectorStage) -> float:
     """A sensitivity that depends on the trial alone: best at the highest count and at a learning rate of 1e-3."""
-    arm = {"none": 0.3, "cpggan": 0.4, "image2image": 0.35}[
-        stage.shards[0].gan.config.variant if stage.shards else "none"
-    ]
+    arm = {"none": 0.3, "cpggan": 0.4, "image2image": 0.35}[stage.shards[0].source.variant if stage.shards else "none"]
     rate = abs(math.log10(stage.config.learning_rate) + 3)
     return round(arm + stage.count / 10_000 - 0.1 * rate + 0.001 * (stage.config.seed % 7), 6)
 

@@ -16,7 +16,7 @@ from sweep.stages import DetectorStage, GANStage, PrepareStage
 from sweep.stages.stage import RunKind
 from sweep.store import Store
 from sweep.store.manifest import key_of
-from sweep.tracking.gan_content import gan_content
+from sweep.tracking.source_content import source_content
 from tests.sweep.plans import make_plan
 from tests.sweep.small_study import make, small_plan
 from tests.trainers.data.phantom import make_cohort
@@ -105,7 +105,7 @@ def test_it_teaches_the_gan_and_is_told_to_mlflow(tmp_path: Path) -> None:
     taught = GANStage(study.gan_for("cpggan+detector"), prepared, WorkerResources(), feedback)
     for stage in taught.inputs_first():
         make(stage, store)
-    content = gan_content(taught, {}, Plan(study, ()), store)
+    content = source_content(taught, {}, Plan(study, ()), store)
     assert content is not None
     assert content.tags["metsweep.detector_key"] == feedback.key
     (training,) = content.parts

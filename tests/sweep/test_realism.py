@@ -11,13 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.study import Study, load_study
-from sweep.engine.launch import first_of_each_gan_first
+from sweep.engine.launch import first_of_each_source_first
 from sweep.plan import Plan
 from sweep.report.gan_table import gan_section
 from sweep.report.report import build_report
 from sweep.stages import DetectorStage, RealismStage, SynthesizeStage
 from sweep.store import Store
-from sweep.tracking.gan_content import stages_after_gans
+from sweep.tracking.source_content import stages_after_sources
 from sweep.tracking.tracker import Tracker
 from tests.sweep.mlflow_runs import runs_of
 from tests.sweep.plans import make_plan
@@ -55,13 +55,13 @@ def test_first_trial_of_each_gan_has_its_realism(cohort: Path) -> None:
     plan = make_plan(study(cohort, "seeds=[3, 1]"))
     has = [trial.name for trial in plan.trials if trial.realism]
     assert has == ["cpggan 200 seed 3", "image2image 200 seed 3"]
-    assert [trial.name for trial in first_of_each_gan_first(plan.trials)][:2] == has
+    assert [trial.name for trial in first_of_each_source_first(plan.trials)][:2] == has
     real_only = plan.trials[0].evaluate.detector
     assert (real_only.count, real_only.config.seed) == (0, 3)
     for trial in plan.trials:
         if trial.realism:
             assert trial.realism.detector.key == real_only.key
-            assert trial.realism.gan is trial.gan
+            assert trial.realism.source is trial.gan
             assert trial.realism.key in plan.stages
             assert list(trial.stages)[-1] == trial.realism.key
 
@@ -134,7 +134,7 @@ def test_run_waits_for_realism_and_takes_other_settings_in(
     before, after = (one.trials[1].realism for one in (realistic, changed))
     assert before is not None
     assert after is not None
-    assert before.gan.key == after.gan.key
+    assert before.source.key == after.source.key
 
     _record(realistic, full_store, tracking_uri)
     assert runs_of(tracking_uri)["gan cpggan"].info.status == "FINISHED"
@@ -148,7 +148,7 @@ def test_run_waits_for_realism_and_takes_other_settings_in(
     assert run.data.metrics["realism/wavelet/kid/mean"] != first
     assert run.info.status == "FINISHED"
     written = set(run.data.tags["metsweep.written"].split(","))
-    planned = (stages_after_gans(realistic)[before.gan.key], stages_after_gans(changed)[after.gan.key])
+    planned = (stages_after_sources(realistic)[before.source.key], stages_after_sources(changed)[after.source.key])
     assert written == {"gan", *planned[0], *planned[1]}
 
 

@@ -10,7 +10,7 @@ import pytest
 from sweep.plan import Plan
 from sweep.stages import GANStage, PrepareStage, SynthesizeStage
 from sweep.store import Store
-from sweep.tracking.gan_content import gan_content, stages_after_gans
+from sweep.tracking.source_content import source_content, stages_after_sources
 from tests.sweep.small_study import SHARD, small_plan
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import WorkerResources
@@ -67,7 +67,7 @@ def test_bad_list_is_refused_when_the_study_is_planned(tmp_path: Path) -> None:
 
 def test_curation_is_in_the_run_of_the_gan(plan: Plan, full_store: Store) -> None:
     shard = next(one for one in plan.stages.values() if isinstance(one, SynthesizeStage))
-    content = gan_content(shard.gan, stages_after_gans(plan)[shard.gan.key], plan, full_store)
+    content = source_content(shard.gan, stages_after_sources(plan)[shard.gan.key], plan, full_store)
     assert content is not None
     points = {point.name: point.value for part in content.parts if part.name == "synthesize-0" for point in part.points}
     curation = open_slice_set(full_store.local / "synthesize" / shard.key).meta["curation"]

@@ -13,9 +13,9 @@ from mlflow.entities import Run
 
 from sweep.plan import Plan
 from sweep.store import Store
-from sweep.tracking.gan_content import gan_content, stages_after_gans
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.run_content import trial_content
+from sweep.tracking.source_content import source_content, stages_after_sources
 from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
 from tests.sweep.mlflow_runs import DyingClient, outputs_of, runs_of
@@ -50,7 +50,7 @@ def test_a_stage_that_needs_two_gans_belongs_to_the_run_of_the_last(plan: Plan) 
     taught = replace(trial.gan, detector=detector)
     shard = replace(detector.shards[0], gan=taught)
     second = replace(trial, evaluate=replace(evaluate, detector=replace(detector, shards=(shard,))), realism=None)
-    after = stages_after_gans(Plan(plan.study, (second,)))
+    after = stages_after_sources(Plan(plan.study, (second,)))
     assert after == {trial.gan.key: {shard.part: detector.shards[0]}, taught.key: {shard.part: shard}}
 
 
@@ -251,7 +251,7 @@ def _check_once(plan: Plan, store: Store, uri: str) -> None:
     client = MlflowClient(uri, uri)
     runs = runs_of(uri, plan.study.name)
     assert set(runs) == {plan.study.name, "gan image2image", "image2image 4 seed 0"}
-    contents = [gan_content(stage, stages_after_gans(plan)[key], plan, store) for key, stage in plan.gans.items()]
+    contents = [source_content(stage, stages_after_sources(plan)[key], plan, store) for key, stage in plan.gans.items()]
     contents += [trial_content(trial, plan, store) for trial in plan.trials]
     for content in contents:
         assert content is not None

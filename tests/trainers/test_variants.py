@@ -8,15 +8,29 @@ from typing import get_args
 
 import pytest
 
+from trainers.detector.config import DetectorConfig
 from trainers.gan.checkpoint import NETWORKS
 from trainers.gan.config import GANConfig
-from trainers.variants import GANS, VARIANTS, GANVariant, Networks, Variant
+from trainers.variants import (
+    GANS,
+    PASTED,
+    REAL,
+    REAL_ONLY,
+    VARIANTS,
+    GANVariant,
+    Networks,
+    PastedVariant,
+    RealVariant,
+    Variant,
+)
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_variant_that_a_study_may_name_is_registered() -> None:
     assert tuple(GANS) == get_args(GANVariant)
+    assert tuple(PASTED) == get_args(PastedVariant)
+    assert tuple(REAL) == get_args(RealVariant)
     assert get_args(Variant) == VARIANTS
     assert tuple(NETWORKS) == get_args(Networks)
 
@@ -37,6 +51,13 @@ def test_no_file_compares_names_of_variants(room: str) -> None:
         if isinstance(node, ast.Compare)
         for side in (node.left, *node.comparators)
         if {part.value for part in ast.walk(side) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-        & GANS.keys()
+        & ({*VARIANTS} - {REAL_ONLY})
     ]
     assert compared == []
+
+
+def test_the_values_of_a_variant_without_synthetic_slices_are_allowed() -> None:
+    for traits in REAL.values():
+        assert (
+            DetectorConfig.model_validate(traits.detector).model_dump(include=set(traits.detector)) == traits.detector
+        )

@@ -140,7 +140,7 @@ def box_contrast(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
     """
     contrasts = [
         float(inside.mean() - ring.mean()) if ring.size else float("nan")
-        for surroundings in _surroundings(images, boxes)
+        for surroundings in box_surroundings(images, boxes)
         for inside, ring in surroundings
     ]
     return np.array(contrasts, dtype=np.float32)
@@ -163,7 +163,7 @@ def visibility(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
     """
     scores = [
         min((_stands_out(inside, ring) for inside, ring in surroundings), default=float("inf"))
-        for surroundings in _surroundings(images, boxes)
+        for surroundings in box_surroundings(images, boxes)
     ]
     return np.array(scores, dtype=np.float64)
 
@@ -179,8 +179,8 @@ def _stands_out(inside: np.ndarray, ring: np.ndarray) -> float:
     return float((bright - usual) / (MAD_OF_NORMAL * deviation + NOISE))
 
 
-def _surroundings(images: np.ndarray, boxes: Sequence[np.ndarray]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each image, for each of its boxes: the pixels inside (h x w) and those of its ring (1-D)."""
+def box_surroundings(images: np.ndarray, boxes: Sequence[np.ndarray]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """For each image, for each of its boxes: pixels inside (h x w) and those of its ring (1-D; see `box_contrast`)."""
     size = images.shape[1]
     within = conditioning_images(boxes, size) > 0
     for image, white, boxes_of_slice in zip(images, within, boxes, strict=True):

@@ -17,12 +17,15 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import override
 from ultralytics.cfg import get_cfg
-from ultralytics.data.augment import BaseTransform, Compose, RandomHSV
+from ultralytics.data.augment import BaseTransform, Compose, Mosaic, RandomHSV
 from ultralytics.data.dataset import YOLODataset
 
 from trainers.detector.config import DetectorConfig
 from trainers.detector.dataset import Slices
 from trainers.detector.order import Draw, Order
+
+CORNERS = 32
+"""Of the polygons that stand for lesions; a multiple of 4."""
 
 
 class SliceDataset(YOLODataset):
@@ -50,7 +53,7 @@ class SliceDataset(YOLODataset):
                 "shape": (size, size),
                 "cls": np.zeros((len(pixels), 1), np.float32),
                 "bboxes": _shares(pixels, size),
-                "segments": [],
+                "segments": _ellipses(pixels, size) if self.config.copy_paste else [],
                 "keypoints": None,
                 "normalized": True,
                 "bbox_format": "xywh",
@@ -72,6 +75,10 @@ class SliceDataset(YOLODataset):
     @override
     def build_transforms(self, hyp: Any) -> Compose:
         transforms = super().build_transforms(hyp)
+        for transform in transforms.transforms[0].transforms:
+            if isinstance(transform, Mosaic):
+                # The library's buffer of images shown before would make an item depend on the run so far.
+                transform.buffer_enabled = False
         for i, transform in enumerate(transforms.transforms):
             if isinstance(transform, RandomHSV):
                 transforms[i] = Intensity(self.config.intensity)
@@ -148,9 +155,9 @@ class StepBatches:
 
 
 def augmentation_arguments(config: DetectorConfig) -> dict[str, Any]:
-    """The library's names and values for the augmentation: geometry alone, no mixing of slices."""
-    geometry = {name: getattr(config, name) for name in ("degrees", "translate", "scale", "shear", "flipud", "fliplr")}
-    return {**geometry, "mosaic": 0.0, "mixup": 0.0, "cutmix": 0.0, "copy_paste": 0.0, "augmentations": []}
+    """The library's names and values for the augmentation."""
+    names = ("degrees", "translate", "scale", "shear", "flipud", "fliplr", "mosaic", "copy_paste")
+    return {**{name: getattr(config, name) for name in names}, "mixup": 0.0, "cutmix": 0.0, "augmentations": []}
 
 
 def seed_augmentation(seed: int, draw: Draw) -> None:
@@ -164,3 +171,13 @@ def _shares(pixels: np.ndarray, size: int) -> np.ndarray:
     """Boxes as the library's label files hold them: n x 4 float32 centre, width and height as shares of the slice."""
     low, high = pixels[:, :2].astype(np.float64), pixels[:, 2:].astype(np.float64)
     return (np.concatenate([(low + high) / 2, high - low], axis=1) / size).astype(np.float32)
+
+
+def _ellipses(pixels: np.ndarray, size: int) -> list[np.ndarray]:
+    """The ellipses in boxes, as polygons that touch all four sides; each CORNERS x 2 float32, shares of the slice."""
+    angles = 2 * np.pi * np.arange(CORNERS) / CORNERS
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return [
+        ((low + high) / 2 + circle * (high - low) / 2).astype(np.float32) / size
+        for low, high in pixels.reshape(-1, 2, 2)
+    ]

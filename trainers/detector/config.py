@@ -92,6 +92,11 @@ class DetectorConfig(Config):
     """Probability of an up-down flip."""
     fliplr: float = Field(default=0.5, ge=0, le=1)
     """Probability of a left-right flip."""
+    mosaic: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
+    """Probability that a slice is shown as one of four in a mosaic (the library's)."""
+    copy_paste: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
+    """Share of a slice's lesions that is also shown at the mirrored places, cut out along the ellipses in their boxes
+    (the library's `copy_paste`)."""
     intensity: float = Field(default=0.4, ge=0, lt=1)
     """Largest relative change of brightness, and of the exponent of a gamma curve; replaces the library's changes of
     hue, saturation and value, which a grey slice does not have."""

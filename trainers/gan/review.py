@@ -18,13 +18,13 @@ from typing import Literal, cast, get_args
 from trainers.documents import read_table, shown
 from trainers.exceptions import ConfigError
 from trainers.gan.config import SynthesisConfig
-from trainers.variants import GANS, GANVariant
+from trainers.variants import SYNTHETIC, SyntheticVariant
 
 Decision = Literal["keep", "discard"]
 DECISIONS = get_args(Decision)
 NEEDED, OPTIONAL = ("slice_id", "decision"), ("source", "reviewer")
 ATTEMPT_ID = re.compile(r"synthetic-(\d{6,18})-(\d{1,9})", re.ASCII)
-SOURCE = re.compile(rf"({'|'.join(map(re.escape, GANS))})-[0-9a-f]{{12}}")
+SOURCE = re.compile(rf"({'|'.join(map(re.escape, SYNTHETIC))})-[0-9a-f]{{12}}")
 
 
 def attempt_id(image: int, number: int) -> str:
@@ -40,7 +40,7 @@ class ReviewedAttempt:
     number: int
     decision: Decision
     source: str | None
-    """GAN variant and 12 hexadecimal digits; None if the list does not say whose slices it is about."""
+    """Variant and 12 hexadecimal digits; None if the list does not say whose slices it is about."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Review:
             for attempt in self.attempts
         }
 
-    def about(self, variant: GANVariant, images: range) -> Review:
-        """The decisions on some images of a GAN of this variant (or of a GAN that the list does not name)."""
+    def about(self, variant: SyntheticVariant, images: range) -> Review:
+        """The decisions on some images of this variant (or of a variant that the list does not name)."""
         kept = (
             attempt
             for attempt in self.attempts
@@ -123,8 +123,8 @@ def _most(by_reviewer: Mapping[str, tuple[int, ReviewedAttempt]]) -> tuple[int, 
     return more[0] if len(more) > len(fewer) else None
 
 
-def review_of(config: SynthesisConfig, variant: GANVariant, shard: int) -> Review:
-    """The decisions of the config's keep/discard list on a shard of a variant's GAN; none without a list.
+def review_of(config: SynthesisConfig, variant: SyntheticVariant, shard: int) -> Review:
+    """The decisions of the config's keep/discard list on a shard of a variant; none without a list.
 
     Raises:
         ConfigError: the list cannot be used; names file and line.
@@ -145,7 +145,7 @@ def _parse(where: str, row: dict[str, str]) -> ReviewedAttempt:
     source = row.get("source") or None
     if source is not None and SOURCE.fullmatch(source) is None:
         raise ConfigError(
-            f"{where}: source {shown(source)} names no GAN; allowed: `source` in the meta.json of the synthetic slice "
-            "set, e.g. cpggan-0123456789ab, or nothing."
+            f"{where}: source {shown(source)} names no source; allowed: `source` in the meta.json of the synthetic "
+            "slice set, e.g. cpggan-0123456789ab, or nothing."
         )
     return ReviewedAttempt(int(match[1]), int(match[2]), cast(Decision, row["decision"]), source)

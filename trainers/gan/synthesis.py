@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from trainers.data.conditions import (
     ConditionConfig,
-    box_contrast,
     choose_annotation,
     conditioning_images,
     draw_condition,
     visibility,
 )
-from trainers.data.slice_set import SliceSet, write_slice_set
+from trainers.data.slice_set import SliceSet
 from trainers.distributed import Context
 from trainers.exceptions import TrainingError
 from trainers.gan.config import SynthesisConfig
-from trainers.gan.curation import Attempt, Curation
+from trainers.gan.curation import Attempt
+from trainers.gan.filling import annotated_slices, fill_shard
 from trainers.gan.generator import TrainedGenerator, load_generator
-from trainers.gan.pictures import draw_samples, draw_walks
+from trainers.gan.pictures import draw_walks
 from trainers.gan.review import Review
 from trainers.gan.sampling import noise
-from trainers.gan.shard import Curated
 from trainers.gan.source import META_KEY, check_slices, read_source
 
-Draw = Callable[[Sequence[tuple[int, int]], int], list[Attempt]]
-
-CHECKPOINT_SECONDS = 20.0
 CPU_PIXELS, CPU_BATCH, GPU_BATCH = 4 * 256**2, 16, 32
 """Larger calls are slower on a CPU: features of more than 32 MB are fetched from the system anew at every layer."""
 
@@ -67,53 +60,22 @@ def synthesize(
     learnt_from = read_source(gan_dir)
     if learnt_from is not None:
         check_slices(learnt_from, gan_dir, slices)
-    real, annotations = _annotated(slices, generator.config.resolution)
-    source = _source(generator, annotations, config)
-    review.check(source)
-    scores = visibility(real, annotations)
-    threshold = float(np.quantile(scores, config.threshold_quantile)) if config.curate else float("-inf")
-    curation = Curation(config.images(shard), threshold, config.max_attempts, review)
-    _fill(curation, partial(_draw, generator, annotations, config), _batch_size(config, generator), config, context)
-
-    made = [curation.filled[image] for image in config.images(shard)]
-    boxes = [attempt.boxes for attempt in made]
-    images = np.stack([attempt.pixels for attempt in made])
-    decisions = [attempt.decision for attempt in review.attempts]
-    curated = Curated(
-        threshold=threshold if config.curate else None,
-        attempts=curation.attempts,
-        discard_rate=curation.discard_rate,
-        unclear=curation.unclear,
-        kept_by_review=decisions.count("keep"),
-        discarded_by_review=decisions.count("discard"),
-    )
-    meta = {
-        "gan": generator.config.model_dump(mode="json"),
-        "synthesis": config.model_dump(mode="json"),
-        "source": source,
-        META_KEY: learnt_from and learnt_from.model_dump(),
-        "first_image": made[0].image,
-        "curation": asdict(curated),
-        "box_contrast": float(np.nanmean(box_contrast(images, boxes))),
-        "box_contrast_real": float(np.nanmean(box_contrast(real, annotations))),
-    }
-    write_slice_set(out, images, *_tables(made), meta)
-    draw_samples(made, out / "figures")
-    if shard == 0:
-        draw_walks(generator, annotations, made, curation.refused, config.seed, out / "figures")
-
-
-def _annotated(slices: SliceSet, resolution: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The training slices with boxes, N x H x W, and their boxes."""
-    if slices.size != resolution:
+    if slices.size != generator.config.resolution:
         raise TrainingError(
-            f"{slices.path}: slices are {slices.size} pixels wide, but the GAN makes {resolution}; allowed: equal."
+            f"{slices.path}: slices are {slices.size} pixels wide, but the GAN makes {generator.config.resolution}; "
+            "allowed: equal."
         )
-    boxes = slices.boxes_by_slice()
-    rows = [row for row in slices.indices("train", "tumour") if len(boxes[row])]
-    if not rows:
-        raise TrainingError(f"{slices.path}: no slice of the training split has a box to draw conditions from.")
-    return slices.images[rows], [boxes[row] for row in rows]
+    _, annotations = annotated_slices(slices)
+    origin = {
+        "gan": generator.config.model_dump(mode="json"),
+        "source": _source(generator, annotations, config),
+        META_KEY: learnt_from and learnt_from.model_dump(),
+    }
+    draw = partial(_draw, generator, annotations, config)
+    batch_size = _batch_size(config, generator)
+    made, refused = fill_shard(draw, batch_size, slices, config, shard, review, origin, out, context)
+    if shard == 0:
+        draw_walks(generator, annotations, made, refused, config.seed, out / "figures")
 
 
 def _source(generator: TrainedGenerator, annotations: Sequence[np.ndarray], config: SynthesisConfig) -> str:
@@ -128,21 +90,6 @@ def _source(generator: TrainedGenerator, annotations: Sequence[np.ndarray], conf
 def _batch_size(config: SynthesisConfig, generator: TrainedGenerator) -> int:
     fitting = min(CPU_BATCH, max(1, CPU_PIXELS // generator.config.resolution**2))
     return config.batch_size or (fitting if generator.device.type == "cpu" else GPU_BATCH)
-
-
-def _fill(curation: Curation, draw: Draw, batch_size: int, config: SynthesisConfig, context: Context) -> None:
-    """Draw and judge until every image is filled, from the newest checkpoint if one exists."""
-    checkpoint = context.load_checkpoint()
-    if checkpoint is not None:
-        curation.restore(checkpoint)
-    saved = time.monotonic()
-    while wanted := curation.next(batch_size):
-        curation.judge(draw(wanted, batch_size))
-        rates = {"gan/discard_rate": curation.discard_rate}
-        context.progress(len(curation.filled), config.shard_size, rates)
-        if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            context.save_checkpoint(curation.save)
-            saved = time.monotonic()
 
 
 def _draw(
@@ -173,25 +120,3 @@ def _boxes_of(
 ) -> np.ndarray:
     annotation, rng = choose_annotation(config.seed, image, number, len(annotations))
     return draw_condition(annotations[annotation], size, config, rng)
-
-
-def _tables(made: Sequence[Attempt]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of slices and of boxes."""
-    ids = [attempt.slice_id for attempt in made]
-    frame = pd.DataFrame(
-        {
-            "slice_id": ids,
-            "patient_id": "synthetic",
-            "split": "train",
-            "scanner": "synthetic",
-            "kind": "tumour",
-            "volume": "",
-            "z": -1,
-            "image_index": [attempt.image for attempt in made],
-            "attempt": [attempt.number for attempt in made],
-            "visibility": [attempt.visibility for attempt in made],
-        }
-    )
-    corners = pd.DataFrame(np.concatenate([attempt.boxes for attempt in made]), columns=["x0", "y0", "x1", "y1"])
-    corners.insert(0, "slice_id", np.repeat(ids, [len(attempt.boxes) for attempt in made]))
-    return frame, corners

@@ -34,7 +34,7 @@ def _lines(row: Row, run_of: RunOf) -> Iterator[Line]:
     for trial in row.trials:
         artifact = row.artifacts.get(trial.seed)
         evaluate, detector = trial.evaluate.key, trial.evaluate.detector.key
-        gan = trial.gan.key if trial.gan else None
+        gan = trial.source.key if trial.source else None
         run = run_of(evaluate)
         path = None if artifact is None else str(artifact.path)
         yield Line(

@@ -143,14 +143,14 @@ def test_stopped_synthesis_continues(
     monkeypatch: pytest.MonkeyPatch,
     stop_at_first_checkpoint: Callable[[], None],
 ) -> None:
-    from trainers.gan import synthesis
+    from trainers.gan import filling
 
     strict = ("--count", 60, "--set", "synthesis.threshold_quantile=0.9", "--set", "synthesis.batch_size=2")
     ended = metsweep("synthesize", gan, slices, "--out", "whole", *strict)
     assert ended.code == 0, ended.err
     assert re.search(r"% of \d+ attempts discarded, threshold of visibility -?\d", ended.out)
 
-    monkeypatch.setattr(synthesis, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(filling, "CHECKPOINT_SECONDS", 0.0)
     stop_at_first_checkpoint()
     ended = metsweep("synthesize", gan, slices, "--out", "stopped", *strict)
     assert ended.code == 130

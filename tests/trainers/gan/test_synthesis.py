@@ -13,7 +13,7 @@ from tests.trainers.gan.tiny_shards import CONFIG, STRICT, changed, shard
 from trainers.data.conditions import box_contrast, conditioning_images, visibility
 from trainers.data.slice_set import SliceSet
 from trainers.exceptions import TrainingError
-from trainers.gan import synthesis
+from trainers.gan import filling, synthesis
 from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import interpolate, moving_box
 from trainers.gan.review import Review
@@ -121,7 +121,7 @@ def test_killed_shard_continues_to_the_same_result(
     config = changed(STRICT, shard_size=25)
     uninterrupted = Interruptible(tmp_path / "none")
     whole = shard(gan, faint, config, 0, tmp_path / "whole", uninterrupted)
-    monkeypatch.setattr(synthesis, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(filling, "CHECKPOINT_SECONDS", 0.0)
     checkpoints = tmp_path / "checkpoints"
     with pytest.raises(KilledError):
         shard(gan, faint, config, 0, tmp_path / "stopped", Interruptible(checkpoints, kill_after))
