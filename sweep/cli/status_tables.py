@@ -41,7 +41,7 @@ def states_table(overview: Overview, most: int | None) -> TextTable:
 
 
 def reasons(overview: Overview) -> Iterator[str]:
-    """Why trials failed or were stopped, each reason once."""
+    """Why trials failed or were stopped, or that their detectors collapsed; each reason once."""
     because: dict[tuple[str, str], list[str]] = {}
     for state in overview.trials:
         if state.reason:

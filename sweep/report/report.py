@@ -224,7 +224,14 @@ def header_of(results: Results) -> Iterable[str]:
             "not with the paper."
         )
     yield from machines_differ(results.machines)
+    yield from _collapsed(results)
     yield from _incomplete(results)
+
+
+def _collapsed(results: Results) -> Iterable[str]:
+    collapsed = [f"{row.name} seed {seed} ({why})" for row in results.rows for seed, why in row.collapsed.items()]
+    if collapsed:
+        yield f"Collapsed detectors, included in every mean and deviation: {'; '.join(collapsed)}."
 
 
 def _incomplete(results: Results) -> Iterable[str]:

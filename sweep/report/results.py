@@ -12,6 +12,7 @@ from sweep.report.machines import Made, read_machines
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
+from trainers.evaluation.collapse import collapse
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.metrics_file import Metrics, rate
@@ -61,6 +62,12 @@ class Row:
     def results(self) -> tuple[Metrics, ...]:
         """Figures of the complete trials."""
         return tuple(map(read_metrics, self.artifacts.values()))
+
+    @cached_property
+    def collapsed(self) -> dict[int, str]:
+        """Seed -> why, of the complete trials whose detectors collapsed."""
+        reasons = {seed: collapse(result) for seed, result in zip(self.artifacts, self.results, strict=True)}
+        return {seed: why for seed, why in reasons.items() if why}
 
     def values(self, split: Split, iou: str, name: str) -> list[float]:
         """A figure of every complete seed, e.g. `sensitivity`."""

@@ -157,6 +157,7 @@ class Table1:
         first = row.trials[0]
         values: dict[str, Value] = {"variant": first.variant, "count": first.count}
         values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
+        values["seeds_collapsed"] = len(row.collapsed)
         machines = {str(machine) for _, machine in self.results.machines[row.arm] if machine}
         values["machines"] = "; ".join(sorted(machines)) or None
         values |= means_of(row, self.ious)

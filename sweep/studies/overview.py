@@ -20,6 +20,7 @@ from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
 from sweep.studies.progress import KEPT, StageProgress, watched_figure
 from sweep.studies.records import Status, StudyRecord
+from trainers.evaluation.collapse import collapse
 from trainers.evaluation.metrics_file import Metrics
 
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
@@ -45,7 +46,7 @@ class TrialState:
     seconds_left: float | None = None
     """Of that stage."""
     reason: str | None = None
-    """Why it failed or was stopped, in words."""
+    """Why it failed or was stopped, or that its detector collapsed, in words."""
     value: float | None = None
     """The study's first objective: of the done trial, or of the best weights of the running detector so far."""
     last: float | None = None
@@ -136,7 +137,9 @@ class Observer:
     def _done(self, trial: Trial) -> TrialState:
         metrics = self._metrics.get(trial.evaluate.key)
         value = objective_values(self._study, [metrics])[0] if metrics else None
-        return TrialState(trial, "done", value=value)
+        collapsed = collapse(metrics) if metrics else None
+        reason = collapsed and f"its detector collapsed: {collapsed}"
+        return TrialState(trial, "done", reason=reason, value=value)
 
     def _under_way(
         self, trial: Trial, stages: Mapping[str, StageProgress], done_keys: Mapping[str, set[str]]

@@ -20,6 +20,7 @@ from sweep.store import Artifact, Cost, Store
 from sweep.tracking.compared import FINDINGS, HISTORY, SYSTEM, chosen, evaluation_figures, shown
 from sweep.tracking.tags import (
     ARM,
+    COLLAPSED,
     COST,
     CPU_SECONDS,
     CURRENCY,
@@ -35,6 +36,7 @@ from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.detector.selection import read_selection
+from trainers.evaluation.collapse import collapse
 from trainers.evaluation.metrics_file import METRICS_FILE
 
 if TYPE_CHECKING:
@@ -135,6 +137,8 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     tags |= {DETECTOR_KEY: stage.key, FIDELITY: plan.study.fidelity}
     # MLflow's UI unfolds the parents of such runs by itself.
     tags["mlflow.runType"] = "evaluation"
+    if why := collapse(read_metrics(evaluated)):
+        tags[COLLAPSED] = why
     if trial.number is not None:
         tags[OPTUNA_NUMBER] = str(trial.number)
     if trial.source is not None:

@@ -153,7 +153,7 @@ def set_realism(
         if not isinstance(stage, RealismStage) or artifact is None:
             continue
         report = json.loads((artifact.path / "realism.json").read_text())
-        told = report["synthetic"][stage.gan.config.variant]
+        told = report["synthetic"][stage.source.variant]
         told["memorisation"] |= {"verdict": verdict, "p": p, "copies": copies}
         for fidelity in told["box_fidelity"].values():
             for what, recall in zip(("conditioned", "random", "real"), boxes, strict=True):

@@ -115,6 +115,7 @@ def test_an_arm_of_pasted_lesions_from_slices_to_its_run(tmp_path: Path) -> None
     assert [part.name for part in content.parts] == ["lesions", "paste-0"]
     run = trial_content(trial, plan, store)
     assert run is not None
+    assert run.tags["metsweep.collapsed"], "six steps of training"
     assert [(slices.name, slices.count) for slices in run.parts[0].slices][1] == ("synthetic copy_paste 4", SHARD)
     (shard,) = (stage for stage in trial.stages.values() if isinstance(stage, PasteStage))
     assert open_slice_set(store.local / "paste" / shard.key).is_synthetic
