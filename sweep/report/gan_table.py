@@ -1,4 +1,4 @@
-"""The report's table of GANs: do they draw tumours at their boxes, and do they leak patients?"""
+"""The report's table of synthetic slices: are tumours at their boxes, and do they leak patients?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_r
 
 
 def gan_section(plan: Plan, store: Store) -> Section | None:
-    """One row per GAN with realism in the store; None without any."""
+    """One row per GAN, or other source, with realism in the store; None without any."""
     real: Figures | None = None
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
+    of_training_slices: set[str] = set()
     for trial in plan.trials:
         artifact = store.find(trial.realism.name, trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
@@ -24,22 +25,26 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
             report = read_realism(artifact.path)
             real = real or report.real
             gans[name] = report.synthetic[trial.variant]
+            if trial.gan is None:
+                of_training_slices.add(name)
             keys[name] = (trial.realism.key, trial.realism.source.key)
     if real is None:
         return None
     fidelity = next(iter(gans.values())).box_fidelity
     ious = list(fidelity)
     what = ("box recall", "recall at random boxes")
-    columns = ["GAN", *(f"{recall} @ {iou_text(iou)}" for iou in ious for recall in what)]
+    columns = ["variant", *(f"{recall} @ {iou_text(iou)}" for iou in ious for recall in what)]
     recalls = (cell for at_iou in fidelity.values() for cell in (str(at_iou.real), ""))
     yardstick = ["real held-out slices", *recalls, *_distances(real)]
     lines = []
     for name, gan in gans.items():
         recalls = (str(boxes) for iou in ious for boxes in _asked_and_random(gan, iou).values())
         lines.append(Line([name, *recalls, *_distances(gan)], _values(name, gan, ious), keys[name]))
+    pasted = " and ".join(name for name in gans if name in of_training_slices)
+    made_of = f" By construction, slices of {pasted} are training slices with something drawn in." if pasted else ""
     return Section(
         "gans",
-        "GANs",
+        "Synthetic slices",
         [*columns, "sliced Wasserstein", "MS-SSIM of pairs"],
         [Line(yardstick, {"gan": "real", "sliced_wasserstein": real.sliced_wasserstein}), *lines],
         "Box recall: share of the conditioning boxes (of real slices: the lesion boxes) that the detector of real "
@@ -47,7 +52,7 @@ def gan_section(plan: Plan, store: Store) -> Section | None:
         "slices (of real slices: over patients). Sliced Wasserstein distance to training slices: lower is closer. "
         "MS-SSIM: higher than real means that slices are too alike. Patient leakage: "
         + "; ".join(f"{name}, {gan.memorisation.verdict.sentence}" for name, gan in gans.items())
-        + ".",
+        + f".{made_of}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.plan import Plan
+from sweep.report.gan_table import gan_section
 from sweep.stages import LesionsStage, PasteStage
 from sweep.store import Store
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.source_content import source_content, stages_after_sources
+from tests.sweep.publishing import publishing
 from tests.sweep.small_study import SHARD, make, plan_of, small_plan, small_study, without_realism
 from trainers.data.slice_set import open_slice_set
 from trainers.exceptions import ConfigError
@@ -97,6 +100,19 @@ def test_drawn_settings_win_over_those_of_a_variant() -> None:
     assert (classic.config.mosaic, classic.config.degrees) == (0.3, 15.0)
     with pytest.raises(ConfigError, match="drawn"):
         study.with_params(Cell("copy_paste", 4, (("paste.most_lesions", 0),)))
+
+
+def test_the_report_says_that_pasted_slices_are_training_slices(plan: Plan, tmp_path: Path) -> None:
+    realism = json.loads((Path(__file__).parent / "made_before" / "realism.json").read_text())
+    realism["synthetic"] = {"copy_paste": realism["synthetic"]["image2image"]}
+    store, trial = Store(tmp_path), plan.cells["copy_paste 4"][0]
+    assert trial.realism is not None
+    with publishing(store, trial.realism) as folder:
+        (folder / "realism.json").write_text(json.dumps(realism))
+    section = gan_section(plan, store)
+    assert section is not None
+    assert [line.cells[0] for line in section.lines] == ["real held-out slices", "copy_paste"]
+    assert "By construction, slices of copy_paste are training slices" in section.note
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_a_stage_that_needs_two_gans_belongs_to_the_run_of_the_last(plan: Plan) 
     assert trial.gan is not None
     detector, evaluate = trial.evaluate.detector, trial.evaluate
     taught = replace(trial.gan, detector=detector)
-    shard = replace(detector.shards[0], gan=taught)
+    shard = replace(detector.shards[0], source=taught)
     second = replace(trial, evaluate=replace(evaluate, detector=replace(detector, shards=(shard,))), realism=None)
     after = stages_after_sources(Plan(plan.study, (second,)))
     assert after == {trial.gan.key: {shard.part: detector.shards[0]}, taught.key: {shard.part: shard}}
