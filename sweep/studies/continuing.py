@@ -125,5 +125,5 @@ def common_config(study: Study, slices: str) -> dict[str, Any]:
     for key in study.space:
         part, _, name = key.partition(".")
         if name:
-            values[part].pop(name, None)
+            values.get(part, {}).pop(name, None)  # a section of defaults may be left out
     return values | {"slices": slices}

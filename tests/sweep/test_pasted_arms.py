@@ -14,6 +14,7 @@ from sweep.plan import Plan
 from sweep.report.gan_table import gan_section
 from sweep.stages import LesionsStage, PasteStage
 from sweep.store import Store
+from sweep.studies.continuing import common_config
 from sweep.tracking.run_content import trial_content
 from sweep.tracking.source_content import source_content, stages_after_sources
 from tests.sweep.publishing import publishing
@@ -82,6 +83,7 @@ def test_drawn_settings_win_over_those_of_a_variant() -> None:
         "detector.mosaic": {"float": [0, 1]},
     }
     study = study_of(space=space, search={"method": "random", "trials": 2}, variants={"copy_paste": {"max_zoom": 0.1}})
+    assert "paste" not in common_config(study, "key"), "a section of defaults is left out, so that old searches go on"
     drawn = {name: set(study.dimensions(name)) for name in study.variants_to_draw()}
     assert drawn == {
         "classic": {"detector.mosaic"},
