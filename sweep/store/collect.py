@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sweep.store import lease
 from sweep.store.backend import Unavailable
 from sweep.store.lease import Watch
+from sweep.store.patience import PATIENCE_S
 from sweep.store.store import Store
 from sweep.store.survey import Survey, survey
 from sweep.text import count_text
@@ -80,18 +81,21 @@ def find_garbage(store: Store, registered: set[str], older_than_s: float) -> lis
 def held_leases(store: Store) -> set[tuple[str, str]]:
     """Stage and key of every lease whose holder lives, found as a waiter would: by watching whether it changes."""
     watches = {name: Watch(store.backend) for name in store.list(lease.FOLDER) if name.endswith(".json")}
-    dead: set[str] = set()
-    end = time.monotonic() + lease.LOST_AFTER_S + 4 * lease.POLL_S
-    while watches.keys() - dead and time.monotonic() < end:
-        for name in watches.keys() - dead:
+    held = set[str]()
+    end = time.monotonic() + PATIENCE_S
+    while watches:
+        for name, watch in [*watches.items()]:
             try:
                 content = store.backend.read(name)
-                if content is None or watches[name].holder_died(content):
-                    dead.add(name)
+                if content is None or watch.holder_died(content):
+                    del watches[name]
             except Unavailable:
-                watches[name].start_again()
+                watch.start_again()
+            if watch.renewed or time.monotonic() > end:
+                held.add(name)
+                watches.pop(name, None)
         time.sleep(lease.POLL_S)
-    return {(name.split("/")[1], name.split("/")[2].removesuffix(".json")) for name in watches.keys() - dead}
+    return {(name.split("/")[1], name.split("/")[2].removesuffix(".json")) for name in held}
 
 
 def _needed_by_studies(store: Store) -> set[str]:

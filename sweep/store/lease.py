@@ -58,6 +58,8 @@ class Watch:
         self._backend = backend
         self.silent_s = 0.0
         """How long the lease has been watched unchanged, seconds."""
+        self.renewed = False
+        """Whether the lease was seen to change: its holder lives."""
         self._seen: bytes | None = None
         self._looked = 0.0
 
@@ -73,6 +75,7 @@ class Watch:
             return True
         now = time.monotonic()
         if content != self._seen:
+            self.renewed = self._seen is not None
             self.start_again()
             self._seen = content
         else:

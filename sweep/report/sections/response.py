@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 FEWEST = 8
 """Drawn cells of one variant that a smooth needs; fewer are listed themselves."""
+MOST_FITTED = 200
+"""Cells that length scale, size and noise of a smooth are fitted to: the time grows with their third power."""
+PLACES = 200
+"""Counts that the cells of a smooth are gathered at."""
 SHOWN = 5
 """Counts of a smooth that the table shows."""
 
@@ -119,7 +123,8 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
 
     The only assumption is that neighbouring counts gain alike: the paper's sensitivity falls and rises with the count,
     so a rising (isotonic) curve would be wrong. The band widens where few cells were drawn. Length scale, size of the
-    gains and noise between cells maximise the likelihood.
+    gains and noise between cells maximise the likelihood, of every second, third... cell by count where there are more
+    than MOST_FITTED; the curve is that of all cells.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -136,13 +141,25 @@ def smooth(counts: np.ndarray, gains: np.ndarray) -> Smooth:
     with warnings.catch_warnings():
         # A length or size at its bound is what the bounds are for.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(((counts - counts.min()) / span)[:, None], (gains - centre) / spread)
+        fitted = np.argsort(counts, kind="stable")[:: -(-len(counts) // MOST_FITTED)]
+        model.fit(((counts - counts.min()) / span)[fitted, None], ((gains - centre) / spread)[fitted])
+    kernel = cast(Any, model.kernel_)
+    # Cells of one count are their mean with so much less noise. The noise is the scatter of single cells; without it in
+    # the kernel the band is that of the mean.
+    where, means, cells = _gathered((counts - counts.min()) / span, (gains - centre) / spread)
+    noise: Any = math.exp(kernel.theta[-1]) / cells
+    unfitted: Any = None
+    curve = GaussianProcessRegressor(kernel.k1, alpha=noise, optimizer=unfitted)
     at = np.linspace(0, 1, 101)[:, None]
-    # The noise is the scatter of single cells; the band is that of the mean.
-    mean, deviation = cast(tuple[np.ndarray, np.ndarray], model.predict(at, return_std=True))
-    noise = math.exp(cast(Any, model.kernel_).theta[-1])
-    reach = 1.96 * spread * np.sqrt(np.maximum(deviation**2 - noise, 0))
-    return Smooth(counts.min() + span * at[:, 0], centre + spread * mean, reach)
+    curve.fit(where[:, None], means)
+    mean, deviation = cast(tuple[np.ndarray, np.ndarray], curve.predict(at, return_std=True))
+    return Smooth(counts.min() + span * at[:, 0], centre + spread * mean, 1.96 * spread * deviation)
+
+
+def _gathered(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of x (0 to 1) and of y at PLACES of x at most, and the numbers of points there."""
+    _, place, number = np.unique(np.rint(x * PLACES), return_inverse=True, return_counts=True)
+    return np.bincount(place, x) / number, np.bincount(place, y) / number, number
 
 
 def _cell_lines(variant: str, rows: Sequence[Row], gains: np.ndarray, base: Row) -> list[Line]:
