@@ -85,7 +85,7 @@ DIFFERENT: dict[str, Callable[[VolumeFacts], VolumeFacts]] = {
     "slice distance 20 mm": lambda facts: replace(facts, spacing=(10.0, 10.0, 20.0), shape=(14, 16, 6)),
     "height 60 mm": lambda facts: replace(facts, shape=(14, 16, 5)),
     "median intensity 1e+03": lambda facts: replace(facts, intensity=np.full(5, 1000.0)),
-    "lesions 40": lambda facts: replace(facts, lesions=pd.concat([facts.lesions[:1]] * 40)),
+    "lesions 400": lambda facts: replace(facts, lesions=pd.concat([facts.lesions[:1]] * 400)),
     "largest lesion 60 mm": lambda facts: replace(facts, lesions=facts.lesions.assign(diameter_mm=60.0)),
     "brightness of lesions 1 x brain": lambda facts: replace(facts, lesions=facts.lesions.assign(brightness=1.0)),
 }
