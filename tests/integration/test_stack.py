@@ -103,7 +103,6 @@ def homes(folder: Path, monitoring: dict[str, str], tmp_path_factory: pytest.Tem
     return {name: root / name for name in ("embedded", "stack")}
 
 
-@pytest.mark.long  # not yet seen to pass beside other tests
 def test_quickstart_equals_the_embedded_default_and_lies_in_postgresql_and_s3_alone(
     folder: Path, credentials: Credentials, homes: dict[str, Path]
 ) -> None:
@@ -199,7 +198,6 @@ def test_mlflow_answers_without_the_delay_of_several_workers(folder: Path) -> No
 
 
 @pytest.mark.usefixtures("homes")
-@pytest.mark.long
 def test_the_metrics_that_readme_and_alerts_name_are_those_of_a_study(monitoring: dict[str, str]) -> None:
     api = f"http://{monitoring['prometheus']}/api/v1"
     names = requests.get(f"{api}/label/__name__/values", timeout=20).json()["data"]

@@ -42,6 +42,8 @@ LONGER = {
     "metsweep stack": "servers; tests/integration/test_stack.py runs these commands",
     "eval": "reads what `metsweep stack env` prints, as tests/integration/test_stack.py does",
     "pip install": "make installs the same",
+    "python3 -m pip install": "needs the wheels",
+    "PYTHONPATH=build/gpu-site make": "needs a GPU",
 }
 """How a command begins -> why no test runs it as it is written."""
 
