@@ -143,6 +143,7 @@ class Home:
             assert driver.wait(PATIENCE_S) == status, self.output
         finally:
             driver.kill()
+            driver.wait()
         return self.output
 
     def until(self, moment: Callable[[], object], driver: subprocess.Popen[bytes]) -> None:

@@ -136,13 +136,16 @@ def test_what_two_users_studies_share_is_made_once(users: tuple[Home, Home]) -> 
         assert [state for state, *_ in home.told()] == ["COMPLETE"] * len(home.counts)
 
 
-def test_s3_is_killed(services: Services, undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    home = services.home(tmp_path / "s3-killed", store="s3-killed")
+def test_s3_is_killed_and_then_mlflow(services: Services, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    home = services.home(tmp_path / "killed", store="killed")
     home.pace(gan=5, detector=1)
     driver = home.launch()
     home.until(lambda: len(home.steps("gan")) >= 3, driver)
     services.s3.kill()
     services.s3.start()
+    services.mlflow.kill()
+    home.until(lambda: "The study continues without MLflow" in home.output, driver)
+    services.mlflow.start()
     home.finish(driver)
     assert_nothing_is_lost_or_doubled(home, undisturbed)
 
@@ -157,18 +160,6 @@ def test_s3_is_slow_and_fails_now_and_then(services: Services, undisturbed: dict
     finally:
         way.delay_s = way.failing = 0.0
     assert way.failed > 1, "of either kind"
-    assert_nothing_is_lost_or_doubled(home, undisturbed)
-
-
-def test_mlflow_is_killed(services: Services, undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    home = services.home(tmp_path / "mlflow-killed", store="mlflow-killed")
-    home.pace(gan=5, detector=1)
-    driver = home.launch()
-    home.until(lambda: len(home.steps("gan")) >= 3, driver)
-    services.mlflow.kill()
-    home.until(lambda: "The study continues without MLflow" in home.output, driver)
-    services.mlflow.start()
-    home.finish(driver)
     assert_nothing_is_lost_or_doubled(home, undisturbed)
 
 
