@@ -12,7 +12,7 @@ import io
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -154,6 +154,25 @@ def read_json(path: Path, error: Error, most: int) -> Any:
         raise error(f"{path}: not valid JSON: nested deeper than {DEEPEST} levels.") from None
     _refuse_strange(content, path, error)
     return content
+
+
+def refuse_repeated(
+    path: Path, field: str, marks: Iterable[Hashable], named: Callable[[int], str], error: Error, remedy: str
+) -> None:
+    """Refuse records of a file of which two have the same mark.
+
+    Args:
+        field: word for a mark in messages.
+        marks: one per record; None = it has none.
+        named: number of a record, from 0 -> what messages call it.
+
+    Raises:
+        MetsweepError: of the class `error`; names both records.
+    """
+    first_with: dict[Hashable, int] = {}
+    for number, mark in enumerate(marks):
+        if mark is not None and (first := first_with.setdefault(mark, number)) != number:
+            raise error(f"{path}: {named(number)} has the {field} of {named(first)}; allowed: once. {remedy}")
 
 
 def read_table(

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from trainers.documents import MIB, read_json, read_table, read_text, shown
+from trainers.documents import MIB, read_json, read_table, read_text, refuse_repeated, shown
 from trainers.exceptions import MetsweepError
 
 Error = type[MetsweepError]
@@ -71,30 +71,42 @@ def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
     content = read_json(path, error, LARGEST_COCO)
     if not is_coco(content):
         raise error(f"{path}: holds no COCO annotation; needed: a mapping with the lists `images` and `annotations`.")
+    boxes = _coco_boxes(path, content["annotations"], error)
+    images = content["images"]
+    for number, record in enumerate(images):
+        keys = ("id", "file_name", "width", "height")
+        if not isinstance(record, dict) or not all(key in record for key in keys):
+            raise error(f"{path}: image {number} is {shown(record)}; needed: {', '.join(keys)}.")
+        sized = all(isinstance(record[side], int) and record[side] > 0 for side in ("width", "height"))
+        if not sized or not isinstance(record["id"], int | str):
+            raise error(f"{path}: image {number} is {shown(record)}; allowed: an id, and its size in pixels.")
+    names = [Path(str(record["file_name"])).stem for record in images]
+    for field, marks in (("id", (record["id"] for record in images)), ("name", names)):
+        refuse_repeated(path, field, marks, lambda i: f"image {i} ({shown(names[i])})", error, "Correct one.")
+    for number, (name, record) in enumerate(zip(names, images, strict=True)):
+        drawn = _array(boxes.pop(record["id"], ()))
+        yield Drawn(name, f"{path}: image {number}", drawn, (record["width"], record["height"]))
+    if boxes:
+        raise error(f"{path}: a box is on image_id {shown(next(iter(boxes)))}, which `images` lacks. Add the image.")
+
+
+def _coco_boxes(path: Path, annotations: Sequence[Any], error: Error) -> dict[Any, list[Sequence[float]]]:
+    """Image id -> its boxes."""
     boxes: dict[Any, list[Sequence[float]]] = defaultdict(list)
-    categories = set()
-    for number, record in enumerate(content["annotations"]):
-        box, image = (record.get("bbox"), record.get("image_id")) if isinstance(record, dict) else (None, None)
+    for number, record in enumerate(annotations):
+        keys = ("bbox", "image_id", "id")
+        box, image, own = map(record.get, keys) if isinstance(record, dict) else (None, None, None)
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
             raise error(f"{path}: annotation {number} has the bbox {shown(box)}; allowed: [x, y, width, height].")
         if not isinstance(image, int | str):
             raise error(f"{path}: annotation {number} has the image_id {shown(image)}; allowed: the id of an image.")
+        if not isinstance(own, int | float | str | None):
+            raise error(f"{path}: annotation {number} has the id {shown(own)}; allowed: a number or a string.")
         boxes[image].append((box[0], box[1], box[0] + box[2], box[1] + box[3]))
-        categories.add(str(record.get("category_id")))
-    _refuse_categories(path, categories, error)
-    names: set[str] = set()
-    for number, record in enumerate(content["images"]):
-        keys = ("id", "file_name", "width", "height")
-        if not isinstance(record, dict) or not all(key in record for key in keys):
-            raise error(f"{path}: image {number} is {shown(record)}; needed: {', '.join(keys)}.")
-        name, size = Path(str(record["file_name"])).stem, (record["width"], record["height"])
-        sized = all(isinstance(side, int) and side > 0 for side in size)
-        if not sized or name in names or not isinstance(record["id"], int | str):
-            raise error(f"{path}: image {number} is {shown(record)}; allowed: each name once, with an id and its size.")
-        names.add(name)
-        yield Drawn(name, f"{path}: image {number}", _array(boxes.pop(record["id"], ())), size)
-    if boxes:
-        raise error(f"{path}: a box is on image_id {shown(next(iter(boxes)))}, which `images` lacks. Add the image.")
+    ids = [record.get("id") for record in annotations]
+    refuse_repeated(path, "id", ids, lambda i: f"annotation {i} (id {shown(ids[i])})", error, "Correct or remove one.")
+    _refuse_categories(path, {str(record.get("category_id")) for record in annotations}, error)
+    return boxes
 
 
 def is_coco(content: object) -> bool:

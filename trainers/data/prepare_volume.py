@@ -197,7 +197,7 @@ def _pixel_boxes(
             x0, y0, x1, y1 = wide.tolist()
             rows.append((slice_id, x0, y0, x1, y1, int(lesion), float(diameter)))
     counts = {"boxes_widened": enlarged, "boxes_cut": cut, "boxes_outside_brain": outside}
-    return rows, counts
+    return list(dict.fromkeys(rows)), counts  # in pixels, two boxes of a lesion can become the same
 
 
 def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:

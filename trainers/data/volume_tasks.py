@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from trainers.data.strip_command import COMMANDS, find_command
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
 
-VERSION = 2
+VERSION = 3
 """Raised when something else is made of a volume or its annotation, so that no earlier result is used."""
 INTEGERS = [*COLUMNS, "lesion"]
 """Columns of a table of boxes that hold whole numbers; the other is `diameter_mm`."""
@@ -104,9 +104,9 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     """
     if config.strip.method in COMMANDS:
         find_command(config.strip.method)  # refused now where it is missing
+    stems = _stems(cohort)
     digest = file_digest if cache is None else cache.digest
     content_of(cohort, config, digest)
-    stems = _stems(cohort)
     tasks: list[VolumeTask] = []
     left_out: list[LeftOut] = []
     how = config.model_dump(mode="json", exclude={"on_error"})
@@ -162,7 +162,7 @@ def _boxes(cohort: Cohort, subject: Subject, key: str, cache: CohortCache | None
     return boxes
 
 
-def _stems(cohort: Cohort) -> Iterator[str]:
+def _stems(cohort: Cohort) -> list[str]:
     """What the slice ids of each volume begin with."""
     volumes = Counter(subject.patient_id for subject in cohort.subjects)
     seen: Counter[str] = Counter()
@@ -177,4 +177,4 @@ def _stems(cohort: Cohort) -> Iterator[str]:
                 f"{stem}-z...; several volumes of one get -v1, -v2 after the name. Rename one."
             )
         owners[stem] = patient
-        yield stem
+    return list(owners)

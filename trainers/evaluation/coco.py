@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainers.documents import MIB, read_json, read_table
+from trainers.documents import MIB, read_json, read_table, refuse_repeated, shown
 from trainers.evaluation.coco_records import (
     ANNOTATIONS,
     DETECTIONS,
@@ -89,8 +89,8 @@ def read_truth(path: Path, patients: Path | None = None) -> tuple[Truth, Referen
         The truth, and what `read_detections` needs of it.
 
     Raises:
-        ScoringError: not of that form, a slice or an image listed twice, a box without area or outside its image, or no
-            box at all.
+        ScoringError: not of that form, a slice, an image or a box of a lesion listed twice, a box without area or
+            outside its image, or no box at all.
     """
     content = read_json(path, ScoringError, LARGEST)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
@@ -151,21 +151,22 @@ def read_detections(path: Path, reference: Reference) -> pd.DataFrame:
 def _positions(images: Sequence[Image], path: Path) -> dict[Id, int]:
     if not images:
         raise ScoringError(f"{path}: `images` is empty; needed: every slice, those without lesions included.")
-    position: dict[Id, int] = {}
-    for i, image in enumerate(images):
-        if position.setdefault(image.id, i) != i:
-            raise ScoringError(f"{path}: the image id {image.id!r} is listed twice; needed: a different id for each.")
-    return position
+    ids = [image.id for image in images]
+    refuse_repeated(path, "id", ids, lambda i: f"image {i} ({shown(images[i].name)})", ScoringError, "Correct one.")
+    return {image_id: i for i, image_id in enumerate(ids)}
 
 
 def _refuse_repeated(annotations: Sequence[Annotation], path: Path) -> None:
-    """A lesion listed twice would count twice. Where lesions are numbered, two parts of one may have the same box."""
-    first_with: dict[tuple[Any, ...], int] = {}
-    for number, row in enumerate(annotations):
-        for field, mark in (("id", row.id), ("box", None if row.lesion is not None else (row.image_id, row.bbox))):
-            if mark is not None and (first := first_with.setdefault((field, mark), number)) != number:
-                named = named_record(str(path), "annotation", number, {"id": row.id})
-                raise ScoringError(f"{named} has the {field} of annotation {first}; allowed: once. Remove one.")
+    """A box of a lesion that is listed twice would count twice."""
+
+    def named(number: int) -> str:
+        return f"annotation {number} (id {shown(annotations[number].id)})"
+
+    for field, marks in (
+        ("id", (row.id for row in annotations)),
+        ("box", ((row.image_id, row.lesion, row.bbox) for row in annotations)),
+    ):
+        refuse_repeated(path, field, marks, named, ScoringError, "Correct or remove one.")
 
 
 def _slices(images: Sequence[Image], path: Path) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -226,11 +228,24 @@ def test_links_are_followed_but_not_in_circles(download: Path, tmp_path: Path) -
     assert len(cohort.subjects) == 3
 
 
+def coco(images: Sequence[tuple[int, str]], ids: Sequence[Any] = ()) -> str:
+    """A COCO file of images (id, name), and of annotations with other boxes each."""
+    return json.dumps({
+        "images": [{"id": own, "file_name": f"{name}.png", "width": 64, "height": 64} for own, name in images],
+        "annotations": [{"id": own, "image_id": 1, "bbox": [i, 1, 2, 3]} for i, own in enumerate(ids)],
+    })  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("form", "file", "content", "message"),
     [
         ("coco", "instances.json", '{"images": [], "annotations": [{"bbox": [1, 2, 3]}]}', "annotation 0 has the bbox"),
         ("coco", "instances.json", '{"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 7}]}', "7"),
+        ("coco", "instances.json", coco([(1, "caseA_z030"), (1, "caseB_z030")]),
+         r"image 1 \('caseB_z030'\) has the id of image 0 \('caseA_z030'\); allowed: once"),
+        ("coco", "instances.json", coco([(1, "caseA_z030"), (2, "caseA_z030")]), "image 1 .* has the name of image 0"),
+        ("coco", "instances.json", coco([(1, "caseA_z030")], ids=[4, 5, 4]), "annotation 2 .id 4. has the id"),
+        ("coco", "instances.json", coco([(1, "caseA_z030")], ids=[[4]]), r"annotation 0 has the id \[4\]; allowed: a"),
         ("yolo", "caseA_z030.txt", "0 0.5 0.5 0.1", "line 1: is '0 0.5 0.5 0.1'; allowed: class, x, y"),
         ("yolo", "caseA_z030.txt", "0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1", "of the categories 0, 1; allowed: one"),
         ("yolo", "caseA_z030.txt", "0 0.99 0.5 0.1 0.1", "allowed: x0 < x1 and y0 < y1 within"),

@@ -162,6 +162,14 @@ def test_small_boxes_are_widened_and_counted(tmp_path: Path) -> None:
     assert (about["boxes_widened"], about["boxes_outside_brain"], about["boxes"]) == (1, 1, 1)
 
 
+def test_boxes_of_a_lesion_that_become_the_same_are_one(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort")
+    (folder / "P000" / "boxes.csv").write_text("z,x0,y0,x1,y1\n18,20,30,24,34\n18,20,30,24,35\n")
+    found = _prepare(folder, PrepareConfig(size=32, min_box_pixels=6))
+    assert len(found.boxes[found.boxes["slice_id"] == "P000-z018"]) == 1
+    assert found.meta["volumes"]["P000/t1c.nii.gz"]["boxes"] == 1
+
+
 def test_same_seed_same_set_in_any_number_of_processes(tmp_path: Path) -> None:
     folder = make_cohort(tmp_path / "cohort", mask=True)
     one, two = _prepare(folder), _prepare(folder, out="two", workers=2)

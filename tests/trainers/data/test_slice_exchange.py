@@ -114,6 +114,25 @@ def test_pycocotools_reads_the_coco_folder_and_counts_its_own_boxes_as_hits(prep
     assert {"lesion", "diameter_mm"} <= content["annotations"][0].keys()
 
 
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ("images", r"image 1 \('.+'\) has the id of image 0 \('.+'\)"),
+        ("annotations", "annotation 1 .id 1. has the id of annotation 0"),
+    ],
+)
+def test_a_coco_folder_with_an_id_twice_is_refused(
+    records: str, message: str, prepared: SliceSet, tmp_path: Path
+) -> None:
+    folder = exported(prepared, "coco", tmp_path / "coco")
+    file = folder / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content[records][1]["id"] = content[records][0]["id"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(SliceSetError, match=message):
+        imported("coco", folder, tmp_path / "again")
+
+
 def test_nnunets_folder_is_as_it_demands(prepared: SliceSet, tmp_path: Path) -> None:
     folder = exported(prepared, "nnunet", tmp_path / "nnunet")
     info = json.loads((folder / "dataset.json").read_text())

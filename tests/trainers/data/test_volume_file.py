@@ -345,6 +345,7 @@ def test_slice_ids_that_would_clash_are_found_before_a_volume_is_read(tmp_path: 
     subjects = read_manifest(folder)
     subjects[3]["patient_id"], subjects[4]["patient_id"] = "P000", "P000-v1"
     write_manifest(folder, subjects)
+    (folder / subjects[0]["volume"]).write_bytes(b"damaged")
     with pytest.raises(CohortError, match="'P000' and 'P000-v1' would both be called P000-v1-z"):
         check_cohort(open_cohort(folder), PrepareConfig(size=64))
 

@@ -68,7 +68,7 @@ def test_patients_table_goes_before_the_images(tmp_path: Path) -> None:
         ({"annotations": []}, "`annotations` is empty"),
         ({"images": []}, "`images` is empty"),
         ({"images": {}}, "needed: a list of mappings"),
-        ({"images": [IMAGES[0], IMAGES[0]]}, "listed twice"),
+        ({"images": [IMAGES[0], IMAGES[1] | {"id": "one"}]}, r"image 1 .'2.png'. has the id of image 0 .'1.png'."),
         ({"annotations": [LESION | {"image_id": "three"}]}, "image_id 'three', which is not in `images`"),
         ({"annotations": [LESION | {"iscrowd": 1}]}, "crowd"),
         ({"annotations": [LESION, LESION | {"id": 2, "category_id": 2}]}, "categories 1, 2; allowed: one"),
@@ -103,11 +103,15 @@ def test_patients_table_goes_before_the_images(tmp_path: Path) -> None:
         ),
         (
             {"annotations": [LESION, LESION | {"bbox": [1, 1, 2, 2]}]},
-            r"annotation 1 .id 1. has the id of annotation 0;",
+            "annotation 1 .id 1. has the id of annotation 0 .id 1.; allowed: once",
         ),
         (
             {"annotations": [LESION, LESION | {"id": 2}]},
-            r"annotation 1 .id 2. has the box of annotation 0; allowed: once",
+            r"annotation 1 .id \d. has the box of annotation 0 .id \d.; allowed: once",
+        ),
+        (
+            {"annotations": [LESION | {"id": number, "lesion": 5} for number in range(2)]},
+            r"annotation 1 .id \d. has the box of annotation 0 .id \d.; allowed: once",
         ),
         ({"images": [IMAGES[0], IMAGES[1] | {"scanner": "a\x1bb"}]}, "has the scanner 'a.x1bb'; allowed: .*one line"),
         ({"images": [IMAGES[0] | {"id": int("9" * 19)}, IMAGES[1]]}, "line 1: a whole number has 19 digits"),
@@ -166,9 +170,10 @@ def test_bad_patients_table_is_refused(tmp_path: Path, table: str, message: str)
         read_truth(truth_file(tmp_path), write(tmp_path, table, "patients.csv"))
 
 
-def test_a_lesion_that_is_numbered_may_have_two_parts_in_one_box(tmp_path: Path) -> None:
-    parts = [LESION | {"id": number, "lesion": 5} for number in range(2)]
-    assert len(read_truth(truth_file(tmp_path, annotations=parts))[0].lesions) == 2
+def test_a_lesion_may_have_two_boxes_on_an_image_and_two_lesions_the_same(tmp_path: Path) -> None:
+    boxes = ((5, [10, 10, 8, 6]), (5, [30, 10, 8, 6]), (6, [10, 10, 8, 6]))
+    parts = [LESION | {"id": i, "lesion": lesion, "bbox": box} for i, (lesion, box) in enumerate(boxes)]
+    assert len(read_truth(truth_file(tmp_path, annotations=parts))[0].lesions) == 3
 
 
 def test_patients_may_have_any_name(tmp_path: Path) -> None:
