@@ -237,7 +237,8 @@ def test_what_does_not_train_is_done_by_one_rank_and_the_others_wait_for_it(boar
 def test_ctrl_z_in_the_terminal_leaves_rays_daemons_at_work() -> None:
     """Stopped with the launch, as they are of its process group, they would be dead to the workers, which go on."""
     blocked = {}
-    daemons = [one for one in psutil.Process().children() if "/ray/" in " ".join(one.cmdline())]
+    children = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    daemons = [one for one in children if "/ray/" in " ".join(one.cmdline())]
     for one in daemons:
         (mask,) = (line for line in Path(f"/proc/{one.pid}/status").read_text().splitlines() if "SigBlk" in line)
         blocked[one.name()] = bool(int(mask.split()[1], 16) & 1 << (signal.SIGTSTP - 1))
