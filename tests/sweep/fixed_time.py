@@ -48,6 +48,7 @@ from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import MetsweepError, TrainingError
+from trainers.gan.workers import from_first
 from trainers.matching import DETECTION_COLUMNS
 
 STEPS = 10
@@ -77,8 +78,10 @@ class Pace(Config):
 
 def train(seconds: float, context: Context, diary: Path, name: str, figures: Callable[[int], dict[str, float]]) -> None:
     """Sleep in STEPS steps with a checkpoint each, from the newest one on; note every step in a diary."""
-    folder = context.load_checkpoint()
-    done = int((folder / "done").read_text()) if folder else 0
+    folder = context.load_checkpoint() if context.rank == 0 else None
+    # The other ranks, when they begin, might find a checkpoint that the first has kept since.
+    payload = from_first((folder / "done").read_bytes() if folder else None, context.world_size)
+    done = 0 if payload is None else int(payload)
     while done < STEPS:
         time.sleep(seconds / STEPS)
         done += 1
