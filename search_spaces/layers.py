@@ -10,9 +10,9 @@ from typing import Any
 
 from search_spaces.problems import FORMS, KeyPath
 from search_spaces.space_checks import SECTIONS
-from search_spaces.yaml_text import DEEPEST, parse_yaml
 from trainers.documents import MIB, read_text, shown
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import DEEPEST, parse_yaml
 
 LARGEST = MIB
 """Bytes of a study file."""

@@ -11,9 +11,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from trainers.documents import shown
+from trainers.yaml_text import KeyPath
 
-KeyPath = tuple[str | int, ...]
-"""Keys and list positions from the top of a study to one value."""
 MOST_REPORTED = 20
 """Complaints that are reported at once."""
 FORMS = {"choice", "int", "float"}

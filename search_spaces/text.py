@@ -13,9 +13,9 @@ from search_spaces.problems import KeyPath
 from search_spaces.schema import Study
 from search_spaces.study import Resolved, read_study, shipped
 from search_spaces.values import LONGEST_NAME, NAME
-from search_spaces.yaml_text import to_yaml
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import to_yaml
 
 WIDTH = 110
 BLOCKS = {"variants", "resources"}

@@ -24,7 +24,7 @@ from trainers.exceptions import MetsweepError
 Error = type[MetsweepError]
 T = TypeVar("T")
 
-MIB = 2**20
+KIB, MIB = 2**10, 2**20
 LARGEST_TABLE = 32 * MIB
 """Bytes of a CSV file: about a million lines."""
 DEEPEST = 50
@@ -82,6 +82,10 @@ def _read_up_to(file: BinaryIO, most: int) -> bytes:
     return b"".join(pieces)
 
 
+def _size(number: int) -> str:
+    return f"{number // MIB} MiB" if number >= MIB else f"{number // KIB} KiB"
+
+
 def read_text(path: Path, error: Error, most: int) -> str:
     """The content of a UTF-8 text file, without its byte order mark.
 
@@ -103,7 +107,7 @@ def read_text(path: Path, error: Error, most: int) -> str:
     except ValueError as reason:  # a name with NUL or half of a surrogate pair
         raise error(f"{shown(str(path))} cannot be read ({reason}).") from None
     if len(content) > most:
-        raise error(f"{path} is larger than {most // MIB} MiB; allowed: up to that. Is it the right file?")
+        raise error(f"{path} is larger than {_size(most)}; allowed: up to that. Is it the right file?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as reason:

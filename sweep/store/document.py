@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from search_spaces.yaml_text import parse_yaml, to_document
 from trainers.documents import why
 from trainers.exceptions import ConfigError, StoreError
+from trainers.yaml_text import parse_yaml, to_document
 
 T = TypeVar("T")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from search_spaces.layers import Layer
 from search_spaces.study import Resolved, is_study_file, study_name
-from search_spaces.yaml_text import parse_yaml, to_yaml
 from sweep.databases import absolute, sqlite_file
 from sweep.store import Store
 from sweep.studies.records import LaunchOptions, StudyRecord
 from sweep.studies.resolving import sets_own_cohort
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import parse_yaml, to_yaml
 
 PLACES = ("cohort", "fidelity", "synthesis.review")
 """Keys of a study that are paths."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.search import Prices
-from search_spaces.yaml_text import to_document
 from sweep.machine_use import read_system_samples
 from sweep.models.packaging import save_detector
 from sweep.objectives import read_metrics
@@ -38,6 +37,7 @@ from trainers.detector.config import DetectorConfig
 from trainers.detector.selection import read_selection
 from trainers.evaluation.collapse import collapse
 from trainers.evaluation.metrics_file import METRICS_FILE
+from trainers.yaml_text import to_document
 
 if TYPE_CHECKING:
     from mlflow.models import Model

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping
 
-from search_spaces.yaml_text import to_document
 from sweep.objectives import evaluated, objective_values, undefined, violations
 from sweep.plan import Plan, Trial
 from sweep.stages import EvaluateStage
@@ -33,6 +32,7 @@ from sweep.tracking.tags import (
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import Metrics
 from trainers.evaluation.outcome import name_of
+from trainers.yaml_text import to_document
 
 LONGEST_NOTE = 5000
 """Most that MLflow takes as an experiment's tag, characters."""

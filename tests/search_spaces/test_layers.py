@@ -8,9 +8,9 @@ import pytest
 
 from search_spaces.layers import Layer, merged, override_layer
 from search_spaces.study import load_study
-from search_spaces.yaml_text import to_yaml
 from tests.search_spaces.studies import TEXT, written
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import to_yaml
 
 
 def refusal(study: str, *overrides: str, fidelity: str | None = None) -> str:

@@ -11,9 +11,9 @@ import yaml
 
 from search_spaces.study import load_study, read_study, resolve_study
 from search_spaces.text import show_study
-from search_spaces.yaml_text import MOST_VALUES, parse_yaml, to_yaml
 from tests.search_spaces.studies import SCHEMA, TEXT, written
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import MOST_VALUES, parse_yaml, to_yaml
 
 
 def parsed(text: str) -> Any:

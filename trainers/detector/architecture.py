@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, JsonValue, model_validator
 
 from trainers.config import Config, Text
-from trainers.documents import MIB, read_text, shown
+from trainers.documents import KIB, read_text, shown
 from trainers.exceptions import ConfigError
+from trainers.yaml_text import parse_yaml
 
 PAPER = "yolov3"
 NAMES: dict[str, tuple[str, str]] = {
@@ -28,7 +28,7 @@ NAMES: dict[str, tuple[str, str]] = {
 DENSE, END_TO_END, QUERIES = "Detect", "v10Detect", "RTDETRDecoder"
 """Last layers: boxes at every point of the feature maps, the same without non-maximum suppression, and queries."""
 ALLOWED = f"{', '.join(NAMES)}, or the path of a detection network's YAML file in the form of Ultralytics"
-MOST_LAYERS, LARGEST_NUMBER = 1000, 2**16
+MOST_BYTES, MOST_LAYERS, LARGEST_NUMBER = 64 * KIB, 1000, 2**16
 """Of a file; no detector comes near."""
 _SETTINGS = {"nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "reg_max", "end2end"}
 _ACTIVATION = re.compile(r"(torch\.)?nn\.\w+\([\w=., ]*\)")
@@ -100,14 +100,13 @@ def _opened(given: Any) -> Any:
     if path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"allowed: {ALLOWED}; got {shown(given)}")
     try:
-        text = read_text(path, ConfigError, MIB)
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError(f"{path} refers to itself by aliases; allowed: every value in full")
-        content = yaml.safe_load(text)
+        text = read_text(path, ConfigError, MOST_BYTES)
     except ConfigError as error:
         raise ValueError(f"{str(error).rstrip('.')}; allowed: {ALLOWED}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    try:
+        content, _ = parse_yaml(text, lambda line: f"{path}:{line}")
+    except ConfigError as error:
+        raise ValueError(str(error).rstrip(".")) from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no mapping; allowed: the keys backbone, head and what goes with them")
     scales = content.get("scales")

@@ -157,6 +157,26 @@ def test_files_that_describe_no_detector_are_refused(changes: dict[str, Any], me
 
 
 @pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nc: 02000", r":4: 02000 is one number in YAML 1\.1 and another"),
+        ("nc: 1:04", r":4: 1:04 is one number"),
+        ("nc: 6_4", r":4: 6_4 is one number"),
+        ("nc: 1\nnc: 80", r":5: .*nc"),
+        ("nc: [1", r":\d+: not valid YAML"),
+        ("reg_max: [" + ",".join(["1"] * 300_000) + "]", "larger than 64 KiB"),
+        ("reg_max: " + "[" * 400 + "]" * 400, ":4: not valid YAML: nested deeper than 20 levels"),
+        ("reg_max: !!set {a}", ":4: not valid YAML"),
+    ],
+)  # fmt: skip
+def test_files_are_read_as_studies_are(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "small-1n.yaml"
+    path.write_text(f"# three\n# lines\n# of comment\n{line}\n{yaml.safe_dump(SMALL)}")
+    with pytest.raises(ValidationError, match=rf"small-1n\.yaml.*{message}"):
+        DetectorConfig(model=str(path))
+
+
+@pytest.mark.parametrize(
     ("layer", "message"),
     [
         ("TorchVision", "'TorchVision' is no layer"),  # downloads weights

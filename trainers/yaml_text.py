@@ -1,4 +1,4 @@
-"""YAML as studies are written in it: the core schema of YAML 1.2, and bounded.
+"""YAML as studies and networks are written in it: the core schema of YAML 1.2, and bounded.
 
 YAML 1.1, which PyYAML reads, makes 90 of `1:30`, 15 of `017` and true of `on`. In 1.2 `on` is text; text that the two
 read as different numbers is refused. So are aliases that multiply, deep nesting, and tags.
@@ -15,12 +15,14 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
-from search_spaces.problems import KeyPath
 from trainers.exceptions import ConfigError
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of a document to one value."""
 
 NODES = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
 DEEPEST = 20
-"""Deepest nesting of a study."""
+"""Deepest nesting of a document."""
 MOST_VALUES = 50_000
 """Values of a file, those that aliases repeat counted each time: more take seconds to check."""
 LARGEST = 2**63 - 1
