@@ -52,7 +52,7 @@ class Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of commands."""
         panels: dict[str, list[tuple[str, str]]] = {}
-        names = self.list_commands(ctx)
+        names = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
         width = max(map(len, names))
         for name in names:
             command = self.commands[name]

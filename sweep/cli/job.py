@@ -9,9 +9,11 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
+from pydantic import ValidationError
 
 from search_spaces.layers import Layer
 from search_spaces.study import is_study_file, resolve_study, study_name
@@ -31,7 +33,7 @@ from sweep.studies.launch_options import remember
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.records import relaunchable
 from sweep.versions import differences, versions
-from trainers.documents import MIB, read_text
+from trainers.documents import MIB, read_text, why
 from trainers.exceptions import ClusterError, ConfigError
 
 DATABASES = {"tracking_uri": "MLFLOW_TRACKING_URI", "optuna_storage": "OPTUNA_STORAGE"}
@@ -115,14 +117,8 @@ def _passed(settings: Settings) -> dict[str, str | float | bool]:
 
 def run_job(file: Path) -> None:
     """Launch the study of a Ray job; `launch --cluster` makes the file."""
-    values = json.loads(read_text(file, ConfigError, 16 * MIB))
-    if different := differences(values["versions"], versions()):
-        raise ClusterError(
-            f"The cluster's head {platform.node()} has other versions: {'; '.join(different)}. Install the same on "
-            "both."
-        )
-    submission = Submission.model_validate(values)
-    name = submission.study["name"]
+    submission = _read_submission(file)
+    name = submission.study.get("name")
     settings = _settings_of_job(submission)
     store = Store(settings.store)
     if store.read_text(submission.mark) is None:
@@ -139,6 +135,32 @@ def run_job(file: Path) -> None:
         )
     console = output(quiet=True)
     say_end(launching.launch(study, settings, console, write_report, fail_fast=submission.fail_fast), name)
+
+
+def _read_submission(file: Path) -> Submission:
+    """What `launch --cluster` wrote.
+
+    Raises:
+        ConfigError: the file is another.
+        ClusterError: it was written by other versions, whose files may have another form.
+    """
+    remedy = "Only `metsweep launch STUDY --cluster ADDRESS` makes such files, and the cluster runs them."
+    try:
+        values: Any = json.loads(read_text(file, ConfigError, 16 * MIB))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is no job of metsweep: not valid JSON ({why(error)}). {remedy}") from None
+    theirs = values.get("versions") if isinstance(values, dict) else None
+    if not isinstance(theirs, dict):
+        raise ConfigError(f"{file} is no job of metsweep: it names no versions. {remedy}")
+    if different := differences(theirs, versions()):
+        raise ClusterError(
+            f"The cluster's head {platform.node()} has other versions: {'; '.join(different)}. Install the same on "
+            "both."
+        )
+    try:
+        return Submission.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{file} is no job of metsweep: {why(error)}. {remedy}") from None
 
 
 def _settings_of_job(submission: Submission) -> Settings:

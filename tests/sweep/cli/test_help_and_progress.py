@@ -114,6 +114,8 @@ def test_version_help_and_groups_of_commands(metsweep: Metsweep) -> None:
     places = [told.index(f"\n{title}:") for title in PANELS]
     assert places == sorted(places)
     assert "--install-completion" in told
+    assert "run-job" not in told
+    assert "\nCommands:" not in told
     assert metsweep("store", "ls", "-h").out == metsweep("store", "ls", "--help").out
 
 

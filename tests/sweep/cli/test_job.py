@@ -65,6 +65,26 @@ def test_a_job_refuses_what_cannot_work_there(
     assert message in ended.err
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "root:x:0:0",
+            "job.json is no job of metsweep: not valid JSON (Expecting value: line 1 ",
+        ),
+        ("[" * 100_000, "job.json is no job of metsweep: not valid JSON ("),
+        ("[1]", "job.json is no job of metsweep: it names no versions. "),
+        ('{"versions": 1}', "job.json is no job of metsweep: it names no versions. "),
+        (json.dumps({"versions": versions()}), "job.json is no job of metsweep: 'study': Field required. "),
+    ],
+)
+def test_another_file_than_a_job_is_refused(metsweep: Metsweep, text: str, message: str) -> None:
+    Path("job.json").write_text(text)
+    ended = metsweep("run-job", "job.json")
+    assert ended.code == 2
+    assert message in ended.err
+
+
 def test_a_cluster_gets_the_settings_of_a_launch_but_no_secret_and_no_file_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
