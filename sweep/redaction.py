@@ -9,15 +9,29 @@ MASK = "***"
 
 _WEB = r"(?P<web>\b(?:https?|s3|ray)://)(?P<web_user>[^\s:/?#@\"]*)(?P<web_password>:[^\s/?#\"]*)?@"
 """A name without a password is a token there: `https://TOKEN@host`."""
-_OTHER = r"(?P<other>\b(?!(?:https?|s3|ray):)[A-Za-z][\w+.-]*://[^\s:/?#@\"]*):(?P<other_password>[^\s@\"]*(?:@[^\s@/?#\"]*)*)@"
+_OTHER = r"(?P<other>\b(?!(?:https?|s3|ray):)[A-Za-z][\w+.-]{0,40}://[^\s:/?#@\"]*):(?P<other_password>[^\s@\"]*(?:@[^\s@/?#\"]*)*)@"
 """SQLAlchemy lets a password hold slashes and question marks."""
 _LOGIN = re.compile(f"{_WEB}|{_OTHER}", re.IGNORECASE)
 
 _QUERY_PAIR = re.compile(
     r"(?<=[?&;#])(?P<key>[^\s?&;=#\"]+)=(?P<value>\{[^\s}]*\}|[^\s&#\"]*[^\s&#\"'),.;])"  # JSON may hold quotes
 )
+_PAIR = re.compile(
+    r"(?<![\w?&;#.-])(?=[\w.-]++[ \t]*=)"
+    r"(?P<key>[\w.-]*(?:pwd|token|secret|credential|signature|(?:api|access|account|private)[_-]?key)[\w.-]*"
+    r"|[\w.-]*pass(?:word|wd|phrase|code)|(?:[\w.-]*[_.-])?pass|auth(?!or\b)[\w.-]*|pw|sas|sig|jwt)[ \t]*=[ \t]*"
+    r"(?P<value>'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?:\\.|[^\s\"\\])*[^\s\"'),.;])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A secret outside a URI: of libpq, in quotes where it holds spaces, or of a shell; `key` alone is no secret there."""
+_HEADER = re.compile(
+    r"(?P<name>(?<![\w-])(?:(?:proxy-)?authorization|x-[\w-]*(?:token|key)|private-token)[\"']?[ \t]*:[ \t]*[\"']?)"
+    r"(?:[a-z][\w-]*[ \t]+)?[^\s\"']+",
+    re.IGNORECASE,
+)
+"""Of HTTP, with the word before the secret, such as `Bearer`."""
 _SECRET_NAME = re.compile(
-    r"pass(?:word|wd|phrase|code)?$|pwd|token|secret|credential|signature|api[_-]?key|access[_-]?key|^auth|"
+    r"pass(?:word|wd|phrase|code)?$|pwd|token|secret|credential|signature|(?:api|access|account|private)[_-]?key|^auth|"
     r"^(?:key|pw|sas|sig|jwt)$",
     re.IGNORECASE,
 )
@@ -37,7 +51,9 @@ def without_secrets(text: object, *uris: str) -> str:
         text: a URI, or any text with URIs in it, e.g. an error of a library.
         uris: what the text is about; their secrets are masked wherever else they stand in it.
     """
-    masked = _HOOK.sub(rf"\1{MASK}", _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text))))
+    masked = _QUERY_PAIR.sub(_without_value, _LOGIN.sub(_without_password, str(text)))
+    masked = _HEADER.sub(rf"\g<name>{MASK}", _PAIR.sub(_masked, masked))
+    masked = _HOOK.sub(rf"\1{MASK}", masked)
     # The longest first: one may hold another.
     for secret in sorted({secret for uri in uris for secret in _secrets_of(uri)}, key=len, reverse=True):
         masked = masked.replace(secret, MASK)
@@ -52,7 +68,11 @@ def _without_password(login: re.Match[str]) -> str:
 
 
 def _without_value(pair: re.Match[str]) -> str:
-    return f"{pair['key']}={MASK}" if _is_secret(pair) else pair[0]
+    return _masked(pair) if _is_secret(pair) else pair[0]
+
+
+def _masked(pair: re.Match[str]) -> str:
+    return pair[0].removesuffix(pair["value"]) + MASK
 
 
 def _is_secret(pair: re.Match[str]) -> bool:
@@ -63,6 +83,7 @@ def _is_secret(pair: re.Match[str]) -> bool:
 def _secrets_of(uri: str) -> set[str]:
     """As they stand in a URI, and what they mean."""
     found = {pair["value"] for pair in _QUERY_PAIR.finditer(uri) if _is_secret(pair)}
+    found |= {pair["value"].strip("'\"") for pair in _PAIR.finditer(uri)}
     if login := _LOGIN.search(uri):
         found.add(login["other_password"] or (login["web_password"] or login["web_user"] or "").removeprefix(":"))
     return {form for secret in found for form in (secret, unquote_plus(secret)) if form}
