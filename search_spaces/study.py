@@ -7,15 +7,15 @@ study's own, then `--set` from the command line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from search_spaces.layers import Layer, Layers, override_layer, read_layer
+from search_spaces.layers import Layer, Layers, merged, override_layer, read_layer
 from search_spaces.problems import did_you_mean, explain
 from search_spaces.schema import Study
 from search_spaces.values import SectionConfig
@@ -75,6 +75,7 @@ def resolve_study(
     cohort: str | None = None,
     overrides: Sequence[str] = (),
     extension: Layer | None = None,
+    own_values: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """Read a study and keep where each value comes from.
 
@@ -84,11 +85,13 @@ def resolve_study(
         fidelity, cohort: replace the study's own.
         overrides: `dotted.key=value` pairs, applied last; values are YAML.
         extension: what `metsweep extend` added, over the study's own and under `overrides`.
+        own_values: what the study's own values mean, where that is not what they say, e.g. a relative path.
 
     Raises:
         ConfigError: unknown study, fidelity or key, or a value that is not allowed; names file, line and dotted key.
     """
     own = study if isinstance(study, Layer) else read_study(study)
+    own = replace(own, values=merged(own.values, own_values or {}))
     options = [
         Layer(f"--{key} {value}", {key: value})
         for key, value in (("fidelity", fidelity), ("cohort", cohort))

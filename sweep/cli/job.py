@@ -118,7 +118,7 @@ def _passed(settings: Settings) -> dict[str, str | float | bool]:
 def run_job(file: Path) -> None:
     """Launch the study of a Ray job; `launch --cluster` makes the file."""
     submission = _read_submission(file)
-    name = submission.study.get("name")
+    name = str(submission.study.get("name"))
     settings = _settings_of_job(submission)
     store = Store(settings.store)
     if store.read_text(submission.mark) is None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from search_spaces.layers import Layer
-from search_spaces.study import Resolved, is_study_file, study_name
+from search_spaces.study import Resolved, is_study_file, read_study, study_name
 from sweep.databases import absolute, sqlite_file
 from sweep.store import Store
 from sweep.studies.records import LaunchOptions, StudyRecord
-from sweep.studies.resolving import sets_own_cohort
+from sweep.studies.resolving import PLACES, is_place, own_places, sets_itself, value_at
 from trainers.exceptions import ConfigError
 from trainers.yaml_text import parse_yaml, to_yaml
-
-PLACES = ("cohort", "fidelity", "synthesis.review")
-"""Keys of a study that are paths."""
 
 
 def options_in_effect(
@@ -74,10 +72,9 @@ def remember(name: str, options: LaunchOptions, resolved: Resolved, store: Store
     if not is_study_file(name):
         record.keep_options(_on_top(record.options(), kept))
         return
-    written = str(resolved.layers.values["cohort"])
-    if sets_own_cohort(resolved) and not os.path.isabs(written):
-        kept = kept.model_copy(update={"places": {written: os.path.abspath(resolved.study.cohort)}})
-    record.keep_options(kept)
+    own = {key: path for key, path in own_places(read_study(name).values).items() if sets_itself(resolved, key)}
+    places = {path: os.path.abspath(value_at(resolved.layers.values, key)) for key, path in own.items()}
+    record.keep_options(kept.model_copy(update={"places": places}))
 
 
 def _on_top(kept: LaunchOptions, given: LaunchOptions) -> LaunchOptions:
@@ -91,8 +88,8 @@ def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
     """Options whose paths also hold in other working directories."""
     return options.model_copy(
         update={
-            "fidelity": options.fidelity and _absolute(options.fidelity),
-            "cohort": options.cohort and _absolute(options.cohort),
+            "fidelity": _absolute("fidelity", options.fidelity),
+            "cohort": _absolute("cohort", options.cohort),
             "overrides": tuple(map(_override_for_everywhere, options.overrides)),
         }
     )
@@ -100,15 +97,20 @@ def _for_everywhere(options: LaunchOptions) -> LaunchOptions:
 
 def _override_for_everywhere(override: str) -> str:
     key, _, text = override.partition("=")
-    if key not in PLACES:
-        return override
     value, _ = parse_yaml(text, lambda _: f"--set {override}")
-    return f"{key}={to_yaml(_absolute(value))}" if isinstance(value, str) else override
+    changed = value
+    for place in PLACES:
+        section, _, inner = place.partition(".")
+        if key == place:
+            changed = _absolute(place, value)
+        elif key == section and isinstance(changed, dict) and inner in changed:
+            changed = changed | {inner: _absolute(place, changed[inner])}
+    return override if changed == value else f"{key}={to_yaml(changed)}"
 
 
-def _absolute(path: str) -> str:
+def _absolute(key: str, path: Any) -> Any:
     """An existing path made absolute; anything else, e.g. a shipped fidelity's name, stays."""
-    return os.path.abspath(path) if Path(path).exists() else path
+    return os.path.abspath(path) if is_place(key, path) and Path(path).exists() else path
 
 
 def _from_here(path: str | None) -> str | None:

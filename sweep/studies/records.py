@@ -64,7 +64,7 @@ class LaunchOptions(Config):
     overrides: tuple[str, ...] = ()
     """Of `--set`."""
     places: dict[str, str] = Field(default_factory=dict)
-    """Relative path of a cohort, as the study's own file writes it -> the folder that it meant."""
+    """Relative path, as the study's own file writes it -> the file or folder that it meant."""
     optuna: str | None = None
     """URI of Optuna's database, if it was an SQLite file."""
 

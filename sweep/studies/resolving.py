@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from search_spaces.layers import Layer
-from search_spaces.study import Resolved, Study, is_study_file, resolve_study, unknown_study
+from search_spaces.layers import Layer, merged, override_layer
+from search_spaces.study import Resolved, Study, is_study_file, read_study, resolve_study, study_name, unknown_study
 from sweep.plan.plan import make_trial_maker
 from sweep.store import Store
 from sweep.studies.records import LaunchOptions, StudyRecord, launched_studies
 from trainers.exceptions import CohortError, ConfigError
+from trainers.yaml_text import to_yaml
+
+PLACES = ("cohort", "fidelity", "synthesis.review", "detector.model")
+"""Keys of a study that are paths, or may be."""
+NAMES_OR_PLACES = ("fidelity", "detector.model")
 
 
 def source_of(name: str, store: Store) -> str | Layer:
@@ -45,39 +50,78 @@ def resolve(
 ) -> Resolved:
     """The study of a source under these options, with what was added to it; `added` instead of what the store keeps.
 
-    A relative cohort in the study's own file is the folder that it was at the last launch, whatever folder has that
+    A relative path in the study's own file is the file or folder that it was at the last launch, whatever has that
     name here; `note` receives a line where the two differ.
 
     Raises:
         ConfigError: as `search_spaces.study.resolve_study`; or an older version kept a relative cohort, and the folder
             of that name here is another.
     """
-    resolved = _resolve(source, options)
+    moved = _moved(source, options, store)
+    resolved = _resolve(source, options, moved)
     record = StudyRecord(store, resolved.study.name)
     added = record.extension() if added is None else added
     if added:
-        resolved = _resolve(source, options, Layer("metsweep extend", _enlarged(resolved.study, added)))
-    study = resolved.study
-    if not sets_own_cohort(resolved) or os.path.isabs(study.cohort):
-        return resolved
-    if isinstance(source, Layer):
-        _refuse_another_cohort(study, record)
-    folder = record.options().places.get(study.cohort)
-    if folder is None or folder == os.path.abspath(study.cohort):
-        return resolved
-    note(f"Using the cohort of the last launch: {folder}")
-    return replace(resolved, study=study.model_copy(update={"cohort": folder}))
+        resolved = _resolve(source, options, moved, Layer("metsweep extend", _enlarged(resolved.study, added)))
+    if isinstance(source, Layer) and sets_itself(resolved, "cohort") and not os.path.isabs(resolved.study.cohort):
+        _refuse_another_cohort(resolved.study, record)
+    for key, path in moved.items():
+        if sets_itself(resolved, key):
+            note(f"Using the {key} of the last launch: {path}")
+    return resolved
 
 
-def sets_own_cohort(resolved: Resolved) -> bool:
-    """Whether the cohort is the one of the study's own file, not of an option."""
-    origin = resolved.layers.origin(("cohort",))
+def own_places(values: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> relative path, of those that a study's own values name."""
+    named = {key: value_at(values, key) for key in PLACES}
+    return {key: value for key, value in named.items() if is_place(key, value) and not os.path.isabs(value)}
+
+
+def value_at(values: Any, key: str) -> Any:
+    """The value of a dotted key; None if there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def is_place(key: str, value: Any) -> bool:
+    """Whether the value of one of PLACES is a path; the names of fidelities and networks are none."""
+    return isinstance(value, str) and value != "" and (key not in NAMES_OR_PLACES or value.endswith((".yaml", ".yml")))
+
+
+def sets_itself(resolved: Resolved, key: str) -> bool:
+    """Whether a dotted key's value is the one of the study's own file, not of an option."""
+    origin = resolved.layers.origin(tuple(key.split(".")))
     return origin is not None and origin[0].source == resolved.layers.own
 
 
-def _resolve(source: str | Layer, options: LaunchOptions, extension: Layer | None = None) -> Resolved:
+def _moved(source: str | Layer, options: LaunchOptions, store: Store) -> dict[str, str]:
+    """Key -> path at the last launch, where the study's own file means another here."""
+    own = source if isinstance(source, Layer) else read_study(source)
+    name = study_name(own, options.overrides)
+    kept = StudyRecord(store, name).options().places if name else {}
+    moved = {key: kept.get(path, os.path.abspath(path)) for key, path in own_places(own.values).items()}
+    return {
+        key: before
+        for key, before in moved.items()
+        # A project's folder may have moved. Without its cohort a study can still be read from the store.
+        if before != os.path.abspath(value_at(own.values, key)) and (key == "cohort" or Path(before).exists())
+    }
+
+
+def _resolve(
+    source: str | Layer, options: LaunchOptions, moved: Mapping[str, str], extension: Layer | None = None
+) -> Resolved:
+    own_values: dict[str, Any] = {}
+    for key, path in moved.items():
+        own_values = merged(own_values, override_layer(f"{key}={to_yaml(path)}").values)
     return resolve_study(
-        source, fidelity=options.fidelity, cohort=options.cohort, overrides=options.overrides, extension=extension
+        source,
+        fidelity=options.fidelity,
+        cohort=options.cohort,
+        overrides=options.overrides,
+        extension=extension,
+        own_values=own_values,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sweep.studies.records import LaunchOptions, StudyRecord, relaunchable
 from tests.sweep.cli.conftest import Metsweep
 from tests.sweep.plans import make_plan
 from tests.trainers.data.phantom import make_cohort
+from trainers.detector.architecture import NetworkFile
 from trainers.exceptions import ConfigError
 
 
@@ -78,6 +80,62 @@ def test_a_relative_cohort_is_found_from_elsewhere(
     monkeypatch.chdir(elsewhere)
     given = ("--set", "cohort=cohort") if relative == "--set" else ("--cohort", "cohort")
     assert "cohort cohort, " in metsweep("plan", file, *given).out
+
+
+def written(network: Path, width: float) -> None:
+    network.parent.mkdir(exist_ok=True)
+    backbone = [[-1, 1, "Conv", [64, 3, stride]] for stride in (4, 2, 4)]
+    content = {"scales": {"n": [0.5, width, 1024]}, "backbone": backbone, "head": [[[0, 1, 2], 1, "Detect", ["nc"]]]}
+    network.write_text(yaml.safe_dump(content))
+
+
+REVIEW = "slice_id,decision,source\nsynthetic-000001-0,keep,cpggan-0123456789ab\n"
+
+
+@pytest.mark.parametrize("given", ["of the study", "keys", "sections"])
+def test_other_relative_places_are_found_from_elsewhere(
+    metsweep: Metsweep,
+    store: Store,
+    cohort: Path,
+    fidelity: Path,
+    elsewhere: Path,
+    given: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(fidelity, "laptop.yaml")
+    Path("rev.csv").write_text(REVIEW)
+    written(Path("net8n.yaml"), 0.25)
+    written(elsewhere / "net8n.yaml", 0.5)
+    values = {"name": "mine", "cohort": str(cohort), "fidelity": "laptop.yaml", "arms": [{"variant": "none"}]}
+    places = {"synthesis": {"review": "rev.csv"}, "detector": {"model": "net8n.yaml"}}
+    overrides = {
+        "of the study": (),
+        "keys": ("synthesis.review=rev.csv", "detector.model=net8n.yaml"),
+        "sections": ("synthesis={review: rev.csv, max_zoom: 0.05}", "detector={model: net8n.yaml}"),
+    }[given]
+    Path("mine.yaml").write_text(yaml.safe_dump(values | ({} if overrides else places)))
+    file, here = str(Path("mine.yaml").absolute()), Path.cwd()
+    launch("mine.yaml", store, *overrides)
+    for folder in (elsewhere, elsewhere.parent, here):
+        monkeypatch.chdir(folder)
+        study = open_study(file, LaunchOptions(), Settings.from_environment(store.uri), print).study
+        assert os.path.abspath(study.synthesis.review or "") == str(here / "rev.csv")
+        network = study.detector.model
+        assert isinstance(network, NetworkFile)
+        assert network.content["scales"] == {"n": [0.5, 0.25, 1024]}
+        assert metsweep("status", file).code == 0
+    # A launch from elsewhere keeps them.
+    monkeypatch.chdir(elsewhere)
+    launch(file, store, *(StudyRecord(store, "mine").options().overrides))
+    monkeypatch.chdir(elsewhere.parent)
+    told = metsweep("status", file)
+    assert told.code == 0
+    assert f"Using the fidelity of the last launch: {here / 'laptop.yaml'}\n" in told.err
+    # A project that has moved is found where it is.
+    shutil.copytree(here, elsewhere / "moved")
+    Path(here, "laptop.yaml").unlink()
+    monkeypatch.chdir(elsewhere / "moved")
+    assert metsweep("status", "mine.yaml").code == 0
 
 
 def test_a_shipped_study_is_found_from_elsewhere(
