@@ -22,12 +22,13 @@ GCS_PORT = 6379
 TOKEN = "0123456789abcdef" * 4
 """Of the Ray that spans the hosts: theirs alone, whatever token this user has."""
 QUICK_TO_NOTICE = {
-    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_initial_delay_ms": "20000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "6",
 }
-"""A head with these gives up a silent node after about 10 s, on a machine that is busy with other tests."""
+"""A head with these gives up a silent node after about 20 s. On a machine that is busy with other tests, one that had
+just started was given up after 10."""
 PORTS = (
     "--metrics-export-port=8081", "--dashboard-agent-grpc-port=8082", "--dashboard-agent-listen-port=8083",
     "--runtime-env-agent-port=8084", "--node-manager-port=8085", "--object-manager-port=8086",
