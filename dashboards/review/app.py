@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import numpy as np
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,7 +20,7 @@ from dashboards.review.decisions import Decisions, agreement
 from dashboards.sources import Source
 from dashboards.web.access import Access
 from dashboards.web.app import create_app
-from dashboards.web.pages import form, page, whole_number
+from dashboards.web.pages import form, page, png, whole_number
 from trainers.gan.review import DECISIONS, Decision
 
 PER_PAGE = 60
@@ -78,9 +76,7 @@ class Slices:
 
     def png(self, place: int) -> bytes:
         """The pixels of a slice."""
-        file = io.BytesIO()
-        Image.fromarray(self._source.image(place)).save(file, "PNG", compress_level=1)
-        return file.getvalue()
+        return png(self._source.image(place))
 
     def summary(self, reviewer: str) -> dict[str, Any]:
         """Counts of a reviewer's decisions, and everyone's agreement."""

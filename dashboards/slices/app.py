@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,10 +12,9 @@ from starlette.routing import Route
 
 from dashboards.slices.browse import EMPTY, Browser, choices
 from dashboards.slices.embedding import KINDS, MOST_SETS, Embeddings
-from dashboards.slices.sets import png
 from dashboards.slices.studied import Studied
 from dashboards.slices.view import View
-from dashboards.web.pages import data, page, shown
+from dashboards.web.pages import data, page, png, shown, study_path
 from sweep.store import Store
 from trainers.exceptions import ConfigError, MetsweepError
 
@@ -38,7 +36,7 @@ def slice_routes(studied: Callable[[str], Studied], store: Store) -> list[Route]
     def browse(request: Request) -> Response:
         name = request.path_params["name"]
         state = studied(name)
-        path, problem, content = _path(name), "", EMPTY
+        path, problem, content = f"/{study_path(name)}", "", EMPTY
         view = View.of(request.query_params, state.plan.study)
         try:
             content = browser.content(state, view)
@@ -60,7 +58,7 @@ def slice_routes(studied: Callable[[str], Studied], store: Store) -> list[Route]
 
     def tsne(request: Request) -> Response:
         name = request.path_params["name"]
-        fixed = {"study": name, "path": _path(name), "kinds": KINDS, "most_sets": MOST_SETS}
+        fixed = {"study": name, "path": f"/{study_path(name)}", "kinds": KINDS, "most_sets": MOST_SETS}
         return page(request, "slices/tsne.html.jinja", **fixed, **choices(studied(name)))
 
     def points(request: Request) -> Response:
@@ -73,7 +71,3 @@ def slice_routes(studied: Callable[[str], Studied], store: Store) -> list[Route]
         Route("/study/{name}/slices/tsne", tsne),
         Route("/study/{name}/slices/points", points),
     ]
-
-
-def _path(name: str) -> str:
-    return f"/study/{quote(name, safe='')}"

@@ -10,13 +10,14 @@ import numpy as np
 
 from dashboards.slices.detections import Detections, Found
 from dashboards.slices.listing import lesion_sizes, listed, rows_of
-from dashboards.slices.panels import Mark, Picture, arm_picture, fps_text, outlines, truth_picture
+from dashboards.slices.panels import Mark, Picture, arm_picture, outlines, truth_picture
 from dashboards.slices.sets import Indexed, Sets, Synthetic, synthetic_of
 from dashboards.slices.studied import Studied
 from dashboards.slices.view import MOST_ARMS, OF_ARMS, REAL, SHOWN, View
 from dashboards.web.pages import shown
 from sweep.report.results import Results
 from sweep.stages.synthesize import SynthesizeStage
+from sweep.text import count_text
 from trainers.data.conditions import choose_annotation
 from trainers.data.slice_set import Split
 from trainers.exceptions import ConfigError, MetsweepError
@@ -181,7 +182,7 @@ def _real_card(slices: Indexed, row: int, arms: Sequence[Arm]) -> Card:
         position = None if arm.found is None else arm.found.position_of.get(row)
         if arm.found is not None and position is not None:
             found, missed, fps = (int(each[position]) for each in (arm.found.found, arm.found.missed, arm.found.fps))
-            lines.append(f"{arm.name}: {found}/{found + missed}, {fps_text(fps)}")
+            lines.append(f"{arm.name}: {found}/{found + missed}, {count_text(fps, 'FP')}")
     picture = Picture("", slices, row, ())
     return Card(row, slices.value(row, "slice_id"), [(picture, outlines(slices.boxes(row)))], lines)
 

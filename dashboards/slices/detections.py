@@ -8,12 +8,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from dashboards.slices.recent import Recent
 from dashboards.slices.sets import Indexed
+from dashboards.web.recent import Recent
 from sweep.store import Artifact
 from trainers.data.slice_set import Split
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.outcome import BOX, LESION_COLUMNS, Outcome, Truth, name_of
+from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.outcome import Outcome
 
 MOST_KEPT = 16
 """Trials, splits and IoU thresholds whose detections are kept in memory."""
@@ -81,16 +82,6 @@ class Detections:
 
 
 def _read(artifact: Artifact, slices: Indexed, split: Split, iou: float, config: EvaluationConfig) -> Found:
-    folder, of_split, hits = artifact.path, ("split", "==", split), f"lesion_row_{name_of(iou)}"
-    truth = Truth(
-        pd.read_parquet(folder / "slices.parquet", filters=[of_split]),
-        pd.read_parquet(folder / "lesions.parquet", columns=[*LESION_COLUMNS], filters=[of_split]),
-    )
-    # Below the study's confidence lie most detections, which only FROC curves need.
-    detections = pd.read_parquet(
-        folder / "detections.parquet",
-        columns=["slice", *BOX, "confidence", hits],
-        filters=[of_split, ("confidence", ">=", config.confidence)],
-    )
-    rows = np.array([slices.row_of[name] for name in truth.slices["slice_id"]], dtype=np.int64)
-    return Found(Outcome(truth, iou, detections.rename(columns={hits: "lesion_row"})), rows)
+    outcome = read_outcomes(artifact.path, split, (iou,), config.confidence)[iou]
+    rows = np.array([slices.row_of[name] for name in outcome.truth.slices["slice_id"]], dtype=np.int64)
+    return Found(outcome, rows)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dashboards.slices.panels import address_of
-from dashboards.slices.recent import Recent
 from dashboards.slices.sets import Indexed, Sets, synthetic_of
 from dashboards.slices.studied import Studied
+from dashboards.web.recent import Recent
 from trainers.evaluation.realism.config import RealismConfig
 from trainers.evaluation.realism.embedding import embed, tumour_crops
 from trainers.evaluation.realism.inputs import tumour_rows

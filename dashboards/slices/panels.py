@@ -11,6 +11,7 @@ import numpy as np
 from dashboards.slices.detections import Found
 from dashboards.slices.listing import lesion_sizes
 from dashboards.slices.sets import Indexed
+from sweep.text import count_text
 from trainers.evaluation.outcome import BOX
 
 Kind = Literal["truth", "missed", "hit", "fp"]
@@ -69,13 +70,9 @@ def arm_picture(slices: Indexed, row: int, arm: str, found: Found | None, proble
         return Picture(arm, slices, row, (), problem=problem or "Not among the slices that detectors are evaluated on.")
     marks = tuple(_marks(found, position))
     hits, lesions = int(found.found[position]), int(found.found[position] + found.missed[position])
-    words = f"{f'{hits} of {lesions} found' if lesions else 'no lesion'}, {fps_text(int(found.fps[position]))}"
+    fps = count_text(int(found.fps[position]), "FP")
+    words = f"{f'{hits} of {lesions} found' if lesions else 'no lesion'}, {fps}"
     return Picture(arm, slices, row, marks, words)
-
-
-def fps_text(fps: int) -> str:
-    """`1 FP`, `3 FPs`."""
-    return "1 FP" if fps == 1 else f"{fps} FPs"
 
 
 def outlines(boxes: np.ndarray) -> Sequence[Mark]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image
 
-from dashboards.slices.recent import Recent
+from dashboards.web.recent import Recent
 from sweep.plan import Plan
 from sweep.stages import Stage
 from sweep.store import Store
@@ -117,15 +115,13 @@ class Sets:
         return self.open(store, stage.name, stage.key)
 
     def shards(self, store: Store, made: Synthetic) -> Iterator[Indexed]:
-        """The shards of synthetic slices that exist, which are made one after the other; errors as `open`."""
-        keys = store.keys(made.shards[0].name)
-        for shard in itertools.takewhile(lambda shard: shard.key in keys, made.shards):
+        """The shards of synthetic slices that exist; errors as `open`."""
+        for shard in _ready(store, made):
             yield self.open(store, shard.name, shard.key)
 
     def drawn(self, store: Store, made: Synthetic) -> int:
         """How many synthetic slices exist; errors as `open`."""
-        keys = store.keys(made.shards[0].name)
-        ready = sum(1 for _ in itertools.takewhile(lambda shard: shard.key in keys, made.shards))
+        ready = len(_ready(store, made))
         return min(made.count, ready * self._per_shard(store, made)) if ready else 0
 
     def place(self, store: Store, made: Synthetic, number: int) -> tuple[Stage, Indexed, int]:
@@ -138,8 +134,7 @@ class Sets:
         return len(self.open(store, made.shards[0].name, made.shards[0].key).slices.images)
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """Grey levels as a file."""
-    file = io.BytesIO()
-    Image.fromarray(np.asarray(pixels)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+def _ready(store: Store, made: Synthetic) -> list[Stage]:
+    """The shards that exist: they are made one after the other."""
+    keys = store.keys(made.shards[0].name)
+    return [*itertools.takewhile(lambda shard: shard.key in keys, made.shards)]

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from dashboards.study.sound import SoundStore, whole
+from dashboards.web.recent import Recent
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.results import Results, Row, read_results
@@ -20,6 +21,8 @@ from sweep.studies.overview import Overview
 T = TypeVar("T")
 FRESH_S = 1.0
 """A look at the study serves all requests that come so soon after it, or as long as the look itself took."""
+MOST_KEPT = 4096
+"""Results of one state that are kept; a page asks for some tens, and for a curve per arm."""
 DOCUMENTS = ("study.yaml", "options.json", "extension.yaml")
 """What decides a study's trials; commands and launches change it."""
 
@@ -29,18 +32,11 @@ class State:
 
     def __init__(self, version: str, opened: OpenedStudy, plan: Plan, store: SoundStore) -> None:
         self.version, self.opened, self.plan, self.store = version, opened, plan, store
-        self._made: dict[str, Any] = {}
-        self._locks: dict[str, Lock] = {}
-        self._lock = Lock()
+        self._made: Recent[Any] = Recent(MOST_KEPT)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """The value of `compute`, computed by the first of all requests that ask for this name."""
-        with self._lock:
-            lock = self._locks.setdefault(name, Lock())
-        with lock:
-            if name not in self._made:
-                self._made[name] = compute()
-            return self._made[name]
+        return self._made.get(name, compute)
 
     @property
     def results(self) -> Results:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import io
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pandas as pd
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from dashboards.volumes.findings import FALSE_POSITIVE, FOUND, HIT, MISSED, Finding, findings, frames, middle
 from dashboards.volumes.view import ResultsOf, View, open_slices, patients_of
-from dashboards.web.pages import page, shown, study_path
+from dashboards.web.pages import page, png, shown, study_path
 from sweep.lesions import on_grid
 from sweep.store import Store
 from trainers.data.slice_set import CORNERS
@@ -67,9 +65,8 @@ def volume_routes(results_of: ResultsOf, store: Store) -> list[Route]:
         return Response(content, headers={"Cache-Control": "no-store"}, media_type="application/octet-stream")
 
     def picture(request: Request) -> Response:
-        file = io.BytesIO()
-        Image.fromarray(asked(request).picture(request.path_params["z"])).save(file, "PNG", compress_level=1)
-        return Response(file.getvalue(), headers=KEEP, media_type="image/png")
+        pixels = asked(request).picture(request.path_params["z"])
+        return Response(png(pixels), headers=KEEP, media_type="image/png")
 
     patient, volume = "/study/{name}/volumes/{patient}", "/study/{name}/volumes/{patient}/{number:int}"
     return [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from PIL import Image
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -91,6 +94,13 @@ async def form(request: Request) -> dict[str, list[str]]:
 def study_path(name: str) -> str:
     """Where the page of a study is, without the leading slash."""
     return f"study/{quote(name, safe='')}"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Grey levels (H x W uint8) as a file."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def whole_number(text: str) -> int | None:

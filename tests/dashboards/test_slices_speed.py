@@ -13,8 +13,8 @@ import requests
 from playwright.sync_api import Page, expect
 
 from dashboards.slices.embedding import with_same_distances
-from dashboards.slices.recent import Recent
 from dashboards.study.studies import Studies
+from dashboards.web.recent import Recent
 from sweep.plan import Trial
 from sweep.store import Store
 from tests.dashboards.conftest import ServeStudies

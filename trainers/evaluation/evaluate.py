@@ -20,6 +20,7 @@ from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.metrics_file import METRICS_FILE, Metrics
 from trainers.evaluation.outcome import (
+    BOX,
     LESION_COLUMNS,
     SLICE_COLUMNS,
     Outcome,
@@ -99,9 +100,24 @@ def evaluate(
     on_progress(total, total, headline)
 
 
-def read_outcomes(folder: Path, split: Split, ious: Sequence[float]) -> dict[float, Outcome]:
-    """What an evaluation found on one split, from the tables that `evaluate` wrote into `folder`."""
-    tables = {name: pd.read_parquet(folder / f"{name}.parquet", filters=[("split", "==", split)]) for name in TABLES}
+def read_outcomes(
+    folder: Path, split: Split, ious: Sequence[float], confidence: float | None = None
+) -> dict[float, Outcome]:
+    """What an evaluation found on one split, from the tables that `evaluate` wrote into `folder`.
+
+    Args:
+        confidence: detections below it, of which FROC curves need most, are not read.
+    """
+    of_split = [("split", "==", split)]
+    sure = [] if confidence is None else [("confidence", ">=", confidence)]
+    hits = [f"lesion_row_{name_of(iou)}" for iou in ious]
+    tables = {
+        "slices": pd.read_parquet(folder / "slices.parquet", filters=of_split),
+        "lesions": pd.read_parquet(folder / "lesions.parquet", columns=[*LESION_COLUMNS], filters=of_split),
+        "detections": pd.read_parquet(
+            folder / "detections.parquet", columns=["slice", *BOX, "confidence", *hits], filters=[*of_split, *sure]
+        ),
+    }
     return outcomes_of_tables(tables, ious)
 
 

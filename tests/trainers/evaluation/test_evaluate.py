@@ -77,6 +77,8 @@ def test_evaluation_writes_figures_and_tables_that_agree(untrained: Path, discs:
             assert found["false_positives"] == (~shown.hit).sum()
             assert found["true_positives"] + found["false_positives"] == len(shown.detections)
             assert found["sensitivity"] == np.isfinite(shown.found_at).mean()
+            (read,) = read_outcomes(tmp_path, split, (outcome.iou,), config.confidence).values()
+            pd.testing.assert_frame_equal(read.detections, shown.detections.reset_index(drop=True))
     detections = pd.read_parquet(tmp_path / "detections.parquet")
     assert set(detections["slice_id"]) <= set(discs.slices["slice_id"])
     assert detections["confidence"].min() >= 0.1
