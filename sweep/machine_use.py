@@ -119,6 +119,15 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
+def usable_gpus() -> int:
+    """GPUs of this machine that torch can use; without NVIDIA's none, which is known before torch is loaded."""
+    if not _gpu_handles():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def _gpu_handles() -> list[object]:
     """NVIDIA's GPUs of this machine; none without NVIDIA's library or driver."""
     import pynvml

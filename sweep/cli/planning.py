@@ -9,10 +9,12 @@ from sweep.cli import plan_tables
 from sweep.console import TextConsole
 from sweep.engine.cluster import Capacity, look_at
 from sweep.plan.estimate import Estimator, Usage
+from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import Plan, bytes_of
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
 from sweep.plan.undrawn import Undrawn, add_undrawn
 from sweep.redaction import without_secrets
+from sweep.settings import cache_folder
 from sweep.stages import Stage
 from sweep.store import Store
 from sweep.studies.opened import OpenedStudy
@@ -74,7 +76,7 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     plan = opened.plan(drawn)
     done_keys = {name: store.keys(name) for name in plan.wanted}
     missing = {key: stage for key, stage in plan.stages.items() if key not in done_keys[stage.name]}
-    estimator = Estimator(plan, store, done_keys)
+    estimator = Estimator(plan, store, done_keys, kept_flops=KeptFlops(cache_folder() / "flops"))
     jobs = Jobs(missing, estimator)
     bound = add_undrawn(plan, opened.maker, left_to_draw(study, drawn), estimator, jobs, store)
     ray_address = opened.settings.ray_address

@@ -32,15 +32,15 @@ def export(
     from sweep.cli.checksums import checked
     from sweep.cli.console import progress
     from sweep.cli.result import result_folder
-    from trainers.data.slice_export import export_slices, merged_boxes
+    from trainers.data.slice_export import export_slices
     from trainers.data.slice_set import open_slice_set
 
     opened = open_slice_set(checked(slices))
     with result_folder(out) as unfinished, progress("slices export") as on_progress:
-        export_slices(opened, to, unfinished.result, on_progress)
+        merged = export_slices(opened, to, unfinished.result, on_progress)
     counts = f"{count_text(len(opened.images), 'slice')} and {count_text(len(opened.boxes), 'box', 'boxes')}"
     talk.say(f"{counts}: {out}")
-    if to == "nnunet" and (merged := merged_boxes(opened)):
+    if merged:
         talk.say(f"Note: {count_text(merged, 'box', 'boxes')} touch others and are part of their mask.")
 
 

@@ -17,6 +17,7 @@ from sweep.engine.growth import nodes_to_come
 from sweep.engine.local_ray import private_folders
 from sweep.engine.reaching_ray import reached
 from sweep.logs import log_file
+from sweep.machine_use import usable_gpus
 from sweep.redaction import without_secrets
 from sweep.text import visible
 from trainers.distributed import FAILURES, WorkerResources
@@ -218,9 +219,7 @@ def look_at(address: str | None) -> Capacity:
         ClusterError: Ray cannot be reached.
     """
     if address is None:
-        import torch
-
-        return Capacity(({"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())},))
+        return Capacity(({"CPU": float(os.cpu_count() or 1), "GPU": float(usable_gpus())},))
     with ray_cluster(address, ()):
         return connected()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import Plan
 from sweep.stages import Stage
 from sweep.stages.work import Assumed, SliceCounts, Work
@@ -59,14 +60,21 @@ class Estimator:
         plan: whose stages; those of them that are done come first as history.
         done_keys: stage name -> keys in the store, if they have been listed already.
         count_flops: whether to count operations where there is no history of like stages; takes seconds.
+        kept_flops: what was counted for earlier plans.
     """
 
     def __init__(
-        self, plan: Plan, store: Store, done_keys: Mapping[str, set[str]] | None = None, count_flops: bool = True
+        self,
+        plan: Plan,
+        store: Store,
+        done_keys: Mapping[str, set[str]] | None = None,
+        count_flops: bool = True,
+        kept_flops: KeptFlops | None = None,
     ) -> None:
         self._store = store
         self._done_keys = {name: store.keys(name) for name in plan.wanted} if done_keys is None else done_keys
         self._count_flops = count_flops
+        self._kept_flops = kept_flops
         self._kinds: dict[str, Kind] = {}
         self._estimates: dict[Kind, Estimate | None] = {}
         self._history: dict[str, list[tuple[Work, Cost]]] = {}
@@ -125,7 +133,7 @@ class Estimator:
             return Estimate(statistics.median(alike), f"history of {len(alike)}", measured=True)
         if not self._count_flops:
             return None
-        flops = stage.flops(own, self._slices)
+        flops = self._flops(stage, own)
         if flops is None and history:
             seconds = statistics.median(_seconds_on(cost, stage.resources) for _, cost in history)
             return Estimate(seconds, f"history of {count_text(len(history), 'other')}, not scaled", measured=True)
@@ -139,7 +147,7 @@ class Estimator:
             factor = statistics.median(factor for factor, _ in scaled)
             others = count_text(len(scaled), "other")
             return Estimate(seconds, f"history of {others}, x {factor:.3g} by FLOPs", measured=True)
-        assumed = stage.assumed(self._slices)
+        assumed = stage.assumed(self._slices, flops)
         return Estimate(assumed.seconds, f"no history: {assumed.source}", measured=False)
 
     def _history_of(self, stage: Stage) -> list[tuple[Work, Cost]]:
@@ -163,9 +171,13 @@ class Estimator:
 
     def _flops_or_none(self, stage: Stage, work: Work) -> float | None:
         try:
-            return stage.flops(work, self._slices)
+            return self._flops(stage, work)
         except ValidationError:
             return None
+
+    def _flops(self, stage: Stage, work: Work) -> float | None:
+        kept = self._kept_flops
+        return stage.flops(work, self._slices) if kept is None else kept.of(stage, work, self._slices)
 
     def _slice_counts(self, plan: Plan) -> SliceCounts:
         """Of the slice set if it is made, else assumed from the cohort's volumes."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from sweep.machine_use import usable_gpus
+
 Precision = Literal["fp32", "tf32", "bf16"]
 GPURates = Mapping[Precision, float]
 """FLOPs a second that a stage reaches on one MEASURED card."""
@@ -43,9 +45,11 @@ OTHER = Card(("an unknown card",), 0.1, 0.15)
 @cache
 def card_here() -> Card:
     """The family of this machine's first GPU; without a GPU the measured one, as cluster nodes are not asked."""
+    if not usable_gpus():
+        return MEASURED
     import torch
 
-    return card_named(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else MEASURED
+    return card_named(torch.cuda.get_device_name(0))
 
 
 def card_named(name: str) -> Card:

@@ -16,7 +16,6 @@ from sweep.stages.work import SliceCounts, Work
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.architecture import PAPER
 from trainers.detector.config import DetectorConfig
-from trainers.detector.training import train_detector
 from trainers.distributed import Context, WorkerResources
 from trainers.variants import REAL_ONLY, Variant
 
@@ -96,5 +95,7 @@ class DetectorStage(NetworkStage):
         return BYTES_PER_PARAMETER * parameters(self.config)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from trainers.detector.training import train_detector
+
         shards = [open_slice_set(inputs[f"shard{shard.shard}"]) for shard in self.shards]
         train_detector(self.config, open_slice_set(inputs["slices"]), shards, self.count, out, context)

@@ -16,7 +16,6 @@ from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import evaluate
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,5 +59,7 @@ class EvaluateStage(NetworkStage):
         return "tf32"
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from trainers.evaluation.evaluate import evaluate
+
         slices = open_slice_set(inputs["slices"])
         evaluate(inputs["detector"], slices, self.config, out, context.progress, context.device)

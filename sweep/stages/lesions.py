@@ -37,7 +37,7 @@ class LesionsStage(SourceStage):
     def variant(self) -> PastedVariant:
         return self.config.variant
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         return Assumed(2 + slices.train * SECONDS_PER_SLICE, f"{SECONDS_PER_SLICE:g} s per training slice, assumed")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:

@@ -37,8 +37,9 @@ class NetworkStage(Stage):
         """Of the network's operations at `rate` FLOPs a second."""
         return cls.flops(work, slices) / rate
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
-        flops, on = self.flops(self.work, slices), self.resources
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
+        assert flops is not None
+        on = self.resources
         if on.gpus_per_worker:
             card, precision = card_here(), self.precision(self.work)
             rate = self.gpu_flops[precision] * card.share(precision)

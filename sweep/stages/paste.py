@@ -29,7 +29,7 @@ class PasteStage(ShardStage):
 
     source: LesionsStage
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         number, each = self.config.shard_size, f"{SECONDS_PER_SLICE:g} s per slice"
         return Assumed(2 + number * SECONDS_PER_SLICE, f"{count_text(number, 'slice')}, {each}, assumed")
 

@@ -59,7 +59,7 @@ class PrepareStage(Stage):
         except MetsweepError:
             return 1
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         volumes = self.volumes()
         seconds = volumes * SECONDS_PER_VOLUME / self.resources.cpus_per_worker
         each = f"{SECONDS_PER_VOLUME:g} s per volume and core"

@@ -66,7 +66,7 @@ class RealismStage(Stage):
         """With the key: with other settings the stage is run, and logged, again."""
         return f"realism-{self.key[:8]}"
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         number, each = self.config.slices, f"{SECONDS_PER_SLICE:g} s per slice"
         return Assumed(number * SECONDS_PER_SLICE, f"{count_text(number, 'slice')}, {each}, assumed")
 

@@ -80,8 +80,8 @@ class Stage(ABC):
         """
 
     @abstractmethod
-    def assumed(self, slices: SliceCounts) -> Assumed:
-        """How long the stage takes if the store holds no stage of its name."""
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
+        """How long the stage takes if the store holds no stage of its name; `flops` as counted by the method."""
 
     @classmethod
     def flops(cls, work: Work, slices: SliceCounts) -> float | None:

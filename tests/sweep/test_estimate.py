@@ -9,10 +9,11 @@ import pytest
 from search_spaces.study import load_study
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimator
+from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import plan_with
 from sweep.plan.schedule import START_UP_S, Job, Jobs, schedule
 from sweep.plan.trial import TrialMaker
-from sweep.stages import PrepareStage, Stage
+from sweep.stages import GANStage, PrepareStage, Stage
 from sweep.stages.prepare import SECONDS_PER_VOLUME
 from sweep.stages.work import SliceCounts
 from sweep.store import Store
@@ -118,6 +119,27 @@ def test_without_history_and_without_counting_nothing_is_told(tmp_path: Path) ->
     estimator = Estimator(plan, Store(tmp_path), count_flops=False)
     assert estimator.of(named(plan, "gan")[0]) is None
     assert Jobs(plan.stages, estimator).unknown == set(plan.wanted)
+
+
+def test_flops_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store, kept = small_plan(), Store(tmp_path / "store"), KeptFlops(tmp_path / "flops")
+    (gan, *_), (shard, *_) = named(plan, "gan"), named(plan, "synthesize")
+    before = Estimator(plan, store).of(gan)
+    assert Estimator(plan, store, kept_flops=kept).of(gan) == before
+
+    def fail(*_: object) -> float:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(GANStage, "flops", fail)
+    assert Estimator(plan, store, kept_flops=KeptFlops(tmp_path / "flops")).of(gan) == before
+    assert Estimator(plan, store, kept_flops=kept).of(shard) == Estimator(plan, store).of(shard), "another stage's own"
+    wider = small_plan(gan=plan.gans[gan.key].config.model_dump() | {"latent_size": 16})
+    with pytest.raises(AssertionError, match="counted again"):
+        Estimator(wider, store, kept_flops=kept).of(named(wider, "gan")[0])
+    for file in (tmp_path / "flops").iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
+    monkeypatch.undo()
+    assert Estimator(plan, store, kept_flops=kept).of(gan) == before, "damaged files are not used"
 
 
 def test_a_gan_computes_by_images_and_by_resolution() -> None:

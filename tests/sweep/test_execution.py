@@ -57,7 +57,7 @@ class Base(Stage):
     def inputs(self) -> Mapping[str, Stage]:
         return {}
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         return Assumed(1.0, "a test")
 
     @property
@@ -109,7 +109,7 @@ class Trained(Stage):
     def inputs(self) -> Mapping[str, Stage]:
         return {"base": self.base}
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         return Assumed(1.0, "a test")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:

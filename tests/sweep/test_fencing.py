@@ -45,7 +45,7 @@ class Stepping(Stage):
     def inputs(self) -> Mapping[str, Stage]:
         return {}
 
-    def assumed(self, slices: SliceCounts) -> Assumed:
+    def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         return Assumed(1.0, "a test")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:

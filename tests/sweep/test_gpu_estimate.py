@@ -52,7 +52,7 @@ def test_gans_are_estimated_within_a_factor_of_two_of_what_was_measured(
     (gan, *_) = (stage for stage in small_plan().stages.values() if stage.name == "gan")
     assert isinstance(gan, GANStage)
     stage = GANStage(GANConfig.model_validate(FULL | changes), gan.slices, ON_GPU)
-    estimated = (stage.assumed(SliceCounts(0)).seconds - stage.other_s) / 100
+    estimated = (stage.assumed(SliceCounts(0), stage.flops(stage.work, SliceCounts(0))).seconds - stage.other_s) / 100
     assert 0.5 < estimated / sec_per_kimg < 2
 
 
@@ -62,7 +62,8 @@ def test_detectors_train_as_fast_as_was_measured(tmp_path: Path) -> None:
     plan = plan_with(TrialMaker(study, PrepareStage(study.prepare, cohort=tmp_path, fingerprint="x")), study, ())
     detector = plan.trials[0].evaluate.detector
     shown = detector.config.steps * detector.config.batch
-    assert shown / (detector.assumed(SliceCounts(0)).seconds - detector.other_s) == pytest.approx(601, rel=0.1)
+    flops = detector.flops(detector.work, SliceCounts(0))
+    assert shown / (detector.assumed(SliceCounts(0), flops).seconds - detector.other_s) == pytest.approx(601, rel=0.1)
 
 
 @pytest.mark.slow

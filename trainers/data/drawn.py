@@ -6,6 +6,7 @@ boxes are of several categories is refused.
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from trainers.exceptions import MetsweepError
 
 Error = type[MetsweepError]
 LARGEST_COCO = 1024 * MIB
+COCO_LISTS = ("images", "annotations")
 SLACK = 1e-3
 """Pixels that a box may reach beyond its picture: shares of YOLO are rounded."""
 CSV_COLUMNS = ("x0", "y0", "x1", "y1")
@@ -69,7 +71,7 @@ class Drawn:
 def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
     """The pictures of a COCO file, those without boxes included."""
     content = read_json(path, error, LARGEST_COCO)
-    if not is_coco(content):
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in COCO_LISTS):
         raise error(f"{path}: holds no COCO annotation; needed: a mapping with the lists `images` and `annotations`.")
     boxes = _coco_boxes(path, content["annotations"], error)
     images = content["images"]
@@ -109,9 +111,13 @@ def _coco_boxes(path: Path, annotations: Sequence[Any], error: Error) -> dict[An
     return boxes
 
 
-def is_coco(content: object) -> bool:
-    """Whether a JSON document has the lists of a COCO file."""
-    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
+def looks_like_coco(file: Path) -> bool:
+    """Whether a file names the lists of a COCO file, at any place; parsing it would take minutes where it is large."""
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return all(content.find(f'"{key}"'.encode()) >= 0 for key in COCO_LISTS)
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return False
 
 
 def read_yolo(path: Path, error: Error) -> Iterator[Drawn]:

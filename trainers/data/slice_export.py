@@ -35,11 +35,13 @@ COCO_KEYS = ("patient_id", "volume", "z", "scanner")
 """What `metsweep score` also reads of a picture."""
 
 
-def export_slices(slices: SliceSet, form: str, out: Path, on_progress: OnProgress) -> None:
+def export_slices(slices: SliceSet, form: str, out: Path, on_progress: OnProgress) -> int:
     """Write `slices` into the existing, empty folder `out` in one of FORMS.
 
-    nnU-Net has masks instead of boxes: each box is painted, and boxes that touch on a slice become one
-    (`merged_boxes`).
+    nnU-Net has masks instead of boxes: each box is painted, and boxes that touch on a slice become one.
+
+    Returns:
+        How many boxes are lost in this way; 0 in the other forms.
 
     Raises:
         SliceSetError: the name of a slice cannot be that of a file.
@@ -54,26 +56,14 @@ def export_slices(slices: SliceSet, form: str, out: Path, on_progress: OnProgres
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(slices.images[number]).save(file)
         on_progress(number + 1, len(ids), {})
-    write_rest(slices, out)
+    merged = write_rest(slices, out)
     table = slices.slices.rename(columns={"slice_id": "image"})
     columns = [column for column in (*TABLE_NEEDED, *TABLE_OPTIONAL) if column in table]
     table[columns].to_csv(out / TABLE, index=False)
+    return merged
 
 
-def merged_boxes(slices: SliceSet) -> int:
-    """How many boxes are lost in nnU-Net's masks because they touch others."""
-    return sum(
-        len(boxes) - int(components(mask > 0).max())
-        for boxes, mask in zip(slices.boxes_by_slice(), _masks(slices), strict=True)
-        if len(boxes)
-    )
-
-
-def _masks(slices: SliceSet) -> np.ndarray:
-    return conditioning_images(slices.boxes_by_slice(), slices.size)
-
-
-def _write_yolo(slices: SliceSet, out: Path) -> None:
+def _write_yolo(slices: SliceSet, out: Path) -> int:
     """A label file per picture, and `data.yaml`; class, centre and sides in shares of the picture."""
     for name, split, boxes in _rows(slices):
         low, high = boxes[:, :2] / slices.size, boxes[:, 2:] / slices.size
@@ -84,9 +74,10 @@ def _write_yolo(slices: SliceSet, out: Path) -> None:
     splits = {FOLDER[split]: f"images/{FOLDER[split]}" for split in _splits(slices)}
     missing = {key: next(iter(splits.values())) for key in ("train", "val") if key not in splits}  # it demands both
     (out / "data.yaml").write_text(yaml.safe_dump({**splits, **missing, "names": {0: NAME}}, sort_keys=False))
+    return 0
 
 
-def _write_coco(slices: SliceSet, out: Path) -> None:
+def _write_coco(slices: SliceSet, out: Path) -> int:
     """`annotations/instances_SPLIT.json` per split."""
     (out / "annotations").mkdir()
     rows, about = _rows(slices), slices.slices.set_index("slice_id")
@@ -108,14 +99,18 @@ def _write_coco(slices: SliceSet, out: Path) -> None:
                 annotations.append({**ids, **box, **lesion})
         content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": NAME}]}
         (out / "annotations" / f"instances_{FOLDER[split]}.json").write_text(json.dumps(content))
+    return 0
 
 
-def _write_nnunet(slices: SliceSet, out: Path) -> None:
+def _write_nnunet(slices: SliceSet, out: Path) -> int:
     """`labelsTr` and `labelsTs`, `dataset.json`, and `splits_final.json` for the folder of nnU-Net's preprocessing."""
-    for (name, split, _), mask in zip(_rows(slices), _masks(slices), strict=True):
+    merged = 0
+    for name, split, boxes in _rows(slices):
+        mask = conditioning_images([boxes], slices.size)[0] > 0
+        merged += len(boxes) - int(components(mask).max())
         file = out / ("labelsTs" if split == "test" else "labelsTr") / f"{name}.png"
         file.parent.mkdir(exist_ok=True)
-        Image.fromarray((mask > 0).astype(np.uint8)).save(file)
+        Image.fromarray(mask.astype(np.uint8)).save(file)
     names = {split: slices.slices.loc[slices.slices["split"] == split, "slice_id"].tolist() for split in FOLDER}
     info = {
         "channel_names": {"0": "T1c"},
@@ -125,6 +120,7 @@ def _write_nnunet(slices: SliceSet, out: Path) -> None:
     }
     (out / "dataset.json").write_text(json.dumps(info, indent=2))
     (out / "splits_final.json").write_text(json.dumps([{"train": names["train"], "val": names["validation"]}]))
+    return merged
 
 
 def _rows(slices: SliceSet) -> list[tuple[str, Split, np.ndarray]]:
@@ -150,9 +146,9 @@ def _in_nnunet(split: Split, name: str) -> str:
     return f"{'imagesTs' if split == 'test' else 'imagesTr'}/{name}{CHANNEL}.png"
 
 
-FORMS: Mapping[str, tuple[Callable[[Split, str], str], Callable[[SliceSet, Path], None]]] = {
+FORMS: Mapping[str, tuple[Callable[[Split, str], str], Callable[[SliceSet, Path], int]]] = {
     "yolo": (_in_folders, _write_yolo),
     "coco": (_in_folders, _write_coco),
     "nnunet": (_in_nnunet, _write_nnunet),
 }
-"""Format -> where a picture lies, and what writes all but the pictures."""
+"""Format -> where a picture lies, and what writes all but the pictures and returns how many boxes it merged."""

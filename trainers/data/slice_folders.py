@@ -8,20 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy import ndimage
 
 from trainers.data.drawn import Drawn, read_coco, read_yolo
 from trainers.data.mask import components
+from trainers.data.pictures import grey
 from trainers.data.slice_export import CHANNEL
 from trainers.data.slice_set import Split
 from trainers.documents import MIB, read_json, shown
 from trainers.exceptions import SliceSetError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MOST_PIXELS = 4096**2
-UNREADABLE = (OSError, SyntaxError, ValueError, ImportError)
-"""What Pillow raises for damaged pictures; the last once Ultralytics, wherever imported, makes it seek decoders."""
 SPLITS: Mapping[str, Split] = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
@@ -55,24 +52,6 @@ def pictures_of(form: str, source: Path) -> dict[str, Picture]:
     if not pictures:
         raise SliceSetError(f"{source}: holds no pictures as {form} lays them out ({EXPECTED[form]}).")
     return pictures
-
-
-def grey(file: Path) -> np.ndarray:
-    """A picture, H x W uint8; SliceSetError if it is in colour, deeper than 8 bits, too large or damaged."""
-    try:
-        with Image.open(file) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise SliceSetError(
-                    f"{file}: has {picture.width} x {picture.height} pixels; allowed: up to {MOST_PIXELS:,}."
-                )
-            pixels = np.asarray(picture.convert("L") if picture.mode in ("1", "P", "LA") else picture)
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
-        raise SliceSetError(f"{file}: cannot be read as a picture ({error}).") from error
-    if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise SliceSetError(f"{file}: has colours or {pixels.dtype} pixels; allowed: grey, 8 bits. Convert it.")
-    return pixels
 
 
 def _files(source: Path) -> list[Path]:
@@ -121,7 +100,7 @@ def _nnunet(source: Path) -> Iterator[Picture]:
     files = _files_of_nnunet(source)
     fold = _fold(source)
     for name, (picture, mask) in files.items():
-        labels = grey(mask)
+        labels = grey(mask, SliceSetError)
         parts = filter(None, ndimage.find_objects(components(labels > 0)))
         rows = [(x.start, y.start, x.stop, y.stop) for y, x in parts]
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from trainers.data.pictures import grey
 from trainers.data.slice_export import TABLE, TABLE_NEEDED, TABLE_OPTIONAL
-from trainers.data.slice_folders import PICTURES, SPLITS, Picture, grey, pictures_of
+from trainers.data.slice_folders import PICTURES, SPLITS, Picture, pictures_of
 from trainers.data.slice_set import BOX_COLUMNS, Split, write_slice_set
 from trainers.distributed import OnProgress
 from trainers.documents import read_table, shown
@@ -117,7 +118,7 @@ def _row(name: str, cells: Mapping[str, str], picture: Picture, has_boxes: bool)
 
 def _fitted(picture: Picture, size: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Picture, H x W uint8, and boxes, n x 4 float64 pixels; padded to a square and scaled if a size is wanted."""
-    image = grey(picture.file)
+    image = grey(picture.file, SliceSetError)
     height, width = image.shape
     boxes = picture.drawn.pixels(width, height, SliceSetError)
     if size is not None and (height, width) != (size, size):

@@ -71,7 +71,8 @@ class _Consistent(Nifti1Header):
         super().check_fix(logger or _UNHEARD, error_level)
 
     def _check(self) -> None:
-        values = {name: float(self[name]) for name in ("vox_offset", "bitpix", "qform_code", "sform_code")}
+        names = ("vox_offset", "bitpix", "qform_code", "sform_code", "scl_slope", "scl_inter")
+        values = {name: float(self[name]) for name in names}
         sizes = [float(size) for size in self["pixdim"][1:4]]
         self.check_fix()
         if not values["vox_offset"] >= self.single_vox_offset:
@@ -83,6 +84,9 @@ class _Consistent(Nifti1Header):
             raise HeaderDataError(
                 f"bitpix is {values['bitpix']:g}, but its datatype, {self.get_data_dtype()}, has {bits} bits per voxel"
             )
+        for name in ("scl_slope", "scl_inter") if values["scl_slope"] else ():  # a slope of 0: nothing is scaled
+            if not math.isfinite(values[name]):
+                raise HeaderDataError(f"{name}, which scales its voxels, is {values[name]:g}; allowed: a finite number")
         for name in ("qform_code", "sform_code"):
             if values[name] not in CODES:
                 raise HeaderDataError(f"{name} is {values[name]:g}; allowed: {CODES[0]} to {CODES[-1]}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,17 @@ def test_a_study_that_never_fits_this_machine_is_planned_but_not_launched(metswe
     assert told["machine"]["why_not"].startswith(why)
     assert told["to_run"]["seconds"] is None
     assert told["to_run"]["cpu_hours"] == pytest.approx(7)
+
+
+@pytest.mark.usefixtures("study_file")
+def test_a_plan_that_was_made_before_needs_no_torch(metsweep: Metsweep) -> None:
+    arguments = ("plan", STUDY, "--set", "arms=[{variant: none}]", "--json")
+    first = metsweep(*arguments)
+    assert "FLOPs" in first.out
+    check = "import sys; from sweep.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    again = subprocess.run([sys.executable, "-c", check, *arguments], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.out
 
 
 @pytest.mark.usefixtures("study")

@@ -18,6 +18,7 @@ from trainers.data.cohort import Cohort, open_cohort
 from trainers.data.importing import Imported, import_cohort
 from trainers.data.layouts.contract import Tree
 from trainers.data.layouts.known import LAYOUTS, layout_of
+from trainers.documents import read_json
 from trainers.exceptions import CohortError
 
 
@@ -226,6 +227,21 @@ def test_links_are_followed_but_not_in_circles(download: Path, tmp_path: Path) -
     (download / "back").symlink_to(tmp_path / "linked")
     _, cohort = imported(tmp_path / "linked", tmp_path / "cohort")
     assert len(cohort.subjects) == 3
+
+
+def test_a_coco_file_is_parsed_once_and_other_json_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sets.drawn(tmp_path / "download", "coco")
+    (source / "broken.json").write_text('{"annotations": ')
+    parsed: list[str] = []
+
+    def recorded(path: Path, *settings: Any) -> Any:
+        parsed.append(path.name)
+        return read_json(path, *settings)
+
+    monkeypatch.setattr("trainers.data.drawn.read_json", recorded)
+    made, _ = imported(source, tmp_path / "cohort")
+    assert made.cohort.origin["layout"] == "coco"
+    assert parsed == ["instances.json"]
 
 
 def coco(images: Sequence[tuple[int, str]], ids: Sequence[Any] = ()) -> str:

@@ -117,6 +117,9 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, slope: float, affine:
 
 
 CONTRADICTIONS = {
+    "infinite slope": (112, "2f", (math.inf, 0.0), "scl_slope, which scales its voxels, is inf; allowed: a finite"),
+    "slope that is no number": (112, "2f", (math.nan, 0.0), "scl_slope, .* is nan; allowed: a finite number"),
+    "infinite intercept": (112, "2f", (1.0, -math.inf), "scl_inter, .* is -inf; allowed: a finite number"),
     "voxels in the header": (108, "f", (0.0,), "vox_offset is 0, within the header; allowed: from 352"),
     "no offset": (108, "f", (math.nan,), "vox_offset|NaN"),
     "fewer slices": (46, "h", (20,), "continues after the 336,352 bytes that its header declares"),

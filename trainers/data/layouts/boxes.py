@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from nibabel.orientations import io_orientation
 
-from trainers.data.drawn import READERS, Drawn, is_coco
+from trainers.data.drawn import READERS, Drawn, looks_like_coco
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree, patient_of, stem_of
 from trainers.data.volume_file import load_image
-from trainers.documents import MIB, read_json, shown
+from trainers.documents import shown
 from trainers.exceptions import CohortError
 
 _SLICE = re.compile(r"[-_. ]?(?:z|slice|s)?[-_]?(\d{1,4})", re.IGNORECASE)
@@ -47,7 +47,7 @@ def _annotations(tree: Tree, form: str) -> list[Path]:
     if form == "yolo":
         return [file for file in files if file.stem.lower() not in NO_PICTURES]
     if form == "coco":
-        return [file for file in files if is_coco(read_json(file, CohortError, 1024 * MIB))]
+        return [file for file in files if looks_like_coco(file)]
     return files
 
 

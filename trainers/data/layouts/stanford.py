@@ -13,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
-from PIL import Image
 
 from trainers.data.layouts.contract import Layout, Scan, Tree, Unwritten, grouped
-from trainers.data.slice_folders import UNREADABLE
+from trainers.data.pictures import grey
 from trainers.exceptions import CohortError
 
 SPACING = (0.94, 0.94, 1.0)
 """Millimetres, of the data set's description; PNG slices carry none."""
-MOST_PIXELS = 2**20
 _PATIENT = re.compile(r"Mets_\d+")
 _NIFTI = re.compile(r"(bravo|t1_gd|seg)\.nii(?:\.gz)?")
 _SLICE = re.compile(r"\d+\.png", re.IGNORECASE)
@@ -37,7 +35,7 @@ class PngStack:
 
     def image(self) -> Nifti1Image:
         """The slices as a volume; those of a mask as 0 and 1."""
-        pictures = [_grey(file) for file in self.slices]
+        pictures = [grey(file, CohortError, deep=True) for file in self.slices]
         if len({picture.shape for picture in pictures}) > 1:
             raise CohortError(f"{self.folder}: its slices differ in size; allowed: one size. Copy the folder anew.")
         volume = np.stack(pictures, axis=-1).transpose(1, 0, 2)
@@ -47,19 +45,6 @@ class PngStack:
 def _towards() -> tuple[float, float, float]:
     """Columns run to the patient's left and rows to posterior: against the first two axes of RAS+."""
     return -SPACING[0], -SPACING[1], SPACING[2]
-
-
-def _grey(file: Path) -> np.ndarray:
-    try:
-        with Image.open(file) as picture:
-            if picture.width * picture.height > MOST_PIXELS or picture.mode not in ("1", "L", "I", "I;16"):
-                raise CohortError(
-                    f"{file}: {picture.width} x {picture.height} pixels of the mode {picture.mode}; allowed: grey, up "
-                    f"to {MOST_PIXELS:,} pixels."
-                )
-            return np.asarray(picture).astype(np.uint16)
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
-        raise CohortError(f"{file}: cannot be read as a picture ({error}). Copy it anew.") from error
 
 
 def _parts(tree: Tree, folder: str, nifti: str) -> dict[str, dict[str, Path | Unwritten]]:
