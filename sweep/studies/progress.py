@@ -55,6 +55,8 @@ class StageProgress:
 
     def with_finite_metrics(self) -> StageProgress:
         """The same without figures that are not finite, which JSON cannot hold."""
+        if all(map(math.isfinite, self.metrics.values())):
+            return self
         return replace(self, metrics={name: value for name, value in self.metrics.items() if math.isfinite(value)})
 
     def newest_figures(self) -> str:

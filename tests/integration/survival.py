@@ -24,7 +24,9 @@ import ray.util
 from mlflow import MlflowClient
 
 from sweep.store import Store
+from sweep.store.process import Process
 from tests.services.hosts import until
+from tests.services.mortal import ends_with_this_process
 from tests.sweep.fixed_time import STEPS, Pace
 
 NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}
@@ -60,6 +62,7 @@ class RayHead:
                 [sys.executable, *arguments], env=os.environ | own | self._environment,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        ends_with_this_process(Process.of(self._process.pid))
         until(lambda: "Ray runtime started" in output.read_text(), self._process, output, PATIENCE_S)
 
     def kill(self) -> None:

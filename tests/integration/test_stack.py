@@ -28,6 +28,7 @@ from infra.stack.seaweedfs import BUCKET, Identity
 from infra.stack.service import HOST, family, free_ports, is_alive
 from infra.stack.stack import State
 from tests.infra.tools import INFRA, tool
+from tests.services.mortal import ends_with_this_process
 from tests.services.stack import database, listed, metsweep, of_env, processes, state, user
 from tests.trainers.data.phantom import make_cohort
 
@@ -59,6 +60,8 @@ def folder() -> Iterator[Path]:
     data = folder / "stack"
     try:
         metsweep(folder, "stack", "up", "--dir", str(data))
+        for started in state(data).started.values():
+            ends_with_this_process(started.leader)
         yield data
     finally:
         if data.exists():

@@ -6,6 +6,7 @@ import signal
 
 from infra.stack.service import Service, stop
 from sweep.store.process import Process
+from tests.services.mortal import ends_with_this_process
 
 
 class KillableServer:
@@ -18,6 +19,7 @@ class KillableServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._leader = self._service.start()
+        ends_with_this_process(self._leader)
         self._service.wait_until_usable(self._leader)
 
     def kill(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from infra.stack.seaweedfs import BUCKET, Identity, remove_sockets, seaweedfs
 from infra.stack.service import free_ports, stop
 from sweep.store.process import Process
+from tests.services.mortal import ends_with_this_process
 
 __all__ = ["ACCESS_KEY", "BUCKET", "READER_KEY", "SECRET_KEY", "SeaweedFS"]
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret123"
@@ -45,6 +46,7 @@ class SeaweedFS:
         service = seaweedfs(self.folder, self.ports, ADMIN, READER)
         service = replace(service, environment={**service.environment, "WEED_S3_SSE_KEY": "of the tests"})
         self._leader = service.start()
+        ends_with_this_process(self._leader)
         service.wait_until_usable(self._leader)
 
     def kill(self) -> None:

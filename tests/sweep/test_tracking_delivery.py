@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from sweep.tracking.tags import STAGE_KEY
 from sweep.tracking.tracker import Tracker
 from tests.sweep.mlflow_runs import DyingClient, outputs_of, runs_of
 from tests.sweep.small_study import make
-from tests.sweep.timed_store import fill, timed_plan
 from trainers.exceptions import TrackingError
 
 
@@ -248,33 +246,3 @@ def test_a_database_that_is_deleted_or_replaced_is_noticed_and_filled_again_by_a
     with Delivery(Tracker(afresh, one, full_store), told.append) as delivery:
         assert delivery.finish("FINISHED", 60)
     assert {run.info.status for run in runs_of(afresh).values()} == {"FINISHED"}
-
-
-class Counting:
-    """A backend that counts how often each of its methods is called."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend, self.calls = backend, Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        if callable(found):
-            self.calls[name] += 1
-        return found
-
-
-def test_looking_for_news_asks_the_store_as_often_for_many_trials_as_for_few(tracking_uri: str, tmp_path: Path) -> None:
-    asked = []
-    for seeds in (2, 40):
-        folder = tmp_path / str(seeds)
-        folder.mkdir()
-        plan, store = timed_plan(folder, seeds=list(range(seeds))), Store(folder / "store")
-        fill(store, [one for one in plan.stages.values() if one.name in ("prepare", "gan")])
-        tracker = Tracker(tracking_uri, plan, store)
-        tracker.open()
-        tracker.record()
-        store.backend = counting = Counting(store.backend)  # pyright: ignore[reportAttributeAccessIssue]
-        assert tracker.record() == 0
-        asked.append(dict(counting.calls))
-    # One listing for the trials, one for the shards of the GAN that is there.
-    assert asked == [{"keys": 2}] * 2
