@@ -21,8 +21,8 @@ from sweep.studies.costs import LaunchCosts
 from sweep.studies.records import StudyRecord
 from sweep.tracking.tracker import Tracker
 from tests.sweep.publishing import publish_empty
-from tests.sweep.test_search import Sweep
 from tests.sweep.timed_store import fill, timed_plan
+from tests.sweep.without_ray import Sweep
 
 FEW, MANY = 4, 40
 """Seeds of each arm."""

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from ray.tune.search import Searcher
 
-from search_spaces.study import Study
 from sweep.console import TextConsole
-from sweep.engine.board import BoardHandle
 from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
 from sweep.engine.launch import _look, launch
-from sweep.engine.search import StudySearch
-from sweep.plan import Trial, TrialMaker
-from sweep.plan.plan import plan_with
 from sweep.report.report import write_report
 from sweep.store import Store
 from sweep.studies.arms import record_arms
-from sweep.studies.continuing import check_optuna_study, take_up_choices
+from sweep.studies.continuing import check_optuna_study
 from sweep.studies.optuna_study import (
     ARM,
     ERROR,
     TWIN_OF,
-    Drawn,
     drawn_cells,
-    find_optuna_study,
     given_up,
     left_to_draw,
     open_storage,
@@ -41,97 +30,9 @@ from sweep.studies.optuna_study import (
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
-from tests.sweep.publishing import publishing
-from tests.sweep.summaries import summary
 from tests.sweep.task_stages import settings_in
+from tests.sweep.without_ray import SEARCH, Sweep
 from trainers.exceptions import ConfigError, TrackingError
-
-SEARCH = {
-    "arms": [{"variant": "none"}],
-    "space": {
-        "variant": {"choice": ["cpggan", "image2image"]},
-        "count": {"int": [4000, 12000], "step": 4000},
-        "detector.learning_rate": {"float": [1e-4, 1e-2], "log": True},
-    },
-    "search": {"method": "tpe", "trials": 4, "startup_trials": 2},
-    "count_scale": 0.1,
-    "detector": {"final_learning_rate": 1e-5},
-}
-
-
-class Board(BoardHandle):
-    """Notes what the search reports to the board."""
-
-    def __init__(self) -> None:
-        self.handed_out: list[str] = []
-        self.stopped: list[tuple[str, StopReason]] = []
-
-    def hand_out(self, trial: Trial) -> None:
-        self.handed_out.append(trial.name)
-
-    def stop(self, name: str, reason: StopReason) -> None:
-        self.stopped.append((name, reason))
-
-
-class Sweep:
-    """One driver of a study: everything but Ray."""
-
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        self.study: Study = timed_study(folder, **{**SEARCH, **changes})
-        self.store = Store(folder / "store")
-        self.board = Board()
-        self.outcomes: dict[str, Outcome] = {}
-        maker: TrialMaker = make_timed_maker(self.study)
-        take_up_choices(self.study, f"sqlite:///{folder / 'optuna.db'}")
-        storage = open_storage(f"sqlite:///{folder / 'optuna.db'}")
-        drawn = drawn_cells(find_optuna_study(self.study, storage), self.study)
-        plan = plan_with(maker, self.study, [(one.number, one.cell) for one in drawn])
-        self.held = True
-        self.record = StudyRecord(self.store, self.study.name)
-        self.search = StudySearch(
-            plan, maker, storage, self.store, self.board, self._tell, self.record.keep_needs, lambda: self.held
-        )
-        open_cells = {one.number for one in drawn if one.state == "RUNNING"}
-        self.search.take_up([trial for trial in plan.trials if trial.number in open_cells])
-        self.search.wait_for([trial for trial in plan.unfinished(self.store) if trial.number is None])
-        self._asked = 0
-
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        self.outcomes[trial.name] = outcome
-
-    def next(self) -> tuple[str, Trial] | None:
-        """Tune's id and the trial that is handed out, or None when there is no more."""
-        self._asked += 1
-        suggested = self.search.suggest(f"id{self._asked}")
-        if not isinstance(suggested, Mapping):
-            assert suggested == Searcher.FINISHED
-            return None
-        return f"id{self._asked}", next(one for one in self.search.running if one.name == suggested["trial"])
-
-    def finish(self, name: str, trial: Trial, **changes: float) -> None:
-        """The trial is evaluated, and Tune says so."""
-        figures = summary(**{"sensitivity": quality(trial.evaluate.detector), **changes})
-        with publishing(self.store, trial.evaluate) as folder:
-            text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
-            (folder / "metrics.json").write_text(text)
-        self.search.on_trial_complete(name, {"state": "done"})
-
-    def run(self) -> list[str]:
-        """Everything, one after the other; the names as they were handed out."""
-        while (given := self.next()) is not None:
-            self.finish(*given)
-        return self.board.handed_out
-
-    @property
-    def drawn(self) -> list[Drawn]:
-        """The cells drawn so far, as any command reads them."""
-        return read_drawn(self.study, f"sqlite:///{self.store.local.parent / 'optuna.db'}")
-
-    @property
-    def told(self) -> list[optuna.trial.FrozenTrial]:
-        """Optuna's trials as its database holds them."""
-        uri = f"sqlite:///{self.store.local.parent / 'optuna.db'}"
-        return optuna.load_study(study_name="timed", storage=uri).trials
 
 
 def test_what_steers_a_launch_never_waits_for_the_database(tmp_path: Path) -> None:
