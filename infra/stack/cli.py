@@ -96,10 +96,17 @@ def down(
     if delete:
         stack.delete()
         talk.note(f"The data in {stack.folder} are removed.")
+    if os.environ.get("METSWEEP_CACHE") == str(stack.folder / "cache"):
+        talk.note('This shell still points at the stack. To undo that: eval "$(metsweep stack env --unset)"')
 
 
 @app.command(cls=Command)
-def env(folder: Folder = None) -> None:
+def env(
+    folder: Folder = None,
+    unset: Annotated[
+        bool, typer.Option("--unset", help="Print what undoes that, also when the stack is down.")
+    ] = False,
+) -> None:
     """Print the shell commands that point metsweep, Ray, MLflow and AWS clients at the stack; they hold passwords.
 
     \b
@@ -108,8 +115,11 @@ def env(folder: Folder = None) -> None:
     """
     import shlex
 
-    from infra.stack.stack import UNSET
+    from infra.stack.stack import UNSET, VARIABLES
 
+    if unset:
+        talk.say(f"unset {' '.join(VARIABLES)}")
+        return
     exports = [f"export {name}={shlex.quote(value)}" for name, value in _stack(folder).environment().items()]
     talk.say("\n".join([f"unset {' '.join(UNSET)}", *exports]))
 

@@ -30,6 +30,12 @@ UNSET = (
     "RAY_AUTH_TOKEN",
 )  # fmt: skip
 """Variables of a user that would take precedence over the stack's."""
+VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_SECRET_ACCESS_KEY", "METSWEEP_CACHE",
+    "METSWEEP_STORE", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME", "OPTUNA_STORAGE", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH",
+)  # fmt: skip
+"""Names of those that `environment` sets."""
 FOLDERS = ("cache", "mlflow", "optuna-dashboard", "postgresql", "prometheus", "ray", "run", "seaweedfs")
 USABLE, STOPPED = "usable", "stopped"
 

@@ -12,8 +12,19 @@ from pathlib import Path
 import pytest
 
 from infra.stack.credentials import Credentials, credentials_of
-from infra.stack.service import Service, StackError, family, free_ports, inherited_environment, is_alive, runs, stop
-from infra.stack.stack import Stack
+from infra.stack.service import (
+    OF_OTHER_SERVERS,
+    Service,
+    StackError,
+    family,
+    free_ports,
+    inherited_environment,
+    is_alive,
+    runs,
+    stop,
+)
+from infra.stack.stack import PORTS, VARIABLES, Stack, Started, State
+from sweep.cli import main
 from sweep.store.process import Process
 
 ENDLESS = (
@@ -103,6 +114,35 @@ def test_two_commands_do_not_work_on_one_stack(tmp_path: Path) -> None:
     first, second = Stack(tmp_path), Stack(tmp_path)
     with first._alone(), pytest.raises(StackError, match="Another `metsweep stack` command"):
         second.down(print)
+
+
+def test_a_shell_forgets_a_stack_that_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    option = ("--dir", str(tmp_path))
+    ports = {name: 20_000 + number for number, name in enumerate(PORTS)}
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as server:
+        started = Started(leader=Process.of(server.pid), stop_signal=signal.SIGKILL)
+        (tmp_path / "run").mkdir()
+        state = State(ports=ports, run=tmp_path / "run", started={"It": started})
+        (tmp_path / "state.json").write_text(state.model_dump_json())
+        assert main(["stack", "env", *option]) == 0
+        set_here = capfd.readouterr().out
+        assert main(["stack", "down", *option]) == 0
+        assert "--unset" not in capfd.readouterr().out
+        monkeypatch.setenv("METSWEEP_CACHE", str(tmp_path / "cache"))
+        assert main(["stack", "down", *option]) == 0
+        assert 'eval "$(metsweep stack env --unset)"' in capfd.readouterr().out
+    assert main(["stack", "env", *option]) == 2
+    capfd.readouterr()
+    assert main(["stack", "env", "--unset", *option]) == 0
+    unset = capfd.readouterr().out
+    shell = subprocess.run(
+        ["bash", "-c", f"{set_here}\nenv\n{unset}\necho then\nenv"], env={}, capture_output=True, text=True
+    )
+    before, _, after = shell.stdout.partition("then\n")
+    assert set(VARIABLES) <= {line.partition("=")[0] for line in before.splitlines()}
+    assert not [line for line in after.splitlines() if line.startswith(OF_OTHER_SERVERS)]
 
 
 @pytest.mark.slow
