@@ -84,14 +84,15 @@ def give_back(
 
     A lesion that lies wholly outside the brain is not given back: it may have been drawn on another volume.
     """
-    lost = np.bincount(lesions.surely[~mask])
     joined = mask.copy()
     cut: list[CutLesion] = []
     for number, region in enumerate(ndimage.find_objects(lesions.whole), start=1):
-        if region is None or number >= len(lost) or not lost[number]:
+        if region is None:
             continue
         voxels = lesions.surely[region] == number
         outside = (voxels & ~mask[region]).sum(axis=(0, 1))
+        if not outside.any():
+            continue
         shares = outside / np.maximum(1, voxels.sum(axis=(0, 1)))
         worst = int(np.argmax(shares))
         touches = bool((mask[region] & (lesions.whole[region] == number)).any())

@@ -184,7 +184,7 @@ def _pixel_boxes(
             generator = np.random.default_rng([config.seed, *slice_id.encode()])
             voxels = rough(voxels, spacing, config.rough_margin_mm, generator)
         pixels = np.rint(volume.geometry.to_pixels(voxels)).astype(np.int64)
-        brain = volume.brain[row_of[int(str(z))]] >= 0.5
+        brain = volume.brain[row_of[int(str(z))]]
         for uncut, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
             box = np.clip(uncut, 0, config.size)
             wide = _at_least(box, config.min_box_pixels, config.size)

@@ -16,6 +16,7 @@ from nibabel.funcs import as_closest_canonical
 from nibabel.nifti1 import Nifti1Image
 from nibabel.spatialimages import SpatialImage
 from pydantic import Field, field_validator
+from scipy import sparse
 
 from trainers.config import Config
 from trainers.data.geometry import SliceGeometry
@@ -64,7 +65,7 @@ class VolumeSlices:
     stripped: bool
     """Whether the volume came without skull."""
     brain: np.ndarray
-    """N x S x S float32: the share of a pixel that is brain."""
+    """N x S x S bool: pixels of which at least half is brain."""
     enough_brain: np.ndarray
     """N bool: whether a slice has the brain area that the config asks for; the others were asked for by `also`."""
     signature: np.ndarray
@@ -114,12 +115,22 @@ def volume_slices(
     columns = _area_weights(geometry.right, geometry.mm_per_pixel / geometry.spacing[0], config.size, volume.shape[0])
     black, white = _window(volume[mask], config.white, path)
     scaled = np.where(mask[:, :, z], (volume[:, :, z] - black) * (255.0 / (white - black)), 0.0)
-    brain = _resize(mask[:, :, z], rows, columns)
-    images = np.rint(np.clip(_resize(scaled, rows, columns), 0, 255)).astype(np.uint8)
-    images[brain < 0.5] = 0
+    brain = _resize(mask[:, :, z], rows, columns) >= 0.5
+    bright = np.clip(_resize(scaled, rows, columns), 0, 255)
+    images = _slices_first(np.where(brain, np.rint(bright), 0).astype(np.uint8))
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
-    known = signature(volume)
-    return VolumeSlices(images, z, geometry, brain_ml, stripped, brain, enough[z], known, mask, lesions_cut)
+    return VolumeSlices(
+        images,
+        z,
+        geometry,
+        brain_ml,
+        stripped,
+        _slices_first(brain),
+        enough[z],
+        signature(volume),
+        mask,
+        lesions_cut,
+    )
 
 
 def _given_brain(path: Path, image: Nifti1Image) -> np.ndarray:
@@ -140,15 +151,16 @@ def _geometry(image: SpatialImage, mask: np.ndarray, config: SliceConfig) -> Sli
     return SliceGeometry.fit(image, config.size, right, anterior, side_mm)
 
 
-def _area_weights(start: float, step: float, size: int, voxels: int) -> np.ndarray:
-    """Row p averages the linear interpolant of the voxels over pixel p; size x voxels float32.
+def _area_weights(start: float, step: float, size: int, voxels: int) -> sparse.csr_array:
+    """Row p averages the linear interpolant of the voxels over pixel p; size x voxels float32, almost all 0.
 
     Pixel p covers the edges start - (p + 1) step to start - p step. Outside the volume counts as 0. Shrinking it is an
     area average (no aliasing), growing it linear interpolation.
     """
     high = start - np.arange(size)[:, None] * step
     centre = np.arange(voxels)[None] + 0.5
-    return ((_hat_integral(high - centre) - _hat_integral(high - step - centre)) / step).astype(np.float32)
+    weights = (_hat_integral(high - centre) - _hat_integral(high - step - centre)) / step
+    return sparse.csr_array(weights.astype(np.float32))
 
 
 def _hat_integral(t: np.ndarray) -> np.ndarray:
@@ -157,11 +169,16 @@ def _hat_integral(t: np.ndarray) -> np.ndarray:
     return np.where(t < 0, (t + 1) ** 2 / 2, 1 - (1 - t) ** 2 / 2)
 
 
-def _resize(slices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """X x Y x N -> N x S x S float32."""
+def _resize(slices: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:
+    """X x Y x N -> S x S x N float32, columns first."""
     x, y, n = slices.shape
-    across = (columns @ slices.astype(np.float32).reshape(x, y * n)).reshape(len(columns), y, n)
-    return np.ascontiguousarray(np.matmul(rows, across).transpose(2, 1, 0))
+    across = (columns @ slices.astype(np.float32, copy=False).reshape(x, y * n)).reshape(-1, y, n)
+    return np.stack([rows @ column for column in across])
+
+
+def _slices_first(columns: np.ndarray) -> np.ndarray:
+    """S x S x N, columns first -> N x S x S, rows first."""
+    return np.ascontiguousarray(columns.transpose(2, 1, 0))
 
 
 def _window(brain: np.ndarray, white: float, path: Path) -> tuple[float, float]:

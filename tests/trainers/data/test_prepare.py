@@ -14,6 +14,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydantic import ValidationError
 
 from tests.trainers.data.phantom import LESION, SHAPE, make_cohort, read_manifest, save, stripped_brain, write_manifest
+from tests.trainers.data.plain_slice import plain_slice
 from trainers.data.cohort import open_cohort
 from trainers.data.geometry import SliceGeometry
 from trainers.data.prepare import prepare
@@ -297,6 +298,18 @@ def test_accepts_a_single_frame(tmp_path: Path) -> None:
 def test_size_is_a_power_of_two(size: int) -> None:
     with pytest.raises(ValidationError):
         SliceConfig(size=size)
+
+
+@pytest.mark.parametrize("size", [32, 128], ids=["shrunk", "grown"])
+def test_pixels_are_those_of_a_plain_loop(tmp_path: Path, size: int) -> None:
+    """Within one grey level, though noise makes neighbouring voxels differ by many."""
+    volume = stripped_brain()
+    save(tmp_path / "v.nii.gz", volume)
+    slices = volume_slices(tmp_path / "v.nii.gz", SliceConfig(size=size), stripped=True)
+    for row in range(0, len(slices.z), 5):
+        plain, clear = plain_slice(volume, slices, row)
+        assert clear.mean() > 0.95
+        assert np.abs(slices.images[row] - plain)[clear].max() <= 1
 
 
 def test_brightness_is_of_the_brain_not_of_its_lesions(tmp_path: Path) -> None:
