@@ -29,19 +29,14 @@ class DatabaseFile:
     """
 
     def __init__(self, whose: str, uri: str, lost: str) -> None:
-        self._whose, self._path, self._lost = whose, sqlite_file(uri), lost
+        self._whose, self._uri, self._path, self._lost = whose, uri, sqlite_file(uri), lost
         self._first: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Raise ReplacedDatabaseError unless the file is the one that the first check saw."""
         if self._path is None:
             return
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            now = None
-        else:
-            now = (status.st_dev, status.st_ino)
+        now = file_now(self._uri)
         self._first = self._first or now
         if now != self._first:
             raise ReplacedDatabaseError(
@@ -72,6 +67,16 @@ def will_be_made(uri: str) -> bool:
     """Whether opening a database would make it: an SQLite file that does not exist."""
     file = sqlite_file(uri)
     return file is not None and not file.exists()
+
+
+def file_now(uri: str) -> tuple[int, int] | None:
+    """What stays the same of an SQLite file until another takes its place; None for every other URI, or without one."""
+    path = sqlite_file(uri)
+    try:
+        status = None if path is None else path.stat()
+    except FileNotFoundError:
+        return None
+    return status and (status.st_dev, status.st_ino)
 
 
 def refuse_damaged(whose: str, uri: str, tables: Collection[str], remedy: str) -> None:

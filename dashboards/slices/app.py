@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from dashboards.slices.browse import EMPTY, Browser, choices
 from dashboards.slices.embedding import KINDS, MOST_SETS, Embeddings
+from dashboards.slices.sets import Sets
 from dashboards.slices.studied import Studied
 from dashboards.slices.view import View
 from dashboards.web.pages import data, page, png, shown, study_path
@@ -23,15 +24,16 @@ FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 """A stage key decides the pixels."""
 
 
-def slice_routes(studied: Callable[[str], Studied], store: Store) -> list[Route]:
+def slice_routes(studied: Callable[[str], Studied], store: Store, sets: Sets) -> list[Route]:
     """Pages of the slices of every study.
 
     Args:
         studied: a study by its name, as it is now.
         store: that of the studies.
+        sets: keeps what was opened last.
     """
-    browser = Browser()
-    embeddings = Embeddings(browser.sets)
+    browser = Browser(sets)
+    embeddings = Embeddings(sets)
 
     def browse(request: Request) -> Response:
         name = request.path_params["name"]
@@ -51,7 +53,7 @@ def slice_routes(studied: Callable[[str], Studied], store: Store) -> list[Route]
         stage, key, row = (request.path_params[name] for name in ("stage", "key", "row"))
         if STAGE.fullmatch(stage) is None or KEY.fullmatch(key) is None:
             raise HTTPException(404)
-        images = browser.sets.open(store, stage, key).slices.images
+        images = sets.open(store, stage, key).slices.images
         if row >= len(images):
             raise HTTPException(404, f"The set has {len(images)} slices")
         return Response(png(images[row]), media_type="image/png", headers=FOREVER)

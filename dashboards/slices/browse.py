@@ -52,8 +52,8 @@ class Card:
 class Browser:
     """Makes the content of pages; keeps what was opened last."""
 
-    def __init__(self) -> None:
-        self.sets = Sets()
+    def __init__(self, sets: Sets) -> None:
+        self._sets = sets
         self._detections = Detections()
 
     def content(self, state: Studied, view: View) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Browser:
         return self._real(state, view) if view.source in REAL else self._synthetic(state, view, synthetic[view.source])
 
     def _real(self, state: Studied, view: View) -> dict[str, Any]:
-        slices = self.sets.real(state.store, state.plan)
+        slices = self._sets.real(state.store, state.plan)
         arms = [] if view.source == "train" else [*self._arms(state, view, slices)]
         found = [arm.found for arm in arms if arm.found is not None]
         rows = listed(view, slices, found)
@@ -97,7 +97,7 @@ class Browser:
         return {**content, "open": {"title": title, "facts": facts, "pictures": pictures, **_around(view, rows)}}
 
     def _synthetic(self, state: Studied, view: View, made: Synthetic) -> dict[str, Any]:
-        count = self.sets.drawn(state.store, made)
+        count = self._sets.drawn(state.store, made)
         numbers = np.arange(count)
         page = numbers[view.begin : view.begin + PER_PAGE].tolist()
         cards = [self._synthetic_card(state, made, number) for number in page]
@@ -108,17 +108,17 @@ class Browser:
         if view.slice >= count:
             raise ConfigError(f"slice is {view.slice}; allowed: 0 to {count - 1}.")
         pictures = self._beside(state, made, view.slice)
-        _, shard, row = self.sets.place(state.store, made, view.slice)
+        _, shard, row = self._sets.place(state.store, made, view.slice)
         facts = {"visibility of its least visible tumour": shard.value(row, "visibility")[:5]}
         opened = {"title": shard.value(row, "slice_id"), "facts": facts, "pictures": pictures}
         return {**content, "open": {**opened, **_around(view, numbers)}}
 
     def _beside(self, state: Studied, made: Synthetic, number: int) -> list[Picture]:
         """A synthetic slice, and the real one whose annotation its boxes were drawn from, if that is known."""
-        stage, shard, row = self.sets.place(state.store, made, number)
+        stage, shard, row = self._sets.place(state.store, made, number)
         pictures = [truth_picture(shard, row, made.name)]
         if isinstance(stage, SynthesizeStage):
-            real = self.sets.real(state.store, state.plan)
+            real = self._sets.real(state.store, state.plan)
             image, attempt = (int(shard.value(row, column)) for column in ("image_index", "attempt"))
             annotation, _ = choose_annotation(stage.config.seed, image, attempt, len(real.annotated))
             pictures.append(truth_picture(real, int(real.annotated[annotation]), "real"))

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboards.slices.app import slice_routes
+from dashboards.slices.sets import Sets
 from dashboards.study import data as values
 from dashboards.study.changes import CHANGES
 from dashboards.study.live import State
@@ -38,6 +39,7 @@ LAUNCHES = {
 
 def study_app(studies: Studies, access: Access) -> Starlette:
     """Pages of all studies of a store."""
+    sets = Sets()
 
     def index(request: Request) -> Response:
         return page(
@@ -105,10 +107,10 @@ def study_app(studies: Studies, access: Access) -> Starlette:
         [
             Route("/", index),
             Route("/study/{name}", study),
-            *slice_routes(lambda name: studies.live(name).now()[1], studies.store),
+            *slice_routes(lambda name: studies.live(name).now()[1], studies.store, sets),
             *(Route(f"/study/{{name}}/{part}", endpoint) for part, endpoint in parts.items()),
             Route("/study/{name}/{change}", change, methods=["POST"]),
-            *volume_routes(lambda name: studies.live(name).now()[1].results, studies.store),
+            *volume_routes(lambda name: studies.live(name).now()[1].results, studies.store, sets),
         ],
         access,
         parts=("study", "slices", "volumes"),

@@ -69,12 +69,13 @@ def findings(boxes: pd.DataFrame) -> list[Finding]:
 def _grouped(boxes: pd.DataFrame, number: np.ndarray) -> Iterator[Finding]:
     for _, rows in boxes.groupby(number):
         by_z = rows.sort_values("z", kind="stable")
-        central = by_z.iloc[len(by_z) // 2]
-        found = int((by_z["kind"] == FOUND).sum())
+        slices = tuple(by_z["z"].unique().tolist())
+        central = by_z[by_z["z"] == slices[len(slices) // 2]].iloc[0]
+        found = by_z.loc[by_z["kind"] == FOUND, "z"].nunique()
         false = central["kind"] == FALSE_POSITIVE
         yield Finding(
             FALSE_POSITIVE if false else FOUND if found else MISSED,
-            tuple(by_z["z"].tolist()),
+            slices,
             found,
             _known(by_z["confidence"].max()),
             _known(central["diameter_mm"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from dashboards.slices.sets import Sets
 from dashboards.volumes.findings import FALSE_POSITIVE, FOUND, HIT, MISSED, Finding, findings, frames, middle
-from dashboards.volumes.view import ResultsOf, View, open_slices, patients_of
+from dashboards.volumes.view import View, patients_of
 from dashboards.web.pages import page, png, shown, study_path
 from sweep.lesions import on_grid
+from sweep.report.results import Results
 from sweep.store import Store
-from trainers.data.slice_set import CORNERS
+from trainers.data.slice_set import CORNERS, SliceSet
 from trainers.exceptions import CohortError
 
 LABELS = {
@@ -32,21 +35,26 @@ KEEP = {"Cache-Control": "private, max-age=3600"}
 """Slices and volumes do not change while a study is looked at."""
 
 
-def volume_routes(results_of: ResultsOf, store: Store) -> list[Route]:
+def volume_routes(results_of: Callable[[str], Results], store: Store, sets: Sets) -> list[Route]:
     """Routes below `/study/NAME/volumes`.
 
     Args:
         results_of: name of a study -> its results; raises where there is none.
+        sets: keeps what was opened last.
     """
+
+    def opened(name: str) -> tuple[Results, SliceSet]:
+        results = results_of(name)
+        return results, sets.real(store, results.plan).slices
 
     def listing(request: Request) -> Response:
         name = request.path_params["name"]
-        patients = patients_of(open_slices(results_of(name), store))
+        patients = patients_of(opened(name)[1])
         content = {"study": name, "study_path": f"/{study_path(name)}", "patients": patients, "path_of": volumes_path}
         return page(request, "volumes/list.html.jinja", **content)
 
     def asked(request: Request) -> View:
-        return View.of(request, results_of, store)
+        return View.of(request, *opened(request.path_params["name"]))
 
     def view(request: Request) -> Response:
         return page(request, "volumes/volume.html.jinja", **_content(asked(request), request.query_params.get("slice")))

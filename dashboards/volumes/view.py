@@ -18,18 +18,16 @@ from starlette.requests import Request
 from dashboards.volumes.findings import COLUMNS, boxes_in
 from dashboards.web.pages import whole_number
 from sweep.report.results import Results, Row
-from sweep.store import Store
 from trainers.data.geometry import SliceGeometry
 from trainers.data.prepare_volume import geometry_of
-from trainers.data.slice_set import SliceSet, Split, open_slice_set
+from trainers.data.slice_set import SliceSet, Split
 from trainers.data.volume_file import load_image
 from trainers.detector.dataset import detector_rows
 from trainers.documents import shown
 from trainers.evaluation.evaluate import SPLITS, read_outcomes
 from trainers.evaluation.outcome import Outcome
-from trainers.exceptions import CohortError, ConfigError, StoreError
+from trainers.exceptions import CohortError, ConfigError
 
-ResultsOf = Callable[[str], Results]
 T = TypeVar("T")
 MOST_VOXELS = 2**27
 """Of a volume that a browser is given: 512 x 512 x 512."""
@@ -58,17 +56,14 @@ class View:
     """Detections below it are left out."""
 
     @classmethod
-    def of(cls, request: Request, results_of: ResultsOf, store: Store) -> View:
+    def of(cls, request: Request, results: Results, slices: SliceSet) -> View:
         """The view that an address names; what it leaves open is the study's first, and its confidence.
 
         Raises:
             HTTPException: the study has no such patient or volume.
             ConfigError: a value of the address is not allowed.
-            MetsweepError: the study or its slices cannot be read.
         """
         name, patient = request.path_params["name"], request.path_params["patient"]
-        results = results_of(name)
-        slices = open_slices(results, store)
         own = slices.slices[slices.slices["patient_id"] == patient]
         split = None if own.empty else own["split"].iloc[0]
         if split not in SPLITS:
@@ -161,15 +156,6 @@ class View:
         return np.asarray(self.slices.images[at[0]])
 
 
-def open_slices(results: Results, store: Store) -> SliceSet:
-    """The slices of a study; StoreError if they are not made yet."""
-    stage = results.plan.trials[0].evaluate.detector.slices
-    artifact = store.find(stage.name, stage.key)
-    if artifact is None:
-        raise StoreError("The study has no slices yet; its launch makes them. Reload the page then.")
-    return _opened(artifact.path)
-
-
 def patients_of(slices: SliceSet) -> list[dict[Any, Any]]:
     """Validation and test patients: patient_id, split, scanner, slices, lesion boxes; those of the test split first."""
     rows = np.concatenate([detector_rows(slices, split) for split in reversed(SPLITS)])
@@ -180,11 +166,6 @@ def patients_of(slices: SliceSet) -> list[dict[Any, Any]]:
         split=("split", "first"), scanner=("scanner", "first"), slices=("z", "size"), boxes=("boxes", "sum")
     )
     return patients.reset_index().to_dict("records")
-
-
-@lru_cache(maxsize=2)
-def _opened(folder: Path) -> SliceSet:
-    return open_slice_set(folder)
 
 
 @lru_cache(maxsize=4)

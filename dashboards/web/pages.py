@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from sweep.redaction import without_secrets
+from sweep.report.html import with_code
 from sweep.text import visible
 from trainers.exceptions import MetsweepError, StoreError, TrackingError
 
@@ -35,11 +36,16 @@ LARGEST_FORM = 2**16
 
 
 def templates_of(parts: Sequence[str]) -> Environment:
-    """The templates of `dashboards.web` and of other parts, named e.g. `web/base.html.jinja`; all text is escaped."""
+    """The templates of `dashboards.web` and of other parts, named e.g. `web/base.html.jinja`; all text is escaped.
+
+    The filter `code` lets what stands between backquotes stand out.
+    """
     loaders = {part: PackageLoader(f"dashboards.{part}") for part in ("web", *parts)}
-    return Environment(
+    pages = Environment(
         loader=PrefixLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    pages.filters["code"] = with_code
+    return pages
 
 
 def page(request: Request, template: str, status: int = 200, **content: Any) -> Response:

@@ -34,7 +34,7 @@ def html_of(template: str, content: Mapping[str, object], figures: Mapping[str, 
 
     loader = PackageLoader("sweep.report", "")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["code"] = _with_code
+    pages.filters["code"] = with_code
     encoded = {name: base64.b64encode(svg_of(figure).encode()).decode() for name, figure in figures.items()}
     pictures = {name: f"data:image/svg+xml;base64,{picture}" for name, picture in encoded.items()}
     return pages.get_template(template).render(content, pictures=pictures)
@@ -52,7 +52,7 @@ def svg_of(figure: Figure) -> str:
     return head + end + MODES + rest
 
 
-def _with_code(text: str) -> Markup:
+def with_code(text: str) -> Markup:
     """Text whose `commands` stand out."""
     from markupsafe import Markup, escape
 

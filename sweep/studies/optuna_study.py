@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from search_spaces.cell import Cell
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
-from sweep.databases import explaining, in_a_line, refuse_damaged, sqlite_file, will_be_made
+from sweep.databases import explaining, file_now, in_a_line, refuse_damaged, sqlite_file, will_be_made
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import plan_with
 from sweep.redaction import without_secrets
@@ -160,10 +160,29 @@ def read_drawn(study: Study, uri: str) -> list[Drawn]:
         TrackingError: the database cannot be opened.
         ConfigError: as `find_optuna_study`.
     """
-    if not study.search.draws or will_be_made(uri):
-        return []
-    with explained(uri):
-        return drawn_cells(find_optuna_study(study, open_storage(uri)), study)
+    return DrawnCells(study, uri).read()
+
+
+class DrawnCells:
+    """`read_drawn` again and again: of a database that stays open, cells that have ended are read once."""
+
+    def __init__(self, study: Study, uri: str) -> None:
+        self._study, self._uri = study, uri
+        self._optuna_study: optuna.Study | None = None
+        self._file: tuple[int, int] | None = None
+
+    def read(self) -> list[Drawn]:
+        """As `read_drawn`."""
+        if not self._study.search.draws or will_be_made(self._uri):
+            return []
+        found, self._optuna_study = self._optuna_study, None
+        with explained(self._uri):
+            if found is None or self._file != file_now(self._uri):
+                self._file = file_now(self._uri)
+                found = find_optuna_study(self._study, open_storage(self._uri))
+            drawn = drawn_cells(found, self._study)
+        self._optuna_study = found  # after an error the database is opened anew
+        return drawn
 
 
 def plan_drawn(maker: TrialMaker, study: Study, drawn: Sequence[Drawn]) -> Plan:

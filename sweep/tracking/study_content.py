@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Mapping
 
-from sweep.objectives import evaluated, objective_values, undefined, violations
-from sweep.plan import Plan, Trial
-from sweep.stages import EvaluateStage
-from sweep.store import Store
+from sweep.plan import Plan
 from sweep.tracking.charts import charts
-from sweep.tracking.compared import evaluation_figures
 from sweep.tracking.mlflow_client import connect, explained
-from sweep.tracking.run_content import Point
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.tags import (
     ARMS,
-    BEST_RUN,
-    BEST_TRIAL,
     FIDELITY,
     KIND,
     NOTE,
@@ -30,7 +21,6 @@ from sweep.tracking.tags import (
     TRIALS,
 )
 from trainers.evaluation.measures import TABLE1
-from trainers.evaluation.metrics_file import Metrics
 from trainers.evaluation.outcome import name_of
 from trainers.yaml_text import to_document
 
@@ -87,40 +77,6 @@ def describe_experiment(writer: RunWriter, parent: TrackedRun, report: str) -> N
     note = f"{links}\n\n{report}"[:LONGEST_NOTE]
     writer.tag(parent, {NOTE: note})
     writer.client.set_experiment_tag(writer.experiment_id, NOTE, note)
-
-
-def show_best(writer: RunWriter, parent: TrackedRun, runs: Mapping[str, TrackedRun], plan: Plan, store: Store) -> None:
-    """Let the parent run show the figures of the best trial and name it, if that changed.
-
-    The step of a figure is how many evaluations were complete then.
-
-    Args:
-        runs: evaluate key -> run of its trial.
-    """
-    best = best_trial(plan, store)
-    run = best and runs.get(best[0].evaluate.key)
-    if best is None or run is None or parent.tags.get(BEST_RUN) == run.id:
-        return
-    trial, metrics = best
-    now = time.time()
-    complete = store.keys(EvaluateStage.name) & {trial.evaluate.key for trial in plan.trials}
-    figures = [Point(name, value, now, len(complete)) for name, value in evaluation_figures(metrics).items()]
-    writer.add(parent, figures, {BEST_TRIAL: trial.name, BEST_RUN: run.id})
-
-
-def best_trial(plan: Plan, store: Store) -> tuple[Trial, Metrics] | None:
-    """The complete trial that is best by the study's constraints and objectives on validation, with its figures."""
-    study = plan.study
-    made = store.keys(EvaluateStage.name)
-    complete = [(trial, evaluated(trial, store)) for trial in plan.trials if trial.evaluate.key in made]
-
-    def order(pair: tuple[Trial, Metrics]) -> tuple[float, ...]:
-        beyond = sum(max(0.0, violation) for violation in violations(study, [pair[1]]).values())
-        values = zip(study.objectives, objective_values(study, [pair[1]]), strict=True)
-        return beyond, *((-value if aim.direction == "maximize" else value) for aim, value in values)
-
-    defined = [pair for pair in complete if undefined(study, [pair[1]]) is None]
-    return min(defined, key=order, default=None)
 
 
 def _set_views(writer: RunWriter, plan: Plan) -> None:

@@ -19,12 +19,13 @@ from sweep.plan import Plan
 from sweep.redaction import without_secrets
 from sweep.stages import SourceStage, Stage
 from sweep.store import Lease, Store
+from sweep.tracking.best_trial import BestTrial, show_best
 from sweep.tracking.experiment import find_experiment
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import RunContent, cost_tags, part_of, trial_content
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.source_content import StagesAfter, source_content, stages_after_sources
-from sweep.tracking.study_content import describe_experiment, show_best, write_study
+from sweep.tracking.study_content import describe_experiment, write_study
 from sweep.tracking.tags import CLUSTER, KIND, PARENT_RUN, STAGE_KEY, STUDY
 from sweep.tracking.twins import PARENT, Twins, look_up
 from trainers.exceptions import TrackingError
@@ -68,6 +69,8 @@ class Tracker:
         self._twins: Twins = []
         self._complete: set[str] = set()
         self._made: set[str] = set()
+        self._best = BestTrial()
+        self._compared = 0
         self._wrote = False
 
     def open(self) -> None:
@@ -95,7 +98,7 @@ class Tracker:
     def forget(self) -> None:
         """Forget the state of MLflow: a call that failed may have been carried out, its answer lost."""
         self._writer = self._parent = None
-        self._runs, self._twins = {}, []
+        self._runs, self._twins, self._compared = {}, [], 0
 
     def record(self) -> int:
         """Write what the store holds and MLflow lacks; returns how many runs that finished.
@@ -105,6 +108,7 @@ class Tracker:
         self._refuse_if_lost()
         self._record_shared()
         finished = self._record_sources() + self._record_trials()
+        self._show_best()
         self._delete_twins()
         return finished
 
@@ -131,9 +135,6 @@ class Tracker:
         with explained(self.tracking_uri):
             # The former holder of the study may have made runs until it noticed its loss.
             self._parent = parent = self._look_up(writer)
-        if status != "KILLED":
-            with explained(self.tracking_uri):
-                show_best(writer, parent, self._runs, self.plan, self.store)
         if status != "KILLED" and self.report is not None:
             with tempfile.TemporaryDirectory(prefix="metsweep-") as folder:
                 markdown = self.report(self.plan, self.store, Path(folder))
@@ -217,6 +218,18 @@ class Tracker:
             for trial in lacking.values()
             if made.issuperset(goal.key for goal in trial.own_goals)
         )
+
+    def _show_best(self) -> None:
+        """Let the parent run show the best trial so far, each time that more are complete."""
+        writer, parent = self._opened
+        complete = {trial.evaluate.key: trial for trial in self.plan.trials if trial.evaluate.key in self._complete}
+        if parent.status == "FINISHED" or len(complete) == self._compared:
+            return
+        best = self._best.of([*complete.values()], self.plan.study, self.store)
+        if best is not None:
+            with explained(self.tracking_uri):
+                show_best(writer, parent, self._runs, best, len(complete), self.store)
+        self._compared = len(complete)
 
     def _made_of(self, stages: Iterable[Stage]) -> set[str]:
         """Keys of the stages that are in the store; lists a kind of stage only if some of its keys were missing."""

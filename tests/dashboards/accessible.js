@@ -26,10 +26,12 @@
     return found;
   },
 
-  /** Everything that the keyboard must reach; each part gets its number. */
+  /** Everything that the Tab key must reach; each part gets its number. Arrows move within a group of radio buttons. */
   reachable() {
+    const groups = new Set();
     const parts = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
     return [...parts]
+      .filter((one) => one.type !== "radio" || (!groups.has(one.name) && groups.add(one.name)))
       .filter((one) => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true }))
       .map((one, number) => {
         one.dataset.reach = number;

@@ -281,14 +281,3 @@ def test_a_study_without_slices_says_so(tab: Page, serve_studies: ServeStudies, 
     expect(tab.locator("#count")).to_contain_text("None of the arms is evaluated.")
     tab.locator("#source").select_option("cpggan")
     expect(tab.locator("#count")).to_contain_text("0 slices. None is made yet: a launch makes them.")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 800, "dark"), (390, 844, "light")])
-def test_nothing_is_wider_than_the_page(tab: Page, small: str, width: int, height: int, scheme: str) -> None:
-    tab.set_viewport_size({"width": width, "height": height})
-    tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    for path in ("", f"?slice={FIRST}", "?source=cpggan", "/tsne"):
-        tab.goto(f"{small}{path}")
-        expect(tab.locator(".card, #pictures, #legend").first).to_be_visible()
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width, path

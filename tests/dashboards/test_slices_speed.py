@@ -19,6 +19,7 @@ from sweep.plan import Trial
 from sweep.store import Store
 from tests.dashboards.conftest import ServeStudies
 from tests.dashboards.searched import make_search
+from tests.dashboards.taken import Taken
 from tests.sweep.evaluated import search_plan
 from tests.sweep.judged_study import rewriting
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
@@ -75,7 +76,7 @@ def test_reduced_images_are_as_far_apart_as_before() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long  # figures of a quiet machine
+@pytest.mark.long
 def test_100000_slices_under_1000_trials(tab: Page, serve_studies: ServeStudies, tmp_path: Path) -> None:
     settings = make_search(tmp_path, 996)
     enlarge(Store(settings.store))
@@ -83,25 +84,21 @@ def test_100000_slices_under_1000_trials(tab: Page, serve_studies: ServeStudies,
     served = serve_studies(studies.store, settings)
     requests.get(f"{served.url}/study/small/figures")  # as the command does before it prints its link
     root = f"{served.url}/study/small/slices?arm=none&arm=cpggan+4"  # other arms know the slices of before
-    taken: dict[str, float] = {}
+    taken = Taken(tab)
+    with taken("first view", 2):
+        tab.goto(root)
+        expect(tab.locator(".card")).to_have_count(48)
 
     def within(seconds: float, what: str, url: str) -> None:
-        began = time.monotonic()
-        assert requests.get(url).status_code == 200
-        taken[what] = time.monotonic() - began
-        assert taken[what] < 3 * seconds, taken  # this machine is never quiet
+        studies.live("small").forget()  # as after a pause: the study is looked at again
+        with taken(what, seconds):
+            assert requests.get(url).status_code == 200
 
-    began = time.monotonic()
-    tab.goto(root)
-    expect(tab.locator(".card")).to_have_count(48)
-    taken["first view"] = time.monotonic() - began
-    assert taken["first view"] < 6, taken
     for query in ("show=gained", "show=missed", "show=fp&scanner=two", "patient=p900", "least=6&most=8", "iou=0.25"):
         within(0.3, query, f"{root}&{query}")
     within(0.3, "slice", f"{root}&slice=90000")
     key = search_plan(996, seeds=(0,), search={"method": "tpe", "trials": 996}).trials[0].evaluate.detector.slices.key
     within(0.1, "image", f"{served.url}/slices/prepare/{key}/90000")
-    print({what: f"{seconds:.3f} s" for what, seconds in taken.items()})
 
 
 def enlarge(store: Store) -> None:

@@ -193,7 +193,7 @@ def test_runs_of_mlflow_are_linked(
     tab: Page, serve_studies: ServeStudies, store: Store, recorded_uri: str, tmp_path: Path
 ) -> None:
     opened(tab, serve_studies(store, settings_of(store, tmp_path, recorded_uri)))
-    expect(tab.locator("#runs-note")).to_contain_text("`metsweep ui`")
+    expect(tab.locator("#runs-note code")).to_have_text("metsweep ui")
     run_of_first = tab.locator("#trials-table .tabulator-row [tabulator-field=run]").first
     assert len(run_of_first.inner_text()) == 8
 

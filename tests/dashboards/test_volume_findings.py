@@ -45,6 +45,8 @@ def test_a_lesion_and_overlapping_false_positives_are_one_finding_each(boxes: pd
         Finding("false", (9,), 0, 0.6, None, LESION),
     ]
     assert findings(boxes.head(0)) == []
+    twice = pd.concat([boxes, boxes[boxes["z"] == 9]], ignore_index=True)
+    assert findings(twice)[-1].slices == (9,), "two that overlap on one slice"
 
 
 @pytest.mark.parametrize("axes", ["RAS", "PSR"])

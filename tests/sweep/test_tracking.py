@@ -179,15 +179,23 @@ def test_trials_that_share_an_evaluation_share_a_run(plan: Plan, full_store: Sto
     assert {drawn.name, *(trial.name for trial in plan.trials[:-1])} <= set(runs_of(tracking_uri))
 
 
-def test_the_step_of_the_best_figures_is_how_many_trials_were_complete(
+def test_a_running_sweep_carries_the_best_trial_so_far_and_keeps_it_after_ctrl_c(
     plan: Plan, full_store: Store, tracking_uri: str, runs: dict[str, Run]
 ) -> None:
+    """The step of its figures is how many trials were complete."""
     best = runs["small"].data.tags["metsweep.best_trial"]
     others = tuple(trial for trial in plan.trials if trial.name != best)
-    for trials in (others, plan.trials):
-        assert _drive(replace(plan, trials=trials), full_store, tracking_uri)
+    tracker = Tracker(tracking_uri, replace(plan, trials=others), full_store)
+    tracker.open()
+    tracker.record()
     parent = runs_of(tracking_uri)["small"]
-    assert parent.data.tags["metsweep.best_trial"] == best
+    assert parent.info.status == "RUNNING"
+    assert parent.data.tags["metsweep.best_trial"] in {trial.name for trial in others}
+    tracker.plan = plan
+    tracker.record()
+    tracker.close("KILLED")
+    parent = runs_of(tracking_uri)["small"]
+    assert (parent.info.status, parent.data.tags["metsweep.best_trial"]) == ("KILLED", best)
     history = connect(tracking_uri).get_metric_history(parent.info.run_id, "validation/sensitivity_iou50")
     assert [point.step for point in history] == [len(others), len(plan.trials)]
 

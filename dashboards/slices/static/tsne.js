@@ -46,9 +46,10 @@ function draw({ note, groups }) {
   const [left, right] = [Math.min(...every.map((p) => p[0])), Math.max(...every.map((p) => p[0]))];
   const [top, bottom] = [Math.min(...every.map((p) => p[1])), Math.max(...every.map((p) => p[1]))];
   const scale = (SIDE - 24) / (Math.max(right - left, bottom - top) || 1);
+  const [atLeft, atTop] = [(SIDE - (right - left) * scale) / 2, (SIDE - (bottom - top) * scale) / 2];
   const svg = element("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, tabindex: 0, role: "application", "aria-label": "t-SNE; arrow keys move between points, Enter opens the slice" });
   points = groups.flatMap((group, i) => group.points.map(([x, y], k) => ({
-    x: 12 + (x - left) * scale, y: 12 + (y - top) * scale, group: i, picture: group.pictures[k],
+    x: atLeft + (x - left) * scale, y: atTop + (y - top) * scale, group: i, picture: group.pictures[k],
     words: `${label(group.source)}, slice ${group.slices[k]}`,
     href: `${form.dataset.path}?${new URLSearchParams({ source: group.source, ...(group.source === "train" ? { show: "all" } : {}), slice: group.slices[k] })}`,
   })));

@@ -1,7 +1,7 @@
 // The page of a study: asks for its parts, draws them, and asks again while the study changes. The view is in the address.
 import { armRows, armsTable, link, trialsTable } from "./tables.js";
 import { curves, forest, format, parallel, say, scatter, signed } from "./plots.js";
-import { all, ask, at, attempt, base, chosen, iou, keep, options, shown, sort, view } from "./view.js";
+import { all, ask, at, attempt, base, chosen, iou, keep, options, shown, sort, view, words } from "./view.js";
 
 const [POLL_RUNNING_MS, POLL_MS] = [2000, 10000];
 const controls = at("controls");
@@ -156,9 +156,9 @@ function fill(forms, names) {
 
 function drawProgress() {
   const { headline, reasons, damage } = shown.trials;
-  const lines = [...headline, ...reasons, ...damage].map((words, i) => {
+  const lines = [...headline, ...reasons, ...damage].map((sentence, i) => {
     const line = document.createElement("p");
-    line.textContent = words;
+    line.append(...words(sentence));
     line.classList.toggle("problem", i >= headline.length + reasons.length);
     return line;
   });
@@ -216,7 +216,7 @@ async function draw() {
     attempt(at("distance-plot"), async () => drawHistories(await ask("histories"))),
     attempt(at("runs-note"), async () => {
       shown.runs = await ask("runs");
-      at("runs-note").textContent = shown.runs.note;
+      at("runs-note").replaceChildren(...words(shown.runs.note));
       drawTrials();
       linkGans();
     }),
@@ -229,10 +229,11 @@ async function judge() {
   const [, first, rest] = shown.evidence.verdict.match(/^(.*?[a-z%)\]0-9]\.)(?= |$)(.*)$/s) ?? [null, shown.evidence.verdict, ""];
   const strong = document.createElement("strong");
   strong.textContent = first;
-  at("verdict").replaceChildren(strong, rest);
+  at("verdict").replaceChildren(strong, ...words(rest));
   const notes = shown.evidence.header.map((sentence) => {
     const line = document.createElement("p");
-    [line.className, line.textContent] = ["note", sentence];
+    line.className = "note";
+    line.append(...words(sentence));
     return line;
   });
   at("reading").replaceChildren(at("reading").querySelector("summary"), ...notes);

@@ -14,6 +14,16 @@ export async function ask(part, query = {}) {
   return answer;
 }
 
+/** A text as nodes: what stands between backquotes is code. */
+export function words(text) {
+  return text.split("`").map((part, i) => {
+    if (i % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  });
+}
+
 /** Runs an action; what is wrong appears in `target`, and the rest of the page stays. */
 export async function attempt(target, action) {
   try {
@@ -23,7 +33,7 @@ export async function attempt(target, action) {
     const note = document.createElement("p");
     note.className = "problem";
     note.setAttribute("role", "alert");
-    note.textContent = error.message;
+    note.append(...words(error.message));
     target.replaceChildren(note);
     return false;
   }
