@@ -76,14 +76,15 @@ def volume_routes(results_of: Callable[[str], Results], store: Store, sets: Sets
         pixels = asked(request).picture(request.path_params["z"])
         return Response(png(pixels), headers=KEEP, media_type="image/png")
 
-    patient, volume = "/study/{name}/volumes/{patient}", "/study/{name}/volumes/{patient}/{number:int}"
+    patient = "/study/{name}/volumes/{patient:path}"  # whose name may have slashes
+    volume = f"{patient}/{{number:int}}"
     return [
         Route("/study/{name}/volumes", listing),
-        Route(patient, view),
         Route(f"{volume}/scan.nii", scan),
         Route(f"{volume}/scan.nii.gz", scan),
         Route(f"{volume}/marks.nii.gz", marks),
         Route(f"{volume}/slices/{{z:int}}.png", picture),
+        Route(patient, view),
     ]
 
 

@@ -241,6 +241,9 @@ def test_names_with_markup_are_text(tab: Page, serve_studies: ServeStudies, stor
     tab.keyboard.press("Enter")
     expect(picture(tab, re.escape(MARKUP)).locator(".words")).to_have_text("The study has no such arm.")
     assert tab.locator("main b, main img:not([src^='/slices/'])").count() == 0
+    tab.locator("#volume").click()
+    expect(tab.locator("h1")).to_have_text(f'"{MARKUP}')
+    assert tab.locator("main b, main img:not([src^='/study/'])").count() == 0
 
 
 def test_what_is_missing_or_damaged_is_said_and_the_rest_shown(
