@@ -160,7 +160,9 @@ def check(cohort: Folder) -> None:
 
     Reads the manifest and all annotations, assigns the splits that the manifest leaves open, and refuses what `metsweep
     prepare` would refuse: a missing file, a patient in two splits, a split without lesions, one volume under two
-    patients, also if it was saved anew, flipped or cropped. Near duplicates are listed. A volume is read once.
+    patients, also if it was saved anew, flipped or cropped. Near duplicates are listed, and so are boxes that
+    contradict their mask, and given masks of the brain that cut lesions away or look unlike the others. Files that have
+    not changed are read once.
 
     \b
     Example:
@@ -169,15 +171,17 @@ def check(cohort: Folder) -> None:
     from sweep.cli.console import output, progress
     from sweep.console import TextTable
     from sweep.settings import cache_folder
+    from trainers.data.annotation_check import annotation_remarks
     from trainers.data.cohort import open_cohort
     from trainers.data.cohort_cache import CohortCache
     from trainers.data.prepare_volume import PrepareConfig
     from trainers.data.volume_tasks import plan_volumes
 
-    cache = CohortCache(cache_folder())
-    volumes = plan_volumes(open_cohort(cohort), PrepareConfig(), cache)
+    cache, config = CohortCache(cache_folder()), PrepareConfig()
+    volumes = plan_volumes(open_cohort(cohort), config, cache)
     checked = volumes.cohort
     with progress("cohort check") as on_progress:
+        remarks = annotation_remarks(volumes.tasks, config, cache, on_progress)
         near_duplicates = cache.near_duplicates(checked, on_progress)
     table = TextTable.of(f"Cohort {checked.name}", ("split", "patients", "normal subjects", "volumes", "lesions"))
     for split in ("train", "validation", "test"):
@@ -187,5 +191,7 @@ def check(cohort: Folder) -> None:
         lesions = sum(task.boxes["lesion"].nunique() for task in volumes.tasks if task.subject.split == split)
         table.add_row(split, *map(str, (len(patients), len(normals), len(subjects), lesions)))
     output().print(table)
+    for remark in remarks:
+        talk.say(f"Note: {remark}.")
     for pair in near_duplicates:
         talk.say(f"Near duplicates: {pair}. Copies that were processed? Keep one of them, or both for one patient.")

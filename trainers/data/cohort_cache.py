@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -27,6 +28,7 @@ MOST = 100_000
 """Files and cohorts that are kept; the oldest go."""
 CHECKSUM = 65
 """Bytes of the first line."""
+Made = TypeVar("Made", bound=Config)
 YOUNG_S = 2.0
 """A file that changed this recently may change once more within the same time stamp."""
 
@@ -85,6 +87,17 @@ class CohortCache:
         with suppress(SliceSetError):
             self.results.write(key, signature=signature)
         return signature
+
+    def made(self, identity: list[object], model: type[Made], make: Callable[[], Made]) -> Made:
+        """What `make` makes, once for the same identity (JSON-able) and program."""
+        key = digest_of([*identity, version("metsweep")])
+        kept = self.results.read(key, "made")
+        if kept is not None:
+            return model.model_validate_json(kept[0].tobytes())
+        made = make()
+        with suppress(SliceSetError):
+            self.results.write(key, made=np.frombuffer(made.model_dump_json().encode(), np.uint8))
+        return made
 
     def once(self, identity: list[object], check: Callable[[], object]) -> None:
         """Make a check, unless one of the same identity (JSON-able) passed with the same program."""

@@ -67,6 +67,19 @@ def brain_mask(
         stripped = outside_share(volume, mask, spacing) < STRIPPED_BELOW
         if stripped and given is None:
             mask, source = _nonzero(volume), "non-zero part"
+    brain_ml(mask, spacing, where, source)
+    return mask, bool(stripped)
+
+
+def brain_ml(mask: np.ndarray, spacing: np.ndarray, where: str, source: str) -> float:
+    """The volume of a mask in millilitres.
+
+    Args:
+        where, source: name the volume and where its mask is from, in errors.
+
+    Raises:
+        CohortError: no brain is of that size.
+    """
     millilitres = float(mask.sum() * np.prod(spacing) / 1000)
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
         raise CohortError(
@@ -74,7 +87,7 @@ def brain_mask(
             f"allowed: {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml. Look at the volume: is it a whole head in T1, is its "
             'voxel size right, and is "stripped" right in cohort.json?'
         )
-    return mask, bool(stripped)
+    return millilitres
 
 
 def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> float:

@@ -98,7 +98,7 @@ def volume_slices(
     image = load_image(path)
     volume, affine = canonical_voxels(image, path)
     refuse_constant(volume, path)
-    given = None if brain_path is None else _given_brain(brain_path, image)
+    given = None if brain_path is None else read_brain(brain_path, image)
     mask, stripped = brain_mask(volume, affine, stripped, str(path), config.strip, given)
     lesions_cut: tuple[CutLesion, ...] = ()
     if lesions is not None:
@@ -133,7 +133,9 @@ def volume_slices(
     )
 
 
-def _given_brain(path: Path, image: Nifti1Image) -> np.ndarray:
+def read_brain(path: Path, image: Nifti1Image) -> np.ndarray:
+    """A mask of a volume's brain, X x Y x Z bool in canonical order; CohortError if it cannot be read or has another
+    grid."""
     mask = load_image(path, mask=True)
     same_grid(mask, path, image)
     return canonical_voxels(mask, path)[0] > 0
