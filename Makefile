@@ -30,7 +30,7 @@ test: $(INSTALLED) $(CHECKERS)  ## every fast test
 test-slow: $(INSTALLED) $(CHECKERS)  ## those on a real Ray and real services: the demo under kill -9, lost workers and nodes
 	$(PYTEST) -m "slow and not long"
 
-test-long: $(INSTALLED)  ## the rest: a driver killed ten times, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
+test-long: $(INSTALLED)  ## the rest: a driver killed ten times or in a race, a store and an MLflow that are away, a clock set back (apt-get install faketime gcc)
 	$(BIN)/pytest -m long
 
 test-gpu: $(ON_GPU)  ## a GPU computes what a CPU does, each time the same; fails where there is none

@@ -16,7 +16,7 @@ from trainers.detector.config import DetectorConfig
 from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
 from trainers.pasting.config import PasteConfig
-from trainers.variants import GANS, PASTED, REAL
+from trainers.variants import GANS, PASTED, REAL, REAL_ONLY
 
 VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
@@ -78,13 +78,14 @@ def rows(study: StudyValues) -> Iterator[Problem]:
                 message = f"{row[1]:,} slices are more than {MOST_SHARDS:,} shards of synthesis.shard_size; got {count}"
                 yield Problem(at, message)
             seen.add(row)
-    enumerated, drawn, seeds = len(study.cells()), study.search.left_to_draw(0), len(study.seeds)
+    enumerated, drawn, seeds = len(study.cells()), study.search.left_to_draw(0), len(study.most_seeds)
     cells = enumerated + drawn
     if cells * seeds > MOST_TRIALS:
         trials = f"{cells:,} cells times {seeds:,} seeds are {cells * seeds:,} trials"
-        blamed = ("search", "trials") if drawn > max(enumerated, seeds) else ("seeds",)
+        most = ("search", "most_seeds") if study.search.races else ("seeds",)
+        blamed = ("search", "trials") if drawn > max(enumerated, seeds) else most
         yield Problem(blamed, f"{trials}; allowed: up to {MOST_TRIALS:,} in a plan")
-    if len(set(study.seeds)) < seeds:
+    if len(set(study.seeds)) < len(study.seeds):
         yield Problem(("seeds",), f"{list(study.seeds)} lists a seed more than once")
 
 
@@ -145,6 +146,23 @@ def search(study: StudyValues) -> Iterator[Problem]:
             yield Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}")
         if len(set(study.objectives)) < len(study.objectives):
             yield Problem(("objectives",), "an objective is listed more than once")
+
+
+def race(study: StudyValues) -> Iterator[Problem]:
+    """Whether there is a base, an arm to compare with it, and a variance to see."""
+    if not study.search.races:
+        return
+    if len(study.cells()) < 2 or Cell(REAL_ONLY) not in study.cells():
+        message = f"a race compares arms with {REAL_ONLY}; needs `- variant: {REAL_ONLY}` and at least one other arm"
+        yield Problem(("arms",), message)
+    if not 2 <= len(study.seeds) <= study.search.most_seeds:
+        message = (
+            f"the first look of a race is at {len(study.seeds)} seeds; allowed: at least 2, which show how seeds "
+            f"differ, better 3, and at most search.most_seeds, {study.search.most_seeds}"
+        )
+        yield Problem(("seeds",), message)
+    if study.space:
+        yield Problem(("space",), "a race draws nothing from it; leave it out, or use another search.method")
 
 
 def _why_not_to_prune(study: StudyValues) -> str | None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 CHECKS = (
-    checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.search, space,
+    checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.search, checks.race,
+    space,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How a search draws, what it optimises, and what it may cost."""
+"""How a search draws or races, what it optimises, and what it may cost."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ Metric = Literal[
 AT_FPS = {f"sensitivity_at_{fps}_fps": fps for fps in (1, 2, 4, 8)}
 """Metrics that are read from the FROC curve -> false positives per slice at which."""
 
+MOST_RACED = 1000
+"""Seeds of an arm."""
 MOST_TRIALS = 100_000
 """A plan holds a trial in 10 kB of memory, and this many are planned in seconds."""
 
@@ -36,14 +38,21 @@ class FirstFrom(Config):
 
 
 class SearchConfig(Config):
-    """Who draws the cells that `arms` does not enumerate.
+    """Who draws the cells that `arms` does not enumerate, or adds seeds to those that it does.
 
     A drawn cell is trained with every seed of the study, and what the search learns from it is the mean over them.
     """
 
-    method: Literal["ablation", "random", "tpe"] = "ablation"
-    """`ablation` draws nothing: only `arms` are run. `random` draws evenly; `tpe` is Optuna's tree-structured Parzen
-    estimator (Bergstra et al., NIPS 2011), for one objective or several."""
+    method: Literal["ablation", "race", "random", "tpe"] = "ablation"
+    """`ablation` draws nothing: only `arms` are run. `race` draws nothing either, and adds seeds to those arms whose
+    gain over `none` is not decided. `random` draws evenly; `tpe` is Optuna's tree-structured Parzen estimator (Bergstra
+    et al., NIPS 2011), for one objective or several."""
+    gain: float = Field(default=0.05, gt=0, lt=1, exclude_if=lambda gain: gain == 0.05)
+    """Of a race: a difference in test sensitivity, at the first of `evaluation.ious`, that matters. An arm also ends
+    once its gain is known to be smaller, in either direction."""
+    most_seeds: int = Field(default=20, ge=2, le=MOST_RACED, exclude_if=lambda seeds: seeds == 20)
+    """Of a race: seeds of an arm at most. The study's `seeds` are those of the first look; the next whole numbers
+    follow, one for every look."""
     trials: int = Field(default=40, ge=1, le=MOST_TRIALS)
     """Cells to draw; at most 100,000, as many as the trials of a plan."""
     pruning: Literal["none", "asha", "median"] = "none"
@@ -72,7 +81,12 @@ class SearchConfig(Config):
     @property
     def draws(self) -> bool:
         """Whether anything is drawn."""
-        return self.method != "ablation"
+        return self.method in ("random", "tpe")
+
+    @property
+    def races(self) -> bool:
+        """Whether seeds are added to the arms that are not decided."""
+        return self.method == "race"
 
     def left_to_draw(self, drawn: int) -> int:
         """Cells that are yet to be drawn after so many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar, cast
 
@@ -134,6 +135,13 @@ class StudyValues(Config):
             own |= self.variants.get(cell.variant, {})
         drawn = {key for key, _ in cell.params}
         return _updated(self.detector, {key: value for key, value in own.items() if f"detector.{key}" not in drawn})
+
+    @property
+    def most_seeds(self) -> tuple[Seed, ...]:
+        """The seeds that an arm has at most: in a race `seeds`, then the least whole numbers not among them."""
+        more = self.search.most_seeds - len(self.seeds) if self.search.races else 0
+        others = (seed for seed in itertools.count() if seed not in self.seeds)
+        return (*self.seeds, *itertools.islice(others, max(0, more)))
 
     def synthetic_count(self, count: int) -> int:
         """A count of the paper's scale at this study's scale."""

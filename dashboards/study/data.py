@@ -10,6 +10,7 @@ from typing import Any
 
 from dashboards.study.live import State
 from sweep.cli.status_tables import headline, reasons
+from sweep.plan.looks import race_text
 from sweep.report.evidence import Gain
 from sweep.report.report import header_of
 from sweep.report.results import Row
@@ -64,7 +65,9 @@ def evidence(state: State, base: str) -> dict[str, Any]:
     """The verdict, intervals of every complete arm, and gains over an arm."""
     found = state.evidence
     answer: dict[str, Any] = {
-        "verdict": state.once("verdict", lambda: verdict(found, SOUGHT, state.plan.study.name)),
+        "verdict": race_text(state.plan.study, state.plan.looks)
+        if state.plan.looks
+        else state.once("verdict", lambda: verdict(found, SOUGHT, state.plan.study.name)),
         "header": list(header_of(state.results)),
         "arms": [] if found is None else list(found.arms),
         "base": base,

@@ -49,6 +49,12 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
 
 
 def _more_seeds(study: Study, wanted: int) -> list[int]:
+    if study.search.races:
+        raise ConfigError(
+            f"--seeds: study {study.name} is a race, which adds seeds itself, up to search.most_seeds "
+            f"({study.search.most_seeds}); more that are added once its looks are known would make it err too often. "
+            "Allowed: --arms."
+        )
     if wanted <= len(study.seeds):
         raise ConfigError(
             f"--seeds is {wanted}, but study {study.name} already has {seeds_text(study.seeds)}; allowed: more. To run "

@@ -134,10 +134,16 @@ def hours_text(usage: Usage) -> str:
 
 
 def undrawn_lines(bound: Undrawn, study: Study) -> Iterable[str]:
-    """What the cells that are yet to be drawn cost at most."""
+    """What the cells that are yet to be drawn, or the seeds that a race may yet take, cost at most."""
+    stages = ", ".join(f"{number:,} {name}" for name, number in bound.stages.items())
+    if study.search.races and stages:
+        yield (
+            f"After the next look the race adds a seed at a time to the arms that are not decided: at most {stages}, "
+            f"{hours_text(bound.usage)}, if all of them go on to {study.search.most_seeds} seeds. The totals below "
+            "include them."
+        )
     if not bound.cells:
         return
-    stages = ", ".join(f"{number:,} {name}" for name, number in bound.stages.items())
     gans = (
         "one GAN per cell, as a key of gan is drawn"
         if bound.source_per_cell

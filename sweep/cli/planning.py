@@ -11,8 +11,9 @@ from sweep.engine.cluster import Capacity, look_at
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import Plan, bytes_of
+from sweep.plan.racing import rest_of_race
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
-from sweep.plan.undrawn import Undrawn, add_undrawn
+from sweep.plan.undrawn import Undrawn, add_rest_of_race, add_undrawn
 from sweep.redaction import without_secrets
 from sweep.settings import cache_folder
 from sweep.stages import Stage
@@ -37,7 +38,7 @@ class Outlook:
     """Stage key -> stage that is not in the store."""
     estimator: Estimator
     bound: Undrawn
-    """Cells that are yet to be drawn."""
+    """Cells that are yet to be drawn, or seeds that a race may yet take."""
     capacity: Capacity
     impossible: str | None
     """Why the cluster can never run the study; None if it can."""
@@ -57,7 +58,7 @@ class Outlook:
     @property
     def nothing_left(self) -> bool:
         """Whether everything is in the store."""
-        return not self.missing and not self.bound.cells
+        return not self.missing and not self.bound.stages
 
     @property
     def changed(self) -> Mapping[str, tuple]:
@@ -79,11 +80,13 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     estimator = Estimator(plan, store, done_keys, kept_flops=KeptFlops(cache_folder() / "flops"))
     jobs = Jobs(missing, estimator)
     bound = add_undrawn(plan, opened.maker, left_to_draw(study, drawn), estimator, jobs, store)
+    if study.search.races:
+        bound = add_rest_of_race(rest_of_race(opened.whole_plan(drawn), plan), estimator, jobs)
     ray_address = opened.settings.ray_address
     capacity = look_at(ray_address)
     impossible = None
     try:
-        if missing or bound.cells:
+        if missing or bound.stages:
             capacity.refuse_infeasible([study.resources.gan, study.resources.detector])
     except ClusterError as error:
         impossible = str(error)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweep.console import TextTable
+from sweep.plan.looks import last_looks, race_text
 from sweep.studies.overview import STATES, Overview, TrialState
 from sweep.studies.progress import clock, last_update
 from sweep.text import count_text
@@ -16,7 +17,7 @@ MOST_ROWS = 30
 
 
 def headline(overview: Overview, study: str) -> Iterator[str]:
-    """Trials by state, the best cell, the time left, and whether a launch is running."""
+    """Trials by state, the best cell, the race, the time left, and whether a launch is running."""
     numbers = overview.numbers
     others = [f"{numbers[state]:,} {state}" for state in STATES if numbers[state] and state != "done"]
     drawn = f", {count_text(overview.to_draw, 'cell')} yet to draw" if overview.to_draw else ""
@@ -26,6 +27,8 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
     if overview.best:
         name, value = overview.best
         yield f"Best so far: cell {name}, {objective.metric} {value:.3f} at IoU {objective.iou:g} on validation."
+    if overview.looks:
+        yield race_text(overview.study, overview.looks)
     yield _launch(overview, study)
 
 
@@ -60,6 +63,15 @@ def as_dict(overview: Overview) -> dict[str, Any]:
         "cells_to_draw": overview.to_draw,
         "objective": overview.study.objectives[0].model_dump(mode="json"),
         "best": None if overview.best is None else {"cell": overview.best[0], "value": overview.best[1]},
+        "race": {
+            arm: {
+                "seeds": seeds,
+                "gain": at.comparison.difference,
+                "interval": at.interval,
+                "decision": at.decision.name.lower(),
+            }
+            for arm, (seeds, at) in last_looks(overview.looks).items()
+        },
         "seconds_left": overview.seconds_left,
         "launch": {
             "state": overview.launch,

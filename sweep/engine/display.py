@@ -13,6 +13,7 @@ from rich.live import Live
 from sweep.console import TextConsole, TextTable
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
+from sweep.plan.looks import look_text
 from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.pace import Pace
@@ -67,8 +68,10 @@ class Display:
             self._live.stop()
 
     def follow(self, plan: Plan) -> None:
-        """Show another plan from now on: a search has drawn more cells."""
+        """Show another plan from now on: a search has drawn more cells, or a race has taken a look."""
         if plan is not self.plan:
+            for look in plan.looks[len(self.plan.looks) :]:
+                self.say(look_text(plan.study, look))
             self.plan = plan
             self._pace = None
 
@@ -125,6 +128,8 @@ class Display:
         if to_draw := self.plan.study.search.left_to_draw(self.plan.drawn):
             most = "up to " if self.plan.study.search.patience else ""
             return f"{headline}, {most}{count_text(to_draw, 'cell')} yet to be drawn"
+        if self.plan.study.search.races:
+            return f"{headline} up to the next look"
         return headline if self._left is None else f"{headline}, about {clock(self._left)} remaining"
 
     def _estimate(self, stages: Mapping[str, StageProgress]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,11 +22,12 @@ from sweep.engine.steering import Observe, Steering
 from sweep.engine.study_lease import only_process
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import bytes_of, make_trial_maker
+from sweep.plan.racing import race
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
 from sweep.studies.arms import record_arms
-from sweep.studies.continuing import check_optuna_study, take_up_choices
+from sweep.studies.continuing import check_optuna_study, check_race, take_up_choices
 from sweep.studies.costs import LaunchCosts, costs_table
 from sweep.studies.optuna_study import left_to_draw, plan_drawn, read_drawn
 from sweep.studies.outcome import StopReason
@@ -86,6 +87,7 @@ def launch(
     record = StudyRecord(store, study.name)
     todo = _look(study, settings, record, maker)
     check_optuna_study(study, todo.trials.slices.key, settings.optuna_storage)
+    check_race(study, record)
     store.check_writable(bytes_of(todo.missing.values()))
     with ExitStack() as stack:
         connected = todo.any
@@ -119,7 +121,7 @@ def launch(
         if todo.any:
             observers = [metrics.observe, Watcher(notifier.send, settings.notify_stall_minutes).observe]
             plan, launched = _run(todo, settings, storage, record, tracker, lease, console, fail_fast, observers)
-        if not study.search.draws:
+        if study.search.method == "ablation":
             undefined = record_arms(plan, store, storage)
             launched = replace(launched, failed=launched.failed | undefined)
         ended = "KILLED" if launched.stopped == StopReason.INTERRUPTED else "FAILED" if launched.failed else "FINISHED"
@@ -150,6 +152,8 @@ class _Todo:
     """Numbers of drawn cells that failed and are to be drawn once more."""
     to_draw: int
     """Cells that the search has yet to draw."""
+    stopped: Collection[str]
+    """Names of trials that were stopped by hand."""
 
     @property
     def any(self) -> bool:
@@ -163,6 +167,8 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     plan = plan_drawn(trials, study, drawn)
     outcomes = record.outcomes()
     stopped = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}
+    if study.search.races:
+        plan = race(plan, record.store, stopped)
     ended = {trial.number for trial in plan.trials if trial.name in outcomes}
     running = {cell.number for cell in drawn if cell.state == "RUNNING"}
     # A complete cell still needs its artifacts: they may be damaged, or a seed may be added.
@@ -178,6 +184,7 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
         # `metsweep retry` forgets how they ended.
         again=[cell.number for cell in drawn if cell.state == "FAIL" and cell.number not in ended],
         to_draw=left_to_draw(study, drawn),
+        stopped=stopped,
     )
 
 
@@ -237,6 +244,7 @@ def _run(
     search = StudySearch(
         todo.plan, todo.trials, storage, store, board, steering.trial_ended, record.keep_needs, lease.check
     )
+    search.give_up(todo.stopped)
     search.take_up(todo.running)
     for number in todo.again:
         search.draw_again(number)

@@ -1,4 +1,4 @@
-"""Decides what Ray Tune runs next: the trials that are waiting, then cells that Optuna draws."""
+"""Decides what Ray Tune runs next: the trials that are waiting, then cells that Optuna draws or seeds of a race."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from ray.tune.search import Searcher
 from sweep.engine.board import BoardHandle
 from sweep.objectives import evaluated, not_a_number, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
+from sweep.plan.racing import race
 from sweep.store import Store
 from sweep.studies.arms import record_arm
 from sweep.studies.drawing import Drawing, DrawnCell
-from sweep.studies.optuna_study import ERROR, RETRY_OF, create_optuna_study
+from sweep.studies.optuna_study import ERROR, RETRY_OF, create_optuna_study, plan_drawn
 from sweep.studies.outcome import Outcome, StopReason
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class StudySearch(Searcher):
         self._running: dict[str, Trial] = {}
         self._cells: dict[int, DrawnCell] = {}
         self._made: set[str] = set()
+        self._given_up: set[str] = set()
         self._closed = False
         self._lock = threading.RLock()
 
@@ -100,6 +102,11 @@ class StudySearch(Searcher):
                 self._begin(DrawnCell(trial, taken_up[left.number]))
             else:
                 self._optuna.tell(left.number, state=TrialState.FAIL)
+
+    @_alone
+    def give_up(self, names: Iterable[str]) -> None:
+        """Race on without the arms of these trials."""
+        self._given_up.update(names)
 
     @_alone
     def draw_again(self, number: int) -> None:
@@ -136,6 +143,7 @@ class StudySearch(Searcher):
         wanted = self._named(names)
         busy = {*self.running, *self._queue}
         self._queue.extend(trial for trial in wanted if trial.number is None and trial not in busy)
+        self._given_up.difference_update(names)
         for number in {trial.number for trial in wanted if trial.number is not None} - set(self._cells):
             self.draw_again(number)
 
@@ -188,7 +196,17 @@ class StudySearch(Searcher):
             self.plan = Plan(self._study, (*self.plan.trials, *cell.trials))
             self.on_draw(self.plan)
             self._begin(cell)
+        if self._study.search.races and not self._queue and not self._running and self.held():
+            self._race_on()
         return self._queue.popleft() if self._queue else None
+
+    def _race_on(self) -> None:
+        """Look at the arms, and queue the next seeds of those that are not decided."""
+        self.plan = race(plan_drawn(self.maker, self._study, ()), self.store, self._given_up)
+        self.on_draw(self.plan)
+        self._queue.extend(
+            trial for trial in self.plan.trials if trial.name not in self._given_up and not self._is_done(trial)
+        )
 
     def _begin(self, cell: DrawnCell) -> None:
         """Queue the trials of a cell that are not in the store; a cell that is evaluated already ends at once."""
@@ -207,6 +225,8 @@ class StudySearch(Searcher):
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self.on_end(trial, outcome)
         if trial.number is None:
+            if outcome.state == "failed" or outcome.reason == StopReason.STOPPED_BY_HAND:
+                self._given_up.add(trial.name)
             self._end_arm(trial, outcome)
             return
         cell = self._cells.get(trial.number)
@@ -222,7 +242,7 @@ class StudySearch(Searcher):
         """Record an arm of an ablation once all seeds are done, or when one fails."""
         trials = self.plan.cells[trial.cell]
         ended = outcome.state == "failed" or (outcome.state == "done" and all(map(self._is_done, trials)))
-        if not ended or self._study.search.draws:
+        if not ended or self._study.search.method != "ablation":
             return
         if error := record_arm(self._optuna, self._study, trials, self.store, outcome.error):
             self.on_end(trials[0], Outcome(state="failed", error=error))

@@ -84,6 +84,7 @@ class Steering:
                 finally:
                     for number, handler in before.items():
                         signal.signal(number, handler)
+            self.display.follow(search.plan)
             self.display.show(self.board.snapshot())  # what ended since the last look
         finally:
             self.display.stop()

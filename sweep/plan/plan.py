@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search_spaces.cell import Cell
 from search_spaces.study import Study
+from sweep.plan.looks import Look
 from sweep.plan.trial import Trial, TrialMaker
 from sweep.settings import cache_folder
 from sweep.stages import GANStage, PrepareStage, SourceStage, Stage
@@ -27,6 +28,8 @@ class Plan:
 
     study: Study
     trials: tuple[Trial, ...]
+    looks: tuple[Look, ...] = ()
+    """Those that its race has taken; its trials are then those up to the next look."""
 
     @cached_property
     def cells(self) -> dict[str, tuple[Trial, ...]]:
@@ -99,7 +102,7 @@ def bytes_of(stages: Iterable[Stage]) -> int:
 
 
 def plan_with(maker: TrialMaker, study: Study, drawn: Sequence[tuple[int, Cell]]) -> Plan:
-    """Plan a study with the cells that its search has drawn so far: (Optuna's number, cell).
+    """Plan a study, a race with all seeds that it may take, with the cells drawn so far: (Optuna's number, cell).
 
     Raises:
         ConfigError: a cell's values are not allowed together.

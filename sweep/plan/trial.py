@@ -117,7 +117,8 @@ class TrialMaker:
         self._judged = set()
 
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial per seed; the first trial of each source in a plan also judges that source's slices.
+        """One trial per seed, in a race of all that it may take; the first of each source in a plan also judges that
+        source's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.
@@ -128,7 +129,7 @@ class TrialMaker:
         params = dict(cell.params)
         config = study.detector_for(cell)
         made = []
-        for seed in study.seeds:
+        for seed in study.most_seeds:
             seeded = config.model_copy(update={"seed": seed})
             detector = self.detector_stage(
                 seeded, self.slices, shards, count, study.resources.detector, variant=cell.variant

@@ -1,8 +1,9 @@
-"""What the cells that a search has yet to draw cost at most."""
+"""What the cells that a search has yet to draw, or the seeds that a race may yet take, cost at most."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,24 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
             before = [add([*cells[dearest][0].evaluate.detector.shards], before)]
         for trial in cells[dearest]:
             add([trial.evaluate.detector, *trial.own_goals], before)
+    return bound
+
+
+def add_rest_of_race(looks: Sequence[Sequence[Trial]], estimator: Estimator, jobs: Jobs) -> Undrawn:
+    """Bound what the rest of a race costs, where no arm is decided before the last look, and add the jobs.
+
+    Args:
+        looks: the trials that each look adds; they wait for those of the look before.
+    """
+    bound = Undrawn(0)
+    before = [*range(len(jobs.all))]
+    for trials in looks:
+        stages = [[trial.evaluate.detector, *trial.own_goals] for trial in trials]
+        for added in stages:
+            bound.usage += estimator.total(added)
+            bound.stages.update(stage.name for stage in added)
+            bound.bytes += bytes_of(added)
+        before = [jobs.add(added, before) for added in stages]
     return bound
 
 

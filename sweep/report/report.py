@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from search_spaces.study import Study
 from sweep.plan import Plan
+from sweep.plan.looks import race_text
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
 from sweep.report.html import html_of
@@ -23,6 +25,7 @@ from sweep.report.sections.detection import detection_sections
 from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.pictures import forest_section, picture_sections, slices_section
+from sweep.report.sections.race import race_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import RunOf, trace_section
 from sweep.report.table1 import Table1
@@ -154,7 +157,7 @@ def build_report(
     return Report(
         Table1(plan.study.name, results, evidence),
         _source(results),
-        verdict(evidence, sought, study or plan.study.name),
+        race_text(plan.study, plan.looks) if plan.looks else verdict(evidence, sought, study or plan.study.name),
         tuple(header_of(results)),
         forest_section(evidence) if evidence else None,
         slices_section(evidence) if evidence else None,
@@ -174,9 +177,10 @@ def _sections(
     results: Results, evidence: Evidence | None, store: Store, sought: float, study: str
 ) -> Iterator[Section]:
     """In the order in which they are read."""
-    sections: list[Section | None] = []
+    sections: list[Section | None] = [race_section(results.plan)]
     if evidence is not None:
-        sections += [*gain_sections(evidence, sought), seeds_section(evidence, sought, study)]
+        sections += gain_sections(evidence, sought)
+        sections += [] if results.plan.study.search.races else [seeds_section(evidence, sought, study)]
         sections += [pareto_section(results, evidence), *response_sections(results, evidence)]
     sections += [best_section(results), importance_section(results)]
     if evidence is not None:
@@ -208,11 +212,7 @@ def header_of(results: Results) -> Iterable[str]:
         f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
         "boxes one to one, greedily by confidence; all others are false positives."
     )
-    yield (
-        f"Mean ± standard deviation over {len(study.seeds)} detector seeds."
-        if len(study.seeds) > 1
-        else "Only one detector seed per arm: results hold for these trained detectors."
-    )
+    yield _over_seeds(study)
     if results.plan.gans:
         yield "Each GAN was trained once: results hold for these GANs."
     slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
@@ -226,6 +226,17 @@ def header_of(results: Results) -> Iterable[str]:
     yield from machines_differ(results.machines)
     yield from _collapsed(results)
     yield from _incomplete(results)
+
+
+def _over_seeds(study: Study) -> str:
+    if study.search.races:
+        return (
+            "Mean ± standard deviation over the detector seeds of each arm, which were added while its gain was not "
+            "decided: its p and the interval of its gain are too certain below, and hold only under Looks of the race."
+        )
+    if len(study.seeds) > 1:
+        return f"Mean ± standard deviation over {len(study.seeds)} detector seeds."
+    return "Only one detector seed per arm: results hold for these trained detectors."
 
 
 def _collapsed(results: Results) -> Iterable[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
+from sweep.plan.looks import last_looks
 from sweep.report.machines import Made, read_machines
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
@@ -118,7 +119,11 @@ class Results:
 def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
-    for trials in plan.cells.values():
+    looked_at = {arm: seeds for arm, (seeds, _) in last_looks(plan.looks).items()}
+    if plan.looks:
+        looked_at[REAL_ONLY] = plan.looks[-1].seeds
+    for cell, planned in plan.cells.items():
+        trials = planned[: looked_at.get(cell)]  # without those of a look that is yet to be taken
         by_seed = {trial.seed: store.find(trial.evaluate.name, trial.evaluate.key) for trial in trials}
         row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)

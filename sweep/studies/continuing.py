@@ -1,10 +1,11 @@
-"""What a launch asks of Optuna's study before it draws: can its cells be continued, and with which does it begin?"""
+"""What a launch asks before it draws or races on: can cells or looks be continued, and which cells come first?"""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.search import SearchConfig
 from search_spaces.study import Study
 from sweep.databases import sqlite_file, will_be_made
 from sweep.studies.choices import widen_choices
@@ -18,7 +19,7 @@ from sweep.studies.optuna_study import (
     open_storage,
     within_constraints,
 )
-from sweep.studies.records import changes
+from sweep.studies.records import StudyRecord, changes
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
 
@@ -70,6 +71,27 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
             "and new cells cannot be compared. Restore the setting, or give the study another name; artifacts in the "
             "store are found again."
         )
+
+
+def check_race(study: Study, record: StudyRecord) -> None:
+    """Refuse a race whose looks would come at other seeds than at its last launch, which would make its error larger.
+
+    Raises:
+        ConfigError: the seeds of the first look, or the most seeds, have changed.
+    """
+    before = record.study() or {}
+    search = before.get("search")
+    if not study.search.races or not isinstance(search, dict) or search.get("method") != study.search.method:
+        return
+    was = before.get("seeds"), search.get("most_seeds", SearchConfig().most_seeds)
+    now = [*study.seeds], study.search.most_seeds
+    for key, old, new in zip(("seeds", "search.most_seeds"), was, now, strict=True):
+        if old != new:
+            raise ConfigError(
+                f"Study {study.name}: {key} was {old} when its race began, and is {new} now. Looks that are chosen "
+                "after others have been taken err more often than in 5 % of studies. Restore the setting, or give the "
+                "study another name; artifacts in the store are found again."
+            )
 
 
 def take_up_choices(study: Study, uri: str) -> None:

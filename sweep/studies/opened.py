@@ -15,6 +15,7 @@ from search_spaces.study import Resolved, Study
 from sweep.databases import will_be_made
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import make_trial_maker
+from sweep.plan.racing import race
 from sweep.settings import Settings
 from sweep.stages import PrepareStage
 from sweep.store import Store
@@ -89,7 +90,13 @@ class OpenedStudy:
         return read_drawn(self.study, self.settings.optuna_storage)
 
     def plan(self, drawn: Sequence[Drawn] | None = None) -> Plan:
-        """The plan with the cells that its search has drawn so far: these, or those that `drawn` reads."""
+        """The plan with the cells that its search has drawn so far: these, or those that `drawn` reads; of a race up to
+        the next look."""
+        whole = self.whole_plan(drawn)
+        return race(whole, self.store, self.record.outcomes()) if self.study.search.races else whole
+
+    def whole_plan(self, drawn: Sequence[Drawn] | None = None) -> Plan:
+        """The same, of a race with all trials that it may take."""
         return plan_drawn(self.maker, self.study, self.drawn() if drawn is None else drawn)
 
     def extended(self, added: Mapping[str, Any]) -> OpenedStudy:

@@ -13,6 +13,7 @@ from typing import Literal
 from search_spaces.study import Study
 from sweep.objectives import objective_values, read_metrics, violations
 from sweep.plan import Plan, Trial
+from sweep.plan.looks import Look
 from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.optuna_study import Drawn, left_to_draw
@@ -66,7 +67,9 @@ class Overview:
     best: tuple[str, float] | None
     """The best cell whose seeds are all done, by the first objective and within the constraints, and its mean."""
     seconds_left: float | None
-    """Of the whole study at the present pace; None if it cannot be estimated."""
+    """Of the whole study, or up to the next look of a race, at the present pace; None if it cannot be estimated."""
+    looks: Sequence[Look] = ()
+    """Those of a race."""
 
     @property
     def numbers(self) -> Counter[State]:
@@ -120,7 +123,7 @@ class Observer:
         ended_early = [state.trial for state in states if state.state in ("failed", "stopped", "pruned")]
         given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
         left = None if to_draw or not progress else seconds_left(plan, self._store, done_keys, progress, given_up)
-        return Overview(self._study, states, status, to_draw, self._best(done, plan), left)
+        return Overview(self._study, states, status, to_draw, self._best(done, plan), left, plan.looks)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
         unread = [trial.evaluate for trial in done if trial.evaluate.key not in self._metrics]

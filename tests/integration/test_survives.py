@@ -106,6 +106,23 @@ def test_train_worker_is_killed(make_home: MakeHome, reference: Home, ray_head: 
 
 
 @pytest.mark.long
+def test_a_race_that_is_killed_after_a_look_goes_on_to_its_end(make_home: MakeHome) -> None:
+    arms = [{"variant": "none"}, {"variant": "cpggan", "counts": [400]}]
+    race = {"method": "race", "gain": 0.01, "most_seeds": 4}
+    home = make_home(more={"arms": arms, "seeds": [0, 1], "search": race})
+    home.pace(gan=0.1, detector=1, moody=True)
+    driver = home.launch()
+    home.until(lambda: "Look at 2 seeds: cpggan 400 " in home.output, driver)
+    kill(driver)
+    home.finish()
+    assert home.output.count("Look at ") == 3, "each look is said once"
+    assert "Look at 4 seeds: cpggan 400 " in home.output
+    assert home.repeated() <= 2, "of each of two detectors a step"
+    trials = [f"{arm} seed {seed}" for arm in ("cpggan 400", "none") for seed in range(4)]
+    assert [name for kind, name, _ in home.logged() if kind == "trial"] == trials
+
+
+@pytest.mark.long
 def test_driver_is_killed_at_ten_random_moments(make_home: MakeHome, reference: Home) -> None:
     home = make_home(counts=COUNTS[:2])
     home.pace(gan=20, detector=10)

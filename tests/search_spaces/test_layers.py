@@ -24,7 +24,7 @@ def refusal(study: str, *overrides: str, fidelity: str | None = None) -> str:
     [
         ("[1e-4, 3e-3]", "[3e-3, 1e-4]", "study.yaml:13: space.gan.learning_rate.float: allowed is [low, high] with"),
         ("    step: 400", "    stp: 400", "study.yaml:12: space.count.stp: unknown key; got 400. Did you mean 'step'?"),
-        ("method: tpe", "method: x", "study.yaml:15: search.method: Input should be 'ablation', 'random' or 'tpe'"),
+        ("method: tpe", "method: x", "study.yaml:15: search.method: Input should be 'ablation', 'race', 'random'"),
         ("search:", "serach:", "study.yaml:14: serach: unknown key. Did you mean 'search'?"),
         ("variant: cpggan", "variant: cpgan", "study.yaml:6: arms.1.variant: "),
         ("[4000]", "[4000, 4001]", "study.yaml:7: arms.1.counts.1: cpggan 200 is listed more than once"),

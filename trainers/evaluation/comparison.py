@@ -140,7 +140,7 @@ def seeds_needed(comparison: Comparison, gain: float) -> int | None:
         return None
     seeds = np.arange(2, MOST_SEEDS + 1)
     share, patients = comparison.seed_variance / seeds, comparison.patient_variance
-    freedom = _freedom(share, seeds, patients, comparison.patients)
+    freedom = freedom_of_sum(share, seeds, patients, comparison.patients)
     enough = seeds[_detectable(share + patients, freedom) <= gain]
     return int(enough[0]) if len(enough) else None
 
@@ -150,11 +150,11 @@ def _spread(seed_variance: float, seeds: int, patient_variance: float, patients:
     if seeds == 1:
         return patient_variance, patients - 1.0
     share = seed_variance / seeds
-    return share + patient_variance, float(_freedom(share, seeds, patient_variance, patients))
+    return share + patient_variance, float(freedom_of_sum(share, seeds, patient_variance, patients))
 
 
-def _freedom(
-    seed_share: float | np.ndarray, seeds: int | np.ndarray, patient_share: float, patients: int
+def freedom_of_sum(
+    seed_share: float | np.ndarray, seeds: int | np.ndarray, patient_share: float | np.ndarray, patients: int
 ) -> np.ndarray:
     """Satterthwaite's degrees of freedom of the sum of both; infinite where nothing varies."""
     spread = np.asarray(seed_share**2 / (seeds - 1) + patient_share**2 / (patients - 1))
