@@ -42,6 +42,33 @@ _NAME_WITHIN = re.compile(r"([\w-]+)[\"']?\s*[=:]")
 
 _HOOK = re.compile(r"(\bhttps?://[^\s\"]*?/(?:hooks|services|webhook\w*)/)[^\s\"]+", re.IGNORECASE)
 """A webhook of a chat service, whose path is its secret."""
+_PATH = re.compile(r"(\bhttps?://[^\s/?#\"']+[/?#])[^\s\"']+", re.IGNORECASE)
+SHORTEST_SECRET = 4
+"""Characters; anything shorter occurs in too many words."""
+
+
+def shown_setting(key: str, value: object) -> str:
+    """What may be shown of a setting's value, and passed on to where others read it.
+
+    Whoever knows the path of a webhook may send to it, so of the URLs of `notify_webhook` and `notify_command` only
+    scheme and host are shown.
+    """
+    return without_url_paths(value) if key.startswith("notify_") else without_secrets(value)
+
+
+def without_url_paths(text: object) -> str:
+    """A text without secrets, and with nothing of its web addresses but scheme and host."""
+    return _PATH.sub(rf"\1{MASK}", without_secrets(text))
+
+
+def without_webhook(text: object, *values: str | None) -> str:
+    """A text without secrets, and without the paths of URLs in values of `notify_webhook` and `notify_command`."""
+    secrets = {url[0].removeprefix(url[1]) for value in values for url in _PATH.finditer(value or "")}
+    masked = str(text)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            masked = masked.replace(secret, MASK)
+    return without_secrets(masked)
 
 
 def without_secrets(text: object, *uris: str) -> str:

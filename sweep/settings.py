@@ -2,6 +2,7 @@
 
 Each is set, the strongest first, by an option of the command line, `METSWEEP_<NAME>`, the variable by which the library
 knows the setting (`VARIABLES`), `metsweep.toml` of the project, and the user's `metsweep.toml`. No setting is needed.
+`METSWEEP_<NAME>=default` stands for the default, whatever the weaker sources say.
 """
 
 from __future__ import annotations
@@ -10,38 +11,22 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from search_spaces.problems import explain
 from search_spaces.search import Prices
 from sweep import settings_sources
 from sweep.databases import split_sqlite
-from sweep.redaction import without_secrets
+from sweep.redaction import without_url_paths
+from sweep.setting_values import CommandLine, ListeningAddress, Place, RayAddress, Webhook, WebUrl, bucket_and_prefix
 from sweep.settings_sources import Given, working_directory
 from trainers.config import Config, Text
 from trainers.exceptions import ConfigError
 
 _SCHEME = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """Begins a text that is meant as a URI, not as a folder."""
-
-
-def _place(text: str) -> str:
-    """A folder, file, URI or address.
-
-    Raises:
-        ValueError: the text is none of these.
-    """
-    try:
-        text.encode()
-        urlsplit(text)
-    except ValueError:
-        raise ValueError("is not a folder, URI or address; what was got may hold a password and is not shown") from None
-    if not text.isprintable():
-        raise ValueError("contains a control character; allowed: one line of text")
-    return text
 
 
 def _at_home(path: str, source: str) -> str:
@@ -51,9 +36,6 @@ def _at_home(path: str, source: str) -> str:
         raise ConfigError(f"{source} is {path!r}: {error}. Write the whole path.") from None
 
 
-Place = Annotated[str, AfterValidator(_place)]
-
-
 class Settings(Config):
     """Read once by each command and passed down."""
 
@@ -61,7 +43,7 @@ class Settings(Config):
     """Folder, or s3://bucket/prefix, of the artifacts; default: `metsweep-store` in the working directory."""
     cache: Place = Field(default_factory=lambda: _at_home("~/.cache/metsweep", "METSWEEP_CACHE"))
     """Folder of this machine for files that can be made again; default: `~/.cache/metsweep`."""
-    ray_address: Place | None = None
+    ray_address: RayAddress | None = None
     """Ray cluster: host:port or auto; default: a Ray of this machine alone, begun by the command."""
     ray_token_file: Place | None = None
     """File with the cluster's token; default: Ray's own, `~/.ray/auth_token`. RAY_AUTH_TOKEN goes before the file."""
@@ -79,7 +61,7 @@ class Settings(Config):
     """TLS to PostgreSQL, unless the URI has `sslmode`; default: libpq's, prefer."""
     postgresql_ca_file: Place | None = None
     """Certificates of the authorities that PostgreSQL is trusted by; default: libpq's, `~/.postgresql/root.crt`."""
-    s3_endpoint: Place | None = None
+    s3_endpoint: WebUrl | None = None
     """URL of an S3 server; default: AWS."""
     s3_region: Text | None = None
     """Region of the bucket; default: that of the AWS profile, else us-east-1."""
@@ -97,11 +79,11 @@ class Settings(Config):
     """Price of one CPU core for an hour, likewise."""
     price_currency: Text = Field(default="USD", min_length=1)
     """Currency of both."""
-    metrics_address: Place | None = None
+    metrics_address: ListeningAddress | None = None
     """host:port of this machine at which a launch serves its metrics to Prometheus; default: nowhere."""
-    notify_command: Text | None = None
+    notify_command: CommandLine | None = None
     """Command that gets the events of a launch as JSON on its standard input; default: none."""
-    notify_webhook: Place | None = None
+    notify_webhook: Webhook | None = None
     """URL to which the events of a launch are posted as JSON; default: none."""
     notify_stall_minutes: float = Field(default=30.0, gt=0)
     """How long no stage may progress before a launch counts as stalled."""
@@ -118,14 +100,9 @@ class Settings(Config):
         if _SCHEME.match(uri) and not in_s3:
             place = "a place for a store; allowed: a folder, or s3://bucket/prefix"
             raise ValueError(f"is not {place if info.field_name == 'store' else 'a folder'}")
+        if in_s3:
+            bucket_and_prefix(uri)
         return uri
-
-    @field_validator("notify_webhook")
-    @classmethod
-    def _web_address(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in ("http", "https"):
-            raise ValueError("is no URL of a webhook; allowed: http://... or https://...")
-        return url
 
     @staticmethod
     def from_environment(store: str | None = None) -> Settings:
@@ -138,6 +115,10 @@ class Settings(Config):
             ConfigError: as `settings_and_origins`.
         """
         settings, origins = settings_and_origins(store)
+        for key, names in VARIABLES.items():
+            if is_reset(key):
+                for name in names:
+                    os.environ.pop(name, None)
         for key, value in settings.model_dump(include={*origins}).items():
             if origins[key] != OPTION:
                 name = VARIABLES.get(key, variables_of(key))[0]
@@ -145,7 +126,7 @@ class Settings(Config):
         return settings
 
 
-OPTION = "--store"
+OPTION, DEFAULT = "--store", "default"
 SYSTEM = "system"
 """Stands for the system's authorities where libpq expects a file."""
 VARIABLES: Mapping[str, tuple[str, ...]] = {
@@ -171,6 +152,11 @@ def variables_of(key: str) -> tuple[str, ...]:
     return (f"METSWEEP_{key.upper()}", *VARIABLES.get(key, ()))
 
 
+def is_reset(key: str) -> bool:
+    """Whether METSWEEP_<NAME> asks for the default of a setting."""
+    return os.environ.get(variables_of(key)[0], "").strip() == DEFAULT
+
+
 def settings_and_origins(store: str | None = None) -> tuple[Settings, dict[str, str]]:
     """The settings in effect, and where each that is not a default comes from; changes nothing.
 
@@ -184,13 +170,14 @@ def settings_and_origins(store: str | None = None) -> tuple[Settings, dict[str, 
     for file in settings_sources.settings_files():
         given |= settings_sources.from_file(file, Settings)
     given |= settings_sources.from_environment({key: variables_of(key) for key in Settings.model_fields})
+    given = {key: value for key, value in given.items() if not is_reset(key)}
     if store and store.strip():
         given["store"] = Given(store.strip(), OPTION, working_directory())
     try:
         settings = Settings.model_validate({key: _located(key, value) for key, value in given.items()})
     except ValidationError as error:
         text = explain(lambda path: given[str(path[0])].source, error, model=Settings)
-        raise ConfigError(without_secrets(text)) from None
+        raise ConfigError(without_url_paths(text)) from None
     return settings, {key: value.source for key, value in given.items()}
 
 

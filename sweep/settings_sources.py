@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.problems import explain
-from sweep.redaction import without_secrets
+from sweep.redaction import shown_setting, without_url_paths
 from trainers.documents import MIB, read_text
 from trainers.exceptions import ConfigError
 
@@ -60,7 +60,7 @@ def settings_files() -> tuple[Path, ...]:
 
 
 def from_file(path: Path, model: type[BaseModel]) -> dict[str, Given]:
-    """The settings of a file.
+    """The settings of a file; empty texts count as not set.
 
     Args:
         path: of a TOML file.
@@ -80,19 +80,21 @@ def from_file(path: Path, model: type[BaseModel]) -> dict[str, Given]:
         for number, line in enumerate(text.splitlines(), 1)
         for key in re.findall(r"^\s*\[*\s*[\"']?([\w-]+)", line)
     }
+    values = {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+    values = {key: value for key, value in values.items() if value != ""}
     places = {key: f"{path}:{lines[key]}" if key in lines else str(path) for key in values}
     try:
         model.model_validate(values, strict=True)
     except ValidationError as error:
-        raise ConfigError(without_secrets(explain(lambda key: places[str(key[0])], error, model=model))) from None
+        raise ConfigError(without_url_paths(explain(lambda key: places[str(key[0])], error, model=model))) from None
     if path.stat().st_mode & 0o077:
         for key, value in values.items():
-            if without_secrets(value) != str(value):
+            if shown_setting(key, value) != str(value):
                 raise ConfigError(
-                    f"{places[key]}: {key}: holds a password or token, and other users may read the file. Run "
-                    f"`chmod 600 {path}`."
+                    f"{places[key]}: {key}: holds a password, token or path of a webhook, and other users may read "
+                    f"the file. Run `chmod 600 {path}`."
                 )
-    return {key: Given(value, places[key], path.parent) for key, value in values.items() if value != ""}
+    return {key: Given(value, places[key], path.parent) for key, value in values.items()}
 
 
 def from_environment(names: Mapping[str, Iterable[str]]) -> dict[str, Given]:

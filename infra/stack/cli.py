@@ -115,13 +115,12 @@ def env(
     """
     import shlex
 
-    from infra.stack.stack import UNSET, VARIABLES
+    from infra.stack.stack import VARIABLES
 
-    if unset:
-        talk.say(f"unset {' '.join(VARIABLES)}")
-        return
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in _stack(folder).environment().items()]
-    talk.say("\n".join([f"unset {' '.join(UNSET)}", *exports]))
+    environment = dict.fromkeys(VARIABLES) if unset else _stack(folder).environment()
+    lines = [f"unset {' '.join(name for name, value in environment.items() if value is None)}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items() if value is not None]
+    talk.say("\n".join(lines))
 
 
 def _stack(folder: Path | None) -> Stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,23 @@ from infra.stack.mlflow_server import USER, mlflow_server_with_logins
 from infra.stack.pages import optuna_dashboard, prometheus
 from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
 from sweep.engine.cluster import STARTS
+from sweep.settings import DEFAULT, Settings, variables_of
 from sweep.store.process import Process
 from trainers.config import Config
 
 SEAWEEDFS = tuple(f"seaweedfs-{server}" for server in seaweedfs.SERVERS)
 PORTS = (*SEAWEEDFS, *ray_head.PORTS, "postgresql", "mlflow", "optuna", "prometheus")
-UNSET = (
-    "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN",
-    "RAY_AUTH_TOKEN",
+LOGINS = (
+    "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN", "MLFLOW_S3_UPLOAD_EXTRA_ARGS", "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN",
 )  # fmt: skip
-"""Variables of a user that would take precedence over the stack's."""
+"""Variables of a user that would take precedence over the stack's and belong to no setting."""
+OF_LAUNCHES = ("metrics_address", "notify_", "price_")
+"""Settings that begin so say nothing about servers and stay the user's."""
 VARIABLES = (
-    "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_SECRET_ACCESS_KEY", "METSWEEP_CACHE",
-    "METSWEEP_STORE", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_USERNAME", "OPTUNA_STORAGE", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_USERNAME", "RAY_AUTH_MODE",
+    *(name for key in Settings.model_fields if not key.startswith(OF_LAUNCHES) for name in variables_of(key)),
 )  # fmt: skip
 """Names of those that `environment` sets."""
 FOLDERS = ("cache", "mlflow", "optuna-dashboard", "postgresql", "prometheus", "ray", "run", "seaweedfs")
@@ -131,8 +134,8 @@ class Stack:
             listed.append(Status(service.name, service.address, _condition(service, started, credentials), memory))
         return listed
 
-    def environment(self) -> dict[str, str]:
-        """Variables that point metsweep, and clients of each server, at the stack.
+    def environment(self) -> dict[str, str | None]:
+        """Variables that point metsweep, and clients of each server, at the stack; None = to be unset.
 
         Raises:
             StackError: the stack is down.
@@ -141,18 +144,24 @@ class Stack:
         if not any(runs(started.leader) for started in state.started.values()):
             raise StackError(f"The stack in {self.folder} is down. Start it: metsweep stack up")
         s3 = self._identity(credentials).environment(state.ports["seaweedfs-s3"])
+        ports = state.ports
+        places = {
+            "store": f"s3://{seaweedfs.BUCKET}/store",
+            "cache": str(self.folder / "cache"),
+            "tracking_uri": f"http://{HOST}:{ports['mlflow']}",
+            "optuna_storage": postgresql.database_uri(ports["postgresql"], postgresql.OPTUNA, credentials.postgresql),
+            "ray_address": f"{HOST}:{ports['ray']}",
+            "ray_token_file": str(ray_head.token_file(self.folder / "ray")),
+            "s3_endpoint": s3["AWS_ENDPOINT_URL_S3"],
+            "s3_region": seaweedfs.REGION,
+        }
         return {
-            "METSWEEP_STORE": f"s3://{seaweedfs.BUCKET}/store",
-            "METSWEEP_CACHE": str(self.folder / "cache"),
+            **dict.fromkeys(LOGINS),
+            **_pointing(places),
             **s3,
-            "MLFLOW_TRACKING_URI": f"http://{HOST}:{state.ports['mlflow']}",
             "MLFLOW_TRACKING_USERNAME": USER,
             "MLFLOW_TRACKING_PASSWORD": credentials.mlflow,
             "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"],
-            "OPTUNA_STORAGE": postgresql.database_uri(
-                state.ports["postgresql"], postgresql.OPTUNA, credentials.postgresql
-            ),
-            "RAY_ADDRESS": f"{HOST}:{state.ports['ray']}",
             **ray_head.access(self.folder / "ray"),
         }
 
@@ -164,7 +173,14 @@ class Stack:
         admin = seaweedfs.Identity.admin(credentials.s3_admin_key, credentials.s3_admin_secret)
         s3 = user.environment(ports["seaweedfs-s3"])
         mlflow, logins, optuna = (postgresql.database_uri(ports["postgresql"], name) for name in postgresql.DATABASES)
-        tasks = {**temporary, **s3, "METSWEEP_CACHE": str(folder / "cache")}
+        # Tasks and jobs read the user's files, too; their Ray is the one that they run on.
+        places = {
+            "cache": str(folder / "cache"),
+            "s3_endpoint": s3["AWS_ENDPOINT_URL_S3"],
+            "s3_region": seaweedfs.REGION,
+        }
+        settings = _pointing(places, left=(*OF_LAUNCHES, "ray_"))
+        tasks = {**temporary, **{name: value for name, value in settings.items() if value is not None}, **s3}
         mlflow_keys = {
             **temporary, **s3, "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"], "PGPASSWORD": credentials.postgresql
         }  # fmt: skip
@@ -251,6 +267,17 @@ class Stack:
                 yield
         except Timeout:
             raise StackError(f"Another `metsweep stack` command is at work in {self.folder}. Wait for it.") from None
+
+
+def _pointing(places: Mapping[str, str], left: tuple[str, ...] = OF_LAUNCHES) -> dict[str, str | None]:
+    """Variables that set these settings, and all others but `left` to their defaults, whatever a user's files say."""
+    variables: dict[str, str | None] = {}
+    for key in Settings.model_fields:
+        if not key.startswith(left):
+            own, *of_library = variables_of(key)
+            variables |= {own: places.get(key, DEFAULT), **dict.fromkeys(of_library)}
+            variables |= {name: places[key] for name in of_library[:1] if key in places}
+    return variables
 
 
 def _condition(service: Service, started: Started | None, credentials: Credentials) -> str:

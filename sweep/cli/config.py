@@ -26,19 +26,19 @@ def show(store: StoreUri = None, as_json: AsJson = False) -> None:
 
     A setting comes, the strongest first, from an option, the environment (METSWEEP_<NAME>, then the library's own
     variable), metsweep.toml of the working directory or the nearest folder above it, metsweep.toml of the user
-    (~/.config/metsweep), or the default. Passwords and tokens are shown as ***.
+    (~/.config/metsweep), or the default. Passwords, tokens and paths of webhooks are shown as ***.
 
     \b
     Example:
       metsweep config show
     """
-    from sweep.redaction import without_secrets
+    from sweep.redaction import shown_setting
     from sweep.settings import settings_and_origins
     from sweep.settings_sources import settings_files
 
     settings, origins = settings_and_origins(store)
     rows = [
-        (name, without_secrets(value) if isinstance(value, str) else value, origins.get(name, "default"))
+        (name, shown_setting(name, value) if isinstance(value, str) else value, origins.get(name, "default"))
         for name, value in settings.model_dump().items()
     ]
     files = [str(file) for file in settings_files()]

@@ -9,13 +9,12 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from sweep.redaction import MASK, without_secrets
+from sweep.redaction import MASK, SHORTEST_SECRET, without_secrets, without_webhook
 from sweep.settings import Settings, cache_folder, variables_of
 from trainers.exceptions import ConfigError
 
+NOTIFY = ("METSWEEP_NOTIFY_COMMAND", "METSWEEP_NOTIFY_WEBHOOK")
 _SECRET_VARIABLE = re.compile("SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
-SHORTEST_SECRET = 4
-"""Characters; anything shorter occurs in too many words."""
 
 
 def describe(error: Exception) -> str:
@@ -53,6 +52,7 @@ def keep_traceback(error: Exception, arguments: Sequence[str]) -> str:
 def _masked(text: str) -> str:
     variables = (name for key in Settings.model_fields for name in variables_of(key))
     shown = without_secrets(text, *(os.environ[name] for name in variables if name in os.environ))
+    shown = without_webhook(shown, *(os.environ.get(name) for name in NOTIFY))
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and len(value) >= SHORTEST_SECRET:
             shown = shown.replace(value, MASK)

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import typer
 from pydantic import ValidationError
@@ -25,7 +24,7 @@ from sweep.cli.options import StudyFileOptions
 from sweep.databases import sqlite_file
 from sweep.engine import launch as launching
 from sweep.engine.jobs import StudyJobs, Submission, jobs_of
-from sweep.redaction import without_secrets
+from sweep.redaction import shown_setting
 from sweep.report.report import write_report
 from sweep.settings import Settings, settings_and_origins, variables_of
 from sweep.store import Store
@@ -100,8 +99,7 @@ def _passed(settings: Settings) -> dict[str, str | float | bool]:
     for key, value in settings.model_dump(include={*PASSED}, exclude_defaults=True).items():
         if key in DATABASES and sqlite_file(value) is not None:
             continue
-        # The path of a webhook is its password.
-        if without_secrets(value) != str(value) or (key == "notify_webhook" and urlsplit(value).path.strip("/")):
+        if shown_setting(key, value) != str(value):
             secret.append(key)
         else:
             passed[key] = value

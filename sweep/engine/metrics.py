@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from sweep.setting_values import host_and_port
 from sweep.store import Cost, Store
 from sweep.studies.costs import LaunchCosts
 from sweep.studies.progress import StageProgress, StageState
@@ -146,12 +147,12 @@ def serving(metrics: LaunchMetrics, address: str | None) -> Iterator[None]:
         return
     from prometheus_client import start_http_server
 
-    host, _, port = address.rpartition(":")
+    host, port = host_and_port(address)
     registry = CollectorRegistry()
     registry.register(metrics)
     try:
-        server, thread = start_http_server(int(port), host, registry)
-    except (OSError, ValueError, OverflowError) as error:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
         raise ConfigError(
             f"METSWEEP_METRICS_ADDRESS is {address!r}, where this launch cannot serve its metrics: {error}. Allowed: a "
             "free host:port of this machine, e.g. 127.0.0.1:9464, or unset."

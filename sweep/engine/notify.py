@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from sweep.redaction import without_secrets
+from sweep.redaction import without_secrets, without_webhook
 from sweep.studies.progress import StageProgress
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Notifier:
                 deliver(event, body)
                 return
             except Exception as error:  # of any kind: a notification must not end the launch
-                reason = without_secrets(error)
+                reason = without_webhook(error, self._command, self._webhook)
                 logger.warning("notification not delivered", extra={"event": event, "reason": reason})
         self._say(f"Notification {event!r} could not be delivered by the {where}: {reason}")
 

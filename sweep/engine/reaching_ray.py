@@ -7,10 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from sweep.engine.ray_token import admitted
 from sweep.redaction import without_secrets
+from sweep.setting_values import host_and_port
 from trainers.exceptions import ClusterError
 
 SECONDS_TO_ANSWER = 5.0
@@ -25,33 +25,19 @@ def reached(address: str) -> Iterator[None]:
         address: as RAY_ADDRESS (`host:port`, `auto` or `local`).
 
     Raises:
-        ClusterError: no Ray that can run studies has this address, or the cluster refuses this user.
+        ClusterError: no Ray has this address, or the cluster refuses this user.
     """
     if address == "local":
         yield
         return
     shown = without_secrets(address)
     place = _address_on_this_machine() if address == "auto" else address
-    parts = urlsplit(place if "://" in place else f"//{place}")
-    if parts.scheme == "ray":
-        # Ray Tune would move to the cluster, away from the search, the store and the databases of this process.
-        raise ClusterError(
-            f"RAY_ADDRESS is {shown!r}, an address of Ray Client, through which no study can run. On a machine of the "
-            "cluster set RAY_ADDRESS to host:6379 of the head. From elsewhere unset RAY_ADDRESS, and submit the study: "
-            "metsweep launch STUDY --cluster http://HEAD:8265"
-        )
+    host, port = host_and_port(place)
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if not parts.hostname or not port:
-        raise ClusterError(f"RAY_ADDRESS is {shown!r}; allowed: host:port, auto, or unset.")
-    try:
-        socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
+        socket.create_connection((host, port), timeout=SECONDS_TO_ANSWER).close()
     except OSError as error:
         raise ClusterError(f"Cannot connect to Ray at {shown}: {error.strerror or error}. {REMEDY}") from None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    with admitted(shown, functools.partial(_admits, f"{host}:{port}", shown)):
+    with admitted(shown, functools.partial(_admits, place, shown)):
         yield
 
 

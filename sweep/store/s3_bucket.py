@@ -14,11 +14,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sweep.redaction import without_secrets
+from sweep.setting_values import bucket_and_prefix
 from sweep.settings import cache_folder
 from sweep.store.backend import Entry, Unavailable
 from sweep.store.manifest import StoredFile
-from sweep.store.s3_client import CONDITION, MISSING, S3Options, bucket_and_prefix, code_of, connect, explained
+from sweep.store.s3_client import CONDITION, MISSING, S3Options, code_of, connect, explained
 from sweep.text import count_text
+from trainers.exceptions import StoreError
 
 TRANSFERS = 4
 """Files that go up or down at once, each in several parts."""
@@ -34,7 +36,10 @@ class S3Bucket:
     """
 
     def __init__(self, uri: str, otherwise: S3Options | None = None) -> None:
-        self._bucket, prefix = bucket_and_prefix(uri)
+        try:
+            self._bucket, prefix = bucket_and_prefix(uri)
+        except ValueError as error:
+            raise StoreError(f"{error}. Set METSWEEP_STORE (--store).") from None
         self._prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{self._bucket}/{prefix}".rstrip("/")
         self.options = S3Options.here(otherwise)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -25,7 +24,6 @@ from botocore.exceptions import ConnectionError as NoConnection
 from sweep.redaction import without_secrets
 from sweep.settings import settings_and_origins
 from sweep.store.backend import Unavailable
-from trainers.documents import shown
 from trainers.exceptions import StoreError
 
 CONNECT_S, ANSWER_S = 5, 20
@@ -36,38 +34,7 @@ OVERLOADED = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException",
 CONDITION = {"PreconditionFailed", "ConditionalRequestConflict"}
 MISSING = {"NoSuchKey", "404", "NotFound"}
 DENIED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "ExpiredToken"}
-LONGEST_PREFIX = 600
-"""Bytes of a store's prefix; stage, key, publication and the name of a file follow it."""
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-
 AWAY = (NoConnection, HTTPClientError, IncompleteReadError)
-
-
-def bucket_and_prefix(uri: str) -> tuple[str, str]:
-    """Bucket and prefix of `s3://bucket/prefix`; the prefix may be empty.
-
-    Raises:
-        StoreError: no bucket, an impossible name, a prefix that is too long, or more than bucket and prefix.
-    """
-    bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
-    if not bucket:
-        raise StoreError(f"The store {uri} names no bucket; allowed: s3://bucket/prefix. Set METSWEEP_STORE (--store).")
-    if "@" in bucket or "?" in uri:
-        raise StoreError(
-            f"The store {without_secrets(uri)} holds more than s3://bucket/prefix. Endpoint and credentials come from "
-            f"the environment ({ENDPOINT}, {CREDENTIALS}). Set METSWEEP_STORE (--store)."
-        )
-    if not _BUCKET.fullmatch(bucket):
-        raise StoreError(
-            f"The bucket of the store is {shown(bucket)}; allowed: 3 to 63 letters, digits, dots, hyphens and "
-            "underscores, with a letter or digit at either end. Set METSWEEP_STORE (--store)."
-        )
-    if (size := len(prefix.encode())) > LONGEST_PREFIX:
-        raise StoreError(
-            f"The prefix of the store s3://{bucket}/{shown(prefix)[1:-1]} has {size} bytes; allowed: up to "
-            f"{LONGEST_PREFIX}, as a name in S3 has up to 1,024. Set METSWEEP_STORE (--store)."
-        )
-    return bucket, prefix
 
 
 @dataclass(frozen=True)

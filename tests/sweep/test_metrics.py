@@ -71,11 +71,10 @@ def test_cells_that_a_search_draws_later_are_hits_if_the_store_holds_them(tmp_pa
     assert _scrape(metrics)["metsweep_stage_hits_total", "detector"] == 1
 
 
-@pytest.mark.parametrize("address", ["9464", "127.0.0.1:http", "127.0.0.1:99999", "127.0.0.1:{taken}"])
-def test_an_address_that_cannot_be_listened_on_is_refused(tmp_path: Path, address: str) -> None:
+def test_an_address_that_cannot_be_listened_on_is_refused(tmp_path: Path) -> None:
     metrics = LaunchMetrics(Store(tmp_path), LaunchCosts(Store(tmp_path), 0.0), lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = address.format(taken=taken.getsockname()[1])
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match=r"METSWEEP_METRICS_ADDRESS.*host:port"), serving(metrics, address):
             pass
 

@@ -94,6 +94,17 @@ def test_a_command_that_fails_is_reported_in_one_line(
     assert reason in said[0]
 
 
+def test_a_url_that_a_command_prints_is_reported_without_its_path(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(notify, "ATTEMPTS", 1)
+    command = f"{sys.executable} -c 'import sys; sys.exit(sys.argv[1][8:])' https://ntfy.example/{SECRET}"
+    with Notifier("study", command, None, said.append) as notifier:
+        notifier.send("ended", "x")
+    assert "ntfy.example/***" in "".join(said)
+    assert SECRET not in "".join(said)
+
+
 def test_a_webhook_that_refuses_is_reported_without_its_secret(
     monkeypatch: pytest.MonkeyPatch, said: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

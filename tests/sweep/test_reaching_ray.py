@@ -20,8 +20,3 @@ def test_a_port_of_another_server_is_refused() -> None:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def test_an_address_of_ray_client_is_refused_with_what_to_use_instead() -> None:
-    with pytest.raises(ClusterError, match=r"'ray://\*\*\*@head:10001', .*metsweep launch STUDY --cluster"):
-        look_at("ray://planted@head:10001")

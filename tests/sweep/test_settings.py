@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from sweep.cli import main
+from sweep.cli.fault import describe
 from sweep.settings import Settings, settings_and_origins, variables_of
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
@@ -93,9 +94,9 @@ def test_each_source_goes_before_the_next(tmp_path: Path) -> None:
     [("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "s3_endpoint"), ("AWS_REGION", "AWS_DEFAULT_REGION", "s3_region")],
 )
 def test_of_two_names_of_a_library_one_wins(weaker: str, stronger: str, key: str) -> None:
-    os.environ[weaker] = "weaker"
-    assert getattr(settings_and_origins()[0], key) == "weaker"
-    os.environ[stronger] = "stronger"
+    os.environ[weaker] = "http://weaker"
+    assert getattr(settings_and_origins()[0], key) == "http://weaker"
+    os.environ[stronger] = "http://stronger"
     assert settings_and_origins()[1][key] == stronger
 
 
@@ -130,6 +131,31 @@ def test_paths_in_a_file_start_from_its_folder_and_others_from_the_working_direc
             '\n\nstore = "ftp://me:secret@h/x"',
             r":3: store: is not a place for a store; allowed: a folder, or s3://bucket/prefix; got 'ftp://me:\*\*\*@h/x'",
         ),
+        (
+            '\nray_address = "ray://me:secret@h:1"',
+            r":2: ray_address: is an address of Ray Client, .* got 'ray://me:\*\*\*@h:1'\.$",
+        ),
+        (
+            'ray_address = "http://h:8265"',
+            r":1: ray_address: is no address of a Ray cluster; .* got 'http://h:8265'\.$",
+        ),
+        ('ray_address = "head"', r":1: ray_address: is no address of a Ray cluster; .* got 'head'\.$"),
+        ('s3_endpoint = "nonsense"', r":1: s3_endpoint: is no URL of a server; .* got 'nonsense'\.$"),
+        ('s3_endpoint = "http://h:port"', r":1: s3_endpoint: is no URL of a server; .* got 'http://h:port'\.$"),
+        ('metrics_address = "9464"', r":1: metrics_address: is no address; allowed: host:port, .* got '9464'\.$"),
+        ('metrics_address = "h:99999"', r":1: metrics_address: is no address; allowed: host:port, .*"),
+        ('metrics_address = "h:http"', r":1: metrics_address: is no address; allowed: host:port, .*"),
+        ('store = "s3://"', r":1: store: The store s3:// names no bucket; allowed: s3://bucket/prefix; got 's3://'\.$"),
+        ('store = "s3://a/x"', r":1: store: The bucket of the store is 'a'; allowed: 3 to 63 .* got 's3://a/x'\.$"),
+        ('notify_webhook = "ntfy.sh/secret"', r":1: notify_webhook: is no URL of a webhook; .* is not shown\.$"),
+        ('notify_webhook = "https://h/a\\nsecret"', r":1: notify_webhook: is no URL of a webhook; .* is not shown\.$"),
+        ('notify_webhook = ["https://h/secret"]', r":1: notify_webhook: is no URL of a webhook; .* is not shown\.$"),
+        (
+            'notify_webhok = "https://h/secret"',
+            r":1: notify_webhok: unknown key; got 'https://h/\*\*\*'\. Did you mean",
+        ),
+        ('notify_command = "curl \'secret"', r":1: notify_command: is no command; .* is not shown\.$"),
+        ('notify_command = ["secret"]', r":1: notify_command: is no command; .* is not shown\.$"),
         ('cache = "s3://b/x"', r":1: cache: is not a folder; got 's3://b/x'\.$"),
         ("store = ", r": not valid TOML: Invalid value"),
         ("store = 'a'\n[[", r": not valid TOML: .*"),
@@ -158,6 +184,42 @@ def test_a_password_in_a_file_that_others_may_read_is_refused() -> None:
     assert "hunter2" not in str(raised.value)
     of_project(text, 0o600)
     assert "hunter2" in Settings.from_environment().optuna_storage
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('notify_webhook = "https://api.telegram.org/bot1:SECRET/send"', "notify_webhook https://api.telegram.org/***"),
+        ('notify_webhook = "https://ntfy.sh/SECRET"', "notify_webhook https://ntfy.sh/***"),
+        ('notify_webhook = "https://h?topic=SECRET"', "notify_webhook https://h?***"),
+        ('notify_command = "curl -d @- https://ntfy.sh/SECRET"', "notify_command curl -d @- https://ntfy.sh/***"),
+    ],
+)
+def test_the_path_of_a_webhook_is_a_secret(line: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.environ["COLUMNS"] = "400"
+    file = of_project(line)
+    assert main(["config", "show"]) == 2
+    assert (
+        f"holds a password, token or path of a webhook, and other users may read the file. Run `chmod 600 {file}`"
+        in (printed := capsys.readouterr().err)
+    )
+    assert "SECRET" not in printed
+    of_project(line, 0o600)
+    for arguments in (["config", "show"], ["config", "show", "--json"]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr().out
+        assert "SECRET" not in printed
+        assert "--json" in arguments or shown in " ".join(printed.replace("│", " ").split())
+    Settings.from_environment()
+    path = re.split(r"//[^/?\"]+[/?]", line)[1].strip('"')
+    assert "SECRET" not in describe(OSError(f"no such path: {path}"))
+
+
+def test_a_text_of_blanks_in_a_file_counts_as_unset() -> None:
+    of_project('ray_address = " "\nstore = ""\ns3_encryption = ""\ns3_region = " eu-1 "')
+    settings, origins = settings_and_origins()
+    assert (settings.ray_address, settings.s3_encryption, settings.s3_region) == (None, None, "eu-1")
+    assert [*origins] == ["s3_region"]
 
 
 def test_another_users_file_above_the_working_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,7 @@ def test_ray_that_cannot_be_reached(refused, cohort: Path, monkeypatch: pytest.M
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     refused("launch", study, "--store", "store", parts=("Cannot connect to Ray at 127.0.0.1:1", "RAY_ADDRESS"))
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
-    refused("launch", study, "--store", "store", parts=("RAY_ADDRESS is 'somewhere'", "host:port"))
+    refused("launch", study, "--store", "store", parts=("RAY_ADDRESS: ray_address", "'somewhere'", "host:port"))
 
 
 def test_refusals_come_in_order(refused, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
