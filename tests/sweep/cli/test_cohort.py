@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+
 from tests.sweep.cli.conftest import Metsweep, row
 from tests.trainers.data import dicom_trees as clinic
 from tests.trainers.data import public_sets as sets
+from tests.trainers.data.phantom import read_manifest, write_manifest
+from tests.trainers.data.tiny_cohort import AFFINE, SHAPE, make_tiny_cohort
 
 
 def test_a_download_becomes_a_cohort_that_can_be_checked(metsweep: Metsweep, tmp_path: Path) -> None:
@@ -33,6 +38,21 @@ def test_a_download_becomes_a_cohort_that_can_be_checked(metsweep: Metsweep, tmp
     assert checked.code == 0, checked.err
     assert metsweep("cohort", "split", "both", "--out", "folds", "--folds", "5").code == 0
     assert metsweep("cohort", "check", "folds/fold5").code == 0
+
+
+def test_check_names_slices_on_which_boxes_contradict_their_mask(metsweep: Metsweep, tmp_path: Path) -> None:
+    folder = make_tiny_cohort(tmp_path / "cohort", 3)
+    assert "Note:" not in metsweep("cohort", "check", folder).out
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:4, 3:5, 4] = 1
+    Nifti1Image(mask, AFFINE).to_filename(folder / "P001" / "mask.nii.gz")
+    first, *others = read_manifest(folder)
+    write_manifest(folder, [first | {"mask": "P001/mask.nii.gz"}, *others])
+    (folder / "P001" / "boxes.csv").write_text("z,x0,y0,x1,y1\n4,7,7,9,9\n")
+    checked = metsweep("cohort", "check", folder)
+    assert checked.code == 0
+    assert f"Note: patient 'P001': {folder}/P001/boxes.csv, which is used, contradicts" in checked.out
+    assert "on slice 4 (boxes without lesion: 1, lesions without box: 1)." in checked.out
 
 
 def test_bad_requests_are_refused_before_anything_is_written(metsweep: Metsweep, cohort: Path, tmp_path: Path) -> None:
