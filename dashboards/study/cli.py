@@ -46,6 +46,6 @@ def dashboard(
         name = open_study(study, LaunchOptions(), settings, partial(talk.note, err=True)).study.name
         path = study_path(name)
         with suppress(MetsweepError):  # the page says what is wrong
-            studies.live(name).now()
+            studies.read(name)
     access = new_access(host)
     serve(study_app(studies, access), access, port, path, talk.say)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from starlette.exceptions import HTTPException
 
+from dashboards.study.data import evidence
 from dashboards.study.live import Live
 from dashboards.study.sound import SoundStore
 from dashboards.web.pages import shown
@@ -16,6 +17,7 @@ from sweep.studies.opened import OpenedStudy, open_study
 from sweep.studies.overview import launch_state
 from sweep.studies.records import LaunchOptions, StudyRecord, launched_studies
 from trainers.exceptions import MetsweepError
+from trainers.variants import REAL_ONLY
 
 PATIENCE_S = 2.0
 """How long a page waits for a store that is away, before it says so."""
@@ -65,6 +67,11 @@ class Studies:
         self._check(name)
         with self._lock:
             return self._live.setdefault(name, Live(name, self.store, lambda: self.open(name)))
+
+    def read(self, name: str) -> None:
+        """Read what the page of a study begins with, so that its first view waits for nothing; errors as `open`."""
+        _, state = self.live(name).now()
+        evidence(state, REAL_ONLY)
 
     def _check(self, name: str) -> None:
         if name not in launched_studies(self.store):
