@@ -228,6 +228,7 @@ class Stack:
                     if attempt == STARTS or runs(state.started[service.name].leader):
                         raise
                     # Ray ends if it is not up within 30 s, which a busy machine may need.
+                    say(f"{service.name} ended before it was usable; attempt {attempt + 1} of {STARTS} begins.")
                     self._begin(service, state)
             say(f"{service.name} is usable: {service.address}")
 

@@ -60,6 +60,22 @@ def test_a_server_outlives_its_starter_and_ends_with_all_its_processes(tmp_path:
     assert family(leader) == []
 
 
+def test_a_server_that_ends_at_first_is_started_again_and_up_says_so(tmp_path: Path) -> None:
+    code = """
+import pathlib, sys, time
+tried = pathlib.Path("tried")
+if not tried.exists():
+    tried.touch()
+    sys.exit(1)
+print("begun", flush=True)
+time.sleep(600)
+"""
+    state, said = State(ports={}, run=tmp_path, started={}), []
+    Stack(tmp_path)._start([service(tmp_path / "its", code)], state, Credentials(), said.append)
+    stop(state.started["It"].leader, signal.SIGKILL)
+    assert said == ["It ended before it was usable; attempt 2 of 4 begins.", "It is usable: nowhere"]
+
+
 def test_another_process_with_the_number_of_a_server_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
         assert [one.pid for one in family(Process.of(other.pid))] == [other.pid]
