@@ -224,9 +224,12 @@ class Stack:
                 try:
                     service.wait_until_usable(state.started[service.name].leader, credentials.masked)
                     break
-                except StackError:
+                except StackError as error:
                     if attempt == STARTS or runs(state.started[service.name].leader):
-                        raise
+                        raise StackError(
+                            f"{error}\nServers that run go on. `metsweep stack up` starts the others again, "
+                            "`metsweep stack down` ends all."
+                        ) from None
                     # Ray ends if it is not up within 30 s, which a busy machine may need.
                     say(f"{service.name} ended before it was usable; attempt {attempt + 1} of {STARTS} begins.")
                     self._begin(service, state)

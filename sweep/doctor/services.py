@@ -80,7 +80,7 @@ def mlflow(uri: str, what: str = "MLflow", variable: str = "MLFLOW_TRACKING_URI"
         else:
             reach(uri)
     except (OSError, ValueError, sqlite3.Error, TrackingError) as error:
-        return Finding(what, MISSING, _trouble(uri, error), fix)
+        return Finding(what, MISSING, _trouble(uri, error).removesuffix(fix).strip(), fix)
     return Finding(what, OK, without_secrets(uri))
 
 

@@ -62,7 +62,11 @@ def test_what_is_missing_is_named_with_a_way_to_fix_it(tmp_path: Path) -> None:
 
 
 def test_unreachable_tracking_server(tmp_path: Path) -> None:
-    assert findings(tmp_path, uri="http://127.0.0.1:1")["MLflow"].state == MISSING
+    found = findings(tmp_path, uri="http://127.0.0.1:1")["MLflow"]
+    assert found.state == MISSING
+    assert "Connection refused" in found.found
+    assert "Start it there" in found.fix
+    assert "Start it there" not in found.found, "said twice"
 
 
 def test_database_that_is_none(tmp_path: Path) -> None:

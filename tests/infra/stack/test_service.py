@@ -74,6 +74,10 @@ time.sleep(600)
     Stack(tmp_path)._start([service(tmp_path / "its", code)], state, Credentials(), said.append)
     stop(state.started["It"].leader, signal.SIGKILL)
     assert said == ["It ended before it was usable; attempt 2 of 4 begins.", "It is usable: nowhere"]
+    with pytest.raises(StackError, match=r"It ended\. The last lines of [^`]*`metsweep stack up` starts the others"):
+        Stack(tmp_path)._start(
+            [service(tmp_path / "other", "")], state.model_copy(update={"started": {}}), Credentials(), print
+        )
 
 
 def test_another_process_with_the_number_of_a_server_is_left_alone() -> None:
