@@ -56,6 +56,7 @@ bench-gan: $(INSTALLED) $(PEERS)/pro_gan_pytorch  ## speed and memory of GAN tra
 
 bench-sweep: $(INSTALLED)  ## what a sweep adds, saves and finds, beside bare Tune, MLflow's callback and random search
 	$(BIN)/python -m tests.benchmarks.bench_sweep_overhead
+	$(BIN)/python -m tests.benchmarks.bench_sweep_nodes
 	$(BIN)/python -m tests.benchmarks.bench_sweep_sharing
 	$(BIN)/python -m tests.benchmarks.bench_sweep_plan
 	$(BIN)/python -m tests.benchmarks.bench_sweep_relaunch

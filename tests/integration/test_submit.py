@@ -7,10 +7,12 @@ import os
 import pty
 import re
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,44 +21,41 @@ import psutil
 import pytest
 import yaml
 
-from sweep.cli import job, main
+from sweep.cli import job
 from sweep.versions import versions
 from tests.integration.survival import PATIENCE_S, RayHead, free_port
+from tests.sweep import conftest as databases
 from tests.sweep.cli import conftest
+from tests.sweep.cli.conftest import Metsweep
 
 pytestmark = pytest.mark.slow
-cohort, fidelity = conftest.cohort, conftest.fidelity
+cohort, fidelity, metsweep = conftest.cohort, conftest.fidelity, conftest.metsweep
+empty_database = databases.empty_database
 ROOT = Path(__file__).parents[2]
 FOREVER = ("--set", "gan.total_kimg=1000")
 
 
 class Laptop:
-    """A working directory with a study, and commands of their own processes."""
+    """A working directory with a study, in which commands run."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self.environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "METSWEEP_STORE": str(folder / "store")}
+    def __init__(self, folder: Path, metsweep: Metsweep) -> None:
+        self.folder, self.metsweep = folder, metsweep
 
-    def metsweep(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "sweep.cli", *arguments],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_S,
-        )  # fmt: skip
+    def states(self) -> dict[str, int]:
+        """State of a trial -> number of trials."""
+        return self._status()["states"]
 
-    def status(self, *options: str) -> dict[str, Any]:
-        """Of the study."""
-        ended = self.metsweep("status", "small.yaml", "--json", *options)
-        return json.loads(ended.stdout) if ended.returncode == 0 else {"states": {}, "launch": "never"}
+    def launch_state(self) -> str:
+        """Whether the launch lives."""
+        return self._status()["launch"]["state"]
+
+    def _status(self) -> dict[str, Any]:
+        return json.loads(self.metsweep("status", "small.yaml", "--json").out)
 
     def until_training(self) -> None:
         """Until the GAN has a checkpoint."""
-        self.until(lambda: list((self.folder / "store" / "checkpoints").rglob("*.pt")))
-
-    def until(self, moment: Callable[[], object]) -> None:
-        """Wait for a moment."""
         deadline = time.monotonic() + PATIENCE_S
-        while not moment():
+        while not list((self.folder / "store" / "checkpoints").rglob("*.pt")):
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.5)
 
@@ -73,16 +72,33 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def laptop(tmp_path: Path, cohort: Path, fidelity: Path, environment: dict[str, str]) -> Laptop:
+def laptop(
+    tmp_path: Path,
+    cohort: Path,
+    fidelity: Path,
+    environment: dict[str, str],
+    empty_database: Path,
+    metsweep: Metsweep,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Laptop:
+    """It has neither the cluster's databases nor its cache."""
     values = {
         "name": "small",
         "cohort": str(cohort),
         "fidelity": str(fidelity),
         "arms": [{"variant": "cpggan", "counts": [4]}],
     }
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
-    own = {"METSWEEP_NOTIFY_COMMAND": f"tee {tmp_path / 'event.json'}"}
-    return Laptop(tmp_path, own | {"RAY_AUTH_TOKEN": environment["RAY_AUTH_TOKEN"]})
+    own = {
+        "METSWEEP_STORE": str(tmp_path / "store"),
+        "METSWEEP_NOTIFY_COMMAND": f"tee {tmp_path / 'event.json'}",
+        "RAY_AUTH_TOKEN": environment["RAY_AUTH_TOKEN"],
+        "PYTHONPATH": str(ROOT),
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    Path("small.yaml").write_text(yaml.safe_dump(values))
+    return Laptop(tmp_path, metsweep)
 
 
 @pytest.fixture
@@ -100,59 +116,66 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
     head.close()
 
 
+@pytest.fixture
+def private_tmp() -> Iterator[Path]:
+    """For temporary files of a launch: the sockets among them need a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))
+    yield folder
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
 def test_a_submitted_study_is_followed_stopped_and_continued_from_elsewhere(
-    laptop: Laptop, cluster: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    laptop: Laptop, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in laptop.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(laptop.folder)
-    launch = ("launch", "small.yaml", "--cluster", cluster)
+    metsweep, launch = laptop.metsweep, ("launch", "small.yaml", "--cluster", cluster)
     # What the cluster refuses is refused here.
     with monkeypatch.context() as patched:
         patched.setenv("RAY_AUTH_TOKEN", "wrong")
-        assert main([*launch]) == 2
-        assert f"Ray at {cluster} refuses the token of RAY_AUTH_TOKEN" in capfd.readouterr().err
+        refused = metsweep(*launch)
+        assert refused.code == 2
+        assert f"Ray at {cluster} refuses the token of RAY_AUTH_TOKEN" in refused.err
     with monkeypatch.context() as patched:
         patched.setattr(job, "versions", lambda: versions() | {"torch": "1.0"})
-        assert main([*launch]) == 2
-        assert "has other versions: torch 2" in capfd.readouterr().err
+        refused = metsweep(*launch)
+        assert refused.code == 2
+        assert "has other versions: torch 2" in refused.err
 
-    submitted = laptop.metsweep(*launch, *FOREVER)
-    assert submitted.returncode == 0, submitted.stderr
-    name = re.findall(r"runs as job (\S+)\.", submitted.stdout)[0]
-    again = laptop.metsweep(*launch)
-    assert again.returncode == 2
-    assert f"Job {name} runs study small on {cluster} already" in again.stderr
+    submitted = metsweep(*launch, *FOREVER)
+    assert submitted.code == 0, submitted.err
+    name = re.findall(r"runs as job (\S+)\.", submitted.out)[0]
+    again = metsweep(*launch)
+    assert again.code == 2
+    assert f"Job {name} runs study small on {cluster} already" in again.err
 
     laptop.until_training()
     # Somebody without the store and the study file.
-    stopped = laptop.metsweep("stop", "small", "--cluster", cluster, "--store", "/nowhere")
-    assert f"Asked job {name} to end" in stopped.stdout, stopped.stderr
-    followed = laptop.metsweep("watch", "small", "--cluster", cluster, "--store", "/nowhere")
-    assert followed.returncode == 130, followed.stdout + followed.stderr
-    assert "Stopped. Run the same command again to resume." in followed.stdout
-    assert laptop.status()["states"].get("waiting") == 1
+    stopped = metsweep("stop", "small", "--cluster", cluster, "--store", "/nowhere")
+    assert f"Asked job {name} to end" in stopped.out, stopped.err
+    followed = metsweep("watch", "small", "--cluster", cluster, "--store", "/nowhere")
+    assert followed.code == 130, followed.out + followed.err
+    assert "Stopped. Run the same command again to resume." in followed.out
+    assert laptop.states().get("waiting") == 1
     assert list((laptop.folder / "store" / "checkpoints").rglob("*.pt"))
 
-    submitted = laptop.metsweep(*launch, "--set", "gan.total_kimg=0.03")
-    assert submitted.returncode == 0, submitted.stderr
-    followed = laptop.metsweep("watch", "small", "--cluster", cluster)
-    assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert laptop.status()["states"].get("done") == 1
+    submitted = metsweep(*launch, "--set", 'arms=[{"variant": "none"}]')
+    assert submitted.code == 0, submitted.err
+    followed = metsweep("watch", "small", "--cluster", cluster)
+    assert followed.code == 0, followed.out + followed.err
+    assert laptop.states().get("done") == 1
     assert json.loads((laptop.folder / "event.json").read_text())["event"] == "ended"  # by the submitted setting
-    shown = laptop.metsweep("logs", "small", "--cluster", cluster).stdout
-    assert "Study small at " in shown
-    lines = list(map(json.loads, laptop.metsweep("logs", "small", "--json", "--stage", "gan").stdout.splitlines()))
+    assert "Study small at " in metsweep("logs", "small", "--cluster", cluster).out
+    lines = list(map(json.loads, metsweep("logs", "small", "--json", "--stage", "detector").out.splitlines()))
     assert {line["message"] for line in lines} >= {"stage missed", "stage done"}
     assert all(line["study"] == "small" and line["trial"] and line["key"] for line in lines)
 
 
-def test_a_detached_launch_survives_its_terminal_and_ends_on_sigterm(laptop: Laptop) -> None:
+def test_a_detached_launch_survives_its_terminal_and_leaves_nothing_on_sigterm(
+    laptop: Laptop, environment: dict[str, str], private_tmp: Path
+) -> None:
     command = [sys.executable, "-m", "sweep.cli", "launch", "small.yaml", "--detach", *FOREVER]
     pid, terminal = pty.fork()
     if pid == 0:
-        os.chdir(laptop.folder)
-        os.execve(sys.executable, command, laptop.environment)
+        os.execve(sys.executable, command, os.environ | environment | {"TMPDIR": str(private_tmp)})
     said = b""
     with suppress(OSError):  # EIO: nobody has the terminal open any more
         while chunk := os.read(terminal, 4096):
@@ -164,18 +187,20 @@ def test_a_detached_launch_survives_its_terminal_and_ends_on_sigterm(laptop: Lap
     log = Path(re.findall(r"Its output: (\S+)", said.decode())[0])
     try:
         laptop.until_training()
-        assert laptop.status()["launch"]["state"] == "alive"
+        assert laptop.launch_state() == "alive"
+        assert [path.name.startswith("metsweep-launch-") for path in private_tmp.iterdir()] == [True]
         launch.terminate()
         psutil.wait_procs([launch], timeout=PATIENCE_S)
     finally:
         with suppress(psutil.NoSuchProcess):
             launch.kill()
     assert "Stopped. Run the same command again to resume." in log.read_text()
-    assert laptop.status()["launch"]["state"] == "ended"
+    assert laptop.launch_state() == "ended"
+    assert list(private_tmp.iterdir()) == []
 
 
 def test_a_detached_launch_that_is_refused_says_so(laptop: Laptop) -> None:
     refused = laptop.metsweep("launch", "small.yaml", "--detach", "--cohort", "nowhere")
-    assert refused.returncode == 2
-    assert "nowhere" in refused.stderr
-    assert "process" not in refused.stdout
+    assert refused.code == 2
+    assert "nowhere" in refused.err
+    assert "process" not in refused.out
