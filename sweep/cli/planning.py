@@ -11,7 +11,6 @@ from sweep.engine.cluster import Capacity, look_at
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import Plan, bytes_of
-from sweep.plan.racing import rest_of_race
 from sweep.plan.schedule import Jobs, Schedule, schedule, schedule_anywhere
 from sweep.plan.undrawn import Undrawn, add_rest_of_race, add_undrawn
 from sweep.redaction import without_secrets
@@ -81,6 +80,8 @@ def look_ahead(opened: OpenedStudy) -> Outlook:
     jobs = Jobs(missing, estimator)
     bound = add_undrawn(plan, opened.maker, left_to_draw(study, drawn), estimator, jobs, store)
     if study.search.races:
+        from sweep.plan.racing import rest_of_race
+
         bound = add_rest_of_race(rest_of_race(opened.whole_plan(drawn), plan), estimator, jobs)
     ray_address = opened.settings.ray_address
     capacity = look_at(ray_address)

@@ -22,7 +22,6 @@ from sweep.engine.steering import Observe, Steering
 from sweep.engine.study_lease import only_process
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import bytes_of, make_trial_maker
-from sweep.plan.racing import race
 from sweep.settings import Settings
 from sweep.stages import Stage
 from sweep.store import DamagedArtifact, Lease, Store
@@ -168,6 +167,8 @@ def _look(study: Study, settings: Settings, record: StudyRecord, maker: Callable
     outcomes = record.outcomes()
     stopped = {name for name, outcome in outcomes.items() if outcome.reason == StopReason.STOPPED_BY_HAND}
     if study.search.races:
+        from sweep.plan.racing import race
+
         plan = race(plan, record.store, stopped)
     ended = {trial.number for trial in plan.trials if trial.name in outcomes}
     running = {cell.number for cell in drawn if cell.state == "RUNNING"}

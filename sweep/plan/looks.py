@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from search_spaces.study import Study
 from sweep.text import count_text
-from trainers.evaluation.bootstrap import Interval
-from trainers.evaluation.comparison import Comparison
-from trainers.evaluation.sequential import Decision
 from trainers.variants import REAL_ONLY
+
+if TYPE_CHECKING:  # scipy, which a plan needs only for a race
+    from trainers.evaluation.bootstrap import Interval
+    from trainers.evaluation.comparison import Comparison
+    from trainers.evaluation.sequential import Decision
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class ArmAtLook:
     @property
     def interval(self) -> Interval:
         """The repeated confidence interval, which holds at all looks at once."""
+        from trainers.evaluation.bootstrap import Interval
+
         return Interval(self.comparison.difference - self.reach, self.comparison.difference + self.reach)
 
 
@@ -51,6 +56,8 @@ def look_text(study: Study, look: Look) -> str:
 
 def race_text(study: Study, looks: Sequence[Look]) -> str:
     """How a race stands: every arm by what is decided of it, at its last look."""
+    from trainers.evaluation.sequential import Decision
+
     most = study.search.most_seeds
     arms: dict[str, list[str]] = {}
     for arm, (seeds, at) in last_looks(looks).items():
@@ -66,6 +73,8 @@ def race_text(study: Study, looks: Sequence[Look]) -> str:
 
 def decision_text(decision: Decision, study: Study) -> str:
     """A decision in words."""
+    from trainers.evaluation.sequential import Decision
+
     return {
         Decision.OPEN: "open",
         Decision.WORSE: "worse",

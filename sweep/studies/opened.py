@@ -15,7 +15,6 @@ from search_spaces.study import Resolved, Study
 from sweep.databases import will_be_made
 from sweep.plan import Plan, TrialMaker
 from sweep.plan.plan import make_trial_maker
-from sweep.plan.racing import race
 from sweep.settings import Settings
 from sweep.stages import PrepareStage
 from sweep.store import Store
@@ -93,7 +92,11 @@ class OpenedStudy:
         """The plan with the cells that its search has drawn so far: these, or those that `drawn` reads; of a race up to
         the next look."""
         whole = self.whole_plan(drawn)
-        return race(whole, self.store, self.record.outcomes()) if self.study.search.races else whole
+        if not self.study.search.races:
+            return whole
+        from sweep.plan.racing import race
+
+        return race(whole, self.store, self.record.outcomes())
 
     def whole_plan(self, drawn: Sequence[Drawn] | None = None) -> Plan:
         """The same, of a race with all trials that it may take."""
