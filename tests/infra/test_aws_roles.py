@@ -18,11 +18,16 @@ VALUES = {
     "base-Bucket": "our-bucket", "base-Secret": "arn:aws:secretsmanager:us-east-1:1:secret:ours",
     "base-ImagesArn": "arn:aws:ecr:us-east-1:1:repository/ours", "WorkerRole.Arn": "arn:aws:iam::1:role/worker",
     "HeadRole.Arn": "arn:aws:iam::1:role/head",
+    "base-SubnetAArn": "arn:aws:ec2:us-east-1:1:subnet/subnet-a",
+    "base-SubnetBArn": "arn:aws:ec2:us-east-1:1:subnet/subnet-b",
+    "base-NodeGroupArn": "arn:aws:ec2:us-east-1:1:security-group/sg-nodes",
+    "base-DoorArn": "arn:aws:ec2:us-east-1:1:instance-connect-endpoint/eice-door",
 }  # fmt: skip
 """What CloudFormation would fill in."""
 BUCKET = "arn:aws:s3:::our-bucket"
 SECRET = VALUES["base-Secret"]
-INSTANCE = "arn:aws:ec2:us-east-1:1:instance/i-1"
+EC2 = "arn:aws:ec2:us-east-1:1:"
+INSTANCE = f"{EC2}instance/i-1"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,16 @@ INSTANCE = "arn:aws:ec2:us-east-1:1:instance/i-1"
         ("HeadRole", "iam:PassRole", VALUES["WorkerRole.Arn"], True),
         ("HeadRole", "iam:PassRole", VALUES["HeadRole.Arn"], False),
         ("HeadRole", "iam:CreateRole", "*", False),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}subnet/subnet-a", True),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}subnet/subnet-b", True),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}subnet/subnet-of-another-network", False),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}security-group/sg-nodes", True),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}security-group/sg-open", False),
+        ("HeadRole", "ec2-instance-connect:OpenTunnel", VALUES["base-DoorArn"], False),
+        ("OperatorPolicy", "ec2-instance-connect:OpenTunnel", VALUES["base-DoorArn"], True),
+        ("OperatorPolicy", "ec2-instance-connect:OpenTunnel", f"{EC2}instance-connect-endpoint/eice-other", False),
+        ("OperatorPolicy", "iam:PassRole", VALUES["HeadRole.Arn"], True),
+        ("OperatorPolicy", "iam:PassRole", "arn:aws:iam::1:role/administrator", False),
         ("ReaderRole", "s3:GetObject", f"{BUCKET}/metsweep/files/x", True),
         ("ReaderRole", "s3:GetObject", f"{BUCKET}/cohort/p1.nii.gz", False),
         ("ReaderRole", "s3:PutObject", f"{BUCKET}/metsweep/files/x", False),
@@ -56,21 +71,40 @@ def test_who_may_do_what(role: str, action: str, resource: str, allowed: bool) -
     assert any(covers(statement, action, resource) for statement in statements(role)) == allowed
 
 
-def test_nodes_are_ended_by_their_tag_and_started_closed() -> None:
-    conditions = {
-        action: [item.get("Condition") for item in statements("HeadRole") if covers(item, action, INSTANCE)]
-        for action in ("ec2:TerminateInstances", "ec2:RunInstances")
+OURS = {"aws:RequestTag/ray-cluster-name": "metsweep", "ec2:MetadataHttpTokens": "required"}
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "condition"),
+    [
+        ("HeadRole", "ec2:RunInstances", INSTANCE, {"StringEquals": OURS}),
+        ("HeadRole", "ec2:TerminateInstances", INSTANCE,
+         {"StringEquals": {"aws:ResourceTag/ray-cluster-name": "metsweep"}}),
+        ("HeadRole", "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
+         {"StringEquals": {"ec2:Owner": "amazon"}}),
+        ("HeadRole", "ec2:RunInstances", f"{EC2}network-interface/eni-1",
+         {"ArnEquals": {"ec2:Subnet": [VALUES["base-SubnetAArn"], VALUES["base-SubnetBArn"]]}}),
+        ("OperatorPolicy", "ec2-instance-connect:OpenTunnel", VALUES["base-DoorArn"],
+         {"NumericEquals": {"ec2-instance-connect:remotePort": "22"}}),
+    ],
+)  # fmt: skip
+def test_what_is_allowed_under_a_condition(role: str, action: str, resource: str, condition: Mapping[str, Any]) -> None:
+    conditions = [item.get("Condition") for item in statements(role) if covers(item, action, resource)]
+    assert conditions == [condition]
+
+
+def test_what_the_roles_import_is_exported() -> None:
+    exported = {
+        resolved(output["Export"]["Name"], {"AWS::StackName": "base"})
+        for output in cfn_yaml.load(str(ROOT / "infra/aws/stack.yaml"))["Outputs"].values()
+        if "Export" in output
     }
-    ours = {"aws:RequestTag/ray-cluster-name": "metsweep", "ec2:MetadataHttpTokens": "required"}
-    assert conditions == {
-        "ec2:TerminateInstances": [{"StringEquals": {"aws:ResourceTag/ray-cluster-name": "metsweep"}}],
-        "ec2:RunInstances": [{"StringEquals": ours}],
-    }
+    assert exported == {name for name in VALUES if name.startswith("base-")}
 
 
 def test_every_statement_allows() -> None:
     """What is read here knows no denial."""
-    for role in ("WorkerRole", "HeadRole", "ReaderRole"):
+    for role in ("WorkerRole", "HeadRole", "ReaderRole", "OperatorPolicy"):
         assert {statement["Effect"] for statement in statements(role)} == {"Allow"}
 
 
@@ -80,9 +114,9 @@ def resources() -> Mapping[str, Any]:
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """Every statement of a role's own and attached policies."""
+    """Every statement of a role's own and attached policies, or of a policy."""
     own = resources()[role]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in own.get("Policies", [])]
+    documents = [policy["PolicyDocument"] for policy in (own, *own.get("Policies", [])) if "PolicyDocument" in policy]
     documents += [resources()[arn["Ref"]]["Properties"]["PolicyDocument"] for arn in own.get("ManagedPolicyArns", [])]
     return [resolved(statement) for document in documents for statement in document["Statement"]]
 

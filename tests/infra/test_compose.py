@@ -16,7 +16,7 @@ import pytest
 from tests.infra.tools import INFRA, run_tool
 
 STORED_SECRETS = re.compile(r"^[^=\n]*(?:TOKEN|PASSWORD|SECRET|ACCESS_KEY|URI|STORAGE)[^=\n]*=(\S+)$", re.M)
-TASKS = {"bucket", "migrate", "trials", "launch"}
+TASKS = {"bucket", "migrate", "trials"}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +35,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def services(box: Path) -> dict[str, Any]:
-    """As Compose reads the file, with all profiles and without the content of the secrets."""
-    options = (
-        "--file",
-        box / "compose.yaml",
-        "--profile",
-        "launch",
-        "config",
-        "--no-env-resolution",
-        "--format",
-        "json",
-    )
+    """As Compose reads the file, without the content of the secrets."""
+    options = ("--file", box / "compose.yaml", "config", "--no-env-resolution", "--format", "json")
     return json.loads(run_tool("docker-compose", *options))["services"]
 
 
@@ -120,12 +111,11 @@ def test_mlflow_is_checked_by_the_name_that_clients_use(services: dict[str, Any]
 
 
 def test_ray_has_the_gpus_a_token_and_time_for_a_checkpoint(services: dict[str, Any]) -> None:
-    ray, launch = services["ray"], services["launch"]
+    ray = services["ray"]
     (devices,) = ray["deploy"]["resources"]["reservations"]["devices"]
     assert devices["capabilities"] == ["gpu"]
     assert devices["count"] == -1
-    assert ray["environment"]["RAY_AUTH_MODE"] == launch["environment"]["RAY_AUTH_MODE"] == "token"
+    assert ray["environment"]["RAY_AUTH_MODE"] == "token"
     assert ray["stop_grace_period"] == "2m0s"
     assert float(ray["environment"]["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]) < 120
-    cohort = launch["command"][launch["command"].index("--cohort") + 1]
-    assert {"target": cohort, "read_only": True}.items() <= ray["volumes"][0].items()
+    assert {"target": "/cohort", "read_only": True}.items() <= ray["volumes"][0].items()

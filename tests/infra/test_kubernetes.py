@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from sweep.engine.jobs import SECONDS_TO_STOP, STUDY
 from tests.infra.tools import INFRA, run_tool
 from tests.source_files import ROOT
 
@@ -212,6 +213,15 @@ def test_nodes_have_the_cohort_and_time_for_a_checkpoint(folder: str) -> None:
         variables = {variable["name"]: variable.get("value") for variable in ray["env"]}
         drained = float(variables["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
         assert drained < spec["terminationGracePeriodSeconds"], name
+
+
+def test_the_job_is_known_by_its_study_and_has_time_for_a_checkpoint() -> None:
+    (job,) = kind("study", "RayJob")
+    study = job["spec"]["entrypoint"].split()[2]
+    assert job["metadata"]["name"] == study
+    assert job["spec"]["metadata"] == {STUDY: study}
+    variables = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
+    assert variables == {"RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
 
 
 def test_values_of_mlflow() -> None:
