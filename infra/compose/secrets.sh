@@ -1,14 +1,27 @@
 #!/bin/sh
-# Makes ./secrets with fresh random values, for this user alone, and the folders of ./data; keeps what exists.
+# ./secrets.sh COHORT
+# Writes the cohort's folder into .env; makes ./secrets with fresh random values, for this user alone, and the folders of
+# ./data; keeps secrets and data that exist.
 set -eu
+if [ $# -ne 1 ] || [ ! -d "$1" ]; then
+    echo "Usage: ./secrets.sh COHORT, a folder that exists." >&2
+    exit 2
+fi
+cohort=$(cd "$1" && pwd)
+case $cohort in
+*\'*)
+    echo "The cohort's path has a quote, which .env cannot hold: $cohort" >&2
+    exit 2
+    ;;
+esac
 cd "$(dirname "$0")"
 if [ "$(id -u)" = 0 ]; then
     echo "PostgreSQL refuses to run as root: run as a user of the group docker." >&2
     exit 2
 fi
 umask 077
-mkdir -p data/postgres data/s3 data/scratch data/cohort
-printf 'USER_ID=%s\nGROUP_ID=%s\n' "$(id -u)" "$(id -g)" >.env
+mkdir -p data/postgres data/s3 data/scratch data/tmp
+printf "USER_ID=%s\nGROUP_ID=%s\nCOHORT='%s'\n" "$(id -u)" "$(id -g)" "$cohort" >.env
 if [ -d secrets ]; then
     echo "The folder secrets exists and stays as it is."
     exit
@@ -49,8 +62,8 @@ database_uri = $server/mlflow
 END
 cat >secrets.new/driver.env <<END
 OPTUNA_STORAGE=$server/optuna
-MLFLOW_TRACKING_USERNAME=admin
-MLFLOW_TRACKING_PASSWORD=$admin
+MLFLOW_TRACKING_USERNAME=metsweep
+MLFLOW_TRACKING_PASSWORD=$(openssl rand -hex 24)
 END
 cat >secrets.new/ray.env <<END
 RAY_AUTH_TOKEN=$(openssl rand -hex 32)

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.infra.tools import INFRA, run_tool
+from tests.infra.tools import INFRA, run_tool, tool
 
 STORED_SECRETS = re.compile(r"^[^=\n]*(?:TOKEN|PASSWORD|SECRET|ACCESS_KEY|URI|STORAGE)[^=\n]*=(\S+)$", re.M)
 TASKS = {"bucket", "migrate", "trials"}
+COHORT = "my $HOME: cohort"
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,16 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(
         INFRA / "compose", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("data", "secrets", ".env")
     )
-    script = (folder / "secrets.sh").read_text()
-    if os.getuid() == 0:
-        script = script.replace('[ "$(id -u)" = 0 ]', "false")
-    subprocess.run(["sh", "-s"], input=script, cwd=folder, check=True, text=True)
+    (folder / COHORT).mkdir()
+    make_secrets(folder, COHORT)
     return folder
+
+
+def make_secrets(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run secrets.sh as a user who is not root."""
+    script = (folder / "secrets.sh").read_text().replace('[ "$(id -u)" = 0 ]', "false")
+    command = ["sh", "-s", "--", *arguments]
+    return subprocess.run(command, input=script, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +52,7 @@ def test_secrets_belong_to_one_user_and_stay(box: Path) -> None:
     assert len(made) == 7
     for file in (box / "secrets", box / "data", *made):
         assert not stat.S_IMODE(file.stat().st_mode) & 0o077, file
-    subprocess.run(
-        ["sh", "-s"], input=(box / "secrets.sh").read_text().replace("exit 2", ":"), cwd=box, check=True, text=True
-    )
+    assert make_secrets(box, COHORT).returncode == 0
     assert made == {file: file.read_text() for file in (box / "secrets").iterdir()}
 
 
@@ -56,7 +61,7 @@ def test_secrets_are_not_in_the_file_nor_in_git(box: Path) -> None:
         "docker-compose", "--file", box / "compose.yaml", "config", "--no-env-resolution"
     )
     values = {value for file in (box / "secrets").glob("*.env") for value in STORED_SECRETS.findall(file.read_text())}
-    assert len(values) == 7
+    assert len(values) == 8
     assert not [value for value in values if value in text]
     assert {"/.env", "/data/", "/secrets/"} <= {*(box / ".gitignore").read_text().split()}
 
@@ -118,4 +123,42 @@ def test_ray_has_the_gpus_a_token_and_time_for_a_checkpoint(services: dict[str, 
     assert ray["environment"]["RAY_AUTH_MODE"] == "token"
     assert ray["stop_grace_period"] == "2m0s"
     assert float(ray["environment"]["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]) < 120
-    assert {"target": "/cohort", "read_only": True}.items() <= ray["volumes"][0].items()
+
+
+def test_ray_has_the_cohort_and_a_disk_for_temporary_files(box: Path, services: dict[str, Any]) -> None:
+    ray = services["ray"]
+    mounts = {volume["target"]: volume for volume in ray["volumes"]}
+    cohort = mounts["/cohort"]
+    assert cohort["source"].replace("$$", "$") == str(box / COHORT)
+    assert cohort["read_only"] is True
+    assert cohort["bind"].get("create_host_path", False) is False
+    assert mounts["/tmp"]["source"] == str(box / "data/tmp")
+    assert not ray.get("tmpfs")
+    assert ray["entrypoint"][:2] == ["sh", "-c"]
+
+
+def test_compose_refuses_to_start_without_a_cohort(box: Path, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text((box / ".env").read_text().partition("COHORT")[0])
+    options = ("--env-file", tmp_path / "env", "--file", box / "compose.yaml", "config", "--quiet")
+    refused = subprocess.run([tool("docker-compose"), *options], capture_output=True, text=True, timeout=60)
+    assert refused.returncode != 0
+    assert "run ./secrets.sh COHORT first" in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("nowhere",)])
+def test_secrets_are_made_for_a_cohort_that_exists(box: Path, arguments: tuple[str, ...]) -> None:
+    known = (box / ".env").read_text()
+    refused = make_secrets(box, *arguments)
+    assert (refused.returncode, refused.stderr) == (2, "Usage: ./secrets.sh COHORT, a folder that exists.\n")
+    assert (box / ".env").read_text() == known
+
+
+def test_ray_does_not_have_the_login_that_manages_logins(box: Path, services: dict[str, Any]) -> None:
+    """What the login of the same migration may do, test_mlflow_login.py asks a server."""
+    files = {Path(file["path"]).name for file in services["ray"]["env_file"]}
+    given = "".join((box / "secrets" / name).read_text() for name in files)
+    admin = re.findall(r"MLFLOW_AUTH_ADMIN_PASSWORD=(\S+)", (box / "secrets/mlflow.env").read_text())[0]
+    assert "MLFLOW_TRACKING_USERNAME=metsweep" in given
+    assert admin not in given
+    values = yaml.safe_load((INFRA / "kubernetes/mlflow.values.yaml").read_text())
+    assert services["migrate"]["command"][-1] == values["extraInitContainers"][0]["command"][-1]

@@ -1,4 +1,4 @@
-"""The login that pods of Ray have at MLflow: made by the chart's values, enough for a study, and no more."""
+"""The login that Ray has at MLflow in Kubernetes and Compose: enough for a study, and no more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_login_of_pods_runs_studies_and_manages_no_logins(tmp_path: Path, mo
     values = yaml.safe_load((ROOT / "infra/kubernetes/mlflow.values.yaml").read_text())
     (migrate,) = values["extraInitContainers"]
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    secrets = {"URI": database, "PASSWORD": LOGIN[1]}
+    secrets = {"MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_TRACKING_PASSWORD": LOGIN[1]}
     for _ in range(2):  # a pod may start again
         subprocess.run([sys.executable, *migrate["command"][1:]], env=os.environ | secrets, cwd=tmp_path, check=True)
     artifacts, (port,) = str(tmp_path / "artifacts"), free_ports(1)
