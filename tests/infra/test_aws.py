@@ -52,7 +52,7 @@ def lint(*files: Path) -> subprocess.CompletedProcess[str]:
 
 def test_cfn_lint_accepts_the_templates_and_sees_a_fault(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
-    broken.write_text((AWS / "stack.yaml").read_text().replace("StorageEncrypted: true", "StorageEncripted: true"))
+    broken.write_text((AWS / "stack.yaml").read_text().replace("StorageEncrypted:", "StorageEncripted:"))
     done = lint(AWS / "stack.yaml", AWS / "roles.yaml", broken)
     assert set(re.findall(r"^(\S+\.yaml):\d", done.stdout, re.MULTILINE)) == {str(broken)}, done.stdout
     assert "StorageEncripted" in done.stdout

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.config import Config
 
 from tests.source_files import ROOT
 
@@ -63,7 +64,8 @@ def stacks(aws: str) -> list[str]:
     image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     boto3.client("ssm").put_parameter(Name="/test/image", Value=image, Type="String")
     secret = boto3.client("secretsmanager").create_secret(Name="database", SecretString="{}")["ARN"]
-    formation = boto3.client("cloudformation")
+    # Once: on a busy machine a second try would find what the first one is still making.
+    formation = boto3.client("cloudformation", config=Config(read_timeout=600, retries={"total_max_attempts": 1}))
     for name, file, parameters in (
         (STACK, "stack.yaml", {"SshPublicKey": "ssh-ed25519 AAAA test", "NodeImage": "/test/image"}),
         (f"{STACK}-roles", "roles.yaml", {"Base": STACK}),

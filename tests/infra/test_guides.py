@@ -26,6 +26,13 @@ def test_a_launch_is_a_job_that_metsweep_stops(guide: str, verbs: set[str]) -> N
     assert "continue" in text
 
 
+def test_what_was_applied_to_kubernetes_is_deleted() -> None:
+    """The same folder, so that objects of an overlay outside the namespace go as well."""
+    text = (INFRA / "kubernetes/README.md").read_text()
+    verbs = re.findall(r'kubectl (\w+) (?:--ignore-not-found )?--kustomize "\$cluster"', text)
+    assert verbs == ["apply", "delete"]
+
+
 def test_no_file_submits_a_launch_that_metsweep_does_not_know() -> None:
     """Such a job has no study in its metadata, and Ray kills it three seconds after the request to stop."""
     texts = [path for path in INFRA.rglob("*") if path.suffix in {".md", ".sbatch", ".sh", ".yaml"}]

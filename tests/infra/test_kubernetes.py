@@ -224,6 +224,29 @@ def test_the_job_is_known_by_its_study_and_has_time_for_a_checkpoint() -> None:
     assert variables == {"RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
 
 
+@pytest.mark.parametrize("folder", ["overlays/gpu-spot", "overlays/kueue"])
+def test_pods_prefer_spot_nodes_of_each_provider_and_never_require_them(folder: str) -> None:
+    (cluster,) = kind(folder, "RayCluster")
+    (group,) = cluster["spec"]["workerGroupSpecs"]
+    affinity = group["template"]["spec"]["affinity"]["nodeAffinity"]
+    assert affinity.keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
+    preferences = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    rules = [rule for item in preferences for rule in item["preference"]["matchExpressions"]]
+    assert {rule["key"]: rule.get("values") for rule in rules} == {
+        "karpenter.sh/capacity-type": ["spot"],
+        "eks.amazonaws.com/capacityType": ["SPOT"],
+        "cloud.google.com/gke-spot": None,
+        "kubernetes.azure.com/scalesetpriority": None,
+    }
+
+
+def test_pods_ask_for_the_disk_that_they_fill() -> None:
+    for name, template in templates("base"):
+        for container in template["spec"]["containers"]:
+            if container["name"].startswith("ray-"):
+                assert "ephemeral-storage" in container["resources"]["requests"], name
+
+
 def test_values_of_mlflow() -> None:
     values = yaml.safe_load((KUBERNETES / "mlflow.values.yaml").read_text())
     nested = ("image", "mlflow", "server", "serviceAccount")
