@@ -14,6 +14,14 @@ import pytest
 
 from tests.source_files import ROOT
 
+STAND_INS = {
+    "srun": 'while [[ $1 == -* ]]; do shift; done\nexec "$@"\n',
+    "scontrol": "echo node1\n",
+    "hostname": "echo 127.0.0.1\n",
+    "python": f'[[ $1 == - ]] || exec {sys.executable} "$@"\n',  # `-`: waits until Ray's nodes have joined
+    "ray": 'echo "$@"\nexec sleep 600\n',
+    "metsweep": 'echo "$RAY_ADDRESS $*"\n',
+}
 PIECE = re.compile(r"^start_ray='(.*?)^'$", re.DOTALL | re.MULTILINE)
 Start = Callable[..., list[int]]
 
@@ -44,6 +52,35 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for job in jobs:
         job.communicate()
+
+
+def slurm_job(folder: Path, **stand_ins: str) -> subprocess.CompletedProcess[str]:
+    """Run the whole script as a job of one node."""
+    (folder / "bin").mkdir()
+    for name, content in (STAND_INS | stand_ins).items():
+        (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{content}")
+        (folder / "bin" / name).chmod(0o755)
+    environment = os.environ | {
+        "HOME": str(folder), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1",
+    }  # fmt: skip
+    script = ["bash", ROOT / "infra/slurm/metsweep.sbatch", "table1"]
+    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_launch_connects_to_the_port_that_ray_was_started_on(tmp_path: Path) -> None:
+    ended = slurm_job(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    port = re.findall(r" --port=(\d+)", ended.stdout)[0]
+    assert f"127.0.0.1:{port} launch table1\n" in ended.stdout
+    assert not list((tmp_path / ".cache/metsweep").iterdir())
+
+
+def test_a_job_whose_ray_does_not_start_ends(tmp_path: Path) -> None:
+    ended = slurm_job(tmp_path, python='[[ $1 == - ]] && exec sleep 600\necho "no ports" >&2\nexit 1\n')
+    assert ended.returncode == 1
+    assert "no ports\nRay has ended on node1; its reason is above." in ended.stderr
+    assert "launch table1" not in ended.stdout
 
 
 def test_jobs_of_one_node_never_share_a_port(start: Start) -> None:
