@@ -20,7 +20,6 @@ from sweep.store import Store
 from sweep.studies.records import LaunchOptions, StudyRecord
 from tests.source_files import ROOT
 from tests.sweep.cli.conftest import Metsweep
-from tests.trainers.data import public_sets
 from tests.trainers.evaluation.cases import random_case
 from trainers.evaluation.coco import detections_json, truth_json
 
@@ -32,6 +31,9 @@ READMES = sorted(
 LONGER = {
     "make demo": "nine minutes; tests/integration/test_survives.py runs its commands",
     "make test": "all tests",
+    "metsweep cohort import": "needs a download; test_walk_through.py runs these commands",
+    "metsweep cohort merge brats ixi": "needs these cohorts, likewise",
+    "metsweep cohort split both": "needs that cohort, likewise",
     "metsweep launch": "trains GANs and detectors",
     "metsweep cohort demo cohort60": "60 patients",
     "metsweep prepare cohort60": "60 patients",
@@ -78,12 +80,6 @@ def write_boxes() -> None:
     Path("patients.csv").write_text("\n".join(("image,patient_id", *rows)) + "\n")
 
 
-def download_public_sets() -> None:
-    """The folders that a person has downloaded, made small."""
-    public_sets.brats(Path.cwd(), patients=4)
-    public_sets.ixi(Path.cwd())
-
-
 def record_launch(name: str, cohort: Path) -> None:
     """Leave in the store what other commands need of a launch."""
     study = load_study(name, cohort=str(cohort))
@@ -95,13 +91,11 @@ def record_launch(name: str, cohort: Path) -> None:
 @pytest.mark.parametrize("block", [name for name, lines in BLOCKS.items() if not all(map(is_longer, lines))])
 def test_the_commands_of_a_block_run(metsweep: Metsweep, cohort: Path, block: str) -> None:
     write_boxes()
-    if any("cohort import" in command for command in BLOCKS[block]):
-        download_public_sets()
     for command in BLOCKS[block]:
         program, *arguments = shlex.split(re.sub(r"\bCOHORT\b|/shared/cohort", str(cohort), command))
         assert program == "metsweep" or is_longer(command), f"who runs {command}?"
         if command.startswith("metsweep launch"):
-            record_launch(arguments[1], cohort)  # tests/integration/test_walk_through.py launches it
+            record_launch(arguments[1], cohort)
         elif not is_longer(command):
             ended = metsweep(*arguments)
             assert ended.code == 0, f"{command}\n{ended.err}"

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.source_files import ROOT
+from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.data import public_sets
 from tests.trainers.disc_slices import tiny_config
 
@@ -42,21 +43,34 @@ def walk_through() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.timeout(1500)
-def test_a_downloaded_data_set_becomes_table_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arms", "variants"),
+    [
+        pytest.param("--set 'arms=[{variant: none}]'", {"none": 1}, id="none"),
+        pytest.param(
+            "", {"none": 1, "cpggan": 3, "cpggan+normal": 3, "image2image": 3}, id="all",
+            marks=(pytest.mark.long, pytest.mark.timeout(1500)),
+        ),
+    ],
+)  # fmt: skip
+def test_a_downloaded_data_set_becomes_table_1(
+    metsweep: Metsweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arms: str, variants: dict[str, int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     public_sets.brats(tmp_path, patients=4)
     public_sets.ixi(tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(FIDELITY))
-    commands = [command.replace("--fidelity gpu", "--fidelity tiny.yaml --set seeds=[0]") for command in walk_through()]
-    assert len(commands) == 5
-    assert "launch table1" in commands[-1]
-    for command in [*commands, "metsweep report table1 --json"]:
-        ended = subprocess.run(
-            [sys.executable, "-m", "sweep.cli", *shlex.split(command)[1:]],
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
-    rows = json.loads(ended.stdout)["tables"]["table1"]["rows"]
-    variants = {"none": 1, "cpggan": 3, "cpggan+normal": 3, "image2image": 3}
+    *first, launch = walk_through()
+    assert len(first) == 4
+    assert "launch table1 --fidelity gpu" in launch
+    for command in first:
+        ended = metsweep(*shlex.split(command)[1:])
+        assert ended.code == 0, f"{command}\n{ended.err}"
+    command = launch.replace("--fidelity gpu", f"--fidelity tiny.yaml --set seeds=[0] {arms}")
+    launched = subprocess.run(  # Ray starts and ends with it
+        [sys.executable, "-m", "sweep.cli", *shlex.split(command)[1:]],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert launched.returncode == 0, f"{command}\n{launched.stdout}\n{launched.stderr}"
+    rows = json.loads(metsweep("report", "table1", "--json").out)["tables"]["table1"]["rows"]
     assert Counter(row["variant"] for row in rows if row["seeds_complete"] == 1) == variants
