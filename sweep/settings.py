@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from search_spaces.problems import explain
+from search_spaces.problems import did_you_mean, explain
 from search_spaces.search import Prices
 from sweep import settings_sources
 from sweep.databases import split_sqlite
@@ -150,6 +150,24 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 def variables_of(key: str) -> tuple[str, ...]:
     """The variables of a setting, the strongest first."""
     return (f"METSWEEP_{key.upper()}", *VARIABLES.get(key, ()))
+
+
+OTHER_VARIABLES = ("METSWEEP_CPU_IMAGE", "METSWEEP_CUDA_IMAGE", "METSWEEP_EVENT", "METSWEEP_STUDY")
+"""Variables that begin like settings: of infra/versions.env, and those that `notify_command` gets."""
+_OF_KUBERNETES = re.compile(r"_(SERVICE_HOST|(SERVICE_)?PORT(_\w+)?)$")
+"""Ends of the variables that a pod gets for each service, such as KubeRay's metsweep-head-svc."""
+
+
+def unknown_variables() -> list[str]:
+    """A sentence on each variable that begins like a setting and is none: mistyped, it would have no effect."""
+    keys = [key.upper() for key in Settings.model_fields]
+    known = {*OTHER_VARIABLES, *(f"METSWEEP_{key}" for key in keys)}
+    sentences = []
+    for name in sorted(os.environ):
+        if name.startswith("METSWEEP_") and name not in known and not _OF_KUBERNETES.search(name):
+            meant = did_you_mean(name.removeprefix("METSWEEP_"), keys).replace("'", "'METSWEEP_", 1)
+            sentences.append(f"{name} is no setting.{meant or ' `metsweep config show` lists all settings.'}")
+    return sentences
 
 
 def is_reset(key: str) -> bool:

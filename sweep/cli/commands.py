@@ -40,6 +40,14 @@ class Command(TyperCommand):
         own = super().get_params(ctx)
         return [*own[:-1], *COMMON, own[-1]]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, after a warning on variables that are almost settings."""
+        from sweep.settings import unknown_variables
+
+        for complaint in unknown_variables():
+            talk.say(f"warning: {complaint}", err=True)
+        return super().invoke(ctx)
+
 
 class Group(TyperGroup):
     """Commands, listed under the titles that they were given (`rich_help_panel`); plain, as rich is slow to import."""

@@ -64,7 +64,8 @@ def doctor(
     """Show what is missing on this machine and on the nodes of a cluster, and how to fix it.
 
     Checks Python and its packages, cores, memory, GPUs and the data that the demo takes from packages; whether the
-    store can be read and written as stages do, its disk, MLflow and Optuna's database. Where RAY_ADDRESS is set, a task
+    store can be read and written as stages do, its disk, MLflow and Optuna's database, and every file, address and
+    command that the settings name. Where RAY_ADDRESS is set, a task
     on each node checks the same store, versions, clock, GPUs and driver, disk and the cohort. Exit code 0 if nothing is
     missing, else 1.
 

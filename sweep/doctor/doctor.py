@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sweep.doctor.finding import MISSING, OK, Finding
 from sweep.doctor.machine import examine_machine
+from sweep.doctor.named import examine_named, examine_webhook
 from sweep.doctor.nodes import examine_nodes
-from sweep.doctor.services import examine_cohort, examine_store, mlflow, open_store, optuna, variables
+from sweep.doctor.services import examine_cohort, examine_store, mlflow, open_store, optuna, registry, variables
 from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from sweep.store import Store
@@ -35,12 +36,14 @@ def examine(settings: Settings, cohort: Path | None = None) -> list[Finding]:
         "MLflow": lambda: [mlflow(settings.tracking_uri)],
         "Optuna": lambda: [optuna(settings.optuna_storage)],
     }
-    if (registry := settings.registry_uri) is not None:
-        checks["MLflow registry"] = lambda: [mlflow(registry, "MLflow registry", "MLFLOW_REGISTRY_URI")]
+    if (elsewhere := settings.registry_uri) is not None:
+        checks["MLflow registry"] = lambda: [registry(elsewhere)]
+    if (webhook := settings.notify_webhook) is not None:
+        checks["notify_webhook"] = lambda: [examine_webhook(webhook)]
     if cohort is not None:
         checks["cohort"] = lambda: [examine_cohort(cohort)]
     running = [_Check(what, check) for what, check in checks.items()]
-    findings = [*variables(), *examine_machine()]
+    findings = [*variables(), *examine_machine(), *examine_named(settings)]
     deadline = time.monotonic() + SERVICE_S
     found = [finding for check in running for finding in check.findings(deadline)]
     usable = None if isinstance(store, Finding) or _unusable(found) else store

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from search_spaces.problems import did_you_mean
 from sweep.doctor.finding import LOOK, MISSING, OK, Finding
-from sweep.doctor.reach import optuna_tables, reach
+from sweep.doctor.reach import mlflow_state, optuna_tables, reach
 from sweep.redaction import without_secrets
-from sweep.settings import Settings, variables_of
+from sweep.settings import unknown_variables
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, open_cohort
 from trainers.exceptions import CohortError, StoreError, TrackingError
@@ -25,11 +23,9 @@ SYNCHRONISE = "Synchronise the clocks, e.g. by chrony: S3 refuses requests of cl
 
 
 def variables() -> Iterator[Finding]:
-    """Variables that are almost those of settings."""
-    names = {variables_of(key)[0] for key in Settings.model_fields}
-    for name in sorted(os.environ):
-        if name.startswith("METSWEEP_") and name not in names and (meant := did_you_mean(name, names)):
-            yield Finding("settings", LOOK, f"{name} is no setting.{meant}", "Rename or unset the variable.")
+    """Variables that seem to be meant as settings."""
+    for complaint in unknown_variables():
+        yield Finding("settings", LOOK, complaint, "Rename or unset the variable.")
 
 
 def open_store(uri: str) -> Store | Finding:
@@ -69,19 +65,26 @@ def clock(what: str, ahead_s: float) -> Finding:
     return Finding(what, LOOK if abs(ahead_s) < REFUSED_S else MISSING, found, SYNCHRONISE)
 
 
-def mlflow(uri: str, what: str = "MLflow", variable: str = "MLFLOW_TRACKING_URI") -> Finding:
-    """Whether MLflow, or a registry elsewhere, answers and accepts this user's login."""
-    fix = f"Start it there, correct {variable}, or unset it to use mlflow.db in the working directory."
-    try:
-        if uri.startswith("http"):
-            from sweep.tracking.mlflow_client import connect
+def mlflow(uri: str) -> Finding:
+    """Whether launches can use MLflow there, with this user's login."""
+    fix = "Start it there, correct MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the working directory."
+    return _of_mlflow("MLflow", uri, fix, registry=False)
 
-            connect(uri)
-        else:
-            reach(uri)
-    except (OSError, ValueError, sqlite3.Error, TrackingError) as error:
+
+def registry(uri: str) -> Finding:
+    """The same of a model registry elsewhere."""
+    fix = "Start it there, correct MLFLOW_REGISTRY_URI, or unset it to use that of the tracking server."
+    return _of_mlflow("MLflow registry", uri, fix, registry=True)
+
+
+def _of_mlflow(what: str, uri: str, fix: str, *, registry: bool) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        state = mlflow_state(uri, registry=registry)
+    except (OSError, ValueError, ImportError, sqlite3.Error, SQLAlchemyError, TrackingError) as error:
         return Finding(what, MISSING, _trouble(uri, error).removesuffix(fix).strip(), fix)
-    return Finding(what, OK, without_secrets(uri))
+    return Finding(what, OK, f"{without_secrets(uri)}, {state}")
 
 
 def optuna(uri: str) -> Finding:

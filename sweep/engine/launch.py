@@ -19,7 +19,7 @@ from sweep.engine.local_ray import copy_logs
 from sweep.engine.metrics import LaunchMetrics, serving
 from sweep.engine.notify import Notifier, Watcher
 from sweep.engine.steering import Observe, Steering
-from sweep.engine.study_lease import only_process
+from sweep.engine.study_lease import only_process, wait_for_other_process
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.plan import bytes_of, make_trial_maker
 from sweep.settings import Settings
@@ -91,6 +91,7 @@ def launch(
     with ExitStack() as stack:
         connected = todo.any
         if connected:  # Ray may refuse: nothing is written before
+            wait_for_other_process(study.name, store, console.say)
             stack.enter_context(ray_cluster(settings.ray_address, _resources_of(todo)))
         lease = stack.enter_context(only_process(study.name, store, console.say))
         _set_aside_damaged(todo.plan, store, console)

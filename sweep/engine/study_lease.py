@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sweep.store import Lease, Store
-from sweep.store.lease import LOST_AFTER_S
+from sweep.store.lease import LOST_AFTER_S, OnWait
 from sweep.store.process import Process
 from sweep.studies.progress import last_update
 from trainers.exceptions import StoreError
 
 LEASE_LAPSES_S = LOST_AFTER_S + 5.0
 """How long to wait for the lease of a launch that may have died on another machine."""
+
+
+def wait_for_other_process(study: str, store: Store, say: Callable[[str], None]) -> None:
+    """Return once no other process holds the study's lease; writes nothing, so that a launch need not have begun.
+
+    Args and errors as those of `only_process`.
+    """
+    _refuse_second(store.lease("study", study).wait_until_free, study, store, say)
 
 
 @contextmanager
@@ -29,6 +37,16 @@ def only_process(study: str, store: Store, say: Callable[[str], None]) -> Iterat
         StoreError: another process that is alive holds the lease.
     """
     lease = store.lease("study", study)
+    _refuse_second(lease.acquire, study, store, say)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _refuse_second(
+    wait: Callable[[Callable[[], bool], OnWait], bool], study: str, store: Store, say: Callable[[str], None]
+) -> None:
     waited_for: Process | None = None
 
     def name_holder(holder: Process, silent_s: float) -> None:
@@ -41,12 +59,8 @@ def only_process(study: str, store: Store, say: Callable[[str], None]) -> Iterat
         waited_for = holder
 
     given_up = time.monotonic() + LEASE_LAPSES_S
-    if not lease.acquire(lambda: time.monotonic() > given_up, name_holder):
+    if not wait(lambda: time.monotonic() > given_up, name_holder):
         raise StoreError(
             f"Another command is launching study {study} with the store {store.uri}, on {waited_for}. Follow it "
             f"with `metsweep watch {study}`, wait for its end, or stop it with Ctrl-C where it runs."
         )
-    try:
-        yield lease
-    finally:
-        lease.release()

@@ -184,10 +184,25 @@ class Lease:
             return True
         watch = Watch(self._backend)
         record = LeaseRecord(owner=uuid.uuid4().hex, beat=0, process=Process.this())
+        return self._wait(lambda: self._take(record, watch), watch, give_up, on_wait)
+
+    def wait_until_free(self, give_up: Callable[[], bool] | None = None, on_wait: OnWait | None = None) -> bool:
+        """Wait as `acquire` does until no other process holds the lease, without taking it."""
+        watch = Watch(self._backend)
+
+        def is_free() -> bool:
+            content = self._backend.read(self._name)
+            return content is None or watch.holder_died(content)
+
+        return self._wait(is_free, watch, give_up, on_wait)
+
+    def _wait(
+        self, attempt: Callable[[], bool], watch: Watch, give_up: Callable[[], bool] | None, on_wait: OnWait | None
+    ) -> bool:
         away, began = False, time.monotonic()
         while True:
             try:
-                if self._take(record, watch):
+                if attempt():
                     return True
                 away = False
                 if on_wait is not None and watch.holder is not None and time.monotonic() - began >= NAMED_AFTER_S:

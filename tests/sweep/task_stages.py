@@ -44,7 +44,7 @@ from trainers.evaluation.summary import summarise
 from trainers.exceptions import MetsweepError
 from trainers.matching import DETECTION_COLUMNS
 
-SECONDS = "METSWEEP_STAGE_SECONDS"
+SECONDS = "TEST_STAGE_SECONDS"
 """Environment variable: JSON, kind of stage -> seconds; 0 for those that are left out."""
 HIGHEST_RATE = 0.03
 """A stepping detector fails above it."""

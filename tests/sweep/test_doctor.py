@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import certifi
 import pytest
 
 from sweep.cli import main
 from sweep.doctor import LOOK, MISSING, OK, Finding, examine
 from sweep.doctor.machine import gpu
-from sweep.doctor.services import clock
+from sweep.doctor.named import examine_named, examine_webhook
+from sweep.doctor.services import clock, mlflow, registry
 from sweep.settings import Settings
 from sweep.studies.optuna_study import open_storage
 from tests.trainers.data.phantom import make_cohort
@@ -161,6 +164,72 @@ def test_a_variable_that_is_almost_a_setting(tmp_path: Path, monkeypatch: pytest
     assert "settings" not in findings(tmp_path)
     monkeypatch.setenv("METSWEEP_STROE", "x")
     assert findings(tmp_path)["settings"].found == "METSWEEP_STROE is no setting. Did you mean 'METSWEEP_STORE'?"
+
+
+@pytest.mark.parametrize("uri", ["htp:/x", "foo", "mysq://h/x", "ftp://h/x", f"postgres://u:{PASSWORD}@127.0.0.1:1/x"])
+def test_what_mlflow_refuses_is_missing(uri: str) -> None:
+    for look in (mlflow, registry):
+        found = look(uri)
+        assert found.state == MISSING or (look, uri) == (registry, "foo"), found
+        assert PASSWORD not in str(found)
+
+
+def test_a_database_of_another_program_is_none_for_mlflow(tmp_path: Path, empty_database: Path) -> None:
+    others, new, old = (tmp_path / f"{name}.db" for name in ("optuna", "new", "old"))
+    open_storage(f"sqlite:///{others}")
+    assert "tables of another program" in mlflow(f"sqlite:///{others}").found
+    for file in (new, old):  # MLflow remembers which it has looked at
+        file.write_bytes(empty_database.read_bytes())
+    assert mlflow(f"sqlite:///{new}").found == f"sqlite:///{new}, accepted"
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    assert (mlflow(f"sqlite:///{old}").state, registry(f"sqlite:///{old}").state) == (MISSING, MISSING)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "state"),
+    [
+        ("cache", "/proc/x", MISSING),
+        ("mlflow_ca_file", "/no/ca", MISSING),
+        ("postgresql_ca_file", "{no_certificate}", MISSING),
+        ("s3_ca_file", "/no/ca", MISSING),
+        ("ray_token_file", "/no/file", MISSING),
+        ("ray_token_file", "/dev/null", MISSING),
+        ("metrics_address", "192.0.2.1:9464", MISSING),
+        ("metrics_address", "127.0.0.1:{taken}", LOOK),
+        ("notify_command", f"/no/such {PASSWORD}", LOOK),
+        ("notify_webhook", f"http://127.0.0.1:9/{PASSWORD}", LOOK),
+    ],
+)
+def test_what_settings_name_must_be_usable(tmp_path: Path, key: str, value: str, state: str) -> None:
+    (tmp_path / "ca.pem").write_text("none")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        named = value.format(taken=taken.getsockname()[1], no_certificate=tmp_path / "ca.pem")
+        settings = Settings.model_validate({key: named})
+        (found,) = [finding for finding in _named(settings) if finding.what == key]
+    assert found.state == state, found
+    assert f"METSWEEP_{key.upper()}" in found.fix or key == "metrics_address"
+    assert PASSWORD not in str(found)
+
+
+def test_what_settings_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = Settings(
+            cache=str(tmp_path / "new"), s3_ca_file=certifi.where(), postgresql_ca_file="system",
+            ray_token_file=str(tmp_path / "token"), metrics_address="127.0.0.1:29464", notify_command="sh -c true",
+            notify_webhook=f"http://127.0.0.1:{server.getsockname()[1]}/{PASSWORD}",
+        )  # fmt: skip
+        found = _named(settings)
+    assert {finding.state for finding in found if finding.what != "metrics_address"} == {OK}
+    assert PASSWORD not in str(found)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "y")
+    assert {finding.what for finding in examine_named(settings) if finding.state != OK} >= {"ray_token_file"}
+
+
+def _named(settings: Settings) -> list[Finding]:
+    webhook = settings.notify_webhook
+    return [*examine_named(settings), *([] if webhook is None else [examine_webhook(webhook)])]
 
 
 def test_the_cohort_of_a_study(

@@ -13,6 +13,7 @@ from sweep.console import TextConsole
 from sweep.engine.cluster import Capacity
 from sweep.engine.display import Display
 from sweep.engine.launch import _look, launch
+from sweep.engine.study_lease import only_process
 from sweep.report.report import write_report
 from sweep.store import Store
 from sweep.studies.arms import record_arms
@@ -32,7 +33,7 @@ from sweep.studies.records import StudyRecord
 from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
 from tests.sweep.task_stages import settings_in
 from tests.sweep.without_ray import SEARCH, Sweep
-from trainers.exceptions import ConfigError, TrackingError
+from trainers.exceptions import ConfigError, StoreError, TrackingError
 
 
 def test_what_steers_a_launch_never_waits_for_the_database(tmp_path: Path) -> None:
@@ -156,6 +157,17 @@ def test_a_database_that_cannot_be_used_is_refused_before_ray_is_looked_for(tmp_
         settings = settings_in(tmp_path).model_copy(update=changed)
         with pytest.raises(TrackingError, match=why):
             launch(timed_study(tmp_path), settings, TextConsole(), write_report, maker=make_timed_maker)
+
+
+def test_a_second_launch_is_refused_before_ray_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, settings = timed_study(tmp_path), settings_in(tmp_path)
+    monkeypatch.setattr("sweep.engine.study_lease.LEASE_LAPSES_S", 0.0)
+    monkeypatch.setattr("sweep.engine.launch.ray_cluster", lambda *_: pytest.fail("Ray was started"))
+    with (
+        only_process(study.name, Store(settings.store), print),
+        pytest.raises(StoreError, match="Another command is launching study"),
+    ):
+        launch(study, settings, TextConsole(), write_report, maker=make_timed_maker)
 
 
 def test_a_pruned_cell_keeps_its_last_value_and_its_other_seeds_are_not_begun(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from sweep.cli import main
 from sweep.cli.fault import describe
-from sweep.settings import Settings, settings_and_origins, variables_of
+from sweep.settings import OTHER_VARIABLES, Settings, settings_and_origins, variables_of
 from sweep.store import Store
 from sweep.tracking.mlflow_client import connect
 from tests.conftest import PLACES
@@ -349,3 +349,23 @@ def test_the_table_of_infra_has_every_setting_with_its_variables() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9_]+)` \| (.*?) \|", text, flags=re.MULTILINE))
     expected = {key: list(variables_of(key)[1:]) for key in Settings.model_fields}
     assert {key: re.findall(r"`(\w+)`", rows.get(key, "missing")) for key in expected} == expected
+
+
+def test_a_mistyped_variable_is_reported_once_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    known = dict.fromkeys((*OTHER_VARIABLES, "METSWEEP_HEAD_SVC_PORT_6379_TCP_ADDR", "METSWEEP_HEAD_SVC_PORT"), "x")
+    os.environ |= known | {"METSWEEP_PRICE_CURRENCY": "EUR"}
+    assert main(["config", "show"]) == 0
+    assert capsys.readouterr().err == ""
+    os.environ |= {"METSWEEP_STOR": "x", "METSWEEP_QQQ": "hunter2"}
+    for command in (["config", "show", "--json"], ["store", "ls"]):
+        main(command)
+        said = capsys.readouterr().err
+        assert said.count("warning: METSWEEP_STOR is no setting. Did you mean 'METSWEEP_STORE'?\n") == 1
+        assert said.count("warning: METSWEEP_QQQ is no setting. `metsweep config show` lists all settings.\n") == 1
+        assert "hunter2" not in said
+
+
+def test_variables_of_infra_are_no_mistyped_settings() -> None:
+    text = "".join(file.read_text() for file in (ROOT / "infra").rglob("*") if file.suffix in (".env", ".yaml", ".md"))
+    settings = {variables_of(key)[0] for key in Settings.model_fields}
+    assert set(re.findall(r"METSWEEP_[A-Z0-9]\w*", text)) <= settings | {*OTHER_VARIABLES}
