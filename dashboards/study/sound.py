@@ -38,10 +38,10 @@ class SoundStore(Store):
         """Stage key -> what is wrong with its artifact, as far as it was read."""
         return {key: problem for key, (_, problem) in self._damage.copy().items()}
 
-    def find(self, stage: str, key: str) -> Artifact | None:
-        """As `Store.find`, with None for a damaged artifact."""
+    def opened(self, stage: str, key: str, content: bytes) -> Artifact | None:
+        """As `Store.opened`, with None for a damaged artifact."""
         try:
-            artifact = super().find(stage, key)
+            artifact = super().opened(stage, key, content)
         except DamagedArtifact as error:
             self._damage[key] = ("", shown(error))
             return None

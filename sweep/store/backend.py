@@ -16,6 +16,10 @@ RESERVED = frozenset(
 """Names at the top of a store that are not stages."""
 
 
+READERS = 16
+"""Small objects read at once: an object store answers many requests as fast as one."""
+
+
 class Unavailable(Exception):  # noqa: N818
     """The place cannot be used now, but may be later: disk full or read-only, server away or overloaded.
 
@@ -32,6 +36,8 @@ class Entry:
     """Bytes."""
     modified: float
     """Unix seconds by the clock of the place."""
+    tag: str = ""
+    """Differs between two contents of one name (S3's ETag); empty where the place has none."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,13 @@ class Backend(Protocol):
 
     def manifest(self, stage: str, key: str) -> bytes | None:
         """Content of an artifact's manifest, or None."""
+        ...
+
+    def manifests(self, stage: str, keys: Collection[str] | None) -> dict[str, bytes]:
+        """Key -> content of the manifests of a stage: of these keys, as far as they exist, or of all.
+
+        The number of requests does not grow with the manifests that this machine has read before.
+        """
         ...
 
     def publish(self, folder: Path, manifest: Manifest) -> bool:

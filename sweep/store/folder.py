@@ -130,6 +130,10 @@ class FolderBackend:
     def manifest(self, stage: str, key: str) -> bytes | None:
         return self.read(f"{stage}/{key}/{MANIFEST}")
 
+    def manifests(self, stage: str, keys: Collection[str] | None) -> dict[str, bytes]:
+        contents = {key: self.manifest(stage, key) for key in (self.keys(stage) if keys is None else keys)}
+        return {key: content for key, content in contents.items() if content is not None}
+
     def publish(self, folder: Path, manifest: Manifest) -> bool:
         target = self.root / manifest.stage / manifest.key
         with self._explained():

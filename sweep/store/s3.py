@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sweep.store.artifact import refuse_damaged
-from sweep.store.backend import Entry, HalfWritten, Unavailable
+from sweep.store.backend import READERS, Entry, HalfWritten, Unavailable
 from sweep.store.local_copy import local_copy
 from sweep.store.manifest import MANIFEST, Manifest, StoredFile
 from sweep.store.s3_bucket import S3Bucket
@@ -16,6 +17,8 @@ from sweep.store.s3_checkpoints import S3Checkpoints
 from trainers.exceptions import StoreError
 
 MANIFESTS, FILES = "manifests", "files"
+FEW = 8
+"""So many manifests cost less to read than to list."""
 
 
 class S3Backend(S3Bucket):
@@ -27,7 +30,7 @@ class S3Backend(S3Bucket):
     """
 
     def is_there(self) -> bool:
-        return next(self.entries(), None) is not None
+        return not self.is_empty()
 
     def check_writable(self, needed_bytes: int) -> None:
         try:
@@ -46,10 +49,24 @@ class S3Backend(S3Bucket):
         return sorted({*self.folders(f"{MANIFESTS}/"), *self.folders(f"{FILES}/")})
 
     def keys(self, stage: str) -> set[str]:
-        return {entry.name.rpartition("/")[2].removesuffix(".json") for entry in self.entries(f"{MANIFESTS}/{stage}")}
+        return {_key(entry) for entry in self.entries(f"{MANIFESTS}/{stage}")}
 
     def manifest(self, stage: str, key: str) -> bytes | None:
         return self.read(_manifest(stage, key))
+
+    def manifests(self, stage: str, keys: Collection[str] | None) -> dict[str, bytes]:
+        if keys is not None and len(keys) <= FEW:
+            contents = {key: self.manifest(stage, key) for key in keys}
+            return {key: content for key, content in contents.items() if content is not None}
+        tags = {_key(entry): entry.tag for entry in self.entries(f"{MANIFESTS}/{stage}")}
+        wanted = tags.keys() if keys is None else tags.keys() & keys
+
+        def read(key: str) -> bytes | None:
+            return self.read_kept(_manifest(stage, key), tags[key])
+
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = dict(zip(wanted, pool.map(read, wanted), strict=True))
+        return {key: content for key, content in contents.items() if content is not None}
 
     def publish(self, folder: Path, manifest: Manifest) -> bool:
         files = _files(manifest)
@@ -73,7 +90,15 @@ class S3Backend(S3Bucket):
         )
 
     def read_file(self, manifest: Manifest, name: str) -> bytes | None:
-        return self.read(f"{_files(manifest)}/{name}")
+        described = manifest.files.get(name)
+        # The checksum names the content, wherever it lies.
+        kept = self.kept.get(described.sha256) if described else None
+        if described is None or kept is not None:
+            return kept
+        content = self.read(f"{_files(manifest)}/{name}")
+        if content is not None and StoredFile.of(content) == described:
+            self.kept.put(described.sha256, content)
+        return content
 
     def describe_file(self, manifest: Manifest, name: str) -> StoredFile | None:
         return self.describe(f"{_files(manifest)}/{name}")
@@ -111,6 +136,10 @@ class S3Backend(S3Bucket):
 
     def checkpoints(self, key: str) -> S3Checkpoints:
         return S3Checkpoints(self, key)
+
+
+def _key(manifest: Entry) -> str:
+    return manifest.name.rpartition("/")[2].removesuffix(".json")
 
 
 def _manifest(stage: str, key: str) -> str:

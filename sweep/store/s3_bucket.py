@@ -17,6 +17,7 @@ from sweep.redaction import without_secrets
 from sweep.setting_values import bucket_and_prefix
 from sweep.settings import cache_folder
 from sweep.store.backend import Entry, Unavailable
+from sweep.store.kept import Kept
 from sweep.store.manifest import StoredFile
 from sweep.store.s3_client import CONDITION, MISSING, S3Options, code_of, connect, explained
 from sweep.text import count_text
@@ -60,6 +61,14 @@ class S3Bucket:
         """An object's content, or None."""
         answer = self._get(name)
         return None if answer is None else answer[0]
+
+    def read_kept(self, name: str, tag: str) -> bytes | None:
+        """As `read`, without a request where this machine has read the content with this tag before."""
+        content = self.kept.get(f"{name} {tag}")
+        if content is None and (answer := self._get(name)) is not None:
+            content, now = answer
+            self.kept.put(f"{name} {now}", content)
+        return content
 
     def write(self, name: str, content: bytes) -> None:
         """Make or replace an object."""
@@ -105,12 +114,18 @@ class S3Bucket:
                 kept = count_text(len(errors), "object")
                 raise Unavailable(f"S3 did not delete {kept} of {self.uri}/{prefix} ({errors[0]['Code']}).")
 
+    def is_empty(self) -> bool:
+        """Whether there is no object."""
+        with explained(self.place):
+            listed = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        return not listed.get("Contents")
+
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Every object below a prefix; all without one."""
         for page in self._pages(Prefix=self._object(f"{prefix}/" if prefix else "")):
             for item in page.get("Contents", []):
                 name = item["Key"].removeprefix(self._prefix)
-                yield Entry(name, item["Size"], item["LastModified"].timestamp())
+                yield Entry(name, item["Size"], item["LastModified"].timestamp(), item["ETag"])
 
     def describe(self, name: str) -> StoredFile | None:
         """Size and checksum of an object as S3 holds it now, or None."""
@@ -158,6 +173,11 @@ class S3Bucket:
     def request(self, operation: str, name: str, **parameters: Any) -> dict[str, Any]:
         """Any request of boto3's client about one object; raises boto3's errors."""
         return getattr(self._client, operation)(Bucket=self._bucket, Key=self._object(name), **parameters)
+
+    @cached_property
+    def kept(self) -> Kept:
+        """Contents that this machine has read before."""
+        return Kept(self.local / "kept")
 
     @cached_property
     def _client(self) -> Any:

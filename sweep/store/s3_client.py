@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import boto3.session
+import botocore.session
 from boto3.exceptions import Boto3Error
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import (
@@ -20,6 +22,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.utils import parse_timestamp
 
 from sweep.redaction import without_secrets
 from sweep.settings import settings_and_origins
@@ -65,7 +68,9 @@ class S3Options:
 
 def connect(options: S3Options) -> Any:
     """A client with the environment's credentials, which threads may share; StoreError where the endpoint is no URL."""
-    session = boto3.session.Session()
+    inner = botocore.session.get_session()
+    inner.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=time_of)
+    session = boto3.session.Session(botocore_session=inner)
     config = ClientConfig(
         connect_timeout=CONNECT_S,
         read_timeout=ANSWER_S,
@@ -82,6 +87,14 @@ def connect(options: S3Options) -> Any:
         raise StoreError(
             f"{ENDPOINT} is {without_secrets(options.endpoint)}, which is no URL. Correct it, or unset it to use AWS."
         ) from None
+
+
+def time_of(value: Any) -> datetime:
+    """A time stamp of an answer: botocore's own parser takes half the time of a listing."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # seconds, or the form of an HTTP header
+        return parse_timestamp(value)
 
 
 def code_of(error: ClientError) -> str:

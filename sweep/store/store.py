@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from sweep.redaction import without_secrets
 from sweep.store.artifact import Artifact, damaged_manifest
-from sweep.store.backend import Backend
+from sweep.store.backend import READERS, Backend
 from sweep.store.document import parse, written
 from sweep.store.files import place, scratch
 from sweep.store.folder import FolderBackend
@@ -31,9 +31,6 @@ from sweep.store.patience import PATIENCE_S, patiently
 from trainers.checkpoints import Checkpoints
 from trainers.documents import why
 from trainers.exceptions import StoreError
-
-READERS = 16
-"""Manifests read at once: an object store answers many requests as fast as one."""
 
 T = TypeVar("T")
 
@@ -83,8 +80,21 @@ class Store:
     def find(self, stage: str, key: str) -> Artifact | None:
         """The complete artifact of a stage key, or None; reads the manifest alone, DamagedArtifact if it is damaged."""
         content = self.patiently(f"find {stage} {key[:12]}", lambda: self.backend.manifest(stage, key))
-        if content is None:
-            return None
+        return None if content is None else self.opened(stage, key, content)
+
+    def find_all(self, stage: str, keys: Collection[str] | None = None) -> dict[str, Artifact]:
+        """Key -> complete artifact of a stage: of these keys or of all, by one listing; errors as in `find`."""
+        contents = self.manifests(stage, keys)
+        with ThreadPoolExecutor(READERS) as pool:
+            opened = pool.map(lambda key: self.opened(stage, key, contents[key]), contents)
+            return {key: artifact for key, artifact in zip(contents, opened, strict=True) if artifact is not None}
+
+    def manifests(self, stage: str, keys: Collection[str] | None = None) -> dict[str, bytes]:
+        """Key -> content of the manifests of a stage: of these keys or of all, by one listing."""
+        return self.patiently(f"list the artifacts of {stage}", lambda: self.backend.manifests(stage, keys))
+
+    def opened(self, stage: str, key: str, content: bytes) -> Artifact | None:
+        """The artifact of a manifest; DamagedArtifact if that is damaged. A subclass may leave artifacts out."""
         try:
             return Artifact(Manifest.read(content, stage, key), self.backend, self._patience_s)
         except ValueError as error:
@@ -100,9 +110,7 @@ class Store:
 
     def artifacts(self, stage: str) -> Iterator[Artifact]:
         """Every complete artifact of a stage, oldest first; DamagedArtifact as in `find`."""
-        with ThreadPoolExecutor(READERS) as pool:
-            artifacts = list(pool.map(lambda key: self.find(stage, key), self.keys(stage)))
-        yield from sorted(filter(None, artifacts), key=lambda artifact: artifact.manifest.cost.finished)
+        yield from sorted(self.find_all(stage).values(), key=lambda artifact: artifact.manifest.cost.finished)
 
     def writing(self, stage: str, key: str) -> AbstractContextManager[Path]:
         """A temporary folder of this machine to write an artifact's files into; removed when the block ends."""

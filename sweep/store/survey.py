@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from sweep.store.artifact import Artifact, DamagedArtifact, damaged_manifest, refuse_difference
 from sweep.store.backend import RESERVED
-from sweep.store.store import READERS, Store
+from sweep.store.store import Store
 from trainers.exceptions import StoreError
 
 DESCRIBING = ("variant", "count", "shard", "seed")
@@ -57,17 +56,19 @@ class Survey:
 def survey(store: Store, stages: list[str] | None = None) -> Survey:
     """Read every manifest of some or all stages."""
 
-    def read(place: tuple[str, str]) -> Artifact | Damage | None:
+    def read(stage: str, key: str, content: bytes) -> Artifact | Damage | None:
         try:
-            artifact = store.find(*place)
+            artifact = store.opened(stage, key, content)
         except DamagedArtifact as error:
-            return Damage(*place, str(error))
-        # `find` has checked the checksum of a manifest that has one.
+            return Damage(stage, key, str(error))
+        # `opened` has checked the checksum of a manifest that has one.
         return artifact if artifact is None or artifact.manifest.checksum else _credible(artifact)
 
-    places = [(stage, key) for stage in (store.stages() if stages is None else stages) for key in store.keys(stage)]
-    with ThreadPoolExecutor(READERS) as pool:
-        results = list(pool.map(read, places))
+    results = [
+        read(stage, key, content)
+        for stage in (store.stages() if stages is None else stages)
+        for key, content in store.manifests(stage).items()
+    ]
     artifacts = {result.manifest.key: result for result in results if isinstance(result, Artifact)}
     return Survey(artifacts, tuple(result for result in results if isinstance(result, Damage)))
 

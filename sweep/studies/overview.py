@@ -16,6 +16,7 @@ from sweep.plan import Plan, Trial
 from sweep.plan.looks import Look
 from sweep.stages import EvaluateStage
 from sweep.store import Store
+from sweep.store.backend import READERS
 from sweep.studies.optuna_study import Drawn, left_to_draw
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
@@ -28,8 +29,6 @@ State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
 STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")
 SILENT_AFTER_S = 15.0
 """A launch reports every 2 s; after so long without a report it counts as gone."""
-READERS = 16
-"""Evaluations read at once."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +125,10 @@ class Observer:
         return Overview(self._study, states, status, to_draw, self._best(done, plan), left, plan.looks)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
-        unread = [trial.evaluate for trial in done if trial.evaluate.key not in self._metrics]
-
-        def read(stage: EvaluateStage) -> Metrics | None:
-            artifact = self._store.find(stage.name, stage.key)
-            return None if artifact is None else read_metrics(artifact)
-
+        unread = {trial.evaluate.key for trial in done} - self._metrics.keys()
+        artifacts = self._store.find_all(EvaluateStage.name, unread) if unread else {}
         with ThreadPoolExecutor(READERS) as pool:
-            for stage, metrics in zip(unread, pool.map(read, unread), strict=True):
-                if metrics is not None:
-                    self._metrics[stage.key] = metrics
+            self._metrics |= zip(artifacts, pool.map(read_metrics, artifacts.values()), strict=True)
 
     def _done(self, trial: Trial) -> TrialState:
         metrics = self._metrics.get(trial.evaluate.key)
