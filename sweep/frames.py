@@ -22,10 +22,11 @@ from sweep.store import Store
 from sweep.studies import opened
 from sweep.studies.records import LaunchOptions
 from trainers.data.slice_set import SliceSet, Split, open_slice_set
-from trainers.evaluation.evaluate import SPLITS, read_outcomes
+from trainers.evaluation.evaluate import SPLITS
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import rate
 from trainers.evaluation.outcome import NEVER, Outcome, iou_text
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.exceptions import ConfigError, StoreError
 
 OF_SLICES = ["slice_id", "patient_id", "scanner", "volume", "z"]

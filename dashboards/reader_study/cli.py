@@ -60,7 +60,7 @@ def create(
     from dashboards.sources import evaluation_of, open_source
     from sweep.cli.result import result_folder
     from sweep.text import count_text
-    from trainers.evaluation.evaluate import read_outcomes
+    from trainers.evaluation.outcome_files import read_outcomes
 
     _check_sources(synthetic, marks, form)
     views: tuple[View, ...] = ("crop", "slice") if view == "both" else (view,)

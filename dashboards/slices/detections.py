@@ -13,8 +13,8 @@ from dashboards.web.recent import Recent
 from sweep.store import Artifact
 from trainers.data.slice_set import Split
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.outcome import Outcome
+from trainers.evaluation.outcome_files import read_outcomes
 
 MOST_KEPT = 16
 """Trials, splits and IoU thresholds whose detections are kept in memory."""

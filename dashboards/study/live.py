@@ -46,7 +46,7 @@ class State:
     @property
     def evidence(self) -> Evidence | None:
         """Of the complete arms; None without any."""
-        return self.once("evidence", lambda: build_evidence(self.results, self.store))
+        return self.once("evidence", lambda: build_evidence(self.results))
 
     @property
     def damage(self) -> Mapping[str, str]:

@@ -40,11 +40,11 @@ def _search(state: State) -> Iterable[Section]:
 
 
 def _cost(state: State) -> Iterable[Section]:
-    return filter(None, [cost_section(state.results, state.evidence, state.store, state.plan.study.prices)])
+    return filter(None, [cost_section(state.results, state.evidence, state.plan.study.prices)])
 
 
 def _gans(state: State) -> Iterable[Section]:
-    return filter(None, [gan_section(state.plan, state.store)])
+    return filter(None, [gan_section(state.results)])
 
 
 TABLES: Mapping[str, Tables] = {

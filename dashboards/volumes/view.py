@@ -24,8 +24,9 @@ from trainers.data.slice_set import SliceSet, Split
 from trainers.data.volume_file import load_image
 from trainers.detector.dataset import detector_rows
 from trainers.documents import shown
-from trainers.evaluation.evaluate import SPLITS, read_outcomes
+from trainers.evaluation.evaluate import SPLITS
 from trainers.evaluation.outcome import Outcome
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.exceptions import CohortError, ConfigError
 
 T = TypeVar("T")

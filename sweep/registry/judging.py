@@ -29,8 +29,8 @@ from sweep.text import count_text
 from sweep.tracking.tags import IOU, PREPARE_KEY, TRIAL
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.measures import FPS
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.evaluation.realism.report import SyntheticFigures, read_realism
 from trainers.variants import REAL_ONLY
 

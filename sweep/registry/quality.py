@@ -15,7 +15,7 @@ from sweep.tracking.tags import IOU, QUALITY, read_tag
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import read_outcomes
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.exceptions import TrackingError
 
 

@@ -23,10 +23,10 @@ from sweep.studies.records import StudyRecord
 from sweep.text import count_text
 from sweep.tracking.tags import IOU
 from trainers.evaluation.arms import Arm
-from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import Summary
 from trainers.evaluation.outcome import name_of
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.exceptions import ConfigError, StoreError
 
 

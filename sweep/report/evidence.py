@@ -11,7 +11,7 @@ from typing import NamedTuple
 from search_spaces.study import Study
 from sweep import objectives
 from sweep.report.results import Results, Row
-from sweep.store import Artifact, Store
+from sweep.store import Artifact
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
@@ -75,14 +75,14 @@ class Evidence:
         return {iou: _gains(arms, base) for iou, arms in self.by_iou.items()}
 
 
-def build_evidence(results: Results, store: Store) -> Evidence | None:
+def build_evidence(results: Results) -> Evidence | None:
     """The evidence of a study's complete arms, or None without a complete arm."""
     plan = results.plan
     complete = [row for row in results.arms if row.complete]
     if not complete:
         return None
     slices = complete[0].trials[0].evaluate.detector.slices
-    prepared = store.find(slices.name, slices.key)
+    prepared = results.made.get(slices.key)
     if prepared is None:
         return None
     config = plan.study.evaluation

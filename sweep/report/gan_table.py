@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.plan import Plan
+from sweep.report.results import Results
 from sweep.report.section import MISSING, Line, Section, Value
-from sweep.store import Store
 from trainers.evaluation.outcome import iou_text
 from trainers.evaluation.realism.box_fidelity import Found
 from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_realism
 
 
-def gan_section(plan: Plan, store: Store) -> Section | None:
+def gan_section(results: Results) -> Section | None:
     """One row per GAN, or other source, with realism in the store; None without any."""
     real: Figures | None = None
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
     of_training_slices: set[str] = set()
-    for trial in plan.trials:
-        artifact = store.find(trial.realism.name, trial.realism.key) if trial.realism else None
+    for trial in results.plan.trials:
+        artifact = results.made.get(trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
             name = trial.variant if trial.number is None else f"t{trial.number} {trial.variant}"
             report = read_realism(artifact.path)

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sweep.plan import Trial
-from sweep.store import Machine, Store
+from sweep.store import Artifact, Machine
 
 UNKNOWN = "an unrecorded machine (older version)"
 Made = tuple[str, Machine | None]
 """A stage's name and the machine that ran it, None if unrecorded."""
 
 
-def read_machines(arms: Mapping[str, Sequence[Trial]], store: Store) -> dict[str, set[Made]]:
+def machines_of(arms: Mapping[str, Sequence[Trial]], artifacts: Mapping[str, Artifact]) -> dict[str, set[Made]]:
     """Arm -> the stages that the figures of its trials rest on, and the machines that ran them.
 
     Stages of the sweep's own run are left out: all arms share them.
+
+    Args:
+        artifacts: by stage key.
     """
     needed = {
         arm: {stage.key: stage for trial in trials for stage in trial.evaluate.inputs_first()}
         for arm, trials in arms.items()
     }
     own = {key: stage for stages in needed.values() for key, stage in stages.items() if stage.run_kind != "sweep"}
-    artifacts = {key: store.find(stage.name, key) for key, stage in own.items()}
-    made = {key: (own[key].name, artifact.manifest.machine) for key, artifact in artifacts.items() if artifact}
+    made = {key: (stage.name, artifacts[key].manifest.machine) for key, stage in own.items() if key in artifacts}
     return {arm: {made[key] for key in stages if key in made} for arm, stages in needed.items()}
 
 

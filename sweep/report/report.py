@@ -153,7 +153,7 @@ def build_report(
         study: how commands name the study, if not by its name.
     """
     results = read_results(plan, store)
-    evidence = build_evidence(results, store)
+    evidence = build_evidence(results)
     return Report(
         Table1(plan.study.name, results, evidence),
         _source(results),
@@ -161,7 +161,7 @@ def build_report(
         tuple(header_of(results)),
         forest_section(evidence) if evidence else None,
         slices_section(evidence) if evidence else None,
-        tuple(_sections(results, evidence, store, sought, study or plan.study.name)),
+        tuple(_sections(results, evidence, sought, study or plan.study.name)),
         trace_section(results, run_of),
     )
 
@@ -173,9 +173,7 @@ def write_report(plan: Plan, store: Store, folder: Path) -> str:
     return report.markdown()
 
 
-def _sections(
-    results: Results, evidence: Evidence | None, store: Store, sought: float, study: str
-) -> Iterator[Section]:
+def _sections(results: Results, evidence: Evidence | None, sought: float, study: str) -> Iterator[Section]:
     """In the order in which they are read."""
     sections: list[Section | None] = [race_section(results.plan)]
     if evidence is not None:
@@ -185,7 +183,7 @@ def _sections(
     sections += [best_section(results), importance_section(results)]
     if evidence is not None:
         sections += [*detection_sections(evidence), *picture_sections(evidence)]
-    sections += [cost_section(results, evidence, store, results.plan.study.prices), gan_section(results.plan, store)]
+    sections += [cost_section(results, evidence, results.plan.study.prices), gan_section(results)]
     yield from filter(None, sections)
 
 

@@ -9,14 +9,14 @@ from functools import cached_property
 from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.plan.looks import last_looks
-from sweep.report.machines import Made, read_machines
+from sweep.report.machines import Made, machines_of
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.collapse import collapse
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import read_outcomes
 from trainers.evaluation.metrics_file import Metrics, rate
+from trainers.evaluation.outcome_files import TABLES, read_outcomes
 from trainers.variants import REAL_ONLY
 
 
@@ -81,7 +81,11 @@ class Row:
 
     def outcomes(self, split: Split, config: EvaluationConfig) -> dict[float, Arm]:
         """IoU threshold -> outcomes of the complete seeds' detectors."""
-        read = {seed: read_outcomes(artifact.path, split, config.ious) for seed, artifact in self.artifacts.items()}
+        files = [f"{name}.parquet" for name in TABLES]
+        read = {
+            seed: read_outcomes(artifact.path_to_read(*files), split, config.ious)
+            for seed, artifact in self.artifacts.items()
+        }
         return {iou: Arm({seed: outcomes[iou] for seed, outcomes in read.items()}, config) for iou in config.ious}
 
 
@@ -94,6 +98,8 @@ class Results:
     """In the study's order; those that a search drew come as they were first drawn."""
     machines: Mapping[str, set[Made]]
     """Arm -> stages of its complete trials and the machines that ran them."""
+    made: Mapping[str, Artifact]
+    """Stage key -> complete artifact, of all stages of the plan."""
 
     @cached_property
     def arms(self) -> tuple[Row, ...]:
@@ -118,13 +124,17 @@ class Results:
 
 def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
+    keys: dict[str, list[str]] = {}
+    for key, stage in plan.stages.items():
+        keys.setdefault(stage.name, []).append(key)
+    made = {key: artifact for name in keys for key, artifact in store.find_all(name, keys[name]).items()}
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
     looked_at = {arm: seeds for arm, (seeds, _) in last_looks(plan.looks).items()}
     if plan.looks:
         looked_at[REAL_ONLY] = plan.looks[-1].seeds
     for cell, planned in plan.cells.items():
         trials = planned[: looked_at.get(cell)]  # without those of a look that is yet to be taken
-        by_seed = {trial.seed: store.find(trial.evaluate.name, trial.evaluate.key) for trial in trials}
+        by_seed = {trial.seed: made.get(trial.evaluate.key) for trial in trials}
         row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
         rows.setdefault((row.number is None, row.keys), row)
     evaluated = {
@@ -132,4 +142,4 @@ def read_results(plan: Plan, store: Store) -> Results:
         for row in rows.values()
         if row.number is None
     }
-    return Results(plan, tuple(rows.values()), read_machines(evaluated, store))
+    return Results(plan, tuple(rows.values()), machines_of(evaluated, made), made)

@@ -20,8 +20,9 @@ from trainers.data.cohort import open_cohort
 from trainers.data.prepare import prepare
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.dataset import detector_rows
-from trainers.evaluation.evaluate import SPLITS, TABLES, truth_of
+from trainers.evaluation.evaluate import SPLITS, truth_of
 from trainers.evaluation.outcome import Truth, match_outcomes, outcome_tables
+from trainers.evaluation.outcome_files import TABLES
 from trainers.evaluation.summary import summarise
 
 FALSE = (4.0, 6.0, 14.0, 12.0)

@@ -24,8 +24,9 @@ from tests.sweep.evaluated import search_plan
 from tests.sweep.judged_study import rewriting
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
 from trainers.detector.dataset import detector_rows
-from trainers.evaluation.evaluate import TABLES, truth_of
+from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
+from trainers.evaluation.outcome_files import TABLES
 from trainers.matching import DETECTION_COLUMNS
 
 SLICES, SIZE = 100_000, 64

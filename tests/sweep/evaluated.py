@@ -18,8 +18,9 @@ from tests.sweep.small_study import make, plan_of, small_study, without_realism
 from tests.sweep.summaries import summary
 from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.detector.dataset import detector_rows
-from trainers.evaluation.evaluate import TABLES, truth_of
+from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
+from trainers.evaluation.outcome_files import TABLES
 from trainers.evaluation.summary import summarise
 from trainers.matching import DETECTION_COLUMNS
 from trainers.variants import Variant

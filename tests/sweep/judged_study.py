@@ -19,9 +19,9 @@ from sweep.store import MANIFEST, Artifact, Store
 from tests.sweep.publishing import publish_copy
 from tests.sweep.small_study import make, plan_of, small_study
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import TABLES, read_outcomes
 from trainers.evaluation.metrics_file import Summary
 from trainers.evaluation.outcome import Outcome, Truth, match_outcomes, outcome_tables
+from trainers.evaluation.outcome_files import TABLES, read_outcomes
 from trainers.evaluation.realism.memorisation import Verdict
 from trainers.evaluation.summary import summarise
 from trainers.matching import DETECTION_COLUMNS

@@ -23,6 +23,7 @@ from sweep.registry.gates import memorisation_gate
 from sweep.registry.records import records
 from sweep.registry.versions import Reign
 from sweep.report.gan_table import gan_section
+from sweep.report.results import read_results
 from sweep.store import Store
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
@@ -121,7 +122,7 @@ def test_realism_in_the_report(realism: dict[str, Any], tmp_path: Path) -> None:
     assert trial.realism is not None
     with publishing(store, trial.realism) as folder:
         (folder / "realism.json").write_text(json.dumps(realism))
-    section = gan_section(replace(plan, trials=(trial,)), store)
+    section = gan_section(read_results(replace(plan, trials=(trial,)), store))
     assert section is not None
     values = section.lines[1].values
     assert values["conditioned_recall_iou50"] == 0.1695501730103806

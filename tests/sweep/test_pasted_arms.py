@@ -12,6 +12,7 @@ from search_spaces.cell import Cell
 from search_spaces.study import Study
 from sweep.plan import Plan
 from sweep.report.gan_table import gan_section
+from sweep.report.results import read_results
 from sweep.stages import LesionsStage, PasteStage
 from sweep.store import Store
 from sweep.studies.continuing import common_config
@@ -111,7 +112,7 @@ def test_the_report_says_that_pasted_slices_are_training_slices(plan: Plan, tmp_
     assert trial.realism is not None
     with publishing(store, trial.realism) as folder:
         (folder / "realism.json").write_text(json.dumps(realism))
-    section = gan_section(plan, store)
+    section = gan_section(read_results(plan, store))
     assert section is not None
     assert [line.cells[0] for line in section.lines] == ["real held-out slices", "copy_paste"]
     assert "By construction, slices of copy_paste are training slices" in section.note

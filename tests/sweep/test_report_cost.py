@@ -36,7 +36,7 @@ def paid(two_seeds: Plan, folder: Path, cpus: float = 2) -> Store:
 
 
 def costs(two_seeds: Plan, store: Store, prices: Prices | None = None) -> Section:
-    found = cost_section(read_results(two_seeds, store), None, store, prices or Prices())
+    found = cost_section(read_results(two_seeds, store), None, prices or Prices())
     assert found is not None
     return found
 
@@ -74,7 +74,7 @@ def test_old_artifacts_tell_hours_only(two_seeds: Plan, tmp_path: Path) -> None:
 
 def test_what_has_not_run_is_counted_as_missing(two_seeds: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert cost_section(read_results(two_seeds, store), None, store, Prices()) is None
+    assert cost_section(read_results(two_seeds, store), None, Prices()) is None
     spend(store, two_seeds.trials[0].evaluate.detector, 1.0)
     rows = {row[0]: row for row in costs(two_seeds, store).rows}
     assert rows["none"][3] == "1.000"

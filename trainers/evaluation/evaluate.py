@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from trainers.evaluation.coco import detections_json, truth_json
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.metrics_file import METRICS_FILE, Metrics
 from trainers.evaluation.outcome import (
-    BOX,
     LESION_COLUMNS,
     SLICE_COLUMNS,
     Outcome,
@@ -28,8 +27,8 @@ from trainers.evaluation.outcome import (
     match_outcomes,
     name_of,
     outcome_tables,
-    outcomes_of_tables,
 )
+from trainers.evaluation.outcome_files import TABLES
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import TrainingError
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
-TABLES = ("slices", "lesions", "detections")
 SHOWN = 12
 """Slices in the figure of detections."""
 
@@ -53,7 +51,7 @@ def evaluate(
     """Measure a trained detector (paper section 3.2, Table 1, and beyond it) into the folder `out`.
 
     Writes `metrics.json` (split -> `iou50`... -> the figures of `summary.summarise`); `slices.parquet`,
-    `lesions.parquet` and `detections.parquet` (`read_outcomes` reads them); `coco/SPLIT.truth.json` and
+    `lesions.parquet` and `detections.parquet` (`outcome_files.read_outcomes` reads them); `coco/SPLIT.truth.json` and
     `coco/SPLIT.detections.json` for other tools; and figures of the test split in `figures/`.
 
     Args:
@@ -98,27 +96,6 @@ def evaluate(
     for name, figure in _figures(outcomes, config, slices, rows["test"]).items():
         figure.savefig(out / "figures" / f"{name}.png", dpi=120)
     on_progress(total, total, headline)
-
-
-def read_outcomes(
-    folder: Path, split: Split, ious: Sequence[float], confidence: float | None = None
-) -> dict[float, Outcome]:
-    """What an evaluation found on one split, from the tables that `evaluate` wrote into `folder`.
-
-    Args:
-        confidence: detections below it, of which FROC curves need most, are not read.
-    """
-    of_split = [("split", "==", split)]
-    sure = [] if confidence is None else [("confidence", ">=", confidence)]
-    hits = [f"lesion_row_{name_of(iou)}" for iou in ious]
-    tables = {
-        "slices": pd.read_parquet(folder / "slices.parquet", filters=of_split),
-        "lesions": pd.read_parquet(folder / "lesions.parquet", columns=[*LESION_COLUMNS], filters=of_split),
-        "detections": pd.read_parquet(
-            folder / "detections.parquet", columns=["slice", *BOX, "confidence", *hits], filters=[*of_split, *sure]
-        ),
-    }
-    return outcomes_of_tables(tables, ious)
 
 
 def truth_of(slices: SliceSet, split: Split, rows: np.ndarray) -> Truth:

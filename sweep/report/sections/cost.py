@@ -14,7 +14,7 @@ from sweep.report.results import Results
 from sweep.report.section import MISSING, Line, Section, Value, decimal
 from sweep.report.sections.gains import decided
 from sweep.stages import Stage
-from sweep.store import Artifact, Store
+from sweep.store import Artifact
 from sweep.text import count_text
 from trainers.variants import REAL_ONLY
 
@@ -64,11 +64,11 @@ class Bill:
         return self.own + self.shared
 
 
-def cost_section(results: Results, evidence: Evidence | None, store: Store, prices: Prices) -> Section | None:
+def cost_section(results: Results, evidence: Evidence | None, prices: Prices) -> Section | None:
     """One line per arm, one for all drawn cells, and the sum; None if nothing has run."""
     needs = _needs(results)
     stages = {key: stage for needed in needs.values() for key, stage in needed.items()}
-    spent = {key: Spent.by(made) for key, stage in stages.items() if (made := store.find(stage.name, key))}
+    spent = {key: Spent.by(results.made[key]) for key in stages if key in results.made}
     if not spent:
         return None
     users = Counter(key for needed in needs.values() for key in needed)

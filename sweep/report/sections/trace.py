@@ -36,7 +36,7 @@ def _lines(row: Row, run_of: RunOf) -> Iterator[Line]:
         evaluate, detector = trial.evaluate.key, trial.evaluate.detector.key
         gan = trial.source.key if trial.source else None
         run = run_of(evaluate)
-        path = None if artifact is None else str(artifact.path)
+        path = None if artifact is None else artifact.where
         yield Line(
             [
                 *(row.name, str(trial.seed), "yes" if artifact else "no", evaluate, detector),

@@ -17,7 +17,8 @@ from trainers.detector.model import build_model
 from trainers.detector.prediction import MAX_DETECTIONS, load_detector, predict
 from trainers.detector.selection import write_selection
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.evaluate import evaluate, read_outcomes
+from trainers.evaluation.evaluate import evaluate
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.exceptions import TrainingError
 
 CPU = torch.device("cpu")
