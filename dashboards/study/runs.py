@@ -13,14 +13,13 @@ from trainers.exceptions import TrackingError
 def runs_of(state: State, tracking_uri: str) -> dict[str, Any]:
     """Key of an evaluation, or of a source of synthetic slices -> MLflow's run id; and the address before
     `/#/runs/<id>` if a server shows them."""
+    keys = {trial.evaluate.key for trial in state.plan.trials} | state.plan.sources.keys()
     try:
-        runs = runs_by_stage_key(tracking_uri)
+        own = runs_by_stage_key(tracking_uri, state.plan.study.name, keys & state.results.made.keys())
     except TrackingError as error:
         return {"runs": {}, "server": None, "note": f"MLflow's runs are not shown: {shown(error)}"}
-    if runs is None:
+    if own is None:
         return {"runs": {}, "server": None, "note": "MLflow's runs are not shown: its database does not exist."}
-    keys = {trial.evaluate.key for trial in state.plan.trials} | state.plan.sources.keys()
-    own = {key: run for key, run in runs.items() if key in keys}
     if tracking_uri.startswith(("http://", "https://")):
         return {"runs": own, "server": _without_login(tracking_uri).rstrip("/"), "note": ""}
     note = "MLflow has no server here: `metsweep ui` shows its database, and finds a run by the id in the table."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,6 +14,7 @@ from trainers.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from sweep.report.report import Format, Report
+    from sweep.report.sections.trace import FindRuns
 
 
 @spread
@@ -49,7 +50,7 @@ def report(
 
     opened = chosen.open()
     plan = opened.plan()
-    made = build_report(plan, opened.store, gain, _runs(opened.settings.tracking_uri), chosen.study)
+    made = build_report(plan, opened.store, gain, _finder(opened.settings.tracking_uri, plan.study.name), chosen.study)
     if as_json:
         talk.say_json(_as_dict(made))
         return
@@ -108,14 +109,16 @@ def _formats(text: str) -> list[Format]:
     return cast("list[Format]", names)
 
 
-def _runs(tracking_uri: str) -> Callable[[str], str | None] | None:
-    """Stage key -> MLflow run, or None where MLflow does not answer: the report does not depend on it."""
+def _finder(tracking_uri: str, study: str) -> FindRuns:
+    """Finds the MLflow runs of a study; it says so where MLflow does not answer: the report does not depend on it."""
     from sweep.report.runs import runs_by_stage_key
     from trainers.exceptions import TrackingError
 
-    try:
-        runs = runs_by_stage_key(tracking_uri)
-    except TrackingError as error:
-        talk.say(f"The report lists no MLflow runs: {error}", err=True)
-        return None
-    return None if runs is None else runs.get
+    def find(keys: Set[str]) -> Mapping[str, str] | None:
+        try:
+            return runs_by_stage_key(tracking_uri, study, keys)
+        except TrackingError as error:
+            talk.say(f"The report lists no MLflow runs: {error}", err=True)
+            return None
+
+    return find

@@ -27,7 +27,7 @@ from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.pictures import forest_section, picture_sections, slices_section
 from sweep.report.sections.race import race_section
 from sweep.report.sections.response import response_sections
-from sweep.report.sections.trace import RunOf, trace_section
+from sweep.report.sections.trace import FindRuns, trace_section
 from sweep.report.table1 import Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
@@ -143,17 +143,18 @@ class Report:
 
 
 def build_report(
-    plan: Plan, store: Store, sought: float = SOUGHT, run_of: RunOf | None = None, study: str | None = None
+    plan: Plan, store: Store, sought: float = SOUGHT, find_runs: FindRuns | None = None, study: str | None = None
 ) -> Report:
     """The report of a plan, as far as its trials are complete.
 
     Args:
         sought: true gain in sensitivity that needed seeds are counted for.
-        run_of: stage key -> MLflow run; None to leave MLflow out.
+        find_runs: finds the MLflow runs of the evaluations; None to leave MLflow out.
         study: how commands name the study, if not by its name.
     """
     results = read_results(plan, store)
     evidence = build_evidence(results)
+    evaluated = {artifact.manifest.key for row in results.rows for artifact in row.artifacts.values()}
     return Report(
         Table1(plan.study.name, results, evidence),
         _source(results),
@@ -162,7 +163,7 @@ def build_report(
         forest_section(evidence) if evidence else None,
         slices_section(evidence) if evidence else None,
         tuple(_sections(results, evidence, sought, study or plan.study.name)),
-        trace_section(results, run_of),
+        trace_section(results, find_runs(evaluated) if find_runs else None),
     )
 
 

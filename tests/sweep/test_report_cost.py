@@ -83,7 +83,7 @@ def test_what_has_not_run_is_counted_as_missing(two_seeds: Plan, tmp_path: Path)
 
 def test_trace_names_every_stage_of_every_trial(two_seeds: Plan, tmp_path: Path) -> None:
     runs = {two_seeds.trials[0].evaluate.key: "run-of-the-first"}
-    table = trace_section(read_results(two_seeds, paid(two_seeds, tmp_path)), runs.get)
+    table = trace_section(read_results(two_seeds, paid(two_seeds, tmp_path)), runs)
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert len(rows) == len(two_seeds.trials)
     for row, trial in zip(rows, two_seeds.trials, strict=True):
@@ -96,12 +96,15 @@ def test_trace_names_every_stage_of_every_trial(two_seeds: Plan, tmp_path: Path)
 
 
 def test_runs_are_found_by_their_stage_keys(recorded_uri: str) -> None:
-    found = runs_by_stage_key(recorded_uri)
     recorded = small_plan()
-    assert found is not None
-    assert {trial.evaluate.key for trial in recorded.trials} | set(recorded.gans) == set(found)
+    keys = {trial.evaluate.key for trial in recorded.trials} | set(recorded.gans)
+    for study in (recorded.study.name, "another that shares its stages"):
+        found = runs_by_stage_key(recorded_uri, study, keys | {"of no run"})
+        assert found is not None
+        assert set(found) == keys
+    assert set(runs_by_stage_key(recorded_uri, recorded.study.name, set(recorded.gans)) or {}) == set(recorded.gans)
 
 
 def test_asking_for_runs_makes_no_database(tmp_path: Path) -> None:
-    assert runs_by_stage_key(f"sqlite:///{tmp_path / 'mlflow.db'}") is None
+    assert runs_by_stage_key(f"sqlite:///{tmp_path / 'mlflow.db'}", "small", {"a key"}) is None
     assert not list(tmp_path.iterdir())

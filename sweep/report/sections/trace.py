@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 
 from sweep.report.results import Results, Row
 from sweep.report.section import KEY_DIGITS, MISSING, Line, Section
 from sweep.tracking.tags import STAGE_KEY
 
-RunOf = Callable[[str], str | None]
-"""Stage key -> id of the MLflow run that holds it, None without one."""
+FindRuns = Callable[[Set[str]], Mapping[str, str] | None]
+"""Keys of evaluations -> key -> id of the MLflow run that holds it; None where MLflow does not answer."""
 
 
-def trace_section(results: Results, run_of: RunOf | None) -> Section:
+def trace_section(results: Results, runs: Mapping[str, str] | None) -> Section:
     """One line per trial.
 
     Args:
-        run_of: None to leave MLflow out.
+        runs: evaluate key -> id of the MLflow run that holds it; None to leave MLflow out.
     """
     return Section(
         "trace",
         "Provenance",
         ("arm", "seed", "complete", "evaluate key", "detector key", "GAN key", "MLflow run", "artifact"),
-        [line for row in results.rows for line in _lines(row, run_of or (lambda _: None))],
+        [line for row in results.rows for line in _lines(row, runs or {})],
         f"Tables show the first {KEY_DIGITS} digits of stage keys. The folder of an artifact holds the "
         "manifest with the checksums, `metrics.json` and every detection. Each MLflow run carries its evaluate key in "
-        f"the tag {STAGE_KEY}; {'`-`: no MLflow run' if run_of else 'this report lists no MLflow runs'}.",
+        f"the tag {STAGE_KEY}; {'this report lists no MLflow runs' if runs is None else '`-`: no MLflow run'}.",
     )
 
 
-def _lines(row: Row, run_of: RunOf) -> Iterator[Line]:
+def _lines(row: Row, runs: Mapping[str, str]) -> Iterator[Line]:
     for trial in row.trials:
         artifact = row.artifacts.get(trial.seed)
         evaluate, detector = trial.evaluate.key, trial.evaluate.detector.key
         gan = trial.source.key if trial.source else None
-        run = run_of(evaluate)
+        run = runs.get(evaluate)
         path = None if artifact is None else artifact.where
         yield Line(
             [
