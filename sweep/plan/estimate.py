@@ -13,7 +13,7 @@ from sweep.plan.kept_flops import KeptFlops
 from sweep.plan.plan import Plan
 from sweep.stages import Stage
 from sweep.stages.work import Assumed, SliceCounts, Work
-from sweep.store import Cost, Manifest, Store
+from sweep.store import Artifact, Cost, Manifest, Store
 from sweep.text import count_text
 from trainers.distributed import WorkerResources
 
@@ -79,6 +79,7 @@ class Estimator:
         self._estimates: dict[Kind, Estimate | None] = {}
         self._history: dict[str, list[tuple[Work, Cost]]] = {}
         self._done: dict[Kind, list[Stage]] = {}
+        self._read: dict[str, Artifact] = {}
         for key, stage in plan.stages.items():
             if key in self._done_keys[stage.name]:
                 self._done.setdefault(self._kind(stage), []).append(stage)
@@ -99,7 +100,9 @@ class Estimator:
 
     def total(self, stages: Iterable[Stage]) -> Usage:
         """What stages occupy in all."""
-        return sum((self.usage(stage).times(number) for stage, number in self.alike(stages)), Usage())
+        kinds = self.alike(stages)
+        self._read_histories([stage for stage, _ in kinds])
+        return sum((self.usage(stage).times(number) for stage, number in kinds), Usage())
 
     def alike(self, stages: Iterable[Stage]) -> list[tuple[Stage, int]]:
         """One stage of each kind, and how many there are of that kind."""
@@ -154,7 +157,7 @@ class Estimator:
         """Stages of its kind in the plan that are done; if there are none, others in the store."""
         kind = self._kind(stage)
         if done := self._done.get(kind):
-            artifacts = [self._store.find(like.name, like.key) for like in done[:HISTORY]]
+            artifacts = [self._read.get(like.key) or self._store.find(like.name, like.key) for like in done[:HISTORY]]
             return [(kind[1], artifact.manifest.cost) for artifact in artifacts if artifact]
         if stage.name not in self._history:
             keys = sorted(self._done_keys.get(stage.name, set()))[: 2 * HISTORY]
@@ -163,6 +166,14 @@ class Estimator:
                 (self._work_of(stage, artifact.manifest), artifact.manifest.cost) for artifact in artifacts if artifact
             ]
         return self._history[stage.name]
+
+    def _read_histories(self, stages: Iterable[Stage]) -> None:
+        """Read at once what `_history_of` needs of done stages in the plan."""
+        keys: dict[str, set[str]] = {}
+        for kind in {self._kind(stage) for stage in stages} - self._estimates.keys():
+            keys.setdefault(kind[0], set()).update(like.key for like in self._done.get(kind, [])[:HISTORY])
+        for name, wanted in keys.items():
+            self._read |= self._store.find_all(name, wanted - self._read.keys())
 
     def _work_of(self, stage: Stage, manifest: Manifest) -> Work:
         """The work that made an artifact of a stage of this name."""

@@ -41,13 +41,12 @@ NAME = "large"
 VARIANTS = ("cpggan", "cpggan+normal", "image2image")
 COUNTS = [4000, 8000, 12000]
 EVALUATIONS = 8
-"""Evaluations that differ; all trials have copies of them."""
 HOST = "node"
 METRICS, PARAMS, TAGS = 22, 7, 18
 """Of a trial's run in MLflow, as the demo's runs have them."""
 
 
-def write_study(folder: Path, seeds: int, drawn: int) -> Path:
+def write_study(folder: Path, seeds: int, drawn: int = 0) -> Path:
     """A study file of Table 1's ten arms and `drawn` cells of a search, each with so many seeds, and its cohort."""
     cohort = make_cohort(folder / "cohort", patients=10, normals=2)
     values = {
@@ -56,6 +55,8 @@ def write_study(folder: Path, seeds: int, drawn: int) -> Path:
         "fidelity": "laptop",
         "arms": [{"variant": "none"}, *({"variant": name, "counts": COUNTS} for name in VARIANTS)],
         "seeds": list(range(seeds)),
+    }
+    search = {
         "space": {
             "variant": {"choice": list(VARIANTS)},
             "count": {"int": [1000, 12000], "step": 1000},
@@ -63,17 +64,24 @@ def write_study(folder: Path, seeds: int, drawn: int) -> Path:
         },
         "search": {"method": "tpe", "trials": drawn},
     }
+    values |= search if drawn else {}
     path = folder / f"{NAME}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
 
 
-def finish(study: Path, settings: Settings, scratch: Path) -> OpenedStudy:
-    """Draw the study's cells, and publish all that its launch would have made; `scratch` is an empty folder."""
+def finish(study: Path, settings: Settings, scratch: Path, evaluations: int = EVALUATIONS) -> OpenedStudy:
+    """Draw the study's cells, and publish all that its launch would have made.
+
+    Args:
+        scratch: an empty folder.
+        evaluations: how many differ, each a second of work; all trials have copies of them.
+    """
     opened = open_study(str(study), LaunchOptions(), settings, lambda _: None, launched=False)
-    _draw(opened)
+    if opened.study.search.draws:
+        _draw(opened)
     plan, store = opened.plan(), opened.store
-    files = _files_of(plan, scratch)
+    files = _files_of(plan, scratch, evaluations)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda stage: _publish(stage, store, files[stage.key]), plan.stages.values()))
     now = time.time()
@@ -97,7 +105,7 @@ def _draw(opened: OpenedStudy) -> None:
         )
 
 
-def _files_of(plan: Plan, scratch: Path) -> dict[str, Path]:
+def _files_of(plan: Plan, scratch: Path, evaluations: int) -> dict[str, Path]:
     """Stage key -> folder with the files of its artifact."""
     other, realism = scratch / "other", scratch / "realism"
     slices = make_slice_set(scratch / "prepared", {"train": 60, "validation": 40, "test": 80})
@@ -108,8 +116,8 @@ def _files_of(plan: Plan, scratch: Path) -> dict[str, Path]:
         (other / name).write_text(name)
     files: dict[str, Path] = {}
     for number, trial in enumerate(plan.trials):
-        files[trial.evaluate.key] = scratch / f"evaluation-{number % EVALUATIONS}"
-        if number < EVALUATIONS:
+        files[trial.evaluate.key] = scratch / f"evaluation-{number % evaluations}"
+        if number < evaluations:
             _evaluate(plan, trial, slices, 0.5 + 0.05 * number, scratch, files[trial.evaluate.key])
     for key, stage in plan.stages.items():
         if isinstance(stage, PrepareStage):
