@@ -19,6 +19,7 @@ from sweep.store import Store
 from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
 from trainers.evaluation.comparison import Comparison, compare
 from trainers.evaluation.metrics import counts_by
+from trainers.evaluation.outcome_files import read_outcomes
 from trainers.evaluation.sequential import Decision, Differences, Looks, decide
 from trainers.variants import REAL_ONLY
 

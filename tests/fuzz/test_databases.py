@@ -96,7 +96,12 @@ def test_mlflow(mlflow_database: bytes, tmp_path: Path) -> None:
     def read(uri: str) -> Any:
         registry = Registry(uri)
         versions = registry.versions(DETECTOR)
-        return versions, [records(one.tags) for one in versions], registry.history(DETECTOR), runs_by_stage_key(uri)
+        return (
+            versions,
+            [records(one.tags) for one in versions],
+            registry.history(DETECTOR),
+            runs_by_stage_key(uri, "small", {"a key"}),
+        )
 
     tally = fuzz(from_file(read, tmp_path), mlflow_database, DATABASE, count=30, illegal=SEEN)
     assert not tally.faults, str(tally)
