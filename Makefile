@@ -16,7 +16,7 @@ GPU_PACKAGES := ultralytics ultralytics-thop ultralytics-platform pydantic pydan
 PYTHON := $(BIN)/python
 ON_GPU := $(if $(filter $(BIN)/python,$(PYTHON)),$(INSTALLED))
 
-.PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-sweep gpu-wheels lint types ci clean
+.PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-sweep bench-commands gpu-wheels lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -62,6 +62,9 @@ bench-sweep: $(INSTALLED)  ## what a sweep adds, saves and finds, beside bare Tu
 	$(BIN)/python -m tests.benchmarks.bench_sweep_relaunch
 	$(BIN)/python -m tests.benchmarks.bench_tracking
 	$(BIN)/python -m tests.benchmarks.bench_sweep_search
+
+bench-commands: $(INSTALLED)  ## what status, report, plan and store ls take on 1,000 trials in S3 and 5,000 runs on PostgreSQL
+	$(BIN)/python -m tests.benchmarks.bench_sweep_commands
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
