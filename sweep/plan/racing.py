@@ -19,7 +19,6 @@ from sweep.store import Store
 from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
 from trainers.evaluation.comparison import Comparison, compare
 from trainers.evaluation.metrics import counts_by
-from trainers.evaluation.outcome_files import read_outcomes
 from trainers.evaluation.sequential import Decision, Differences, Looks, decide
 from trainers.variants import REAL_ONLY
 
@@ -100,7 +99,7 @@ def _compared(whole: Plan, arm: str, seeds: int, store: Store) -> Comparison:
 @lru_cache(maxsize=4096)
 def _sensitivity(store: Store, key: str, iou: float, confidence: float) -> np.ndarray:
     """On all patients, then without each in turn, as `compare` wants it."""
-    from trainers.evaluation.evaluate import read_outcomes  # torch, which a plan without looks does not need
+    from trainers.evaluation.outcome_files import read_outcomes  # pandas, which a plan without looks does not need
 
     artifact = store.find(EvaluateStage.name, key)
     assert artifact is not None, "a look waits for all evaluations"
