@@ -183,4 +183,6 @@ def _group_of(user: str) -> int:
 def _last_lines(log: Path) -> list[str]:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 8192))
-        return file.read().decode(errors="replace").splitlines()[-LINES_SHOWN:]
+        lines = file.read().decode(errors="replace").splitlines()
+    # The last line of a traceback says what went wrong, its frames nothing to who runs the server.
+    return [line for line in lines if not line.startswith((" ", "Traceback (", "│", "╭", "╰"))][-LINES_SHOWN:]

@@ -18,7 +18,7 @@ from infra.stack import postgresql, ray_head, seaweedfs
 from infra.stack.credentials import Credentials, credentials_of, write_private
 from infra.stack.mlflow_server import USER, mlflow_server_with_logins
 from infra.stack.pages import optuna_dashboard, prometheus
-from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
+from infra.stack.service import GRPC_OFFSET, HOST, Service, StackError, family, free_ports, runs, stop
 from sweep.engine.cluster import STARTS
 from sweep.settings import DEFAULT, Settings, variables_of
 from sweep.store.process import Process
@@ -26,6 +26,11 @@ from trainers.config import Config
 
 SEAWEEDFS = tuple(f"seaweedfs-{server}" for server in seaweedfs.SERVERS)
 PORTS = (*SEAWEEDFS, *ray_head.PORTS, "postgresql", "mlflow", "optuna", "prometheus")
+LISTENS = {
+    "PostgreSQL": ("postgresql",), "SeaweedFS": SEAWEEDFS, "Ray": tuple(ray_head.PORTS), "MLflow": ("mlflow",),
+    "optuna-dashboard": ("optuna",), "Prometheus": ("prometheus",),
+}  # fmt: skip
+"""Server -> its ports."""
 LOGINS = (
     "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN", "MLFLOW_S3_UPLOAD_EXTRA_ARGS", "MLFLOW_TRACKING_AUTH",
     "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN",
@@ -225,10 +230,17 @@ class Stack:
                     service.wait_until_usable(state.started[service.name].leader, credentials.masked)
                     break
                 except StackError as error:
-                    if attempt == STARTS or runs(state.started[service.name].leader):
+                    leader = state.started[service.name].leader
+                    ended = not runs(leader)
+                    if ended and (strangers := _strangers(service.name, leader, state.ports)):
+                        raise StackError(
+                            f"{error}\n{'; '.join(strangers)}. End that process and run `metsweep stack up`; or run "
+                            f"`metsweep stack down`, write another port into {self._state_file}, and run `up`."
+                        ) from None
+                    if attempt == STARTS or not ended:
                         raise StackError(
                             f"{error}\nServers that run go on. `metsweep stack up` starts the others again, "
-                            "`metsweep stack down` ends all."
+                            "`metsweep stack down` ends all. Ray ends where a busy machine needs more than 30 s for it."
                         ) from None
                     # Ray ends if it is not up within 30 s, which a busy machine may need.
                     say(f"{service.name} ended before it was usable; attempt {attempt + 1} of {STARTS} begins.")
@@ -271,6 +283,29 @@ class Stack:
                 yield
         except Timeout:
             raise StackError(f"Another `metsweep stack` command is at work in {self.folder}. Wait for it.") from None
+
+
+def _strangers(server: str, leader: Process, ports: Mapping[str, int]) -> list[str]:
+    """In words, who listens on the ports of a server whose leader has ended, except for what is left of the server."""
+    left = {process.pid for process in family(leader)}
+    own = {ports[name] for name in LISTENS.get(server, ())}
+    if server == "SeaweedFS":
+        own |= {port + GRPC_OFFSET for port in own}
+    listening = [seen for seen in psutil.net_connections("tcp") if seen.status == psutil.CONN_LISTEN]
+    return [
+        f"Port {seen.laddr.port} of {server} is used by {_name_of(seen.pid)}"
+        for seen in listening
+        if seen.laddr and seen.laddr.port in own and seen.pid not in left
+    ]
+
+
+def _name_of(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    try:
+        return f"{psutil.Process(pid).name()} (process {pid})"
+    except psutil.Error:
+        return f"process {pid}"
 
 
 def _pointing(places: Mapping[str, str], left: tuple[str, ...] = OF_LAUNCHES) -> dict[str, str | None]:

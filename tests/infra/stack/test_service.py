@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.stack.credentials import Credentials, credentials_of
@@ -164,6 +167,27 @@ def test_a_shell_forgets_a_stack_that_is_down(
     set_names = {line.partition("=")[0] for line in before.splitlines() if line.startswith(OF_OTHER_SERVERS)}
     assert {"METSWEEP_STORE", "RAY_ADDRESS", "AWS_SECRET_ACCESS_KEY"} <= set_names <= set(VARIABLES)
     assert not [line for line in after.splitlines() if line.startswith(OF_OTHER_SERVERS)]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_server_that_cannot_start_is_reported_with_what_to_do(tmp_path: Path, taken: bool) -> None:
+    stack = Stack(tmp_path)
+    failing = replace(service(tmp_path / "its", "import nothing_of_that_name"), name="MLflow")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1] if taken else 1
+        state = State(ports={"mlflow": port}, run=tmp_path, started={})
+        with pytest.raises(StackError) as raised:
+            stack._start([failing], state, Credentials(), print)
+    said = str(raised.value)
+    assert "No module named 'nothing_of_that_name'" in said
+    assert "Traceback" not in said
+    assert 'File "' not in said
+    if taken:
+        assert f"Port {port} of MLflow is used by {psutil.Process().name()} (process {os.getpid()})." in said
+        assert f"write another port into {tmp_path / 'state.json'}" in said
+    else:
+        assert "`metsweep stack up` starts the others again" in said
+        assert "a busy machine needs more than 30 s" in said
 
 
 @pytest.mark.slow
