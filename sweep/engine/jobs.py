@@ -29,6 +29,9 @@ BEGINS = "Running entrypoint for job"
 """What Ray writes into a job's output before the job's own first line."""
 NOISY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 """Loggers that say what they upload."""
+NOT_READY = "No available agent to submit job"
+"""Ray's words while a head that has just started cannot begin jobs."""
+SECONDS_TO_BE_READY = 120.0
 SECONDS_TO_ANSWER = 10.0
 LOOK_EVERY_SECONDS = 1.0
 SECONDS_TO_STOP = 120
@@ -75,12 +78,23 @@ class StudyJobs:
                 )
         with tempfile.TemporaryDirectory(prefix="metsweep-job-") as folder, self._explained():
             Path(folder, FILE).write_text(submission.model_dump_json())
-            return self._client.submit_job(
+            return self._submitted(
                 entrypoint=ENTRYPOINT,
                 submission_id=f"metsweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
                 runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}},
                 metadata=metadata,
             )
+
+    def _submitted(self, **job: Any) -> str:
+        """As Ray's client, which gives up on a head that has just started."""
+        deadline = time.monotonic() + SECONDS_TO_BE_READY
+        while True:
+            try:
+                return self._client.submit_job(**job)
+            except RuntimeError as error:
+                if NOT_READY not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_EVERY_SECONDS)
 
     def newest(self, study: str) -> str:
         """The newest job of a study.
