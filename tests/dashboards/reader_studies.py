@@ -91,8 +91,10 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def served_reader(folder: Path, definition: Definition, serve: Serve, name: str = "Ann") -> tuple[Reader, str]:
-    """A new reader and the address of the reader's page."""
-    reader, access = add_reader(folder, definition, name), Access("127.0.0.1", None)
+def served_reader(
+    folder: Path, definition: Definition, serve: Serve, name: str = "Ann", host: str = "127.0.0.1"
+) -> tuple[Reader, str]:
+    """A new reader and the address of the reader's page; `host` is what the server believes it listens on."""
+    reader, access = add_reader(folder, definition, name), Access(host, None)
     served = serve(reader_app(folder, definition, [reader], access), access)
     return reader, f"{served.url}/read/{reader.token}"

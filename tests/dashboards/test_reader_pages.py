@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, Response
 from dashboards.reader_study.answers import readers_of
 from dashboards.reader_study.scores import TuringScore, score
 from dashboards.reader_study.study import IMAGES, READERS, read_definition
-from tests.dashboards.conftest import Serve
+from tests.dashboards.conftest import NETWORK, Serve
 from tests.dashboards.reader_studies import served_reader, study, turing_test
 
 ROOT = Path(__file__).parents[2]
@@ -178,6 +178,18 @@ def test_readers_reach_only_what_they_are_asked_now(tmp_path: Path, serve: Serve
             assert browser.post(url, data={"place": place, **said}).status_code == 303
         assert len(reader.answers) == 1
         assert browser.get(f"{url}/image/0/0").status_code == 404, "no going back"
+
+
+def test_answers_are_saved_over_a_network(tmp_path: Path, serve: Serve, tab: Page, problems: list[str]) -> None:
+    folder = tmp_path / "s"
+    reader, url = served_reader(folder, study(folder, partial(turing_test, count=3)), serve, host="0.0.0.0")
+    tab.goto(url.replace("127.0.0.1", NETWORK))
+    assert not tab.evaluate("isSecureContext"), "as on a network: the browser does not say which page sends a form"
+    answer_by_keys(tab, "r2")
+    assert "image 2 of 6" in tab.inner_text("main")
+    assert [(answer.kind, answer.confidence) for answer in reader.answers] == [("real", 2)]
+    assert all("Opener-Policy header has been ignored" in problem for problem in problems)
+    problems.clear()
 
 
 def test_going_back_in_the_browser_shows_what_is_asked_now(tmp_path: Path, serve: Serve, tab: Page) -> None:
