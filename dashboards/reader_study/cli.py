@@ -41,7 +41,15 @@ def create(
         str | None,
         typer.Option(metavar="EVALUATION", help="Detector whose marks help in a second lesion test: STUDY/CELL."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the images and their orders.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Decides the images and their orders, so that who knows it knows the answers; default: a secret one.",
+            show_default=False,
+        ),
+    ] = None,
     store: StoreUri = None,
 ) -> None:
     """Make a reader study: choose its images at random and write them as PNG files.
@@ -56,7 +64,10 @@ def create(
       metsweep reader-study create turing --real table1/train --synthetic table1/cpggan --synthetic table1/cpggan+normal
       metsweep reader-study create finding --form lesions --real quickstart/test --marks quickstart/none
     """
+    import secrets
+
     from dashboards.reader_study.create import Gallery, lesion_tests, turing_tests, write_study
+    from dashboards.reader_study.study import SECRET_BITS
     from dashboards.sources import evaluation_of, open_source
     from sweep.cli.result import result_folder
     from sweep.text import count_text
@@ -64,6 +75,7 @@ def create(
 
     _check_sources(synthetic, marks, form)
     views: tuple[View, ...] = ("crop", "slice") if view == "both" else (view,)
+    seed = secrets.randbits(SECRET_BITS) if seed is None else seed
     gallery, source = Gallery(seed), open_source(real, store)
     if form == "lesions":
         outcomes = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def turing_tests(
                 for a, b in zip(kept, drawn, strict=True)
             ]
             items = shown if pairs else [(picture,) for pair in shown for picture in pair]
+            # A place in the study says nothing of the answer, should a reader's order ever become known.
+            items = [items[place] for place in draw.permutation(len(items))]
             what = f"{CROP} x {CROP} tumour crops" if view == "crop" else f"{size} x {size} slices"
             tests.append(
                 ReadingTest(
@@ -143,12 +146,13 @@ def lesion_tests(
 
 
 def write_study(folder: Path, tests: Sequence[ReadingTest], seed: int, gallery: Gallery) -> Definition:
-    """Write a reader study into an empty folder."""
+    """Write a reader study into an empty folder; the definition can be read by its owner alone."""
     (folder / IMAGES).mkdir()
     (folder / READERS).mkdir()
     gallery.write(folder / IMAGES)
     definition = Definition(seed=seed, tests=tuple(tests))
-    (folder / DEFINITION).write_text(definition.model_dump_json(indent=1))
+    with os.fdopen(os.open(folder / DEFINITION, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(definition.model_dump_json(indent=1))
     return definition
 
 

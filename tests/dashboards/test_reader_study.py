@@ -44,9 +44,24 @@ def test_the_four_tests_of_the_paper_from_a_study(launched_store: Store, tmp_pat
         real = [item.pictures[0].origin for test in view for item in test.items if item.pictures[0].kind == "real"]
         assert len({origin.partition(",")[0] for origin in real}) == 8, "no real slice is shown twice"
     source = open_source("small/train", launched_store.uri)
-    whole = definition.tests[2].items[0].pictures[0]
+    whole = next(item.pictures[0] for item in definition.tests[2].items if item.pictures[0].kind == "real")
     position = [source.value(i, "slice_id") for i in range(len(source.places))].index(whole.origin.split(": ")[1])
     assert np.array_equal(np.asarray(Image.open(folder / IMAGES / whole.file)), source.image(position))
+
+
+def test_what_a_reader_sees_tells_no_answer_of_a_new_study(launched_store: Store, tmp_path: Path) -> None:
+    """Neither seed nor places are known: whoever has the command line and the number of an image has no answer."""
+    sources = ("--real", "small/train", "--synthetic", "small/cpggan", "--view", "slice", "--count", 8)
+    made = []
+    for name in ("a", "b", "c"):
+        run("create", tmp_path / name, *sources, "--store", launched_store.uri)
+        assert (tmp_path / name / DEFINITION).stat().st_mode & 0o77 == 0
+        made.append(read_definition(tmp_path / name))
+    assert len({definition.seed for definition in made}) == 3
+    assert all(definition.seed > 2**64 for definition in made), "too large to try all"
+    kinds = [tuple(item.pictures[0].kind for item in definition.tests[0].items) for definition in made]
+    assert len(set(kinds)) > 1, "real and synthetic images stand at random places"
+    assert len({tuple(definition.order(0, 1)) for definition in made}) == 3
 
 
 def test_a_crop_is_the_content_of_its_box(launched_store: Store, tmp_path: Path) -> None:
