@@ -20,6 +20,8 @@ from sweep.store import Store
 from trainers.exceptions import ConfigError, MetsweepError
 
 STAGE, KEY = re.compile(r"[a-z_]+"), re.compile(r"[0-9a-f]{64}")
+AGAIN_S = "1"
+"""When to ask again for what cannot be computed now."""
 FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 """A stage key decides the pixels."""
 
@@ -65,7 +67,8 @@ def slice_routes(studied: Callable[[str], Studied], store: Store, sets: Sets) ->
 
     def points(request: Request) -> Response:
         query = request.query_params
-        return data(embeddings.points(studied(request.path_params["name"]), query.get("of", ""), query.getlist("set")))
+        made = embeddings.points(studied(request.path_params["name"]), query.get("of", ""), query.getlist("set"))
+        return Response(status_code=202, headers={"Retry-After": AGAIN_S}) if made is None else data(made)
 
     return [
         Route("/slices/{stage}/{key}/{row:int}", image),

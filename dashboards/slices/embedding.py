@@ -39,15 +39,18 @@ class _Group:
 
 
 class Embeddings:
-    """The embeddings that were asked for last; one is computed at a time."""
+    """The embeddings that were asked for last; one is computed at a time, and nobody waits for it."""
 
     def __init__(self, sets: Sets) -> None:
         self._sets = sets
         self._kept: Recent[dict[str, Any]] = Recent(MOST_KEPT)
-        self._one = Lock()
+        self._computing = Lock()
 
-    def points(self, state: Studied, kind: str, names: Sequence[str]) -> dict[str, Any]:
+    def points(self, state: Studied, kind: str, names: Sequence[str]) -> dict[str, Any] | None:
         """Where images of the training split and of synthetic sets lie, as values for JSON.
+
+        None if they are not known yet and another embedding is being computed: whoever waited here would hold one of
+        the server's threads, and enough of them would stop it.
 
         Args:
             kind: one of KINDS.
@@ -63,16 +66,23 @@ class Embeddings:
                 f"of is {kind!r}, set is {', '.join(map(repr, names))}; allowed: of {' or '.join(KINDS)}, and at most "
                 f"{MOST_SETS} of the sets {', '.join(synthetic)}."
             )
-        config = state.plan.study.realism
+        config, names = state.plan.study.realism, [name for name in synthetic if name in names]
         counts = [self._sets.drawn(state.store, synthetic[name]) for name in names]
         keys = [self._sets.real(state.store, state.plan).key, *(synthetic[name].shards[0].key for name in names)]
 
         def compute() -> dict[str, Any]:
-            with self._one:
-                groups = [self._group(state, name, kind, config) for name in ("train", *names)]
-                return _embedded([group for group in groups if len(group.places)], config)
+            groups = [self._group(state, name, kind, config) for name in ("train", *names)]
+            return _embedded([group for group in groups if len(group.places)], config)
 
-        return self._kept.get((*keys, *counts, kind, config), compute)
+        key = (*keys, *counts, kind, config)
+        if (points := self._kept.kept(key)) is not None:
+            return points
+        if not self._computing.acquire(blocking=False):
+            return None
+        try:
+            return self._kept.get(key, compute)
+        finally:
+            self._computing.release()
 
     def _group(self, state: Studied, name: str, kind: str, config: RealismConfig) -> _Group:
         """The first images of a source, as `metsweep realism` takes them."""

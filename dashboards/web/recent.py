@@ -19,6 +19,12 @@ class Recent(Generic[T]):
         self._kept: OrderedDict[Hashable, Future[T]] = OrderedDict()
         self._lock = Lock()
 
+    def kept(self, key: Hashable) -> T | None:
+        """The value of a key if it is made and kept; never waits."""
+        with self._lock:
+            future = self._kept.get(key)
+        return future.result() if future is not None and future.done() and future.exception() is None else None
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of a key; of all who ask for one that is not kept, the first makes it. Errors are not kept."""
         with self._lock:

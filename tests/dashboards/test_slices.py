@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +25,10 @@ from tests.sweep.judged_study import copied, judged_plan, rewriting
 from tests.sweep.publishing import publish_copy
 from trainers.data.conditions import choose_annotation, draw_condition
 from trainers.data.slice_set import open_slice_set
+from trainers.evaluation.realism.embedding import embed
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+SETS = ("cpggan", "image2image")
 FIRST = 18
 """Row of the first slice of the test split; its four slices with a lesion come one after the other."""
 PREPARED = judged_plan((0, 1, 2)).trials[0].evaluate.detector.slices
@@ -189,6 +194,34 @@ def test_a_point_of_the_tsne_opens_its_slice(tab: Page, small: str) -> None:
     tab.keyboard.press("Enter")
     expect(tab).to_have_url(re.compile(re.escape(str(href))))
     expect(tab.locator("#open-title")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_tsne_that_waits_for_another_holds_no_thread(tab: Page, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is computed, others are told to ask again, as the page does; the order of sets makes no other one."""
+    begun, gate, kinds = Event(), Event(), []
+
+    def slow(parts: list[np.ndarray], *how: Any) -> tuple[list[np.ndarray], str]:
+        begun.set()
+        assert gate.wait(60)
+        kinds.append(len(parts))
+        return embed(parts, *how)
+
+    monkeypatch.setattr("dashboards.slices.embedding.embed", slow)
+    asked, twisted = (f"{small}/points?of=slices&set={'&set='.join(sets)}" for sets in (SETS, (*SETS[::-1], SETS[0])))
+    with ThreadPoolExecutor(1) as elsewhere:
+        first = elsewhere.submit(requests.get, asked)
+        assert begun.wait(60)
+        try:
+            answers = [requests.get(address) for address in (asked, twisted, f"{small}/points?of=crops")]
+            tab.goto(f"{small}/tsne")
+            expect(tab.locator("#note")).to_contain_text("Waiting")
+        finally:
+            gate.set()
+        assert [answer.status_code for answer in answers] == [202] * 3
+        assert first.result().json() == requests.get(twisted).json()
+    expect(tab.locator("#legend span")).to_have_text(["real (6)", "cpggan (6)", "image2image (4)"])
+    assert kinds == [3, 3], "the one asked for first, and that of the page"
 
 
 def test_images_are_the_pixels_of_the_set(small: str, judged_store: Store) -> None:

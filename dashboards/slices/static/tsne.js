@@ -19,6 +19,16 @@ function element(name, attributes, ...children) {
 
 const chosenSets = () => [...form.querySelectorAll("[name=set]:checked")].map((box) => box.value);
 
+/** The server's answer; while it computes another t-SNE, it is asked again and again. */
+async function answered(query, mine) {
+  for (;;) {
+    const response = await fetch(`${form.dataset.path}/points?${query}`, { headers: { Accept: "application/json" } });
+    if (response.status !== 202 || mine !== asked) return response;
+    at("note").textContent = "Waiting: the server computes another t-SNE …";
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Number(response.headers.get("Retry-After"))));
+  }
+}
+
 async function load() {
   const mine = ++asked;
   const query = new URLSearchParams([["of", form.elements.of.value], ...chosenSets().map((name) => ["set", name])]);
@@ -26,7 +36,7 @@ async function load() {
   at("note").textContent = "Computing … (a t-SNE of the paper's size takes up to a minute)";
   at("problem").hidden = true;
   try {
-    const response = await fetch(`${form.dataset.path}/points?${query}`, { headers: { Accept: "application/json" } });
+    const response = await answered(query, mine);
     const answer = await response.json();
     if (mine !== asked) return;
     if (!response.ok) throw new Error(answer.problem);
