@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from dashboards.reader_study.study import Form, View
-from dashboards.web.options import LOOPBACK, Host, Port, people
+from dashboards.web.options import LOOPBACK, Host, Port, PublicUrl, people
 from sweep.cli import talk
 from sweep.cli.commands import Command, Group
 from sweep.cli.options import AsJson, StoreUri
@@ -101,6 +101,7 @@ def serve(
     ] = None,
     host: Host = LOOPBACK,
     port: Port = PORT,
+    public_url: PublicUrl = None,
 ) -> None:
     """Serve the study to its readers, each by a personal link.
 
@@ -139,7 +140,7 @@ def serve(
             for member in readers:
                 talk.say(f"{member.name} ({len(member.answers)} of {items} answered): {link}{member.token}")
 
-        access = Access(host, None)
+        access = Access(host, None, public_url)
         serve_pages(reader_app(folder, definition, readers, access), access, port, "read/", ready)
 
 

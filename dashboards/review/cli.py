@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashboards.web.options import LOOPBACK, Host, Port, people
+from dashboards.web.options import LOOPBACK, Host, Port, PublicUrl, people
 from sweep.cli import talk
 from sweep.cli.options import StoreUri
 
@@ -22,6 +22,7 @@ def review(
     ] = None,
     host: Host = LOOPBACK,
     port: Port = 0,
+    public_url: PublicUrl = None,
     store: StoreUri = None,
 ) -> None:
     """Keep or discard a GAN's synthetic slices by hand, as the paper did.
@@ -65,5 +66,5 @@ def review(
         talk.note(f"Next: metsweep synthesize GAN SLICES --review {out}, or launch with --set synthesis.review={out}")
 
     with lock:
-        access = Access(host, None)
+        access = Access(host, None, public_url)
         serve(review_app(source, decisions, reviewers, access), access, port, "review/", ready)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dashboards.web.options import LOOPBACK, Host, Port
+from dashboards.web.options import LOOPBACK, Host, Port, PublicUrl
 from sweep.cli import talk
 from sweep.cli.options import StoreUri
 
@@ -20,6 +20,7 @@ def dashboard(
     ] = None,
     host: Host = LOOPBACK,
     port: Port = 0,
+    public_url: PublicUrl = None,
     store: StoreUri = None,
 ) -> None:
     """Serve pages of the studies in a store: verdict, arms, trials and curves, also while they run.
@@ -47,5 +48,5 @@ def dashboard(
         path = study_path(name)
         with suppress(MetsweepError):  # the page says what is wrong
             studies.read(name)
-    access = new_access(host)
+    access = new_access(host, public_url)
     serve(study_app(studies, access), access, port, path, talk.say)

@@ -14,9 +14,9 @@ from dashboards.web.access import TOKEN, Access
 from trainers.exceptions import ConfigError
 
 
-def new_access(host: str) -> Access:
+def new_access(host: str, public_url: str | None = None) -> Access:
     """The access of a server that is about to start, with a fresh token."""
-    return Access(host, secrets.token_urlsafe(24))
+    return Access(host, secrets.token_urlsafe(24), public_url)
 
 
 def serve(app: ASGIApp, access: Access, port: int, path: str, ready: Callable[[str], None]) -> None:
@@ -57,7 +57,8 @@ def listening(host: str, port: int) -> socket.socket:
 def link(access: Access, port: int, path: str = "") -> str:
     """The address to open, with the token."""
     host = socket.gethostname() if _is_any(access.host) else access.host
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{path}"
+    server = access.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    address = f"{server}/{path}"
     return address if access.token is None else f"{address}?{TOKEN}={access.token}"
 
 

@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from typer.testing import CliRunner
 
+from dashboards.reader_study.cli import app as reader_study
 from dashboards.web.access import Access
 from dashboards.web.app import create_app
 from dashboards.web.pages import LARGEST_FORM, form, page
 from dashboards.web.serving import link, listening, new_access
-from tests.dashboards.conftest import Serve
+from tests.dashboards.conftest import NETWORK, Serve
 from tests.dashboards.served import Served
 from tests.source_files import ROOT
 from trainers.exceptions import ConfigError, StoreError
@@ -105,6 +108,50 @@ def test_another_page_changes_nothing(local: Served, known: requests.Session, he
     refused = known.post(f"{local.url}/change", headers=headers)
     assert refused.status_code == 403
     assert "came from another page" in refused.text
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_links_here_and_shows_nothing_of_here(local: Served, site: str) -> None:
+    for dest in ("image", "iframe", "empty", "script"):
+        refused = requests.get(local.url, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest})
+        assert refused.status_code == 403, dest
+    assert requests.get(local.url, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"}).status_code == 200
+
+
+def test_a_link_in_a_web_mail_opens_the_page(tab: Page, serve: Serve, everywhere: Served) -> None:
+    link = f"{everywhere.url}/?token=secret-token"
+    mail = serve(Starlette(routes=[Route("/{_:path}", lambda _: HTMLResponse(f"<a href='{link}'>Link</a>"))]), LOCAL)
+    tab.goto(mail.url.replace("127.0.0.1", NETWORK))
+    tab.get_by_role("link").click()
+    expect(tab.get_by_role("alert")).to_have_text("may change: True")
+
+
+def test_a_server_with_tls_in_front(serve: Serve) -> None:
+    """It keeps the browser's Host, and speaks HTTP with this one, which listens on loopback."""
+    access = Access("127.0.0.1", "secret-token", "https://sweep.example.org")
+    served = serve(create_app(APP_ROUTES, access), access)
+    assert served.link == "https://sweep.example.org/?token=secret-token"
+    front = {"Host": "sweep.example.org"}
+    assert requests.get(served.url, headers=front).status_code == 403, "the whole network can reach it"
+    opened = requests.get(
+        f"{served.url}//evil.example/a%3Fb?token=secret-token&x=1", headers=front, allow_redirects=False
+    )
+    assert (opened.status_code, opened.headers["Location"]) == (303, "/evil.example/a%3Fb?x=1")
+    assert "; Secure" in opened.headers["Set-Cookie"]
+    known = {access.cookie: "secret-token"}
+    assert requests.get(served.url, headers=front, cookies=known).status_code == 200
+    own = front | {"Origin": "https://sweep.example.org"}
+    assert requests.post(f"{served.url}/change", headers=own, cookies=known).status_code == 200
+    assert requests.get(served.url, headers={"Host": "evil.example"}, cookies=known).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "url", ["sweep.example.org", "https://", "https://a/b", "ftp://a", "https://a@b", "https://[a"]
+)
+def test_a_public_url_is_scheme_and_host(url: str) -> None:
+    refused = CliRunner().invoke(reader_study, ["serve", "study", "--public-url", url])
+    assert refused.exit_code == 2
+    assert "scheme and host alone" in refused.output
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "[::1", "", "127.0.0.1.evil.example"])
