@@ -23,9 +23,9 @@ from nibabel.funcs import as_closest_canonical
 from nibabel.loadsave import load
 from nibabel.nifti1 import Nifti1Extensions, Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
-from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
+from trainers.data.orientation import contradiction, invertible
 from trainers.exceptions import CohortError
 
 MAX_VOXELS = 2**29
@@ -73,7 +73,7 @@ class _Consistent(Nifti1Header):
     def _check(self) -> None:
         names = ("vox_offset", "bitpix", "qform_code", "sform_code", "scl_slope", "scl_inter")
         values = {name: float(self[name]) for name in names}
-        sizes = [float(size) for size in self["pixdim"][1:4]]
+        sizes = np.array(self["pixdim"][1:4], np.float64)
         self.check_fix()
         if not values["vox_offset"] >= self.single_vox_offset:
             raise HeaderDataError(
@@ -91,7 +91,9 @@ class _Consistent(Nifti1Header):
             if values[name] not in CODES:
                 raise HeaderDataError(f"{name} is {values[name]:g}; allowed: {CODES[0]} to {CODES[-1]}")
         if not values["sform_code"] and not min(sizes) > 0:
-            raise HeaderDataError(f"pixdim, which its qform uses, is {sizes}; allowed: more than 0")
+            raise HeaderDataError(f"pixdim, which its qform uses, is {sizes.tolist()}; allowed: more than 0")
+        if problem := contradiction(self, sizes):
+            raise HeaderDataError(problem)
 
 
 class _Header1(_Consistent):
@@ -152,15 +154,8 @@ def load_image(path: Path, mask: bool = False) -> Nifti1Image:
             "numbers are no T1 volume: keep one channel of it, or its magnitude."
         )
     affine = np.asarray(image.affine)
-    with np.errstate(all="ignore"):
-        if (
-            not np.isfinite(affine).all()
-            or not 1e-9 < abs(np.linalg.det(affine[:3, :3])) < np.inf
-            or np.isnan(io_orientation(affine)).any()
-        ):
-            raise CohortError(
-                f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown."
-            )
+    if not invertible(affine):
+        raise CohortError(f"{path}: its affine {affine.tolist()} cannot be inverted, so its orientation is unknown.")
     # nibabel's own squeeze_image would read all voxels.
     return Nifti1Image(_proxy(image).reshape(shape[:3]), affine, image.header) if len(shape) == 4 else image
 
