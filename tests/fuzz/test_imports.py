@@ -91,8 +91,12 @@ def bids(folder: Path) -> tuple[Path, str]:
 
 def table(folder: Path) -> tuple[Path, str]:
     volumes(folder, "a", "b", "c", "mask_a", "mask_b")
-    rows = ["A,a.nii.gz,mask_a.nii.gz,1 3,true,train,3T", "B,b.nii.gz,mask_b.nii.gz,,yes,test,", "N,c.nii.gz,,,no,,3T"]
-    return folder / "scans.csv", "\n".join(["patient_id,volume,mask,mask_labels,stripped,split,scanner", *rows])
+    rows = [
+        "A,tumour,a.nii.gz,mask_a.nii.gz,1 3,true,train,3T",
+        "B,tumour,b.nii.gz,mask_b.nii.gz,,yes,test,",
+        "N,normal,c.nii.gz,,,no,,3T",
+    ]
+    return folder / "scans.csv", "\n".join(["patient_id,kind,volume,mask,mask_labels,stripped,split,scanner", *rows])
 
 
 SOURCES: dict[str, tuple[Callable[[Path], tuple[Path, str]], dict[str, Damage], set[str]]] = {

@@ -19,6 +19,7 @@ from tests.trainers.data import public_sets as sets
 from trainers.data.annotation import read_boxes
 from trainers.data.cohort import open_cohort
 from trainers.data.dicom.choice import choose, unusable, unwanted
+from trainers.data.dicom.convert import SegmentedSeries
 from trainers.data.dicom.headers import Instance, read_series, require
 from trainers.data.importing import UNANNOTATED, Imported, import_cohort
 from trainers.data.layouts.contract import Scan, Tree
@@ -288,6 +289,23 @@ def test_a_mask_that_fits_its_series_nowhere_is_refused(tmp_path: Path) -> None:
     clinic.segmentation(tmp_path / "in" / "seg2", headers, {"Lesion": SMALL > 100})
     with pytest.raises(CohortError, match=r"are both drawn on series"):
         scan_of(tmp_path / "in")
+
+
+def test_segments_beside_lesions_do_not_count(tmp_path: Path) -> None:
+    headers = clinic.series(tmp_path, SMALL)
+    labels = ("Peritumoral edema", "Brain metastasis", "Tumor bed cavity", "Brain")
+    clinic.segmentation(tmp_path / "seg", headers, dict.fromkeys(labels, SMALL > 100))
+    mask = scan_of(tmp_path).mask
+    assert isinstance(mask, SegmentedSeries)
+    assert mask.segments == (2,)
+
+
+def test_segments_that_are_numbered_are_what_their_type_says(tmp_path: Path) -> None:
+    headers = clinic.series(tmp_path, SMALL)
+    clinic.segmentation(tmp_path / "seg", headers, {"Segment_1": SMALL > 100, "Segment_2": SMALL > 90})
+    mask = scan_of(tmp_path).mask
+    assert isinstance(mask, SegmentedSeries)
+    assert mask.segments == (1, 2), "of type Lesion"
 
 
 def test_a_mask_of_another_series_is_pointed_out(tmp_path: Path) -> None:

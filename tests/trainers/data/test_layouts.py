@@ -153,6 +153,7 @@ def test_a_table_lists_scans(ending: str, tmp_path: Path) -> None:
     rows = pd.DataFrame(
         {
             "patient_id": ["A", "N"],
+            "kind": [None, "normal"],
             "volume": [f"{folder}_T1post.nii.gz", "normal.nii.gz"],
             "mask": [f"{folder}_BraTS-seg.nii.gz", None],
             "mask_labels": ["2 3", None],

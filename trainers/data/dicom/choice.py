@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.data.dicom.headers import ENHANCED_MR, MR, SECONDARY_CAPTURE, Instance, Plane
+from trainers.data.names import AFTER, BEFORE, MADE, NOT_T1, sequence_words
 from trainers.data.volume_file import MAX_VOXELS
 from trainers.documents import shown
 from trainers.exceptions import CohortError
@@ -22,17 +23,8 @@ GAP = 1.5
 SEPARATE_MM, CLOSE_MM = 0.01, 0.1
 LONGEST_ECHO_MS, SHORT_ECHO_MS, GRADIENT_ECHO_MS, T1_REPETITION_MS = 40.0, 30.0, 10.0, 1000.0
 DERIVED = ("DERIVED", "LOCALIZER", "SUBTRACTION", "MIP", "MPR", "PROJECTION IMAGE", "REFORMATTED", "ADC", "SCREEN SAVE")
-_NOT_T1 = re.compile(
-    r"t2|flair|dark fluid|dwi|\bdiff|\badc\b|trace|dti|swi|swan|perf|\bdsc\b|\bdce\b|\basl\b|\btof\b|angio|\bmr[av]\b|"
-    r"ciss|fiesta|bold|fmri|spectro|\bpd\b|ep2d"
-)
 _LOCALISER = re.compile(r"\bloc|scout|survey|\bplan")
-_MADE = re.compile(r"\bsub|\bmip\b|\bmpr\b|reformat|fusion|screen|key image")
 _T1 = re.compile(r"t1|mp ?rage|bravo|spgr|vibe|tfe|\blava|thrive|flash|stealth")
-_BEFORE = re.compile(
-    r"\bpre\b|\bpre(gd|gad|con|km)|non ?con|without|\bw o\b|nativ|\bno (contrast|gad|gd|km)|unenhanced"
-)
-_AFTER = re.compile(r"post|\+ ?(c|gd|gad|km|contrast)\b|\bc\+|(\b|t1)ce\b|t1c\b|\bgd|gad|contrast|\bkm\b|enhanced")
 
 
 @dataclass(frozen=True)
@@ -113,10 +105,10 @@ def covers(series: Sequence[Instance], mask: Instance) -> bool:
 
 def unwanted(series: Sequence[Instance]) -> str | None:
     """Why a series is not the axial T1 after contrast; None if it is."""
-    head, words = series[0], _words(series[0].description)
+    head, words = series[0], sequence_words(series[0].description)
     if made := [part for part in DERIVED if part in head.image_type]:
         return f"image type {made[0]}"
-    for pattern, what in ((_LOCALISER, "a localiser"), (_MADE, "made of other series"), (_NOT_T1, "another sequence")):
+    for pattern, what in ((_LOCALISER, "a localiser"), (MADE, "made of other series"), (NOT_T1, "another sequence")):
         if pattern.search(words):
             return f"{what}, by its description"
     if abs(_normal(head)[2]) < AXIAL:
@@ -125,14 +117,14 @@ def unwanted(series: Sequence[Instance]) -> str | None:
         return f"no T1: its echo time is {head.echo_ms:g} ms"
     if not _T1.search(words) and not _short_times(head):
         return "neither its description nor its echo and repetition time show T1"
-    if _BEFORE.search(words):
+    if BEFORE.search(words):
         return "before contrast, by its description"
     return None if _evidence(head) else "no sign of contrast (agent in the header, or description)"
 
 
 def _evidence(head: Instance) -> list[str]:
     """What shows that contrast was given."""
-    said = _AFTER.search(_words(head.description))
+    said = AFTER.search(sequence_words(head.description))
     return ["contrast agent in the header"] * head.agent + ["after contrast by its description"] * bool(said)
 
 
@@ -153,9 +145,3 @@ def _normal(head: Instance) -> np.ndarray:
     plane = head.planes[0]
     assert plane is not None, "`unusable` refuses these"
     return np.cross(plane.rows[:3], plane.rows[3:])
-
-
-def _words(description: str) -> str:
-    """Lower case, with spaces for what separates words; GE calls a T1 with inversion T1 FLAIR, and others write -C."""
-    text = re.sub(r"(?<=\s)- ?c\b", "without", description.lower())
-    return re.sub(r"[\s_.,;:()/\\-]+", " ", text).replace("t1 flair", "t1")

@@ -1,5 +1,7 @@
 """BIDS: `sub-01/[ses-1/]anat/sub-01_..._ce-gadolinium_T1w.nii.gz`, masks in `derivatives`, found by file name.
 
+Which of a mask's values are lesion says the nearest `dseg.tsv`, if there is one.
+
 `_ce-T1w`, which BIDS does not allow but people write, is read as well. Of a subject whose group in `participants.tsv`
 is control, healthy or normal, the T1w without contrast is a normal subject's.
 """
@@ -12,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainers.data.layouts.contract import Layout, Scan, Tree, grouped
-from trainers.documents import read_table
+from trainers.data.names import is_lesion, lesion_values
+from trainers.documents import read_table, shown
 from trainers.exceptions import CohortError
 
 _T1 = re.compile(r"(sub-[A-Za-z0-9]+)((?:_ses-[A-Za-z0-9]+)?)((?:_[a-z]+-[A-Za-z0-9]+)*?)_(T1w|ce-T1w)\.nii(?:\.gz)?")
 _MASK = re.compile(r"(sub-[A-Za-z0-9]+)((?:_ses-[A-Za-z0-9]+)?)(_.*)?_(?:mask|dseg|seg)\.nii(?:\.gz)?")
-_NO_LESION = re.compile(r"(label|desc)-(brain|GM|WM|CSF|aseg|aparc)", re.IGNORECASE)
-_LESION = re.compile(r"(label|desc)-[A-Za-z0-9]*(lesion|tumou?r|met)", re.IGNORECASE)
+_ABOUT = re.compile(r"_(?:label|desc)-([A-Za-z0-9]+)")
+_VALUES = re.compile(r"(?:(.+)_)?dseg\.tsv")
 NORMAL = ("control", "healthy", "normal")
 DERIVATIVES = "derivatives"
 
@@ -32,14 +35,14 @@ def _volumes(tree: Tree) -> Iterator[tuple[str, str, Path]]:
 
 
 def _masks(tree: Tree) -> dict[str, Path]:
-    """Of each session the mask: the one named after lesions, or the only one."""
+    """Of each session the mask: the one named after lesions, or the only one that may be."""
     masks: dict[str, list[Path]] = defaultdict(list)
     for file, match in tree.matching(_MASK):
-        if not _NO_LESION.search(file.name):
+        if _is_lesion(file) is not False:
             masks[match[1] + match[2]].append(file)
     chosen = {}
     for session, files in masks.items():
-        of_lesions = [file for file in files if _LESION.search(file.name)] or files
+        of_lesions = [file for file in files if _is_lesion(file)] or files
         if len(of_lesions) > 1:
             raise CohortError(
                 f"{session}: {of_lesions[0]} and {of_lesions[1]} may both be its mask; allowed: one, or one with "
@@ -47,6 +50,33 @@ def _masks(tree: Tree) -> dict[str, Path]:
             )
         chosen[session] = of_lesions[0]
     return chosen
+
+
+def _is_lesion(mask: Path) -> bool | None:
+    """By `label` and `desc` in its name."""
+    return is_lesion(" ".join(_ABOUT.findall(mask.name)))
+
+
+def _values(tree: Tree, mask: Path) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
+    """The mask's values that are lesion, as the nearest `dseg.tsv` that is about it says, and notes on them."""
+    if "_mask." in mask.name:  # of one value by definition
+        return None, ()
+    parts = {"", *mask.name.split("_")}
+    about = [
+        (len(file.parts), len(file.name), file)
+        for file, match in tree.matching(_VALUES)
+        if mask.is_relative_to(file.parent) and {*(match[1] or "").split("_")} <= parts
+    ]
+    if not about:
+        unsaid = _is_lesion(mask) is None and "_dseg." in mask.name
+        return None, (f"{mask}: no dseg.tsv names its values; all but 0 count as lesion.",) * unsaid
+    *_, file = max(about)
+    names: dict[int, str] = {}
+    for line, cells in read_table(file, CohortError, ["index", "name"]):
+        if not cells["index"].isdecimal():
+            raise CohortError(f"{file}, line {line}: index is {shown(cells['index'])}; allowed: a whole number.")
+        names[int(cells["index"])] = cells["name"]
+    return lesion_values(file, names, CohortError), ()
 
 
 def _participants(tree: Tree) -> dict[str, dict[str, str]]:
@@ -65,7 +95,9 @@ def _scans(tree: Tree) -> Iterator[Scan]:
             volume = volumes.get("T1 without contrast", volumes.get("T1 after contrast"))
             yield Scan(patient, session, volume, kind="normal", scanner=scanner)
         else:
-            yield Scan(patient, session, volumes.get("T1 after contrast"), mask=masks.get(session), scanner=scanner)
+            mask, volume = masks.get(session), volumes.get("T1 after contrast")
+            values, notes = (None, ()) if mask is None else _values(tree, mask)
+            yield Scan(patient, session, volume, mask=mask, mask_labels=values, scanner=scanner, notes=notes)
 
 
 BIDS = Layout(

@@ -7,10 +7,10 @@ descriptions and paths stay behind.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from trainers.data.dicom.choice import choose, covers
 from trainers.data.dicom.convert import SegmentedSeries, instances_of
@@ -24,13 +24,15 @@ from trainers.data.dicom.headers import (
     require,
 )
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree
-from trainers.data.layouts.nnunet import NO_LESION
 from trainers.data.layouts.pseudonyms import pseudonym
+from trainers.data.names import is_lesion, lesion_values
 from trainers.exceptions import CohortError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 PROBES = 200
 """Files of a tree that show whether it is DICOM."""
-_LESION = re.compile(r"met|lesion|tumou?r|gtv", re.IGNORECASE)
 
 
 def dicom(salt: bytes, wanted: Collection[str] = ()) -> Layout:
@@ -100,14 +102,18 @@ def _scan(patient: str, number: int, study: Sequence[list[Instance]], wanted: Co
 
 
 def _lesions(mask: Instance) -> tuple[int, ...]:
-    """The segments of a SEG that are lesion, by their labels."""
+    """The segments of a SEG that are lesion."""
     with reading(mask.file):
         header = require("pydicom").dcmread(mask.file, stop_before_pixels=True)
-        labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
-    lesions = tuple(number for number, label in labels.items() if _LESION.search(label) or not NO_LESION.search(label))
-    if not lesions:
-        raise CohortError(f"{mask.file}: none of its segments {', '.join(labels.values())} is a lesion; needed: one.")
-    return lesions
+        names = {int(segment.SegmentNumber): _name_of(segment) for segment in header.SegmentSequence}
+    return lesion_values(mask.file, names, CohortError)
+
+
+def _name_of(segment: Dataset) -> str:
+    """Its label, or label and type where programs label segments by number."""
+    label = str(segment.get("SegmentLabel", ""))
+    types = segment.get("SegmentedPropertyTypeCodeSequence") or ()
+    return label if is_lesion(label) is not None else " ".join([label, *(str(t.get("CodeMeaning", "")) for t in types)])
 
 
 DICOM = dicom(secrets.token_bytes(32))

@@ -60,7 +60,12 @@ def _scans(tree: Tree) -> Iterator[Scan]:
         where = f"{file}, line {number}"
         values: dict[str, Any] = {key: cell for key, cell in cells.items() if cell}
         if "kind" not in values:
-            values["kind"] = "tumour" if values.keys() & {"mask", "boxes"} else "normal"
+            if not values.keys() & {"mask", "boxes"}:
+                raise CohortError(
+                    f"{where}: patient {shown(cells['patient_id'])} has no mask, boxes or kind; needed: one of them. "
+                    "Write normal as kind of a subject without lesions, tumour to leave the scan out as not annotated."
+                )
+            values["kind"] = "tumour"
         try:
             if "stripped" in values:
                 values["stripped"] = STRIPPED[values["stripped"].lower()]
