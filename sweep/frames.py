@@ -92,7 +92,7 @@ class StudyFrames:
                     **{measure.name: rate(figures, measure.name) for measure in TABLE1},
                 }
                 for row in self.report.results.rows
-                for seed, metrics in zip(row.artifacts, row.results, strict=True)
+                for seed, metrics in row.metrics.items()
                 for split, ious in metrics.items()
                 for iou, figures in ious.items()
             ]

@@ -70,7 +70,7 @@ def study_app(studies: Studies, access: Access) -> Starlette:
         if name not in TABLES:
             raise HTTPException(404)
         state = _state(request)
-        sections = state.once(f"table {name}", lambda: [*TABLES[name].sections(state)])
+        sections = state.once(f"table {name}", lambda: [*TABLES[name].shown(state)])
         return page(
             request, "study/sections.html.jinja", title=TABLES[name].title, sections=sections, empty=TABLES[name].empty
         )

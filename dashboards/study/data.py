@@ -57,12 +57,13 @@ def figures(state: State) -> dict[str, Any]:
         "ious": list(study.evaluation.ious),
         "draws": study.search.draws,
         "objective": {"name": f"validation_{objective.metric}_{name_of(objective.iou)}", "better": objective.direction},
+        "mark": results.mark,
         "rows": [_row(row, study.evaluation.ious) for row in results.rows],
     }
 
 
 def evidence(state: State, base: str) -> dict[str, Any]:
-    """The verdict, intervals of every complete arm, and gains over an arm."""
+    """The verdict, intervals of every arm with figures, and gains over an arm."""
     found = state.evidence
     answer: dict[str, Any] = {
         "verdict": race_text(state.plan.study, state.plan.looks)
@@ -92,7 +93,7 @@ def evidence(state: State, base: str) -> dict[str, Any]:
 
 def pareto(state: State, iou: float) -> list[str]:
     """Names of the arms and cells that no other dominates on the validation split."""
-    return [row.name for row in front(state.results.complete, name_of(iou))]
+    return [row.name for row in front(state.results.measured, name_of(iou))]
 
 
 def response(state: State, iou: float) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def response(state: State, iou: float) -> dict[str, Any]:
 
 
 def froc(state: State, iou: float, names: Sequence[str]) -> dict[str, Any]:
-    """Name -> FROC curve of a complete arm or cell on the test split, with its band and the table's point.
+    """Name -> FROC curve of an arm or cell on the test split, with its band and the table's point.
 
     Raises:
         ConfigError: more than MOST_CURVES are asked for.
@@ -128,7 +129,7 @@ def froc(state: State, iou: float, names: Sequence[str]) -> dict[str, Any]:
     if len(names) > MOST_CURVES:
         raise ConfigError(f"{len(names)} FROC curves are asked for; allowed: at most {MOST_CURVES}. Choose fewer arms.")
     found = state.evidence
-    rows = {row.name: row for row in state.results.complete}
+    rows = {row.name: row for row in state.results.measured}
     if found is None:
         return {}
 
@@ -178,7 +179,6 @@ def _row(row: Row, ious: Sequence[float]) -> dict[str, Any]:
         "arm": row.arm,
         "number": row.number,
         "seeds": row.seeds,
-        "complete": row.complete,
         "settings": {"variant": first.variant, "count": first.count, **first.params},
         "values": {name: value for name, value in means_of(row, ious).items() if value is not None},
     }

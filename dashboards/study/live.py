@@ -13,7 +13,7 @@ from dashboards.study.sound import SoundStore, whole
 from dashboards.web.recent import Recent
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
-from sweep.report.results import Results, Row, read_results
+from sweep.report.results import Results, Row, compare, read_results
 from sweep.studies.look import Look
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.overview import Overview
@@ -45,7 +45,7 @@ class State:
 
     @property
     def evidence(self) -> Evidence | None:
-        """Of the complete arms; None without any."""
+        """Of the arms with figures; None without any."""
         return self.once("evidence", lambda: build_evidence(self.results))
 
     @property
@@ -63,7 +63,8 @@ class State:
             return replace(row, artifacts={seed: one for seed, one in made if self.store.is_sound(one, whole)})
 
         results = read_results(self.plan, self.store)
-        return replace(results, rows=tuple(map(sound, results.rows)))
+        rows = compare([*map(sound, results.rows)], races=self.plan.study.search.races)
+        return replace(results, rows=rows)
 
 
 class Live:

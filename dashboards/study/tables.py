@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboards.study.live import State
 from sweep.report.gan_table import gan_section
-from sweep.report.section import Section
+from sweep.report.section import Section, marked
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
@@ -22,6 +22,12 @@ class Tables:
     sections: Callable[[State], Iterable[Section]]
     empty: str
     """What the page says without any."""
+    of_seeds: bool = True
+    """Whether its figures are those of the seeds that all arms have."""
+
+    def shown(self, state: State) -> Iterable[Section]:
+        """The sections, marked where their figures are not of all seeds."""
+        return (marked(one, state.results.mark if self.of_seeds else "") for one in self.sections(state))
 
 
 def _gains(state: State) -> Iterable[Section]:
@@ -49,8 +55,8 @@ def _gans(state: State) -> Iterable[Section]:
 
 TABLES: Mapping[str, Tables] = {
     "search": Tables("Search", _search, "This study draws no cells."),
-    "cost": Tables("Cost", _cost, "Nothing has run yet."),
-    "gans": Tables("GANs", _gans, "No GAN has figures of its realism yet."),
+    "cost": Tables("Cost", _cost, "Nothing has run yet.", of_seeds=False),
+    "gans": Tables("GANs", _gans, "No GAN has figures of its realism yet.", of_seeds=False),
     "gains": Tables("Gains in detail", _gains, "No two arms are complete yet."),
     "detection": Tables("Detection in detail", _detection, "No arm is complete yet."),
 }

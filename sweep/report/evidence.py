@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from search_spaces.study import Study
 from sweep import objectives
-from sweep.report.results import Results, Row
+from sweep.report.results import Results, Row, partial_text
 from sweep.store import Artifact
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
@@ -36,7 +36,7 @@ class Gain(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The complete arms of a study on the test split."""
+    """The arms with figures of a study on the test split."""
 
     config: EvaluationConfig
     by_iou: dict[float, dict[str, Arm]]
@@ -49,6 +49,8 @@ class Evidence:
     """Slice set that all arms were evaluated on; nothing but pictures of slices reads it."""
     chosen: str | None
     """The arm with synthetic slices that is best on the *validation* split by the study's first objective."""
+    planned: int
+    """Seeds that the study has for each arm; 0 in a race, whose arms have as many as it takes."""
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -61,46 +63,52 @@ class Evidence:
         return len(next(iter(next(iter(self.by_iou.values())).values())).outcomes)
 
     @property
+    def mark(self) -> str:
+        """As `Results.mark`."""
+        return partial_text(self.seeds, self.planned)
+
+    @property
     def baseline(self) -> dict[float, Arm] | None:
-        """The real-only arm by IoU threshold, if it is complete."""
+        """The real-only arm by IoU threshold, if it has figures."""
         return {iou: arms[REAL_ONLY] for iou, arms in self.by_iou.items()} if REAL_ONLY in self.arms else None
 
     @cached_property
     def gains(self) -> dict[float, dict[str, Gain]]:
-        """`gains_over` the real-only arm; no arm if that is not complete."""
+        """`gains_over` the real-only arm; no arm if that has no figures."""
         return self.gains_over(REAL_ONLY) if self.baseline else {iou: {} for iou in self.by_iou}
 
     def gains_over(self, base: str) -> dict[float, dict[str, Gain]]:
-        """IoU threshold -> arm -> gain, of every other arm that shares a seed with the complete arm `base`."""
+        """IoU threshold -> arm -> gain, of every other arm that shares a seed with the arm `base`."""
         return {iou: _gains(arms, base) for iou, arms in self.by_iou.items()}
 
 
 def build_evidence(results: Results) -> Evidence | None:
-    """The evidence of a study's complete arms, or None without a complete arm."""
+    """The evidence of a study's arms with figures, or None without any."""
     plan = results.plan
-    complete = [row for row in results.arms if row.complete]
-    if not complete:
+    measured = [row for row in results.arms if row.measured]
+    if not measured:
         return None
-    slices = complete[0].trials[0].evaluate.detector.slices
+    slices = measured[0].trials[0].evaluate.detector.slices
     prepared = results.made.get(slices.key)
     if prepared is None:
         return None
     config = plan.study.evaluation
-    outcomes = {row.arm: row.outcomes(SPLIT, config) for row in complete}
+    outcomes = {row.arm: row.outcomes(SPLIT, config) for row in measured}
     return Evidence(
         config,
         by_iou={iou: {name: arms[iou] for name, arms in outcomes.items()} for iou in config.ious},
-        metrics={row.arm: [result[SPLIT] for result in row.results] for row in complete},
-        keys={row.arm: row.keys for row in complete},
+        metrics={row.arm: [result[SPLIT] for result in row.results] for row in measured},
+        keys={row.arm: row.keys for row in measured},
         slices=prepared,
-        chosen=_chosen(complete, plan.study),
+        chosen=_chosen(measured, plan.study),
+        planned=0 if plan.study.search.races else len(plan.study.seeds),
     )
 
 
-def _chosen(complete: Sequence[Row], study: Study) -> str | None:
+def _chosen(measured: Sequence[Row], study: Study) -> str | None:
     aim = study.objectives[0]
     towards = 1 if aim.direction == "maximize" else -1
-    values = {row.arm: towards * objectives.mean(aim, row.results) for row in complete if row.arm != REAL_ONLY}
+    values = {row.arm: towards * objectives.mean(aim, row.results) for row in measured if row.arm != REAL_ONLY}
     defined = {arm: value for arm, value in values.items() if not math.isnan(value)}
     return max(defined, key=lambda arm: defined[arm], default=None)
 

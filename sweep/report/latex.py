@@ -28,9 +28,8 @@ def latex_of(table: Table1, source: str, header: Sequence[str]) -> str:
     groups = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{IoU $\geq$ {iou:g}}}" for iou in ious)
     rules = " ".join(rf"\cmidrule(lr){{{2 + span * i}-{1 + span * (i + 1)}}}" for i in range(len(ious)))
     columns = " & ".join(titles * len(ious))
-    caption = (
-        f"Detection of brain metastases in study {table.study}, test split. " + " ".join(header) + f" {table.note}"
-    )
+    split = f"test split, {table.results.mark}" if table.results.mark else "test split"
+    caption = f"Detection of brain metastases in study {table.study}, {split}. " + " ".join(header) + f" {table.note}"
     lines = [
         f"% {source}",
         r"% needs \usepackage{booktabs} and \usepackage{graphicx}",

@@ -18,7 +18,7 @@ from sweep.report.html import html_of
 from sweep.report.latex import latex_of
 from sweep.report.machines import machines_differ
 from sweep.report.results import Results, Row, read_results
-from sweep.report.section import KEY_DIGITS, Section
+from sweep.report.section import KEY_DIGITS, Section, marked
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def evidence(self) -> Evidence | None:
-        """Of the complete arms."""
+        """Of the arms with figures."""
         return self.table1.evidence
 
     def markdown(self, pictures: bool = False) -> str:
@@ -88,13 +88,14 @@ class Report:
         Args:
             pictures: with the files in `figures/`.
         """
+        mark = self.results.mark
         _, _, table = self.table1.section().markdown().partition("\n")
         above, below = ([section.markdown()] if pictures and section else [] for section in (self.forest, self.slices))
         return "\n".join(
             [
                 f"# Study {self.study}\n\n{self.source}\n\n**{self.verdict}**\n",
                 *above,
-                "\n".join(["## Table 1\n", *self.header, table]),
+                "\n".join([f"## Table 1{f' ({mark})' if mark else ''}\n", *self.header, table]),
                 *below,
             ]
         )
@@ -160,8 +161,8 @@ def build_report(
         _source(results),
         race_text(plan.study, plan.looks) if plan.looks else verdict(evidence, sought, study or plan.study.name),
         tuple(header_of(results)),
-        forest_section(evidence) if evidence else None,
-        slices_section(evidence) if evidence else None,
+        _marked(forest_section(evidence), results.mark) if evidence else None,
+        _marked(slices_section(evidence), results.mark) if evidence else None,
         tuple(_sections(results, evidence, sought, study or plan.study.name)),
         trace_section(results, find_runs(evaluated) if find_runs else None),
     )
@@ -176,16 +177,21 @@ def write_report(plan: Plan, store: Store, folder: Path) -> str:
 
 def _sections(results: Results, evidence: Evidence | None, sought: float, study: str) -> Iterator[Section]:
     """In the order in which they are read."""
-    sections: list[Section | None] = [race_section(results.plan)]
+    measured: list[Section | None] = []
     if evidence is not None:
-        sections += gain_sections(evidence, sought)
-        sections += [] if results.plan.study.search.races else [seeds_section(evidence, sought, study)]
-        sections += [pareto_section(results, evidence), *response_sections(results, evidence)]
-    sections += [best_section(results), importance_section(results)]
+        measured += gain_sections(evidence, sought)
+        measured += [] if results.plan.study.search.races else [seeds_section(evidence, sought, study)]
+        measured += [pareto_section(results, evidence), *response_sections(results, evidence)]
+    measured += [best_section(results), importance_section(results)]
     if evidence is not None:
-        sections += [*detection_sections(evidence), *picture_sections(evidence)]
-    sections += [cost_section(results, evidence, results.plan.study.prices), gan_section(results)]
-    yield from filter(None, sections)
+        measured += [*detection_sections(evidence), *picture_sections(evidence)]
+    spent = [cost_section(results, evidence, results.plan.study.prices), gan_section(results)]
+    figures = (_marked(section, results.mark) for section in measured)
+    yield from filter(None, [race_section(results.plan), *figures, *spent])
+
+
+def _marked(section: Section | None, mark: str) -> Section | None:
+    return section and marked(section, mark)
 
 
 def _source(results: Results) -> str:
@@ -204,14 +210,14 @@ def header_of(results: Results) -> Iterable[str]:
     if row is None:
         yield "No trial is complete yet."
     else:
-        counts = next(iter(row.results[0]["test"].values()))
+        counts = next(iter(next(iter(row.metrics.values()))["test"].values()))
         patients, slices = count_text(counts["patients"], "patient"), count_text(counts["slices"], "slice")
         yield f"Test split: {patients}, {slices}, {count_text(counts['lesions'], 'lesion box', 'lesion boxes')}."
     yield (
         f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
         "boxes one to one, greedily by confidence; all others are false positives."
     )
-    yield _over_seeds(study)
+    yield _over_seeds(study, len(results.seeds))
     if results.plan.gans:
         yield "Each GAN was trained once: results hold for these GANs."
     slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
@@ -227,14 +233,14 @@ def header_of(results: Results) -> Iterable[str]:
     yield from _incomplete(results)
 
 
-def _over_seeds(study: Study) -> str:
+def _over_seeds(study: Study, seeds: int) -> str:
     if study.search.races:
         return (
             "Mean ± standard deviation over the detector seeds of each arm, which were added while its gain was not "
             "decided: its p and the interval of its gain are too certain below, and hold only under Looks of the race."
         )
-    if len(study.seeds) > 1:
-        return f"Mean ± standard deviation over {len(study.seeds)} detector seeds."
+    if seeds > 1:
+        return f"Mean ± standard deviation over {seeds} detector seeds."
     return "Only one detector seed per arm: results hold for these trained detectors."
 
 
@@ -246,10 +252,13 @@ def _collapsed(results: Results) -> Iterable[str]:
 
 def _incomplete(results: Results) -> Iterable[str]:
     """Which arms and cells are incomplete, and what the report lacks without a real-only arm."""
-    partial = [f"{row.arm} {row.seeds}" for row in results.arms if not row.complete]
+    if results.mark:
+        named = ", ".join(map(str, results.seeds))
+        yield f"Every figure is of {results.mark} ({named}): the others have not run for all of these arms."
+    partial = [f"{row.arm} {row.seeds}" for row in results.arms if not row.measured]
     if partial:
         yield f"Incomplete, so without figures (seeds done): {', '.join(partial)}."
-    unfinished = sum(not row.complete for row in results.drawn)
+    unfinished = sum(not row.measured for row in results.drawn)
     if unfinished:
         yield f"{unfinished} of {len(results.drawn)} drawn cells are incomplete and left out."
     if not any(row.arm == REAL_ONLY for row in results.arms):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sweep.objectives import read_metrics
@@ -28,6 +28,8 @@ class Row:
     """One per seed."""
     artifacts: Mapping[int, Artifact]
     """Seed -> evaluate artifact, of the trials that are complete."""
+    compared: tuple[int, ...] = ()
+    """Seeds that its figures are over (`compare`); without any it has no figures."""
 
     @property
     def arm(self) -> str:
@@ -50,41 +52,50 @@ class Row:
         return len(self.artifacts) == len(self.trials)
 
     @property
+    def measured(self) -> bool:
+        """Whether it has figures."""
+        return bool(self.compared)
+
+    @property
     def seeds(self) -> str:
         """`2/3`: complete seeds of all."""
         return f"{len(self.artifacts)}/{len(self.trials)}"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Evaluate stage keys of its trials, by which store and MLflow hold them."""
-        return tuple(trial.evaluate.key for trial in self.trials)
+        """Evaluate stage keys by which store and MLflow hold its figures; of all its trials where it has none."""
+        return tuple(trial.evaluate.key for trial in self.trials if not self.measured or trial.seed in self.compared)
 
     @cached_property
+    def metrics(self) -> dict[int, Metrics]:
+        """Seed -> figures, of all complete trials."""
+        return {seed: read_metrics(artifact) for seed, artifact in self.artifacts.items()}
+
+    @property
     def results(self) -> tuple[Metrics, ...]:
-        """Figures of the complete trials."""
-        return tuple(map(read_metrics, self.artifacts.values()))
+        """Figures of the compared seeds."""
+        return tuple(self.metrics[seed] for seed in self.compared)
 
     @cached_property
     def collapsed(self) -> dict[int, str]:
         """Seed -> why, of the complete trials whose detectors collapsed."""
-        reasons = {seed: collapse(result) for seed, result in zip(self.artifacts, self.results, strict=True)}
+        reasons = {seed: collapse(metrics) for seed, metrics in self.metrics.items()}
         return {seed: why for seed, why in reasons.items() if why}
 
     def values(self, split: Split, iou: str, name: str) -> list[float]:
-        """A figure of every complete seed, e.g. `sensitivity`."""
+        """A figure of every compared seed, e.g. `sensitivity`."""
         return [rate(result[split][iou], name) for result in self.results]
 
     def mean(self, split: Split, iou: str, name: str) -> float:
-        """Mean of a figure over the complete seeds, at least one."""
+        """Mean of a figure over the compared seeds, at least one."""
         values = self.values(split, iou, name)
         return sum(values) / len(values)
 
     def outcomes(self, split: Split, config: EvaluationConfig) -> dict[float, Arm]:
-        """IoU threshold -> outcomes of the complete seeds' detectors."""
+        """IoU threshold -> outcomes of the compared seeds' detectors."""
         files = [f"{name}.parquet" for name in TABLES]
         read = {
-            seed: read_outcomes(artifact.path_to_read(*files), split, config.ious)
-            for seed, artifact in self.artifacts.items()
+            seed: read_outcomes(self.artifacts[seed].path_to_read(*files), split, config.ious) for seed in self.compared
         }
         return {iou: Arm({seed: outcomes[iou] for seed, outcomes in read.items()}, config) for iou in config.ious}
 
@@ -112,14 +123,55 @@ class Results:
         return tuple(row for row in self.rows if row.number is not None)
 
     @cached_property
-    def complete(self) -> tuple[Row, ...]:
-        """Arms and drawn cells of which every seed is evaluated."""
-        return tuple(row for row in self.rows if row.complete)
+    def measured(self) -> tuple[Row, ...]:
+        """Arms and drawn cells that have figures."""
+        return tuple(row for row in self.rows if row.measured)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds that all figures are over; without figures and in a race those of the study."""
+        first = next(iter(self.measured), None)
+        return tuple(self.plan.study.seeds) if first is None or self.plan.study.search.races else first.compared
+
+    @property
+    def mark(self) -> str:
+        """`1 of 2 seeds` where the figures are not over all seeds of the study, else nothing."""
+        return partial_text(len(self.seeds), len(self.plan.study.seeds))
 
     @cached_property
     def baseline(self) -> Row | None:
-        """The real-only arm, if the study enumerates it and it is complete."""
-        return next((row for row in self.arms if row.arm == REAL_ONLY and row.complete), None)
+        """The real-only arm, if the study enumerates it and it has figures."""
+        return next((row for row in self.arms if row.arm == REAL_ONLY and row.measured), None)
+
+
+def partial_text(seeds: int, planned: int) -> str:
+    """`1 of 2 seeds`; nothing if all are there."""
+    return f"{seeds} of {planned} seeds" if seeds < planned else ""
+
+
+def compare(rows: Sequence[Row], *, races: bool) -> tuple[Row, ...]:
+    """The same rows, with the seeds that their figures are over: the same for all, so that statistics may pair them.
+
+    Those are the seeds with which most trials of the arms enter the figures: an arm without one of them has none. So
+    an arm that lacks a seed is left out, but while seeds that were added to a study run, its figures stay those of the
+    seeds before. A cell that a search drew needs all seeds of the arms, or of the study if no arm is evaluated; a
+    search prunes cells, which says nothing of the others. A race compares each arm over seeds of its own.
+    """
+    arms = [row for row in rows if row.number is None and row.artifacts]
+    base = {seed for row in arms if row.arm == REAL_ONLY for seed in row.artifacts}
+    blocks = {frozenset(row.artifacts) & base if base else frozenset(row.artifacts) for row in arms} - {frozenset()}
+
+    def trials(seeds: frozenset[int]) -> tuple[int, int]:
+        having = sum(seeds <= row.artifacts.keys() for row in arms)
+        return having * len(seeds), having
+
+    best = max(blocks, key=lambda seeds: (*trials(seeds), [-seed for seed in sorted(seeds)]), default=None)
+
+    def compared(row: Row) -> Row:
+        seeds = {trial.seed for trial in row.trials} if races or best is None else best
+        return replace(row, compared=tuple(sorted(seeds)) if seeds <= row.artifacts.keys() else ())
+
+    return tuple(map(compared, rows))
 
 
 def read_results(plan: Plan, store: Store) -> Results:
@@ -142,4 +194,5 @@ def read_results(plan: Plan, store: Store) -> Results:
         for row in rows.values()
         if row.number is None
     }
-    return Results(plan, tuple(rows.values()), machines_of(evaluated, made), made)
+    compared = compare([*rows.values()], races=plan.study.search.races)
+    return Results(plan, compared, machines_of(evaluated, made), made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -107,6 +107,21 @@ class Section:
         values = pd.DataFrame([line.values for line in self.lines], dtype=object)
         keys = {"stage_keys": [" ".join(line.keys) for line in self.lines]} if keyed else {}
         return values.assign(**keys).to_csv(index=False, lineterminator="\n")
+
+
+def marked(section: Section, mark: str) -> Section:
+    """A section whose title and picture bear a mark, e.g. `1 of 2 seeds`; itself without one."""
+    if not mark:
+        return section
+    draw = section.draw
+
+    def drawn() -> Figure:
+        assert draw is not None, "only a section with a picture is drawn"
+        figure = draw()
+        figure.suptitle(". ".join(filter(None, (mark, figure.get_suptitle()))), fontsize=9)
+        return figure
+
+    return replace(section, title=f"{section.title} ({mark})", draw=draw and drawn)
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

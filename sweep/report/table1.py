@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence, Gain
 from sweep.report.results import Results, Row
-from sweep.report.section import MISSING, Line, Section, Value, covers, p_text, signed
+from sweep.report.section import MISSING, Line, Section, Value, covers, marked, p_text, signed
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.measures import SENSITIVITY, TABLE1, Measure
 from trainers.evaluation.outcome import name_of
@@ -50,7 +50,7 @@ class Table1:
     study: str
     results: Results
     evidence: Evidence | None
-    """Of the complete arms; None: the table has no intervals and no p."""
+    """Of the arms with figures; None: the table has no intervals and no p."""
 
     @property
     def ious(self) -> Sequence[float]:
@@ -58,8 +58,8 @@ class Table1:
         return self.results.plan.study.evaluation.ious
 
     def cell(self, row: Row, iou: float, measure: Measure) -> Cell | None:
-        """A figure on the test split, or None if a seed is not complete."""
-        if not row.complete:
+        """A figure on the test split, or None if the arm has no figures."""
+        if not row.measured:
             return None
         values = row.values("test", name_of(iou), measure.name)
         sd = statistics.stdev(values) if len(values) > 1 else None
@@ -69,13 +69,13 @@ class Table1:
         return Cell(statistics.fmean(values), sd, None if math.isnan(bounds.low) else bounds)
 
     def gain(self, row: Row, iou: float) -> Gain | None:
-        """Over the real-only arm; None for that arm itself, or where either is incomplete."""
+        """Over the real-only arm; None for that arm itself, or where either has no figures."""
         return None if self.evidence is None else self.evidence.gains[iou].get(row.arm)
 
     def difference(self, row: Row, iou: float) -> float | None:
         """Test sensitivity minus that of the real-only arm."""
         base = self.results.baseline
-        if base is None or not row.complete or row is base:
+        if base is None or not row.measured or row is base:
             return None
         own, real_only = (arm.mean("test", name_of(iou), SENSITIVITY.name) for arm in (row, base))
         return own - real_only
@@ -89,12 +89,14 @@ class Table1:
         lines = [
             Line([row.arm, *self._texts(row), row.seeds], self._values(row), row.keys) for row in self.results.arms
         ]
-        return Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines, self.note)
+        return marked(
+            Section("table1", f"Table 1 of {self.study}", [*columns, "seeds"], lines, self.note), self.results.mark
+        )
 
     @property
     def note(self) -> str:
         """What the figures are, in every format but the console's, which has less room."""
-        seeds = len(self.results.plan.study.seeds)
+        seeds = len(self.results.seeds)
         return (
             f"{_deviation(seeds)}{covers(seeds)} Gain: paired difference in sensitivity from {REAL_ONLY}; p adjusted "
             "for all arms (Holm). Seeds: done/planned."
@@ -123,7 +125,7 @@ class Table1:
         """
         from sweep.console import RULED, TextTable
 
-        seeds = len(self.results.plan.study.seeds)
+        seeds = len(self.results.seeds)
         meanings = " ".join(f"{measure.short}: {measure.meaning}." for measure in TABLE1)
         caption = (
             f"{meanings} gain: sensitivity over {REAL_ONLY}, Holm-adjusted p. @: IoU. {_deviation(seeds)}"
@@ -138,7 +140,8 @@ class Table1:
             (row.arm, *self._console(row, shown), "\n".join([row.seeds, *Line((), keys=row.keys).short_keys]))
             for row in self.results.arms
         )
-        title = f"Table 1 of {self.study} (test split)"
+        split = f"test split, {self.results.mark}" if self.results.mark else "test split"
+        title = f"Table 1 of {self.study} ({split})"
         return TextTable.of(title, columns, rows, left=("arm", "seeds, key"), caption=caption, **RULED)
 
     def _console(self, row: Row, ious: Sequence[float]) -> Iterator[str]:
@@ -153,10 +156,11 @@ class Table1:
             )
 
     def _values(self, row: Row) -> dict[str, Value]:
-        """Test and validation, unrounded; None where the arm is not complete."""
+        """Test and validation, unrounded; None where the arm has no figures."""
         first = row.trials[0]
         values: dict[str, Value] = {"variant": first.variant, "count": first.count}
         values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
+        values["seeds_compared"] = len(row.compared)
         values["seeds_collapsed"] = len(row.collapsed)
         machines = {str(machine) for _, machine in self.results.machines[row.arm] if machine}
         values["machines"] = "; ".join(sorted(machines)) or None
@@ -175,12 +179,12 @@ class Table1:
 
 
 def means_of(row: Row, ious: Sequence[float]) -> dict[str, float | None]:
-    """`<split>_<measure>_<IoU>` -> mean over seeds, `..._sd` -> deviation; None unless all seeds are complete."""
+    """`<split>_<measure>_<IoU>` -> mean over seeds, `..._sd` -> deviation; None without figures."""
     means: dict[str, float | None] = {}
     for split in SPLITS:
         for iou in ious:
             for measure in TABLE1:
-                by_seed = row.values(split, name_of(iou), measure.name) if row.complete else []
+                by_seed = row.values(split, name_of(iou), measure.name) if row.measured else []
                 name = f"{split}_{measure.name}_{name_of(iou)}"
                 means[name] = statistics.fmean(by_seed) if by_seed else None
                 means[f"{name}_sd"] = statistics.stdev(by_seed) if len(by_seed) > 1 else None

@@ -18,18 +18,20 @@ def verdict(evidence: Evidence | None, sought: float, study: str) -> str:
     """The verdict of a study on its test split.
 
     Args:
-        evidence: of the complete arms.
+        evidence: of the arms with figures.
         sought: true gain that needed seeds are counted for.
         study: how commands name the study.
     """
     if evidence is None:
         return "No verdict yet: no arm is complete."
     if not any(evidence.gains.values()):
-        return f"No verdict: the arm {REAL_ONLY} and another arm must be complete, with a seed in common."
-    return " ".join(_sentences(evidence.gains, sought, study))
+        return f"No verdict: the arm {REAL_ONLY} and another arm need a complete seed in common."
+    partial = f"Preliminary ({evidence.mark}): " if evidence.mark else ""
+    return partial + " ".join(_sentences(evidence, sought, study))
 
 
-def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: str) -> Iterator[str]:
+def _sentences(evidence: Evidence, sought: float, study: str) -> Iterator[str]:
+    gains = evidence.gains
     first, *others = gains
     shown, sample = _shown(gains[first]), sample_text(next(iter(gains[first].values())).plain)
     if shown:
@@ -41,7 +43,7 @@ def _sentences(gains: Mapping[float, Mapping[str, Gain]], sought: float, study: 
         yield f"No arm is shown to help or to harm test sensitivity at IoU {first:g}."
         largest = "Largest gain" if len(tied) == 1 else "Largest gains (tied)"
         yield f"{largest} over {REAL_ONLY}: {named} ({sample})."
-        yield advice([gain.plain for gain in tied.values()], sought, study)
+        yield advice([gain.plain for gain in tied.values()], sought, study, evidence.planned)
     for iou in others:
         if _shown(gains[iou]) != shown:
             effects = "; ".join(_shown(gains[iou])) or "no arm is shown to help or to harm"

@@ -88,6 +88,22 @@ def test_a_running_study_is_followed_without_a_reload(
     expect(tab.locator("#arms-table .mark.running")).to_have_count(0)
 
 
+def test_until_added_seeds_have_run_the_page_shows_those_before_and_says_so(
+    tab: Page, serve_studies: ServeStudies, store: Store
+) -> None:
+    for one in judged_plan((0, 1, 2)).trials:
+        if one.seed > 0:
+            undo(store, one.name)
+    opened(tab, serve_studies(store))
+    expect(tab.locator("#verdict")).to_contain_text("Preliminary (1 of 3 seeds): ")
+    expect(tab.locator("#gain-plot .row")).to_have_count(3)
+    for part in ("arms", "gain", "front", "count", "curves"):
+        expect(tab.locator(f"#{part}-title")).to_contain_text("(1 of 3 seeds)")
+    tab.locator("#gains").scroll_into_view_if_needed()
+    expect(tab.locator("#gains h3").first).to_contain_text("(1 of 3 seeds)")
+    expect(tab.locator("#cost")).not_to_contain_text("of 3 seeds")
+
+
 def test_an_empty_study_says_so(tab: Page, serve_studies: ServeStudies, store: Store, tmp_path: Path) -> None:
     empty = Store(tmp_path / "empty")
     plan = judged_plan((0, 1, 2))

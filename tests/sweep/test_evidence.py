@@ -11,6 +11,7 @@ import pytest
 
 from sweep.console import TextConsole
 from sweep.report.evidence import Evidence
+from sweep.report.latex import latex_of
 from sweep.report.report import Report, build_report
 from sweep.report.section import Section, covers
 from sweep.report.sections.gains import gain_sections, seeds_section
@@ -30,8 +31,20 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 @pytest.fixture(scope="module")
-def of_one_seed(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return report_of(tmp_path_factory.mktemp("one_seed"), (0,))
+def one_seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("one_seed")
+
+
+@pytest.fixture(scope="module")
+def of_one_seed(one_seed_folder: Path) -> Report:
+    return report_of(one_seed_folder, (0,))
+
+
+@pytest.fixture(scope="module")
+def extended(one_seed_folder: Path, of_one_seed: Report) -> Report:
+    """The same evaluations as `of_one_seed`, of a study that now has two seeds more."""
+    assert of_one_seed.evidence, "its trials are evaluated"
+    return build_report(small_plan(seeds=(0, 1, 2)), Store(one_seed_folder))
 
 
 def report_of(folder: Path, seeds: tuple[int, ...]) -> Report:
@@ -89,6 +102,41 @@ def test_table_1_has_intervals_and_adjusted_p(report: Report) -> None:
         assert isinstance(high, float)
         assert 0 <= low < mean < high <= 1
     assert "[" in lines["cpggan 4"].cells[1]
+
+
+def test_seeds_that_are_added_take_no_figures_away(of_one_seed: Report, extended: Report) -> None:
+    """Until they have run, every figure is that of the seeds before, and bears how many those are."""
+    assert extended.verdict.startswith(f"Preliminary (1 of 3 seeds): {of_one_seed.verdict.split(' To measure')[0]}")
+    assert "To measure" not in extended.verdict or extended.verdict.endswith("other seeds: `metsweep launch small`.")
+    assert any(line.startswith("Every figure is of 1 of 3 seeds (0)") for line in extended.header)
+    before, after = ({line.cells[0]: line for line in one.table1.section().lines} for one in (of_one_seed, extended))
+    for arm, line in before.items():
+        assert after[arm].cells[:-1] == line.cells[:-1]
+        if arm in SKILL:
+            assert after[arm].keys == line.keys, "those of the trials that the figures are of"
+            assert after[arm].values["seeds_compared"] == 1
+    unmarked = {"cost", "gans"}
+    for one, same in zip(extended.sections, of_one_seed.sections, strict=True):
+        assert one.title == (same.title if one.name in unmarked else f"{same.title} (1 of 3 seeds)")
+        if one.name not in unmarked:
+            assert str(one.rows).replace("1/3", "1/1") == str(same.rows)
+    assert extended.forest
+    assert extended.slices
+    assert all(one.title.endswith("(1 of 3 seeds)") for one in (extended.forest, extended.slices))
+
+
+def test_every_format_and_picture_bears_the_mark(extended: Report) -> None:
+    assert extended.table1.section().title == "Table 1 of small (1 of 3 seeds)"
+    assert "## Table 1 (1 of 3 seeds)" in extended.markdown()
+    assert "test split, 1 of 3 seeds." in latex_of(extended.table1, "", ())
+    for picture in (extended.forest, extended.slices):
+        assert picture
+        assert picture.draw
+        assert picture.draw().get_suptitle().startswith("1 of 3 seeds"), picture.name
+    console = TextConsole(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(extended.table1.table())
+    assert "(test split, 1 of 3 seeds)" in shown.get()
 
 
 def test_every_row_names_its_stages_and_every_value_is_unrounded(report: Report) -> None:
@@ -164,7 +212,7 @@ def test_one_seed_says_what_it_cannot_tell(report: Report) -> None:
         iou: {name: Arm({0: arm.outcomes[0]}, config) for name, arm in arms.items()}
         for iou, arms in report.evidence.by_iou.items()
     }
-    alone = replace(report.evidence, by_iou=first)
+    alone = replace(report.evidence, by_iou=first, planned=1)
     gains = list(gain_sections(alone, 0.1))[1]
     assert "1 detector seed" in gains.note
     assert [row[-1] for row in gains.rows] == ["-", "-"], "seeds needed are not known"

@@ -17,6 +17,7 @@ from sweep.console import TextConsole
 from sweep.plan import Plan
 from sweep.report.latex import latex_of
 from sweep.report.report import Report, build_report
+from sweep.report.results import read_results
 from sweep.store import Store
 from tests.sweep.evaluated import put
 from tests.sweep.small_study import small_plan
@@ -130,6 +131,33 @@ def test_only_what_is_asked_for_is_written(two_seeds: Plan, store: Store, tmp_pa
 def test_what_is_not_complete_is_told(two_seeds: Plan, store: Store) -> None:
     header = build_report(two_seeds, store).header[-1]
     assert header == "Incomplete, so without figures (seeds done): cpggan 8 1/2, image2image 4 0/2."
+
+
+@pytest.mark.parametrize(
+    ("done", "compared"),
+    [
+        ({"none": (0, 1), "cpggan 4": (0, 1), "cpggan 8": (0,)}, {"none": (0, 1), "cpggan 4": (0, 1)}),
+        ({"none": (0, 1), "cpggan 4": (0,), "cpggan 8": (0,)}, dict.fromkeys(("none", "cpggan 4", "cpggan 8"), (0,))),
+        ({"none": (0,), "cpggan 4": (0, 1)}, dict.fromkeys(("none", "cpggan 4"), (0,))),
+        ({"none": (1,), "cpggan 4": (0,), "cpggan 8": (0,)}, {"none": (1,)}),
+        ({"cpggan 4": (1,), "cpggan 8": (0,)}, {"cpggan 8": (0,)}),
+    ],
+    ids=["one arm lacks a seed", "a seed was added", "never more seeds than none has", "none decides", "no none"],
+)  # fmt: skip
+def test_figures_are_over_the_seeds_that_most_trials_share(
+    two_seeds: Plan, tmp_path: Path, done: dict[str, tuple[int, ...]], compared: dict[str, tuple[int, ...]]
+) -> None:
+    store = Store(tmp_path)
+    for trial in two_seeds.trials:
+        if trial.seed in done.get(trial.arm, ()):
+            put(store, trial, 0.6 + 0.1 * trial.seed)
+    results = read_results(two_seeds, store)
+    assert {row.arm: row.compared for row in results.measured} == compared
+    (seeds,) = {*compared.values()}
+    assert results.mark == ("" if len(seeds) == 2 else "1 of 2 seeds")
+    assert results.measured[0].mean("test", "iou50", "sensitivity") == pytest.approx(
+        0.6 + 0.1 * sum(seeds) / len(seeds)
+    )
 
 
 def test_without_a_real_only_arm_what_is_lost_is_told(two_seeds: Plan, store: Store) -> None:

@@ -206,6 +206,8 @@ async function draw() {
     const ious = shown.figures.ious.map(String);
     if (!ious.includes(iou())) keep("iou", null);
     options(controls.elements.iou, ious, iou());
+    const { mark } = shown.figures;
+    for (const place of document.querySelectorAll("h2 .seeds")) place.textContent = mark && ` (${mark})`;
     drawArms();
     drawParallel();
   });

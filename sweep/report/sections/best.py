@@ -29,7 +29,7 @@ FEWEST = 10
 def best_section(results: Results) -> Section | None:
     """The best drawn cells on the validation split, feasible ones first; None if none is complete."""
     study = results.plan.study
-    complete = [row for row in results.drawn if row.complete]
+    complete = [row for row in results.drawn if row.measured]
     if not complete:
         return None
     first = study.objectives[0]
@@ -73,7 +73,7 @@ def importance_section(results: Results) -> Section | None:
     study = results.plan.study
     if not study.search.draws:
         return None
-    complete = [row for row in results.drawn if row.complete]
+    complete = [row for row in results.drawn if row.measured]
     title = "Importance of hyperparameters"
     if len(complete) < FEWEST:
         reason = f"Needs {FEWEST} or more complete drawn cells; the study has {len(complete)}."

@@ -118,8 +118,8 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 
 
 def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, prices: Prices) -> float | None:
-    """Cost beyond that of the real-only arm, per 0.01 of sensitivity gained beyond chance."""
-    gains = {} if evidence is None else next(iter(evidence.gains.values()))
+    """Cost beyond that of the real-only arm, per 0.01 of sensitivity gained beyond chance, once all seeds have run."""
+    gains = {} if evidence is None or evidence.mark else next(iter(evidence.gains.values()))
     gain = gains.get(name)
     if gain is None or not decided(gain.plain) or gain.plain.difference < 0 or bills[name].missing:
         return None

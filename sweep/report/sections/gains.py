@@ -80,20 +80,27 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
         f"Comparisons whose interval includes 0. {covers(evidence.seeds)} Needed: detector seeds for 80% power at a "
-        f"true gain of {sought:g} (p < 0.05), if seeds and patients vary as here. {advice(undecided, sought, study)}",
+        f"true gain of {sought:g} (p < 0.05), if seeds and patients vary as here. "
+        f"{advice(undecided, sought, study, evidence.planned)}",
     )
 
 
-def advice(undecided: Sequence[Comparison], sought: float, study: str) -> str:
-    """What would settle undecided comparisons; of several commands that add seeds, the one that adds most."""
+def advice(undecided: Sequence[Comparison], sought: float, study: str, planned: int) -> str:
+    """What would settle undecided comparisons; of several commands that add seeds, the one that adds most.
+
+    Args:
+        sought: true gain that is to be shown.
+        study: how commands name the study.
+        planned: seeds that the study has for each arm already, run or not.
+    """
     most_first = sorted(undecided, key=lambda comparison: -(seeds_needed(comparison, sought) or 0))
     texts: dict[Remedy, str] = {}
     for comparison in most_first:
-        texts.setdefault(remedy(comparison, sought), _advice(comparison, sought, study))
+        texts.setdefault(remedy(comparison, sought), _advice(comparison, sought, study, planned))
     return " ".join(texts.values())
 
 
-def _advice(comparison: Comparison, sought: float, study: str) -> str:
+def _advice(comparison: Comparison, sought: float, study: str, planned: int) -> str:
     """The commands that add seeds, or why none would help."""
     match remedy(comparison, sought):
         case Remedy.PATIENTS:
@@ -104,6 +111,8 @@ def _advice(comparison: Comparison, sought: float, study: str) -> str:
             aim, seeds = "To measure the variation between detector seeds", FIRST_SEEDS
         case Remedy.MORE_SEEDS:
             aim, seeds = f"For 80% power at a true gain of {sought:g}", seeds_needed(comparison, sought)
+    if seeds is not None and seeds <= planned:
+        return f"{aim}, run the study's other seeds: `metsweep launch {study}`."
     return f"{aim}, run `metsweep extend {study} --seeds {seeds}`, then `metsweep launch {study}`."
 
 

@@ -25,10 +25,10 @@ MOST_NAMED = 12
 
 def pareto_section(results: Results, evidence: Evidence) -> Section | None:
     """The front on the validation split, with the same rows' figures on the test split; None for a single row."""
-    if len(results.complete) < 2:
+    if len(results.measured) < 2:
         return None
     iou = results.plan.study.evaluation.ious[0]
-    kept = front(results.complete, name_of(iou))
+    kept = front(results.measured, name_of(iou))
     places: dict[Split, list[Arm]] = {split: [arm_of(row, split, iou, evidence) for row in kept] for split in SPLITS}
     lines = []
     for i, row in enumerate(kept):
@@ -43,10 +43,10 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         f"Pareto front of sensitivity against false positives, IoU {iou:g}",
         ("arm", *(f"{measure.title}, {split}" for split in SPLITS for measure in TABLE1), "seeds"),
         lines,
-        f"{'Arms and drawn cells' if results.drawn else 'Arms'} (of {len(results.complete)}) that no other dominates "
+        f"{'Arms and drawn cells' if results.drawn else 'Arms'} (of {len(results.measured)}) that no other dominates "
         "in mean sensitivity and mean FPs on the validation split; test values are for comparison only. Where "
         f"intervals overlap, the order may be chance. {covers(evidence.seeds)}",
-        partial(draw, results.complete, kept, places, name_of(iou)),
+        partial(draw, results.measured, kept, places, name_of(iou)),
     )
 
 

@@ -52,7 +52,7 @@ class Response:
     enumerated: dict[str, dict[int, tuple[Row, Comparison]]]
     """Variant -> count -> arm and its paired gain."""
     drawn: dict[str, list[Row]]
-    """Variant -> complete drawn cells with synthetic slices."""
+    """Variant -> drawn cells with figures and synthetic slices."""
     points: dict[str, tuple[np.ndarray, np.ndarray]]
     """Variant -> counts and gains of its drawn cells."""
     smooths: dict[str, Smooth]
@@ -60,7 +60,7 @@ class Response:
 
 
 def response_sections(results: Results, evidence: Evidence) -> list[Section]:
-    """One per IoU threshold; none without a complete real-only arm."""
+    """One per IoU threshold; none without figures of the real-only arm."""
     return [
         section
         for iou in evidence.by_iou
@@ -69,7 +69,7 @@ def response_sections(results: Results, evidence: Evidence) -> list[Section]:
 
 
 def response_of(results: Results, evidence: Evidence, iou: float, base: Row) -> Response:
-    """What the study shows of the synthetic count; `base` is the complete real-only arm."""
+    """What the study shows of the synthetic count; `base` is the real-only arm."""
     enumerated: dict[str, dict[int, tuple[Row, Comparison]]] = {}
     for row in results.arms:
         if gain := evidence.gains[iou].get(row.arm):
@@ -77,7 +77,7 @@ def response_of(results: Results, evidence: Evidence, iou: float, base: Row) -> 
             enumerated.setdefault(trial.variant, {})[trial.count] = row, gain.plain
     drawn: dict[str, list[Row]] = {}
     for row in results.drawn:
-        if row.complete and row.trials[0].count:
+        if row.measured and row.trials[0].count:
             drawn.setdefault(row.trials[0].variant, []).append(row)
     points = {variant: _points(rows, iou, base) for variant, rows in drawn.items()}
     smooths = {variant: smooth(counts, gains) for variant, (counts, gains) in points.items() if len(counts) >= FEWEST}
