@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,7 @@ ARM, ERROR, RETRY_OF, TWIN_OF = "metsweep.arm", "metsweep.error", "metsweep.retr
 is drawn once more, and that of the trial whose cell was drawn again by chance."""
 LIBRARIES = frozenset({"optuna", "sqlalchemy", "alembic"})
 TABLES = frozenset({"studies", "study_directions", "study_user_attributes", "trials", "trial_params", "trial_values"})
+TABLE_ATTEMPTS = 5
 RESTORE = "Restore it from a copy, or move it away: a search then draws its cells anew, artifacts are found again."
 
 
@@ -67,7 +69,18 @@ def open_storage(uri: str) -> RDBStorage:
     with explained(uri):
         # SQLite: a dashboard that reads must not make a writer fail.
         options = {"pool_pre_ping": True} if sqlite_file(uri) is None else {"connect_args": {"timeout": 60}}
-        return optuna.storages.RDBStorage(uri, engine_kwargs=options)
+        return _with_tables(functools.partial(optuna.storages.RDBStorage, uri, engine_kwargs=options))
+
+
+def _with_tables(open_database: Callable[[], RDBStorage]) -> RDBStorage:
+    """Two launches may make a new database's tables at once; PostgreSQL refuses one of them, which then finds them."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for _ in range(TABLE_ATTEMPTS - 1):
+        with suppress(IntegrityError, ProgrammingError):
+            return open_database()
+        time.sleep(0.5)
+    return open_database()
 
 
 def find_optuna_study(study: Study, storage: BaseStorage) -> optuna.Study | None:

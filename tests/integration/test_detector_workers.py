@@ -82,6 +82,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """Folders of a run without Ray, of one on Ray in which a worker is killed, and of the traces of Ray's workers."""
     import ray
 
+    from tests.services.patient_ray import be_patient
+
     assert shutil.which("strace"), "apt-get install strace"
     folders = {name: tmp_path_factory.mktemp(name) for name in ("straight", "killed", "traces")}
     slices = make_slice_set(tmp_path_factory.mktemp("discs"), {"train": 24, "validation": 8, "test": 8})
@@ -89,6 +91,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     before = dict(os.environ)
     os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     traced = shlex.join([*STRACE, str(folders["traces"] / "trace"), sys.executable])
+    be_patient()
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"py_executable": traced})
     try:
         loop = partial(train, slices.path, folders["killed"], True)

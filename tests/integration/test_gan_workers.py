@@ -111,8 +111,11 @@ def train_disturbed(_: int, slices: Path, folder: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    from tests.services.patient_ray import be_patient
+
     os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
+    be_patient()
     cluster = Cluster(True, head_node_args={**small, "include_dashboard": False})
     second = cluster.add_node(**small)
     ray.init(cluster.address, log_to_driver=False)

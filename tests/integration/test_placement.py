@@ -21,8 +21,11 @@ def run(_: int, folder: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    from tests.services.patient_ray import be_patient
+
     os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     small: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100_000_000}
+    be_patient()
     cluster = Cluster(True, head_node_args={**small, "include_dashboard": False})
     cluster.add_node(**small)
     ray.init(cluster.address, log_to_driver=False)

@@ -32,8 +32,11 @@ def run(_: int, folder: Path) -> None:
     from ray.cluster_utils import Cluster
     from ray.util.state import list_tasks
 
+    from tests.services.patient_ray import be_patient
+
     os.environ |= RAY_ENVIRONMENT | LOCAL_ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     small: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100_000_000}
+    be_patient()
     cluster = Cluster(True, head_node_args={**small, "include_dashboard": True})
     ray.init(cluster.address, log_to_driver=False)
     cohort = open_cohort(folder / "cohort")

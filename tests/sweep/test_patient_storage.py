@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import optuna
@@ -15,12 +16,14 @@ from psycopg2 import OperationalError
 from sqlalchemy import create_engine, text
 
 from sweep.studies import patient_storage
+from sweep.studies.optuna_study import open_storage
 from sweep.studies.patient_storage import PatientStorage, open_patiently
 from tests.services.postgresql import PostgreSQL, running_postgresql
 from trainers.exceptions import TrackingError
 
 pytestmark = pytest.mark.slow
 AWAY_S = 2.0
+LAUNCHES = 6
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,12 @@ class Launch:
         )
         with create_engine(server.optuna).connect() as connection:
             return [tuple(row) for row in connection.execute(text(query), {"name": self.study.study_name})]
+
+
+def test_launches_make_the_tables_of_a_new_database_at_once(server: PostgreSQL) -> None:
+    with ThreadPoolExecutor(LAUNCHES) as pool:
+        storages = list(pool.map(open_storage, [server.mlflow] * LAUNCHES))  # nothing else here uses MLflow's database
+    assert {len(storage.get_all_studies()) for storage in storages} == {0}
 
 
 def test_a_server_that_is_killed_is_waited_for(server: PostgreSQL) -> None:
