@@ -1,7 +1,7 @@
 """Boxes that others drew on pictures of slices: COCO JSON, YOLO text, Pascal VOC XML, or CSV; one reader per format.
 
-All give boxes in pixels, x to the right and y down, upper bounds exclusive. Every box counts as a lesion: a file whose
-boxes are of several categories is refused.
+All give boxes in pixels, x to the right and y down, upper bounds exclusive. Every box counts as a lesion: boxes of
+several categories in one data set are refused (`OneCategory`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Drawn:
     size: tuple[int, int] | None = None
     """Width and height of the picture as its annotation says; None if it does not."""
     in_shares: bool = False
+    categories: frozenset[str] = frozenset()
+    """Of its boxes, as the format names them."""
 
     def pixels(self, width: int, height: int, error: Error) -> np.ndarray:
         """The boxes in pixels of a picture of that size, within it.
@@ -68,12 +70,38 @@ class Drawn:
         return np.clip(boxes, 0, [width, height, width, height])
 
 
+class OneCategory:
+    """That of the boxes of a data set, picture by picture."""
+
+    def __init__(self, error: Error) -> None:
+        self._error = error
+        self._first: dict[str, str] = {}
+
+    def add(self, drawn: Drawn) -> None:
+        """Refuse a picture whose boxes are of another category than earlier ones.
+
+        Raises:
+            MetsweepError: of the class that `OneCategory` was given; names both categories, and where they are.
+        """
+        for category in sorted(drawn.categories):
+            self._first.setdefault(category, drawn.where)
+        if len(self._first) > 1:
+            (one, where), (other, where_other) = list(self._first.items())[:2]
+            raise self._error(
+                f"{where_other}: its boxes are of the categories {shown(one)} ({where}) and {shown(other)}; allowed in "
+                "a data set: one, that of lesions. Keep these."
+            )
+
+
 def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
     """The pictures of a COCO file, those without boxes included."""
     content = read_json(path, error, LARGEST_COCO)
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in COCO_LISTS):
         raise error(f"{path}: holds no COCO annotation; needed: a mapping with the lists `images` and `annotations`.")
-    boxes = _coco_boxes(path, content["annotations"], error)
+    boxes, categories = _coco_boxes(path, content["annotations"], error)
+    listed = content.get("categories")
+    named = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    called = {str(each.get("id")): str(each.get("name")) for each in named}
     images = content["images"]
     for number, record in enumerate(images):
         keys = ("id", "file_name", "width", "height")
@@ -87,14 +115,18 @@ def read_coco(path: Path, error: Error) -> Iterator[Drawn]:
         refuse_repeated(path, field, marks, lambda i: f"image {i} ({shown(names[i])})", error, "Correct one.")
     for number, (name, record) in enumerate(zip(names, images, strict=True)):
         drawn = _array(boxes.pop(record["id"], ()))
-        yield Drawn(name, f"{path}: image {number}", drawn, (record["width"], record["height"]))
+        of_boxes = frozenset(called.get(category, category) for category in categories[record["id"]])
+        yield Drawn(name, f"{path}: image {number}", drawn, (record["width"], record["height"]), categories=of_boxes)
     if boxes:
         raise error(f"{path}: a box is on image_id {shown(next(iter(boxes)))}, which `images` lacks. Add the image.")
 
 
-def _coco_boxes(path: Path, annotations: Sequence[Any], error: Error) -> dict[Any, list[Sequence[float]]]:
-    """Image id -> its boxes."""
+def _coco_boxes(
+    path: Path, annotations: Sequence[Any], error: Error
+) -> tuple[dict[Any, list[Sequence[float]]], dict[Any, set[str]]]:
+    """Image id -> its boxes, and image id -> ids of their categories."""
     boxes: dict[Any, list[Sequence[float]]] = defaultdict(list)
+    categories: dict[Any, set[str]] = defaultdict(set)
     for number, record in enumerate(annotations):
         keys = ("bbox", "image_id", "id")
         box, image, own = map(record.get, keys) if isinstance(record, dict) else (None, None, None)
@@ -105,10 +137,10 @@ def _coco_boxes(path: Path, annotations: Sequence[Any], error: Error) -> dict[An
         if not isinstance(own, int | float | str | None):
             raise error(f"{path}: annotation {number} has the id {shown(own)}; allowed: a number or a string.")
         boxes[image].append((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+        categories[image].add(str(record.get("category_id")))
     ids = [record.get("id") for record in annotations]
     refuse_repeated(path, "id", ids, lambda i: f"annotation {i} (id {shown(ids[i])})", error, "Correct or remove one.")
-    _refuse_categories(path, {str(record.get("category_id")) for record in annotations}, error)
-    return boxes
+    return boxes, categories
 
 
 def looks_like_coco(file: Path) -> bool:
@@ -132,8 +164,7 @@ def read_yolo(path: Path, error: Error) -> Iterator[Drawn]:
                 classes.add(cells[0])
         except ValueError:
             raise error(f"{path}, line {line}: is {shown(text)}; allowed: class, x, y, width and height.") from None
-    _refuse_categories(path, classes, error)
-    yield Drawn(path.stem, str(path), _array(rows), in_shares=True)
+    yield Drawn(path.stem, str(path), _array(rows), in_shares=True, categories=frozenset(classes))
 
 
 def read_voc(path: Path, error: Error) -> Iterator[Drawn]:
@@ -151,9 +182,9 @@ def read_voc(path: Path, error: Error) -> Iterator[Drawn]:
             f"{path}: cannot be read as Pascal VOC ({reason}); needed: size with width and height, and object with "
             "bndbox."
         ) from None
-    _refuse_categories(path, {item.findtext("name") for item in root.iter("object")}, error)
+    categories = frozenset((item.findtext("name") or "").strip() for item in root.iter("object"))
     name = Path(root.findtext("filename") or path.name).stem
-    yield Drawn(name, str(path), _array(rows) - [1, 1, 0, 0], (width, height))
+    yield Drawn(name, str(path), _array(rows) - [1, 1, 0, 0], (width, height), categories=categories)
 
 
 def read_csv(path: Path, error: Error) -> Iterator[Drawn]:
@@ -182,11 +213,3 @@ READERS: Mapping[str, tuple[str, Callable[[Path, Error], Iterator[Drawn]]]] = {
 
 def _array(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-
-def _refuse_categories(path: Path, categories: set[Any], error: Error) -> None:
-    if len(categories) > 1:
-        raise error(
-            f"{path}: its boxes are of the categories {', '.join(sorted(map(str, categories)))}; allowed: one, that of "
-            "lesions. Keep these."
-        )

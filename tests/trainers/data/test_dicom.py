@@ -274,6 +274,18 @@ def test_patients_are_called_after_a_keyed_hash(tmp_path: Path) -> None:
         read_salt(tmp_path / "salt")
 
 
+def test_a_patient_without_issuer_or_in_other_case_is_one_patient(tmp_path: Path) -> None:
+    for number, (patient, issuer) in enumerate((("MRN-A1", "Clinic"), ("MRN-A1", ""), ("mrn-a1", "clinic"))):
+        clinic.series(tmp_path / str(number), SMALL[:2, :2, :1], patient=patient, IssuerOfPatientID=issuer)
+    clinic.series(tmp_path / "other", SMALL[:2, :2, :1], patient="MRN-A2", IssuerOfPatientID="Clinic")
+    scans = list(dicom(SALT).scans(Tree.of(tmp_path)))
+    assert sorted(scan.name.partition("-")[2] for scan in scans) == ["1", "1", "2", "3"]
+    assert len({scan.patient_id for scan in scans}) == 2
+    clinic.series(tmp_path / "3", SMALL[:2, :2, :1], patient="MRN-A1", IssuerOfPatientID="Other")
+    with pytest.raises(CohortError, match=r"PatientID 'MRN-A1': studies name the issuers 'clinic', 'other', others no"):
+        list(dicom(SALT).scans(Tree.of(tmp_path)))
+
+
 def test_a_mask_that_fits_its_series_nowhere_is_refused(tmp_path: Path) -> None:
     headers = clinic.series(tmp_path / "in", SMALL)
     for header in headers:

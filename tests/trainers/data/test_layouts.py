@@ -16,7 +16,7 @@ from tests.trainers.data import public_sets as sets
 from trainers.data.annotation import COLUMNS, read_boxes
 from trainers.data.cohort import Cohort, open_cohort
 from trainers.data.importing import Imported, import_cohort
-from trainers.data.layouts.contract import Tree
+from trainers.data.layouts.contract import Tree, patient_of
 from trainers.data.layouts.known import LAYOUTS, layout_of
 from trainers.documents import read_json
 from trainers.exceptions import CohortError
@@ -115,6 +115,41 @@ def test_scans_of_a_person_share_the_patient(tmp_path: Path) -> None:
     assert bids.subjects[0].volume.endswith("sub-01_ce-T1w.nii.gz")
 
 
+def test_scans_of_ucsf_that_were_prefixed_share_the_patient() -> None:
+    assert {patient_of(f"UCSF_100101{scan}") for scan in "AB"} == {"100101"}
+    assert patient_of("sub-01_ses-1") == "sub-01"
+    assert [patient_of(name) for name in ("mets_1001012A", "X100101A")] == ["mets_1001012A", "X100101A"]
+
+
+@pytest.mark.parametrize(("form", "replaced"), [("yolo", ("0 ", "1 ")), ("voc", ("<name>met<", "<name>vessel<"))])
+def test_files_of_another_category_are_refused(form: str, replaced: tuple[str, str], tmp_path: Path) -> None:
+    source = sets.drawn(tmp_path, form)
+    file = next(source.glob("caseA_z032.*"))
+    file.write_text(file.read_text().replace(*replaced, 1))
+    with pytest.raises(
+        CohortError, match=r"caseA_z032.*: its boxes are of the categories .*caseA_z03.* and '(1|vessel)'"
+    ):
+        imported(source, tmp_path / "cohort", form)
+
+
+def test_coco_files_of_another_category_are_refused(tmp_path: Path) -> None:
+    source = sets.drawn(tmp_path, "coco")
+    first, second = source / "instances.json", source / "more.json"
+    content = json.loads(first.read_text())
+    halves = [{"images": [], "annotations": []}, {"images": [], "annotations": []}]
+    for number, (image, box) in enumerate(zip(content["images"], content["annotations"], strict=True)):
+        halves[number % 2]["images"].append(image)
+        halves[number % 2]["annotations"].append(box | {"category_id": 1 + number % 2})
+    first.write_text(json.dumps(halves[0] | {"categories": [{"id": 1, "name": "met"}]}))
+    for name in ("met", "vessel"):
+        second.write_text(json.dumps(halves[1] | {"categories": [{"id": 2, "name": name}]}))
+        if name == "met":
+            imported(source, tmp_path / "cohort", "coco")
+        else:
+            with pytest.raises(CohortError, match=r"more\.json: image 0: .* 'met' .*instances\.json.* and 'vessel'"):
+                imported(source, tmp_path / "refused", "coco")
+
+
 def test_stanford_has_two_sequences_after_contrast_and_png_slices(tmp_path: Path) -> None:
     pngs = sets.stanford_pngs(tmp_path / "download")
     with pytest.raises(CohortError, match=r"2 volumes, Mets_005 first, are no NIfTI files.*--convert"):
@@ -126,6 +161,28 @@ def test_stanford_has_two_sequences_after_contrast_and_png_slices(tmp_path: Path
     _, bravo = imported(nifti, tmp_path / "bravo")
     _, cube = imported(nifti, tmp_path / "cube", "stanford-cube")
     assert [Path(c.subjects[0].volume).name for c in (bravo, cube)] == ["bravo.nii.gz", "t1_gd.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda study: (study / "0" / "30.png").unlink(), "0: lacks slice 30; needed: all"),
+        (lambda study: (study / "seg" / "5.png").unlink(), "seg: lacks slice 5; needed: all"),
+        (
+            lambda study: (study / "seg" / "0.png").unlink(),
+            "0 has the slices 0 to 62, .*seg 1 to 62; allowed: the same",
+        ),
+        (lambda study: shutil.copy(study / "0" / "7.png", study / "0" / "07.png"), "0: two files have one number"),
+    ],
+)
+def test_stanfords_missing_slices_are_refused(
+    spoil: Callable[[Path], object], message: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = made_once(tmp_path_factory, "stanford", sets.stanford_pngs)
+    source = Path(shutil.copytree(made, tmp_path / "download"))
+    spoil(next(source.rglob("Mets_005")))
+    with pytest.raises(CohortError, match=message):
+        list(LAYOUTS["stanford"].scans(Tree.of(source)))
 
 
 def test_sites_of_ixi_are_scanners_and_only_t1_counts(tmp_path: Path) -> None:
@@ -264,7 +321,7 @@ def coco(images: Sequence[tuple[int, str]], ids: Sequence[Any] = ()) -> str:
         ("coco", "instances.json", coco([(1, "caseA_z030")], ids=[4, 5, 4]), "annotation 2 .id 4. has the id"),
         ("coco", "instances.json", coco([(1, "caseA_z030")], ids=[[4]]), r"annotation 0 has the id \[4\]; allowed: a"),
         ("yolo", "caseA_z030.txt", "0 0.5 0.5 0.1", "line 1: is '0 0.5 0.5 0.1'; allowed: class, x, y"),
-        ("yolo", "caseA_z030.txt", "0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1", "of the categories 0, 1; allowed: one"),
+        ("yolo", "caseA_z030.txt", "0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1", "categories '0' .* and '1'; allowed in"),
         ("yolo", "caseA_z030.txt", "0 0.99 0.5 0.1 0.1", "allowed: x0 < x1 and y0 < y1 within"),
         ("yolo", "caseC_z030.txt", "0 0.5 0.5 0.1 0.1", "'caseC_z030' is named after no volume; allowed: .*_z045"),
         ("yolo", "caseA_z099.txt", "0 0.5 0.5 0.1 0.1", "slice 99 of a volume with 63 slices"),

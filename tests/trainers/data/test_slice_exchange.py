@@ -203,7 +203,7 @@ def test_pictures_without_patient_split_or_size_are_refused(foreign: Path, tmp_p
         imported("yolo", foreign, tmp_path / "x", patients)
     with pytest.raises(SliceSetError, match="patient 'P' is in more than one split"):
         imported("yolo", foreign, tmp_path / "x", patients, size=64)
-    with pytest.raises(SliceSetError, match=r"holds no pictures as nnunet lays them out \(imagesTr"):
+    with pytest.raises(SliceSetError, match=r"holds no pictures as nnunet lays them out \(dataset"):
         imported("nnunet", foreign, tmp_path / "x", patients)
     shutil.move(foreign / "valid", foreign / "other")
     with pytest.raises(SliceSetError, match=r"b\.jpg: its split is unknown; allowed: train, validation, test"):
@@ -218,3 +218,57 @@ def test_pictures_without_patient_split_or_size_are_refused(foreign: Path, tmp_p
     with pytest.raises(SliceSetError, match="several pictures are called 'b'"):
         imported("yolo", foreign, tmp_path / "x", patients, size=64)
     assert not (tmp_path / "x").exists()
+
+
+def test_yolo_labels_beside_the_pictures_are_read_and_those_of_no_picture_refused(
+    foreign: Path, tmp_path: Path
+) -> None:
+    patients = table(tmp_path, "image,patient_id\na,P\nb,Q\n")
+    for split, name in (("train", "a"), ("valid", "b")):
+        (foreign / split / "labels" / f"{name}.txt").rename(foreign / split / "images" / f"{name}.txt")
+    (foreign / "train" / "labels" / "classes.txt").write_text("tumour\n")
+    (foreign / "train.txt").write_text("train/images/a.jpg\n")
+    assert len(imported("yolo", foreign, tmp_path / "slices", patients, size=64).boxes) == 2
+    label = foreign / "train" / "images" / "a.txt"
+    for other in ("images/a.jpg.txt", "images/a_label.txt", "labels/c.txt"):
+        label = label.rename(foreign / "train" / other)
+        with pytest.raises(SliceSetError, match=rf"{other}: there is no picture '.+' in .*Rename one, or add it"):
+            imported("yolo", foreign, tmp_path / "refused", patients, size=64)
+    label.rename(foreign / "train" / "images" / "a.txt")
+    (foreign / "train" / "labels" / "a.txt").write_text("")
+    with pytest.raises(SliceSetError, match="are both labels of the picture 'a'; allowed: one"):
+        imported("yolo", foreign, tmp_path / "refused", patients, size=64)
+
+
+def test_yolo_labels_of_another_class_are_refused(foreign: Path, tmp_path: Path) -> None:
+    (foreign / "valid" / "labels" / "b.txt").write_text("3 0.6 0.4166667 0.2 0.1666667\n")
+    with pytest.raises(SliceSetError, match=r"b\.txt: its boxes are of the categories '0' .*a\.txt.* and '3'"):
+        imported("yolo", foreign, tmp_path / "x", table(tmp_path, "image,patient_id\na,P\nb,Q\n"), size=64)
+
+
+def test_nnunets_channel_and_lesions_are_those_of_its_dataset_json(tmp_path: Path) -> None:
+    folder = tmp_path / "nnunet"
+    names = {"background": 0, "metastasis": 1, "edema": 2}
+    for name, part in (("a", "Tr"), ("b", "Ts")):
+        mask = np.zeros((64, 64), dtype=np.uint8)
+        mask[5:20, 5:20], mask[10:14, 8:12] = 2, 1
+        for file, pixels in (
+            (f"images{part}/{name}_0000.png", mask), (f"images{part}/{name}_0001.png", 100 * mask),
+            (f"labels{part}/{name}.png", mask),
+        ):  # fmt: skip
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / file)
+    patients = table(tmp_path, "image,patient_id,split\na,P,train\nb,Q,test\n")
+    with pytest.raises(SliceSetError, match=r"dataset\.json"):
+        imported("nnunet", folder, tmp_path / "x", patients)
+    info = {"channel_names": {"0": "FLAIR", "1": "T1c"}, "labels": names, "file_ending": ".png"}
+    (folder / "dataset.json").write_text(json.dumps(info))
+    slices = imported("nnunet", folder, tmp_path / "slices", patients)
+    assert slices.boxes[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[8, 10, 12, 14]] * 2
+    assert np.asarray(slices.images).max() == 200
+    Image.fromarray(np.full((64, 64), 7, dtype=np.uint8)).save(folder / "labelsTr" / "a.png")
+    with pytest.raises(SliceSetError, match=r"a\.png: holds the value 7; allowed: .* dataset\.json names, 0, 1, 2"):
+        imported("nnunet", folder, tmp_path / "x", patients)
+    shutil.move(folder / "imagesTr" / "a_0001.png", tmp_path)
+    with pytest.raises(SliceSetError, match=r"a\.png: there is no picture a_0001 of it in imagesTr"):
+        imported("nnunet", folder, tmp_path / "x", patients)

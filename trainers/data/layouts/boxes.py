@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from nibabel.orientations import io_orientation
 
-from trainers.data.drawn import READERS, Drawn, looks_like_coco
+from trainers.data.drawn import READERS, Drawn, OneCategory, looks_like_coco
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree, patient_of, stem_of
 from trainers.data.volume_file import load_image
 from trainers.documents import shown
@@ -72,8 +72,10 @@ def _scans(form: str) -> Callable[[Tree], Iterator[Scan]]:
         rows: dict[str, list[np.ndarray]] = defaultdict(list)
         shapes: dict[str, tuple[int, ...]] = {}
         seen: dict[tuple[str, int], Drawn] = {}
+        category = OneCategory(CohortError)
         for file in _annotations(tree, form):
             for drawn in READERS[form][1](file, CohortError):
+                category.add(drawn)
                 name, z = _place(drawn, names)
                 if (earlier := seen.setdefault((name, z), drawn)) is not drawn:
                     raise CohortError(f"{earlier.where} and {drawn.where}: both are slice {z} of {name}; allowed: one.")

@@ -19,7 +19,7 @@ MOST_FILES = 2_000_000
 """Of a folder; Stanford's 156 patients as PNG slices are 120,000."""
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _BRATS = re.compile(r"BraTS[-_]MET[-_](\d{5})[-_](\d{3})", re.IGNORECASE)
-_UCSF = re.compile(r"(\d{6})[A-Z]")
+_UCSF = re.compile(r"(?<![A-Za-z0-9])(\d{6})[A-Z](?![A-Za-z0-9])")
 _BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(_|$)")
 
 
@@ -144,9 +144,9 @@ def brats_scan(name: str) -> tuple[str, str] | None:
 
 
 def patient_of(scan: str) -> str:
-    """The patient of a scan: BraTS-MET-00001 of BraTS-MET-00001-000, 100101 of UCSF's 100101A, sub-01 of BIDS'
-    sub-01_ses-1, else the scan's own name."""
+    """The patient of a scan: BraTS-MET-00001 of BraTS-MET-00001-000, 100101 of UCSF's 100101A or UCSF_100101A, sub-01
+    of BIDS' sub-01_ses-1, else the scan's own name."""
     if brats := brats_scan(scan):
         return brats[0]
-    match = _UCSF.fullmatch(scan) or _BIDS.match(scan)
+    match = _UCSF.search(scan) or _BIDS.match(scan)
     return match[1] if match else scan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from trainers.data.dicom.choice import choose, covers
@@ -26,6 +26,7 @@ from trainers.data.dicom.headers import (
 from trainers.data.layouts.contract import NIFTI, Layout, Scan, Tree
 from trainers.data.layouts.pseudonyms import pseudonym
 from trainers.data.names import is_lesion, lesion_values
+from trainers.documents import shown
 from trainers.exceptions import CohortError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 PROBES = 200
 """Files of a tree that show whether it is DICOM."""
+Identity = tuple[str, str]
+"""PatientID and its issuer."""
 
 
 def dicom(salt: bytes, wanted: Collection[str] = ()) -> Layout:
@@ -62,16 +65,39 @@ def _scans(salt: bytes, wanted: Collection[str]) -> Callable[[Tree], Iterator[Sc
         series = read_series(tree.files)
         if unknown := set(wanted) - series.keys():
             raise CohortError(f"--series {min(unknown)}: {tree.root} holds no series of this UID.")
-        patients: dict[tuple[str, str], dict[str, list[list[Instance]]]] = defaultdict(lambda: defaultdict(list))
+        patients: dict[Identity, dict[str, list[list[Instance]]]] = defaultdict(lambda: defaultdict(list))
         for instances in series.values():
             patients[instances[0].patient][instances[0].study].append(instances)
-        for patient, studies in patients.items():
+        for patient, identities in _people(patients).items():
             called = f"D{pseudonym(salt, *patient)}"
-            ordered = sorted(studies.values(), key=lambda study: min(instances[0].taken for instances in study))
+            studies = (study for identity in identities for study in patients[identity].values())
+            ordered = sorted(studies, key=lambda study: min(instances[0].taken for instances in study))
             for number, study in enumerate(ordered, start=1):
                 yield _scan(called, number, study, wanted, is_named=bool(patient[0]))
 
     return scans
+
+
+def _people(identities: Iterable[Identity]) -> dict[Identity, list[Identity]]:
+    """Person -> the identities that are theirs: an ID in other case, or without issuer where one issuer gave it.
+
+    Raises:
+        CohortError: an ID without issuer that several issuers gave, which may be either's patient.
+    """
+    alike: dict[str, dict[str, list[Identity]]] = defaultdict(lambda: defaultdict(list))
+    for identity in identities:
+        alike[identity[0].casefold()][identity[1].casefold()].append(identity)
+    people: dict[Identity, list[Identity]] = {}
+    for of_issuer in alike.values():
+        unissued = of_issuer.pop("", [])
+        if unissued and len(of_issuer) > 1:
+            raise CohortError(
+                f"PatientID {shown(unissued[0][0])}: studies name the issuers {', '.join(map(shown, of_issuer))}, "
+                "others none; allowed: one issuer, or one in every study. Import the studies without it separately."
+            )
+        for group in list(of_issuer.values()) or [[]]:
+            people[min(group or unissued)] = [*group, *unissued]
+    return people
 
 
 def _scan(patient: str, number: int, study: Sequence[list[Instance]], wanted: Collection[str], is_named: bool) -> Scan:

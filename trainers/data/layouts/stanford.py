@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,11 @@ class PngStack:
     folder: Path
     slices: tuple[Path, ...]
     is_mask: bool
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the slices, as their files are called."""
+        return [int(file.stem) for file in self.slices]
 
     def image(self) -> Nifti1Image:
         """The slices as a volume; those of a mask as 0 and 1."""
@@ -68,7 +73,25 @@ def _parts(tree: Tree, folder: str, nifti: str) -> dict[str, dict[str, Path | Un
             raise CohortError(f"{patient}: {stack} gives its {role} a second time; allowed: once. Move one away.")
         ordered = tuple(sorted(files, key=lambda file: int(file.stem)))
         scans[patient][role] = PngStack(stack, ordered, role == "mask")
+    for parts in scans.values():
+        _check_numbers([part for part in parts.values() if isinstance(part, PngStack)])
     return scans
+
+
+def _check_numbers(stacks: Sequence[PngStack]) -> None:
+    """Slices are placed by their order, so that a missing one would move all above it against the mask."""
+    for stack in stacks:
+        numbers = stack.numbers
+        for number in range(numbers[0], numbers[-1] + 1):
+            if number not in numbers:
+                raise CohortError(f"{stack.folder}: lacks slice {number}; needed: all. Copy the folder anew.")
+        if len(set(numbers)) < len(numbers):
+            raise CohortError(f"{stack.folder}: two files have one number; allowed: one each. Move one away.")
+        if numbers != (first := stacks[0]).numbers:
+            raise CohortError(
+                f"{first.folder} has the slices {first.numbers[0]} to {first.numbers[-1]}, {stack.folder} "
+                f"{numbers[0]} to {numbers[-1]}; allowed: the same. Copy them anew."
+            )
 
 
 def _scans_of(folder: str, nifti: str) -> Callable[[Tree], Iterator[Scan]]:
