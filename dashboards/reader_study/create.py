@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,11 +61,11 @@ def turing_tests(
 ) -> list[ReadingTest]:
     """Tests of real against synthetic images: one per view and synthetic source, as the paper's four.
 
-    Every test takes `count` images of either kind at random, or as many pairs. No real slice occurs in two tests of the
-    same view, as whoever has seen an image before knows more of it.
+    Every test takes `count` images of either kind at random, or as many pairs. No slice occurs twice in the tests of
+    the same view, whatever sources have it: whoever has seen an image before knows more of it.
 
     Raises:
-        ReaderStudyError: a source has too few slices with a box, or slices of another size.
+        ReaderStudyError: a source has too few slices with a box that no other has taken, or slices of another size.
     """
     size = real.sets[0].size
     for source in synthetic:
@@ -75,15 +76,16 @@ def turing_tests(
             )
     draw, tests = np.random.default_rng([seed, 12]), []
     for view in views:
-        taken = _at_random(real, count * len(synthetic), draw)
+        shown: set[bytes] = set()
+        taken = _at_random(real, count * len(synthetic), draw, shown)
         for number, source in enumerate(synthetic):
             kept = taken[count * number : count * (number + 1)]
-            drawn = _at_random(source, count, draw)
-            shown = [
+            drawn = _at_random(source, count, draw, shown)
+            compared = [
                 (_picture(real, a, "real", view, draw, to), _picture(source, b, "synthetic", view, draw, to))
                 for a, b in zip(kept, drawn, strict=True)
             ]
-            items = shown if pairs else [(picture,) for pair in shown for picture in pair]
+            items = compared if pairs else [(picture,) for pair in compared for picture in pair]
             # A place in the study says nothing of the answer, should a reader's order ever become known.
             items = [items[place] for place in draw.permutation(len(items))]
             what = f"{CROP} x {CROP} tumour crops" if view == "crop" else f"{size} x {size} slices"
@@ -156,15 +158,24 @@ def write_study(folder: Path, tests: Sequence[ReadingTest], seed: int, gallery: 
     return definition
 
 
-def _at_random(source: Source, count: int, draw: np.random.Generator) -> np.ndarray:
-    """Positions of so many slices with a box."""
+def _at_random(source: Source, count: int, draw: np.random.Generator, shown: set[bytes]) -> list[int]:
+    """Positions of so many slices with a box whose pixels are not among those shown, to which they are added."""
     boxed = np.flatnonzero([len(boxes) > 0 for boxes in source.boxes])
-    if len(boxed) < count:
+    taken: list[int] = []
+    for position in draw.permutation(boxed).tolist():
+        if len(taken) == count:
+            break
+        pixels = hashlib.sha256(source.image(position).tobytes()).digest()
+        if pixels not in shown:
+            shown.add(pixels)
+            taken.append(position)
+    if len(taken) < count:
+        elsewhere = f", {len(boxed) - len(taken)} of them shown already" if len(taken) < len(boxed) else ""
         raise ReaderStudyError(
-            f"{source.name} has {len(boxed)} slices with a box; needed: {count}, as no slice is shown twice. Lower "
-            "--count, or name a larger source."
+            f"{source.name} has {len(boxed)} slices with a box{elsewhere}; needed: {count}, as no slice is shown "
+            "twice. Lower --count, or name a larger source, or one that shares no slices with the others."
         )
-    return draw.permutation(boxed)[:count]
+    return taken
 
 
 def _picture(source: Source, position: int, kind: Kind, view: View, draw: np.random.Generator, to: Gallery) -> Picture:

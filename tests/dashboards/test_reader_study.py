@@ -64,6 +64,16 @@ def test_what_a_reader_sees_tells_no_answer_of_a_new_study(launched_store: Store
     assert len({tuple(definition.order(0, 1)) for definition in made}) == 3
 
 
+def test_sources_that_share_slices_show_none_twice(launched_store: Store, tmp_path: Path) -> None:
+    """An image in both roles would be right and wrong at once; the slices of `cpggan 4` are among those of `cpggan`."""
+    synthetic = ("--synthetic", "small/train", "--synthetic", "small/cpggan", "--synthetic", "small/cpggan 4")
+    options = ("--real", "small/train", *synthetic, "--view", "slice", "--count", 2, "--store", launched_store.uri)
+    run("create", tmp_path / "s", *options)
+    items = [item for test in read_definition(tmp_path / "s").tests for item in test.items]
+    images = {(tmp_path / "s" / IMAGES / item.pictures[0].file).read_bytes() for item in items}
+    assert len(images) == len(items) == 12
+
+
 def test_a_crop_is_the_content_of_its_box(launched_store: Store, tmp_path: Path) -> None:
     source, gallery = open_source("small/train", launched_store.uri), Gallery(0)
     (test,) = turing_tests(source, [source], ["crop"], True, 3, 0, gallery)
@@ -205,6 +215,7 @@ def test_damaged_and_missing_studies_are_refused(tmp_path: Path) -> None:
         (("--real", "small/train", "--synthetic", "small/none"), "has no synthetic slices"),
         (("--real", "small/train", "--synthetic", "small/nothing"), "it has none, cpggan 4, cpggan 8"),
         (("--real", "small/train", "--synthetic", "small/cpggan", "--count", 9), "8 slices with a box; needed: 9"),
+        (("--real", "small/train", "--synthetic", "small/train", "--count", 8), "8 of them shown already; needed: 8"),
         (("--real", "small/train"), "needs --synthetic"),
         (("--real", "small/test", "--form", "lesions", "--synthetic", "small/cpggan"), "--synthetic with"),
         (("--real", "small/cpggan", "--form", "lesions", "--count", 2), "synthetic slices; needed: 2 real"),
