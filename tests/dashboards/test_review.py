@@ -137,12 +137,12 @@ def test_review_with_undo_then_synthesis(launched_store: Store, tmp_path: Path, 
     served = serve(review_app(source, decisions, {"a": "Ann", "b": "Ben"}, access), access)
     tab.goto(f"{served.url}/review/a")
     assert tab.locator(".card").count() == 8
-    tab.keyboard.press("d")
+    tab.keyboard.press("D")
     tab.keyboard.press("k")
     tab.keyboard.press("d")
     tab.wait_for_selector("#summary:has-text('1 kept, 2 discarded, 5 of 8 undecided')")
     assert decisions.of(order[2]) == {"Ann": "discard"}
-    tab.keyboard.press("u")
+    tab.keyboard.press("U")
     tab.wait_for_selector("#summary:has-text('1 kept, 1 discarded, 6 of 8 undecided')")
     assert tab.evaluate("document.activeElement.getAttribute('aria-label')").startswith(f"{order[2]}, visibility")
     assert Decisions(file, reviewed).of(order[2]) == {}

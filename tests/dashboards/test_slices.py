@@ -133,7 +133,7 @@ def test_the_keyboard_alone_suffices_and_contrast_stays(tab: Page, small: str) -
     expect(tab).to_have_url(re.compile(r"slice=20#0\.\d+,0\.\d+,1\.25,"))
     tab.reload()
     assert tab.evaluate("[viewer.zoom, viewer.low > 0]") == [1.25, True]
-    tab.keyboard.press("b")
+    tab.keyboard.press("B")
     expect(tab.locator(".marks").first).to_be_hidden()
     tab.keyboard.press("0")
     expect(tab).to_have_url(re.compile(r"slice=20$"))

@@ -138,7 +138,7 @@ def test_the_scan_with_its_frames(tab: Page, with_scans: Served, problems: list[
     expect(tab.locator("#place")).to_contain_text("z 0 mm")
     tab.get_by_role("button", name="axial", exact=True).press("Enter")
     assert colours(tab) == {"missed", "false"}, "the slice above"
-    tab.keyboard.press("b")
+    tab.keyboard.press("B")
     assert colours(tab) == set()
     tab.keyboard.press("b")
     tab.locator("[name=arm]").select_option("none")

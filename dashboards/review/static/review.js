@@ -60,12 +60,13 @@ document.getElementById("boxes").addEventListener("click", toggleBoxes);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const card = event.target.closest(".card") || grid.querySelector(".card");
-  const decision = { k: "keep", d: "discard" }[event.key];
+  const key = event.key.toLowerCase(); // as printed on the page, or with caps lock
+  const decision = { k: "keep", d: "discard" }[key];
   if (decision && card) decide(card, decision);
   else if (event.key.startsWith("Arrow") && card) (card.contains(document.activeElement) ? neighbour(card, event.key) : card)?.focus();
-  else if (event.key === "u") undo();
-  else if (event.key === "b") toggleBoxes();
-  else if (event.key === "n") document.getElementById("later")?.click();
+  else if (key === "u") undo();
+  else if (key === "b") toggleBoxes();
+  else if (key === "n") document.getElementById("later")?.click();
   else return;
   event.preventDefault();
 });

@@ -83,25 +83,22 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
   const press = (id) => at(id)?.click();
+  const key = event.key.toLowerCase(); // as printed on the page, or with caps lock
   if (event.key.startsWith("Arrow") && at("open")) {
     if (event.shiftKey || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     press(event.key === "ArrowLeft" ? "previous" : "next");
   } else if (event.key.startsWith("Arrow")) neighbour(document.activeElement, event.key)?.focus();
   else if (event.key === "Escape") press("back");
-  else if (event.key === "b") toggleBoxes();
-  else if (event.key === "n") press("later");
-  else if (event.key === "p") press("earlier");
+  else if (key === "b") toggleBoxes();
+  else if (key === "n") press("later");
+  else if (key === "p") press("earlier");
   else return;
   event.preventDefault();
 });
 addEventListener("popstate", () => show(location.pathname + location.search, true));
 
+viewer.restore(location.hash.slice(1));
 viewer.changed = () => {
-  const { low, high, zoom, x, y } = viewer;
-  const numbers = [low, high, zoom, x, y].map((value) => Number(value.toFixed(3)));
-  const plain = numbers.join() === "0,1,1,0,0";
-  history.replaceState(null, "", location.pathname + location.search + (plain ? "" : `#${numbers}`));
+  history.replaceState(null, "", location.pathname + location.search + (`${viewer}` === "0,1,1,0,0" ? "" : `#${viewer}`));
 };
-const kept = location.hash.slice(1).split(",").map(Number);
-if (kept.length === 5 && kept.every(Number.isFinite) && kept[1] > kept[0] && kept[2] >= 1) [viewer.low, viewer.high, viewer.zoom, viewer.x, viewer.y] = kept;
 arrive(null, false);

@@ -113,7 +113,7 @@ if (view) {
   document.addEventListener("keydown", (event) => {
     if (!viewer || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
     if (event.key === "," || event.key === ".") move(event.key === "." ? 1 : -1);
-    else if (event.key === "b") frames();
+    else if (event.key.toLowerCase() === "b") frames();
     else return;
     event.preventDefault();
   });

@@ -25,9 +25,21 @@ const viewer = {
     this.x = Math.min(Math.max(this.x, 0), reach);
     this.y = Math.min(Math.max(this.y, 0), reach);
     for (const stage of document.querySelectorAll(".stage")) {
+      stage.style.setProperty("--zoom", this.zoom); // of what is drawn on the image and keeps its size
       stage.style.transform = `scale(${this.zoom}) translate(${-100 * this.x}%, ${-100 * this.y}%)`;
     }
     this.changed();
+  },
+
+  // What is set, as text; and set it again from a text, unless that is none.
+  toString() {
+    return [this.low, this.high, this.zoom, this.x, this.y].map((value) => Number(value.toFixed(3))).join();
+  },
+  restore(text) {
+    const kept = (text ?? "").split(",").map(Number);
+    if (kept.length !== 5 || !kept.every(Number.isFinite) || kept[1] <= kept[0] || kept[2] < 1) return;
+    [this.low, this.high, this.zoom, this.x, this.y] = kept;
+    this.apply();
   },
 
   // Level and width of the window, as shares of the grey levels.
