@@ -131,10 +131,12 @@ def _answer(fields: dict[str, list[str]], definition: Definition, asked: tuple[i
 def _marks(fields: dict[str, list[str]], test: ReadingTest) -> tuple[Mark, ...]:
     """The boxes that a reader drew, within the slice."""
     try:
-        drawn = _MARKS.validate_json(fields.get("marks", ["[]"])[0])
+        drawn = _MARKS.validate_json(fields.get("marks", [""])[0])
         marks = tuple(Mark(box=(x0, y0, x1, y1), confidence=confidence) for x0, y0, x1, y1, confidence in drawn)
     except ValidationError:
-        raise HTTPException(400, "The marks cannot be read. Open the link again and mark the lesions anew") from None
+        raise HTTPException(
+            400, "The marks are missing or cannot be read. Open the link again and mark the lesions anew"
+        ) from None
     within = all(0 <= x0 < x1 <= test.size and 0 <= y0 < y1 <= test.size for x0, y0, x1, y1, _ in drawn)
     if not within or len(marks) > MOST_MARKS:
         raise HTTPException(400, f"Marks leave the slice, or are more than {MOST_MARKS}. Open the link again")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.dashboards.conftest import Serve
 from tests.dashboards.reader_studies import SIZE, lesion_test, served_reader, study
@@ -22,6 +23,15 @@ def test_lesions_are_marked_by_mouse_and_by_keyboard(tmp_path: Path, serve: Serv
     tab.keyboard.press("+")
     drag(tab, (4, 4), (8, 8))
     drag(tab, (9, 9), (12, 13))
+    assert tab.locator(".mark .number").all_inner_texts() == ["1", "2"], "as in the list"
+    for number in (0, 1):
+        tab.get_by_label(f"Confidence of mark {number + 1}").focus()
+        expect(tab.locator(".mark").nth(number)).to_have_class(re.compile("focused"))
+        expect(tab.locator(".mark.focused")).to_have_count(1)
+    tab.get_by_label("Confidence of mark 2").select_option("4")
+    expect(tab.get_by_label("Confidence of mark 2")).to_be_focused()
+    tab.locator("h1").click()
+    expect(tab.locator(".mark.focused")).to_have_count(0)
     tab.keyboard.press("Backspace")
     tab.keyboard.press("5")
     with tab.expect_navigation():
@@ -58,3 +68,18 @@ def test_wrong_marks_are_refused(tmp_path: Path, serve: Serve, marks: str) -> No
     reader, url = served_reader(folder, study(folder, partial(lesion_test, count=2)), serve)
     answer = httpx.post(url, data={"place": "0", "marks": marks}, headers={"Origin": url.partition("/read")[0]})
     assert (answer.status_code, reader.answers) == (400, [])
+
+
+def test_no_mark_is_an_answer_only_if_the_page_says_so(tmp_path: Path, serve: Serve, tab: Page) -> None:
+    """The script says what is marked: where it failed, as in a browser without scripts, nothing is an answer."""
+    folder = tmp_path / "s"
+    reader, url = served_reader(folder, study(folder, partial(lesion_test, count=2)), serve)
+    origin = {"Origin": url.partition("/read")[0]}
+    assert 'name="marks" value=""' in httpx.get(url).text
+    for fields in ({}, {"marks": ""}):
+        assert httpx.post(url, data={"place": "0", **fields}, headers=origin).status_code == 400
+    assert reader.answers == []
+    tab.goto(url)
+    with tab.expect_navigation():
+        tab.keyboard.press("Enter")
+    assert [answer.marks for answer in reader.answers] == [()]

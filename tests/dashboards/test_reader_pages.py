@@ -229,6 +229,11 @@ def test_window_level_and_zoom(tmp_path: Path, serve: Serve, tab: Page) -> None:
     tab.keyboard.press("-")
     assert picture.screenshot() == plain, "zooming out shows the whole image again"
     assert tab.locator("input:checked").count() == 0, "no key of the view answers"
+    for key in "]+":
+        tab.keyboard.press(key)
+    shown = tab.evaluate("`${viewer}`")
+    answer_by_keys(tab, "r3")
+    assert tab.evaluate("`${viewer}`") == shown != "0,1,1,0,0", "the next image is shown alike"
 
 
 def test_enter_saves_nothing_without_both_answers(tmp_path: Path, serve: Serve, tab: Page) -> None:

@@ -30,14 +30,26 @@ function add(box) {
   draw();
 }
 
+// The number of a mark in the list, on its box.
+function numbered(box, number) {
+  const label = box.appendChild(document.createElement("span"));
+  label.className = "number";
+  label.textContent = number + 1;
+}
+
+// A line of the list; its box stands out while the line has the focus or the pointer.
 function row(mark, number) {
   const item = document.createElement("li");
+  const focus = (is) => () => stage.querySelectorAll(".mark")[number]?.classList.toggle("focused", is || item.contains(document.activeElement));
+  for (const [event, is] of [["focusin", true], ["focusout", false], ["pointerenter", true], ["pointerleave", false]]) {
+    item.addEventListener(event, focus(is));
+  }
   const choice = document.createElement("select");
   choice.setAttribute("aria-label", `Confidence of mark ${number + 1}`);
   for (const [value, label] of ["a guess", "unsure", "fairly sure", "sure", "certain"].entries()) {
     choice.add(new Option(`${value + 1} ${label}`, value + 1, false, value + 1 === mark.confidence));
   }
-  choice.addEventListener("change", () => { mark.confidence = Number(choice.value); draw(); });
+  choice.addEventListener("change", () => { mark.confidence = Number(choice.value); keep(); });
   const remove = document.createElement("button");
   remove.type = "button";
   remove.textContent = "Remove";
@@ -48,14 +60,19 @@ function row(mark, number) {
 
 function draw() {
   for (const old of stage.querySelectorAll(".box:not(.given), .cross")) old.remove();
-  for (const mark of marks) outline(stage, mark.box, "");
+  marks.forEach((mark, number) => numbered(outline(stage, mark.box, "mark"), number));
   if (corner !== null) outline(stage, ordered(corner, cross), "open");
   const sight = stage.appendChild(document.createElement("div"));
   sight.className = "cross";
-  Object.assign(sight.style, { left: `${100 * cross[0] / size}%`, top: `${100 * cross[1] / size}%`, scale: 1 / viewer.zoom });
+  Object.assign(sight.style, { left: `${100 * cross[0] / size}%`, top: `${100 * cross[1] / size}%` });
   list.replaceChildren(...marks.map(row));
-  answer.elements.marks.value = JSON.stringify(marks.map((mark) => [...mark.box, mark.confidence]));
   document.getElementById("none").hidden = marks.length > 0;
+  keep();
+}
+
+// What is sent.
+function keep() {
+  answer.elements.marks.value = JSON.stringify(marks.map((mark) => [...mark.box, mark.confidence]));
 }
 
 function pointed(event) {
