@@ -31,7 +31,7 @@ class PrepareStage(Stage):
     """Skull-strips, crops, resizes and scales every volume of a cohort."""
 
     name: ClassVar[str] = "prepare"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     sections: ClassVar[tuple[str, ...]] = ("cohort", "prepare")
     run_kind: ClassVar[RunKind] = "sweep"
 

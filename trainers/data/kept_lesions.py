@@ -19,6 +19,8 @@ from trainers.data.strip_config import StripConfig
 TOLERATED = 0.05
 """Share of a lesion's voxels on one slice that may lie outside the brain mask without a lesion counting as cut: borders
 of two masks differ by a voxel here and there."""
+ADJOINING = np.ones((3, 3, 3), bool)
+"""A voxel and its 26 neighbours."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def give_back(
     """The brain mask joined with the lesions that it cuts and a margin around them, as far as `config` wants; and each
     lesion that loses a voxel.
 
-    A lesion that lies wholly outside the brain is not given back: it may have been drawn on another volume.
+    A lesion that lies outside the brain is given back if it adjoins it or the margin reaches it. Others may have been
+    drawn on another volume.
     """
     joined = mask.copy()
     cut: list[CutLesion] = []
@@ -95,7 +98,11 @@ def give_back(
             continue
         shares = outside / np.maximum(1, voxels.sum(axis=(0, 1)))
         worst = int(np.argmax(shares))
-        touches = bool((mask[region] & (lesions.whole[region] == number)).any())
+        reach = np.maximum(1, np.ceil(config.lesion_margin_mm / spacing).astype(int))
+        wide = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(region, reach, strict=True))
+        whole = lesions.whole[wide] == number
+        within = np.asarray(ndimage.distance_transform_edt(~whole, sampling=spacing)) <= config.lesion_margin_mm
+        touches = bool((mask[wide] & np.logical_or(within, ndimage.binary_dilation(whole, ADJOINING))).any())
         back = config.keep_lesions and touches and bool(shares[worst] > TOLERATED)
         cut.append(
             CutLesion(
@@ -108,8 +115,5 @@ def give_back(
             )
         )
         if back:
-            reach = np.ceil(config.lesion_margin_mm / spacing).astype(int)
-            wide = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(region, reach, strict=True))
-            distance = ndimage.distance_transform_edt(lesions.whole[wide] != number, sampling=spacing)
-            joined[wide] |= np.asarray(distance) <= config.lesion_margin_mm
+            joined[wide] |= within
     return joined, tuple(cut)

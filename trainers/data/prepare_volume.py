@@ -172,24 +172,25 @@ def _pixel_boxes(
     task: VolumeTask, config: PrepareConfig, volume: VolumeSlices
 ) -> tuple[list[tuple[str, int, int, int, int, int, float]], dict[str, int]]:
     """The boxes of one volume in whole pixels, and how many were widened, were cut at the border of the slice, or are
-    left out because they lie outside the brain."""
+    left out because they lie outside the brain, as does all of their lesion or all that the slice shows in them."""
     spacing = np.array(volume.geometry.spacing)
     row_of = {int(z): row for row, z in enumerate(volume.z)}
     rows: list[tuple[str, int, int, int, int, int, float]] = []
     outside = enlarged = cut = 0
     for z, table in task.boxes.groupby("z"):
         slice_id = f"{task.stem}-z{z:03d}"
+        shown = _shown(table, int(str(z)), volume)
         voxels = table[["x0", "y0", "x1", "y1"]].to_numpy(dtype=np.float64)
         if task.subject.boxes is None:
             generator = np.random.default_rng([config.seed, *slice_id.encode()])
             voxels = rough(voxels, spacing, config.rough_margin_mm, generator)
         pixels = np.rint(volume.geometry.to_pixels(voxels)).astype(np.int64)
         brain = volume.brain[row_of[int(str(z))]]
-        for uncut, lesion, diameter in zip(pixels, table["lesion"], table["diameter_mm"], strict=True):
+        for uncut, seen, lesion, diameter in zip(pixels, shown, table["lesion"], table["diameter_mm"], strict=True):
             box = np.clip(uncut, 0, config.size)
             wide = _at_least(box, config.min_box_pixels, config.size)
             beside = (uncut[:2] >= config.size).any() or (uncut[2:] <= 0).any()
-            if beside or not brain[wide[1] : wide[3], wide[0] : wide[2]].any():
+            if beside or not seen or not brain[wide[1] : wide[3], wide[0] : wide[2]].any():
                 outside += 1
                 continue
             cut += int((box != uncut).any())
@@ -198,6 +199,17 @@ def _pixel_boxes(
             rows.append((slice_id, x0, y0, x1, y1, int(lesion), float(diameter)))
     counts = {"boxes_widened": enlarged, "boxes_cut": cut, "boxes_outside_brain": outside}
     return list(dict.fromkeys(rows)), counts  # in pixels, two boxes of a lesion can become the same
+
+
+def _shown(boxes: pd.DataFrame, z: int, volume: VolumeSlices) -> list[bool]:
+    """Whether the brain holds a voxel of what is lesion in each of a slice's boxes, as annotated; True where none is
+    known."""
+    lesion, mask = volume.lesions[:, :, z], volume.mask[:, :, z]
+    shown = []
+    for x0, y0, x1, y1 in boxes[["x0", "y0", "x1", "y1"]].to_numpy(np.int64):
+        voxels = lesion[x0:x1, y0:y1]
+        shown.append(not voxels.any() or bool((voxels & mask[x0:x1, y0:y1]).any()))
+    return shown
 
 
 def _at_least(box: np.ndarray, least: int, size: int) -> np.ndarray:

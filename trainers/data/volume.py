@@ -72,6 +72,8 @@ class VolumeSlices:
     """What recognises the volume under another name (`trainers.data.leaks`)."""
     mask: np.ndarray
     """X x Y x Z bool: the brain, with lesions that were given back."""
+    lesions: np.ndarray
+    """X x Y x Z bool: what is lesion for sure; nothing of a volume whose lesions are unknown."""
     lesions_cut: tuple[CutLesion, ...]
     """Lesions of which the strip removes voxels."""
 
@@ -101,8 +103,11 @@ def volume_slices(
     given = None if brain_path is None else read_brain(brain_path, image)
     mask, stripped = brain_mask(volume, affine, stripped, str(path), config.strip, given)
     lesions_cut: tuple[CutLesion, ...] = ()
+    lesion = np.zeros(mask.shape, bool)
     if lesions is not None:
-        mask, lesions_cut = give_back(mask, lesions(image), voxel_sizes(affine), config.strip)
+        known = lesions(image)
+        lesion = known.surely > 0
+        mask, lesions_cut = give_back(mask, known, voxel_sizes(affine), config.strip)
     geometry = _geometry(image, mask, config)
 
     area = mask.sum(axis=(0, 1))
@@ -129,6 +134,7 @@ def volume_slices(
         enough[z],
         signature(volume),
         mask,
+        lesion,
         lesions_cut,
     )
 

@@ -23,7 +23,7 @@ from trainers.data.strip_command import COMMANDS, find_command
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
 
-VERSION = 3
+VERSION = 4
 """Raised when something else is made of a volume or its annotation, so that no earlier result is used."""
 INTEGERS = [*COLUMNS, "lesion"]
 """Columns of a table of boxes that hold whole numbers; the other is `diameter_mm`."""

@@ -87,6 +87,34 @@ def test_what_is_given_back_is_that_lesion_with_a_margin() -> None:
     assert not give_back(mask, Lesions(labels, labels), SPACING, StripConfig())[1][0].given_back
 
 
+@pytest.mark.parametrize(("gap", "given_back", "mask"), [(0, True, True), (2, False, True), (2, False, False)])
+def test_no_box_is_kept_over_a_lesion_that_the_strip_removes_wholly(
+    tmp_path: Path, gap: int, given_back: bool, mask: bool
+) -> None:
+    """Beside the brain it is given back; further away its boxes, though wide enough to hold brain, are left out."""
+    folder = make_cohort(tmp_path / "cohort", mask=mask)
+    volume, brain = stripped_brain(), (stripped_brain() > 0).astype(np.uint8)
+    volume[34:38, 30:35, 20] = 200
+    brain[tuple(slice(side.start - gap, side.stop + gap) for side in LESION)] = 0
+    save(folder / "P000" / "t1c.nii.gz", volume)
+    save(folder / "P000" / "brain.nii.gz", brain)
+    subjects = read_manifest(folder)
+    subjects[0]["brain"] = "P000/brain.nii.gz"
+    write_manifest(folder, subjects)
+    if mask:
+        labels = np.zeros(volume.shape, np.uint8)
+        labels[LESION] = labels[34:38, 30:35, 20] = 1
+        save(folder / "P000" / "mask.nii.gz", labels)
+    else:
+        with (folder / "P000" / "boxes.csv").open("a") as file:
+            file.write("20,34,30,38,35,P000\n")
+    slices = prepared(folder, PrepareConfig(size=64, min_box_pixels=16), "slices")
+    about = slices.meta["volumes"]["P000/t1c.nii.gz"]
+    (lesion,) = about["lesions_cut"]
+    assert (lesion["given_back"], lesion["cut"]) == (given_back, lesion["voxels"])
+    assert (about["boxes"], about["boxes_outside_brain"]) == ((4, 0) if given_back else (1, 3))
+
+
 def test_the_lesion_of_a_box_is_its_ellipse() -> None:
     boxes = pd.DataFrame({"z": [1, 2], "x0": [2, 5], "y0": [3, 5], "x1": [12, 6], "y1": [13, 6], "lesion": [1, 2]})
     lesions = lesions_of_boxes(boxes, (20, 20, 4))
