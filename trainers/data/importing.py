@@ -170,7 +170,7 @@ def _add(outcome: _Outcome, scan: Scan, place: _Place, private: bool) -> None:
         return written[-1]
 
     try:
-        files = {key: file_of(key, getattr(scan, key)) for key in ("volume", "mask", "boxes")}
+        files = {key: file_of(key, getattr(scan, key)) for key in ("volume", "mask", "boxes", "brain")}
         subject = Subject.model_validate(
             {
                 "patient_id": scan.patient_id,

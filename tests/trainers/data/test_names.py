@@ -10,11 +10,13 @@ import pytest
 
 from tests.trainers.data import public_sets as sets
 from trainers.data.annotation import COLUMNS, read_boxes
-from trainers.data.cohort import Cohort, open_cohort
+from trainers.data.cohort import Cohort, Subject, open_cohort
 from trainers.data.importing import Imported, import_cohort
 from trainers.data.layouts.contract import Tree
 from trainers.data.layouts.known import layout_of
+from trainers.data.layouts.pseudonyms import pseudonymised
 from trainers.data.names import is_after_contrast, is_lesion, lesion_values
+from trainers.data.volume_file import load_image
 from trainers.exceptions import CohortError
 
 LESIONS = (
@@ -115,3 +117,30 @@ def test_a_table_never_takes_a_patient_without_mask_for_a_normal_subject(tmp_pat
     made, cohort = imported(table, tmp_path / "cohort")
     assert list(made.left_out.values()) == ["no annotation"]
     assert [subject.patient_id for subject in cohort.subjects] == ["N"]
+
+
+def test_every_column_of_a_table_reaches_the_cohort(tmp_path: Path) -> None:
+    for name, voxels in (
+        ("t1", sets.brain(1)), ("seg", sets.labels(1)), ("brain", (sets.brain(0) > 0).astype("uint8")),
+    ):  # fmt: skip
+        sets.write(tmp_path / f"{name}.nii.gz", voxels)
+    boxes = "\n".join(",".join(map(str, box)) for box in sets.BOXES)
+    (tmp_path / "boxes.csv").write_text(f"{','.join(COLUMNS)}\n{boxes}\n")
+    columns = {
+        "patient_id": "A", "kind": "tumour", "split": "test", "scanner": "3T", "volume": "t1.nii.gz",
+        "mask": "seg.nii.gz", "mask_labels": "1 3", "boxes": "boxes.csv", "brain": "brain.nii.gz", "stripped": "false",
+    }  # fmt: skip
+    assert columns.keys() == Subject.model_fields.keys()
+    table = tmp_path / "scans.csv"
+    table.write_text(f"{','.join(columns)}\n{','.join(columns.values())}\n")
+    tree = Tree.of(table)
+    layout, plain, salted = layout_of("table", tree), tmp_path / "plain", tmp_path / "salted"
+    plain.mkdir()
+    (subject,) = import_cohort(layout, tree, plain, plain, lambda *_: None).cohort.subjects
+    files = {key: f"../{columns[key]}" for key in ("volume", "mask", "boxes", "brain")}
+    assert subject.model_dump() == columns | files | {"mask_labels": (1, 3), "stripped": False}
+    salted.mkdir()
+    layout = pseudonymised(layout, b"0" * 16)
+    (subject,) = import_cohort(layout, tree, salted, salted, lambda *_: None).cohort.subjects
+    assert subject.brain == f"brain/{subject.patient_id}-1.nii.gz"
+    assert (load_image(salted / str(subject.brain), mask=True).get_fdata() > 0).sum() == (sets.brain(0) > 0).sum()

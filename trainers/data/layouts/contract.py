@@ -93,6 +93,8 @@ class Scan:
     mask_labels: tuple[int, ...] | None = None
     boxes: pd.DataFrame | Path | None = None
     """As a boxes file holds them, or such a file. A tumour scan with neither mask nor boxes is left out."""
+    brain: Path | Unwritten | None = None
+    """Mask of the brain."""
     split: Split | None = None
     scanner: str = "unknown"
     stripped: bool | None = None

@@ -47,6 +47,7 @@ def pseudonymised(layout: Layout, salt: bytes) -> Layout:
                 volume=_anew(scan.volume),
                 mask=_anew(scan.mask),
                 boxes=_boxes(scan.boxes) if isinstance(scan.boxes, Path) else scan.boxes,
+                brain=_anew(scan.brain),
                 notes=(),
             )
 

@@ -79,7 +79,7 @@ def _scans(tree: Tree) -> Iterator[Scan]:
                 f"{where}: is {shown(cells)}; allowed: true or false as stripped, whole numbers with spaces between "
                 "as mask_labels."
             ) from error
-        files = {key: tree.root / values[key] for key in ("volume", "mask", "boxes") if key in values}
+        files = {key: tree.root / values[key] for key in ("volume", "mask", "boxes", "brain") if key in values}
         for key, named in files.items():
             if not named.is_file():
                 raise CohortError(f"{where}: {key} is {values[key]!r}, but there is no file {named}. Correct the path.")
@@ -91,6 +91,7 @@ def _scans(tree: Tree) -> Iterator[Scan]:
             mask=files.get("mask"),
             mask_labels=subject.mask_labels,
             boxes=files.get("boxes"),
+            brain=files.get("brain"),
             split=subject.split,
             scanner=subject.scanner,
             stripped=subject.stripped,
