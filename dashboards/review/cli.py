@@ -56,7 +56,7 @@ def review(
     reviewers = {secrets.token_urlsafe(18): name for name in names}
     decisions = Decisions(out, reviewed)
     try:
-        lock = FileLock(out.with_name(f".{out.name}.lock")).acquire(timeout=0)
+        lock = FileLock(decisions.file.with_name(f".{decisions.file.name}.lock")).acquire(timeout=0)
     except Timeout:
         raise ConfigError(f"--out {out} is being reviewed by another process; stop that one first.") from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import stat
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,8 @@ class Agreement:
 class Decisions:
     """The decisions in a list; those on slices of one source may be changed, all others are kept as they are.
 
-    Every change replaces the file at once and whole, and is on disk when it returns.
+    Every change replaces the file at once and whole, and is on disk when it returns. What others have written into the
+    file meanwhile is read before, and kept; so is the file's mode.
 
     Args:
         file: made with the first decision unless it exists.
@@ -48,16 +51,14 @@ class Decisions:
     """
 
     def __init__(self, file: Path, source: str) -> None:
-        self.file, self._source = file, source
+        self.file = file = file.resolve()  # a link stays one; whoever follows it writes the same file
+        self._source = source
         self._lock = Lock()
         self._rows: dict[str, dict[Row, Decision]] = {}
         self._undo: dict[str, list[tuple[str, Decision | None]]] = {}
-        if file.exists():
-            read_review(file)
-            for _, row in read_table(file, ConfigError, NEEDED, OPTIONAL):
-                of_slice = self._rows.setdefault(row["slice_id"], {})
-                of_slice[row.get("source", ""), row.get("reviewer", "")] = cast(Decision, row["decision"])
-        elif not file.absolute().parent.is_dir():
+        self._seen: tuple[int, ...] | None = None
+        self._read()
+        if self._seen is None and not file.absolute().parent.is_dir():
             raise ConfigError(f"{file} cannot be written: its folder does not exist. Make it first.")
 
     def of(self, slice_id: str) -> dict[str, Decision]:
@@ -69,9 +70,10 @@ class Decisions:
         """Keep or discard a slice in the name of a reviewer.
 
         Raises:
-            ConfigError: another attempt at the same image is kept.
+            ConfigError: another attempt at the same image is kept, or others have written what is no list.
         """
         with self._lock:
+            self._read()
             if decision == "keep":
                 self._refuse_second(slice_id)
             before = self._rows.get(slice_id, {}).get((self._source, reviewer))
@@ -83,6 +85,7 @@ class Decisions:
         with self._lock:
             if not self._undo.get(reviewer):
                 return None
+            self._read()
             slice_id, before = self._undo[reviewer][-1]
             self._set(reviewer, slice_id, before)
             self._undo[reviewer].pop()
@@ -91,6 +94,18 @@ class Decisions:
     def given(self, among: Container[str]) -> list[dict[str, Decision]]:
         """Reviewer -> decision, of each slice in `among` on which anyone has decided."""
         return [by for slice_id in list(self._rows) if slice_id in among and (by := self.of(slice_id))]
+
+    def _read(self) -> None:
+        """Read the file if it is another than when it was read or written last."""
+        seen = _version(self.file)
+        if seen in (None, self._seen):
+            return
+        read_review(self.file)
+        rows: dict[str, dict[Row, Decision]] = {}
+        for _, row in read_table(self.file, ConfigError, NEEDED, OPTIONAL):
+            of_slice = rows.setdefault(row["slice_id"], {})
+            of_slice[row.get("source", ""), row.get("reviewer", "")] = cast(Decision, row["decision"])
+        self._rows, self._seen = rows, seen
 
     def _refuse_second(self, slice_id: str) -> None:
         """Synthesis refuses a list that keeps two attempts at an image."""
@@ -110,7 +125,7 @@ class Decisions:
             of_slice[self._source, reviewer] = decision
         changed = {**self._rows, slice_id: of_slice}
         self._write(changed)
-        self._rows = changed
+        self._rows, self._seen = changed, _version(self.file)
 
     def _write(self, rows: dict[str, dict[Row, Decision]]) -> None:
         text = io.StringIO()
@@ -127,10 +142,24 @@ class Decisions:
             ) from None
 
 
+def _version(path: Path) -> tuple[int, ...] | None:
+    """The same as long as nobody writes the file; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _replace(path: Path, text: str) -> None:
-    """Make a file's content `text`, at once and on disk."""
+    """Make a file's content `text`, at once and on disk; its mode stays."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text)
+    fresh.unlink(missing_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666), "w") as file:
+        file.write(text)
+    if mode is not None:
+        fresh.chmod(mode)
     sync_entry(fresh)
     fresh.replace(path)
     sync_entry(path.absolute().parent)

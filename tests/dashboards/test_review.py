@@ -74,6 +74,38 @@ def test_other_rows_of_a_list_are_kept(tmp_path: Path) -> None:
     }
 
 
+def test_what_others_write_meanwhile_is_kept_and_so_is_the_mode(tmp_path: Path) -> None:
+    file, (first, second, third) = tmp_path / "list.csv", ids(3)
+    made = Decisions(file, SOURCE)
+    made.decide("Ann", first, "keep")
+    file.chmod(0o600)
+    with file.open("a") as opened:
+        opened.write(f"{second},discard,{SOURCE},Ben\n")
+    made.decide("Ann", third, "discard")
+    assert made.of(second) == {"Ben": "discard"}
+    assert {*read_review(file).content} == {f"{SOURCE} {slice_id}" for slice_id in (first, second, third)}
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open("a") as opened:
+        opened.write(f"{second},keep,{SOURCE},Eve\n")
+    assert made.undo("Ann") == third
+    assert made.of(second) == {"Ben": "discard", "Eve": "keep"}
+    broken = file.read_text() + "nonsense,keep,,\n"
+    file.write_text(broken)
+    with pytest.raises(ConfigError, match="line 5"):
+        made.decide("Ann", third, "keep")
+    assert file.read_text() == broken, "nothing of it is lost"
+
+
+def test_a_linked_list_stays_one_list(tmp_path: Path) -> None:
+    file, link = tmp_path / "list.csv", tmp_path / "link.csv"
+    link.symlink_to(file)
+    made = Decisions(link, SOURCE)
+    made.decide("Ann", ids(1)[0], "keep")
+    assert made.file == Decisions(file, SOURCE).file, "so their locks are one, too"
+    assert link.is_symlink()
+    assert Decisions(file, SOURCE).of(ids(1)[0]) == {"Ann": "keep"}
+
+
 def test_a_list_that_synthesis_would_refuse_is_never_written(tmp_path: Path) -> None:
     made = Decisions(tmp_path / "list.csv", SOURCE)
     made.decide("Ann", "synthetic-000003-0", "keep")
