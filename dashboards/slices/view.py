@@ -73,6 +73,12 @@ class View:
             **{name: _number(name, texts) for name in ("iou", "confidence", "least", "most")},
         )
         _check("show", view.show, [*SHOWN])
+        least = study.evaluation.confidence
+        if view.confidence is not None and not least <= view.confidence <= 1:
+            raise ConfigError(
+                f"confidence is {texts['confidence']!r}; allowed: a number from {least:g}, the study's own, to 1. "
+                "The pages of volumes show detections below it."
+            )
         _check("seed", view.seed, [None, *study.seeds])
         _check("iou", view.iou, [None, *study.evaluation.ious])
         if len(view.arm) > MOST_ARMS:

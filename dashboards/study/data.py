@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,13 @@ from sweep.report.sections.pareto import arm_of, front
 from sweep.report.sections.response import response_of
 from sweep.report.table1 import means_of
 from sweep.report.verdict import verdict
-from sweep.studies.overview import Overview, TrialState
+from sweep.studies.overview import Overview, TrialState, best_of
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.froc_curve import froc_curve
 from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.outcome import name_of
 from trainers.exceptions import ConfigError
+from trainers.variants import REAL_ONLY
 
 MOST_CURVES = 8
 """FROC curves that one plot shows."""
@@ -38,15 +40,23 @@ SHOWN_OF_GANS = ("images", "gan/distance", "gan/overfitting")
 def trials_now(overview: Overview, state: State, study: str) -> dict[str, Any]:
     """Every trial's state; words on the launch, and on damaged artifacts."""
     damage = state.damage
+    sound = _without(damage, overview, state) if damage else overview
     return {
         "version": state.version,
         "launch": overview.launch,
-        "headline": list(headline(overview, study)),
-        "reasons": list(reasons(overview)),
+        "headline": list(headline(sound, study)),
+        "reasons": list(reasons(sound)),
         "damage": [*damage.values()],
         "objective": f"validation {overview.study.objectives[0].metric}",
-        "trials": [_trial(trial, damage) for trial in overview.trials],
+        "trials": [_trial(trial, damage) for trial in sound.trials],
     }
+
+
+def _without(damage: Mapping[str, str], overview: Overview, state: State) -> Overview:
+    """The overview in which trials whose evaluation is damaged are to be run again."""
+    trials = [TrialState(at.trial, "waiting") if at.trial.evaluate.key in damage else at for at in overview.trials]
+    whole = {row.name: [*row.metrics.values()] for row in state.results.rows if row.complete}
+    return replace(overview, trials=trials, best=best_of(overview.study, whole))
 
 
 def figures(state: State) -> dict[str, Any]:
@@ -63,8 +73,10 @@ def figures(state: State) -> dict[str, Any]:
 
 
 def evidence(state: State, base: str) -> dict[str, Any]:
-    """The verdict, intervals of every arm with figures, and gains over an arm."""
+    """The verdict, intervals of every arm with figures, and gains over `base`, or over none if that has no figures."""
     found = state.evidence
+    if found is None or base not in found.arms:
+        base = REAL_ONLY
     answer: dict[str, Any] = {
         "verdict": race_text(state.plan.study, state.plan.looks)
         if state.plan.looks

@@ -158,16 +158,21 @@ class Observer:
         for trial in done:
             if trial.evaluate.key in self._metrics:
                 cells[trial.cell].append(self._metrics[trial.evaluate.key])
-        values = {
-            cell: objective_values(self._study, metrics)[0]
-            for cell, metrics in cells.items()
-            if len(metrics) == len(plan.cells[cell])
-            and not any(value > 0 for value in violations(self._study, metrics).values())
-        }
-        ranked = [cell for cell, value in values.items() if not math.isnan(value)]
-        choose = max if self._study.objectives[0].direction == "maximize" else min
-        best = choose(ranked, key=values.__getitem__, default=None)
-        return None if best is None else (best, values[best])
+        whole = {cell: metrics for cell, metrics in cells.items() if len(metrics) == len(plan.cells[cell])}
+        return best_of(self._study, whole)
+
+
+def best_of(study: Study, cells: Mapping[str, Sequence[Metrics]]) -> tuple[str, float] | None:
+    """The best of some cells by the first objective and within the constraints, and its mean over its seeds."""
+    values = {
+        cell: objective_values(study, metrics)[0]
+        for cell, metrics in cells.items()
+        if not any(value > 0 for value in violations(study, metrics).values())
+    }
+    ranked = [cell for cell, value in values.items() if not math.isnan(value)]
+    choose = max if study.objectives[0].direction == "maximize" else min
+    best = choose(ranked, key=values.__getitem__, default=None)
+    return None if best is None else (best, values[best])
 
 
 def _at_rest(trial: Trial, outcome: Outcome | None) -> TrialState:

@@ -240,7 +240,7 @@ def test_images_are_the_pixels_of_the_set(small: str, judged_store: Store) -> No
 @pytest.mark.parametrize(
     "query",
     ["source=x", "show=x", "seed=9", "seed=x", "iou=0.3", "least=-1", "most=nan", "slice=23", "slice=x", "confidence=x",
-     "source=cpggan&slice=8", "arm=a&arm=b&arm=c&arm=d&arm=e"],
+     "confidence=0.01", "source=cpggan&slice=8", "arm=a&arm=b&arm=c&arm=d&arm=e"],
 )  # fmt: skip
 def test_what_an_address_may_not_say_is_named(small: str, query: str) -> None:
     answer = requests.get(f"{small}?{query}")

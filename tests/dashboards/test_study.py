@@ -107,6 +107,14 @@ def test_gains_over_another_base_are_computed_by_the_same_statistics(small: Serv
     assert requests.get(f"{small.url}/study/small/evidence", params={"base": "no such"}).json()["gains"] == {}
 
 
+@pytest.mark.parametrize("base", ["nonsense", "<b>x</b>"])
+def test_a_base_that_is_no_arm_falls_back_to_none_and_says_so(tab: Page, small: Served, base: str) -> None:
+    tab.goto(f"{small.url}/study/small?base={base}")
+    expect(tab.locator("#no-base")).to_have_text(f"{base} is no arm with figures, so the base is none.")
+    expect(tab.locator("#gain-plot .row")).to_have_count(3)
+    assert "base=" not in tab.url
+
+
 def test_two_arms_are_compared_by_their_froc_curves(tab: Page, small: Served) -> None:
     opened(tab, small)
     legend = tab.locator("#curves-plot .u-legend .u-series:not(.quiet)")

@@ -138,6 +138,8 @@ def test_a_damaged_evaluation_is_named_and_the_rest_of_the_page_stays(
     opened(tab, serve_studies(store))
     expect(tab.locator("#progress .problem")).to_contain_text(f"store verify {key[:12]} --repair")
     expect(tab.locator("#trials-table .tabulator-row", has_text=LAST)).to_contain_text("damaged")
+    expect(tab.locator("#progress")).to_contain_text("11 of 12 trials done, 1 waiting")
+    expect(tab.locator("#progress")).not_to_contain_text("cell cpggan 8,")
     expect(tab.locator("#arms-table .tabulator-row", has_text="cpggan 8")).to_contain_text("2/3")
     expect(tab.locator("#gain-plot .row")).to_have_count(2)
     tab.locator("#cost").scroll_into_view_if_needed()

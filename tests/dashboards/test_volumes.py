@@ -82,10 +82,11 @@ def test_what_an_address_asks_for_is_checked(without: Served) -> None:
 
 
 def test_an_open_slice_leads_to_its_volume(tab: Page, without: Served) -> None:
-    tab.goto(f"{without.url}/study/small/slices?slice=18")
+    tab.goto(f"{without.url}/study/small/slices?slice=18&seed=1&iou=0.25&confidence=0.85")
     tab.locator("#volume").click()
     expect(tab.locator("h1")).to_have_text(PATIENT)
     assert "slice=test-0-0&arm=" in tab.url
+    assert tab.url.endswith("&seed=1&iou=0.25&confidence=0.85")
 
 
 def test_before_any_trial_is_evaluated_the_page_says_so(

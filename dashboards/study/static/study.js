@@ -228,6 +228,9 @@ async function draw() {
 /** What depends on the base: verdict (of none), intervals and gains. */
 async function judge() {
   shown.evidence = await ask("evidence", { base: base() });
+  const given = shown.evidence.base;
+  at("no-base").textContent = given === base() ? "" : `${base()} is no arm with figures, so the base is ${given}.`;
+  if (given !== base()) keep("base", null);
   const [, first, rest] = shown.evidence.verdict.match(/^(.*?[a-z%)\]0-9]\.)(?= |$)(.*)$/s) ?? [null, shown.evidence.verdict, ""];
   const strong = document.createElement("strong");
   strong.textContent = first;
