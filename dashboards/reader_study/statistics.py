@@ -17,6 +17,8 @@ from trainers.evaluation.bootstrap import LEVEL, Interval, bootstrap_weights, in
 
 DRAWS = 2000
 """Resamples behind an interval."""
+MOST_STEPS = 10**8
+"""Numbers that an exact distribution may take to compute: about a second."""
 UNDEFINED = Interval(math.nan, math.nan)
 
 
@@ -115,9 +117,14 @@ def area_under_roc(real: np.ndarray, rating: np.ndarray) -> Figure:
     kinds = [rating[real], rating[~real]]
     if not all(map(len, kinds)):
         return Figure(math.nan, UNDEFINED)
-    beats = np.sign(kinds[0][:, None] - kinds[1][None, :]) / 2 + 0.5
-    weights = [bootstrap_weights(len(kind), DRAWS, seed) / len(kind) for seed, kind in enumerate(kinds)]
-    resampled = np.einsum("dr,rs,ds->d", weights[0], beats, weights[1], optimize=True)
+    levels = np.unique(rating)
+    # share of each resample's images that have each rating
+    shares = [
+        bootstrap_weights(len(kind), DRAWS, seed) @ (kind[:, None] == levels) / len(kind)
+        for seed, kind in enumerate(kinds)
+    ]
+    below = np.cumsum(shares[1], axis=1) - shares[1]
+    resampled = (shares[0] * (below + shares[1] / 2)).sum(axis=1)
     return Figure(float(roc_auc_score(real, rating)), interval(resampled))
 
 
@@ -154,8 +161,9 @@ def p_of_labels(real: np.ndarray, called_real: np.ndarray) -> float:
     """Two-sided p of the hypothesis that real and synthetic images appear alike, over all readers.
 
     If they do, which images are real has nothing to do with the answers, and every choice of so many images as the
-    real ones is as likely. The statistic is the number of right answers, i.e. an accuracy of 50 % of balanced images;
-    its distribution is exact. With one reader this is Fisher's exact test.
+    real ones is as likely. The statistic is the number of right answers, i.e. an accuracy of 50 % of balanced images.
+    Its distribution is exact, and with one reader this is Fisher's exact test; beyond MOST_STEPS it is the normal one
+    with a continuity correction (Hajek, Publ. Math. Inst. Hung. Acad. Sci. 5, 1960).
 
     Args:
         real: N bool.
@@ -164,6 +172,8 @@ def p_of_labels(real: np.ndarray, called_real: np.ndarray) -> float:
     answers = called_real.sum(axis=1)
     # ways[k, s]: probability that k of the images so far are the real ones and were called real s times
     chosen, most = int(real.sum()), int(answers.sum())
+    if len(answers) * (chosen + 1) * (most + 1) > MOST_STEPS:
+        return _normal_p_of_labels(real, answers)
     ways = np.zeros((chosen + 1, most + 1))
     ways[0, 0] = 1.0
     for number, times in enumerate(answers):
@@ -174,6 +184,20 @@ def p_of_labels(real: np.ndarray, called_real: np.ndarray) -> float:
     sums = np.arange(most + 1)
     expected = chosen * most / len(answers)
     return _two_sided(sums, ways[chosen], expected, int(answers[real].sum()))
+
+
+def _normal_p_of_labels(real: np.ndarray, answers: np.ndarray) -> float:
+    """The same from the mean and variance of a sum that is drawn without replacement."""
+    images, chosen = len(answers), int(real.sum())
+    variance = chosen * (images - chosen) / images * float(answers.var(ddof=1))
+    if not variance:
+        return 1.0
+    expected = chosen * float(answers.mean())
+    off, tolerance = abs(int(answers[real].sum()) - expected), 1e-9
+    # The nearest whole numbers that are as far from what is expected, each with the half step towards it
+    below, above = math.floor(expected - off + tolerance) + 0.5, math.ceil(expected + off - tolerance) - 0.5
+    tails = norm.cdf([below - expected, expected - above], scale=math.sqrt(variance))
+    return float(min(1.0, tails.sum()))
 
 
 def p_of_pairs(right: np.ndarray) -> float:

@@ -108,6 +108,28 @@ def test_pooled_test_of_several_readers_is_every_choice_of_real_images() -> None
     assert p_of_labels(real, called) == pytest.approx(as_far)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_pooled_test_of_many_images_is_about_the_exact_one(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    real = np.repeat([True, False], [60, 40])
+    called = draw.random((100, 3)) < np.where(real, 0.52 + 0.03 * seed, 0.48)[:, None]
+    exact = p_of_labels(real, called)
+    monkeypatch.setattr("dashboards.reader_study.statistics.MOST_STEPS", 0)
+    assert p_of_labels(real, called) == pytest.approx(exact, rel=0.03)
+    assert p_of_labels(real, np.ones((100, 2), dtype=bool)) == 1
+
+
+def test_the_largest_study_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 real and 5,000 synthetic images and ten readers: the exact test would take hours and gigabytes."""
+    draw = np.random.default_rng(0)
+    real = np.repeat([True, False], 5000)
+    called = draw.random((10000, 10)) < np.where(real, 0.51, 0.49)[:, None]
+    assert p_of_labels(real, called) < 0.001
+    monkeypatch.setattr("dashboards.reader_study.statistics.DRAWS", 50)
+    area = area_under_roc(real, draw.integers(-5, 6, 10000))
+    assert area.interval.low < area.value < area.interval.high
+
+
 def test_readers_who_copy_each_other_prove_no_more_than_one() -> None:
     real, called = answers_of((30, 20, 20, 30))
     alone, copied = p_of_labels(real, called[:, None]), p_of_labels(real, np.tile(called[:, None], 3))
