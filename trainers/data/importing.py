@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from trainers.data.annotation import read_boxes
 from trainers.data.cohort import MANIFEST, MOST_REPORTED, Cohort, Subject, check_patients
 from trainers.data.layouts.contract import Layout, Scan, Tree, Unwritten
+from trainers.data.layouts.pseudonyms import source_of
 from trainers.distributed import OnProgress
 from trainers.documents import why
 from trainers.exceptions import CohortError, NoLesionError
@@ -161,13 +162,14 @@ def _add(outcome: _Outcome, scan: Scan, place: _Place, private: bool) -> None:
         if private and reason == NO_ANNOTATION:
             _write_unannotated(outcome, scan, place)
         return
-    written: list[Path] = []
+    written: dict[Path, Path | None] = {}
 
     def file_of(key: str, content: Path | Unwritten | pd.DataFrame | None) -> Path | None:
         if content is None or isinstance(content, Path):
             return content
-        written.append(place.write(key, scan.name, content))
-        return written[-1]
+        file = place.write(key, scan.name, content)
+        written[file] = source_of(content)
+        return file
 
     try:
         files = {key: file_of(key, getattr(scan, key)) for key in ("volume", "mask", "boxes", "brain")}
@@ -188,7 +190,10 @@ def _add(outcome: _Outcome, scan: Scan, place: _Place, private: bool) -> None:
         for file in written:
             file.unlink()
     except CohortError as error:
-        outcome.problems.append(str(error))
+        problem = str(error)
+        for file, source in written.items():  # the copy goes with the cohort
+            problem = problem.replace(str(file), str(source or file))
+        outcome.problems.append(problem)
     except ValidationError as error:
         outcome.problems.append(f"{scan.name}: {why(error)}. Rename its files, or list them in a table (layout table).")
     else:

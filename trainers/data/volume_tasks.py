@@ -126,10 +126,15 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     lesions: Counter[str] = Counter()
     for task in tasks:
         lesions[task.subject.patient_id] += task.boxes["lesion"].nunique()
+    for volume in left_out:
+        with suppress(CohortError):  # where the annotation is broken, none are known
+            lesions[volume.subject.patient_id] += read_boxes(cohort, volume.subject)["lesion"].nunique()
+    # Splits are those of the whole cohort, or a damaged file would move other patients.
+    divided = {subject.volume: subject for subject in assign_splits(cohort, lesions, config.seed).subjects}
+    tasks = [replace(task, subject=divided[task.subject.volume]) for task in tasks]
     usable = replace(cohort, subjects=tuple(task.subject for task in tasks))
-    divided = assign_splits(usable, lesions, config.seed)
-    pairs = zip(tasks, divided.subjects, strict=True)
-    return Volumes(divided, tuple(replace(task, subject=subject) for task, subject in pairs), tuple(left_out))
+    check_splits(usable)
+    return Volumes(usable, tuple(tasks), tuple(left_out))
 
 
 def refuse_or_report(left_out: list[LeftOut], config: PrepareConfig) -> None:

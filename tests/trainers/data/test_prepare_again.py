@@ -126,6 +126,9 @@ def test_broken_volumes_are_refused_together(tmp_path: Path, prepared: Prepared)
 
 def test_broken_volumes_are_left_out_and_named(tmp_path: Path, prepared: Prepared) -> None:
     folder = broken_cohort(tmp_path / "cohort")
+    subjects = read_manifest(folder)
+    subjects[2]["split"] = "train"  # the other splits have one patient each
+    write_manifest(folder, subjects)
     slices = prepared(folder, "slices", DROP)
     assert slices.slices["patient_id"].unique().tolist() == ["P000", "P004", "P005", "P006", "P007"]
     reasons = {entry["patient_id"]: entry["reason"] for entry in slices.meta["dropped"]}
@@ -146,6 +149,16 @@ def test_a_split_that_loses_all_its_patients_is_refused(tmp_path: Path, prepared
     save(folder / "P001" / "t1c.nii.gz", np.full(SHAPE, 7.0))
     with pytest.raises(CohortError, match="no tumour subject is in the validation split"):
         prepared(folder, "slices", DROP)
+
+
+def test_a_damaged_file_that_is_left_out_moves_nobody_to_another_split(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "cohort", patients=10)
+    whole = {subject.patient_id: subject.split for subject in check_cohort(open_cohort(folder), DROP).subjects}
+    left_out = next(patient for patient, split in whole.items() if split == "test")
+    volume = folder / left_out / "t1c.nii.gz"
+    volume.write_bytes(volume.read_bytes()[:20_000])
+    rest = {subject.patient_id: subject.split for subject in check_cohort(open_cohort(folder), DROP).subjects}
+    assert rest == {patient: split for patient, split in whole.items() if patient != left_out}
 
 
 def test_the_default_on_error_is_in_no_key() -> None:

@@ -45,7 +45,7 @@ def pseudonymised(layout: Layout, salt: bytes) -> Layout:
                 patient_id=patient,
                 name=f"{patient}-{numbers[patient]}",
                 volume=_anew(scan.volume),
-                mask=_anew(scan.mask),
+                mask=_anew(scan.mask, mask=True),
                 boxes=_boxes(scan.boxes) if isinstance(scan.boxes, Path) else scan.boxes,
                 brain=_anew(scan.brain),
                 notes=(),
@@ -59,10 +59,12 @@ class WithoutText:
     """A NIfTI file, of which only voxels and affine are kept."""
 
     file: Path
+    mask: bool = False
+    """Whether almost all of its voxels may be alike."""
 
     def image(self) -> Nifti1Image:
-        """With a header of its own."""
-        image = load_image(self.file, mask=True)
+        """With a header of its own; CohortError names the file itself if it cannot be used."""
+        image = load_image(self.file, self.mask)
         file_digest(self.file)
         try:
             voxels = np.asarray(image.dataobj)
@@ -73,13 +75,22 @@ class WithoutText:
         return Nifti1Image(voxels, image.affine, dtype=voxels.dtype)
 
 
-def _anew(volume: Path | Unwritten | None) -> Unwritten | None:
-    return WithoutText(volume) if isinstance(volume, Path) else volume
+def _anew(volume: Path | Unwritten | None, mask: bool = False) -> Unwritten | None:
+    return WithoutText(volume, mask) if isinstance(volume, Path) else volume
 
 
 def _boxes(file: Path) -> pd.DataFrame:
     """The columns that count; others may hold text."""
-    return pd.DataFrame([cells for _, cells in read_table(file, CohortError, COLUMNS)], columns=COLUMNS)
+    boxes = pd.DataFrame([cells for _, cells in read_table(file, CohortError, COLUMNS)], columns=COLUMNS)
+    boxes.attrs["file"] = file
+    return boxes
+
+
+def source_of(content: Unwritten | pd.DataFrame) -> Path | None:
+    """The file that was written anew as `content`, which errors name; None: it was made of others."""
+    if isinstance(content, WithoutText):
+        return content.file
+    return content.attrs.get("file") if isinstance(content, pd.DataFrame) else None
 
 
 def read_salt(file: Path, *data: Path) -> bytes:
