@@ -5,6 +5,7 @@ A table says whose picture each is, as these formats do not: `slices.csv` in the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -36,7 +37,8 @@ def import_slices(
         size: height and width to which pictures are padded and scaled; None: they are square and of one size.
 
     Raises:
-        SliceSetError: a picture without patient or split, of another size, or in colour; boxes beyond their picture.
+        SliceSetError: a picture without patient or split, of another size, or in colour; boxes beyond their picture;
+            one picture under two patients or in two splits.
     """
     pictures = pictures_of(form, source)
     about = _table(source, patients)
@@ -49,6 +51,7 @@ def import_slices(
     images: list[np.ndarray] = []
     boxes: list[tuple[Any, ...]] = []
     slices: list[dict[str, Any]] = []
+    seen: dict[bytes, dict[str, Any]] = {}
     for name in names:
         image, corners = _fitted(pictures[name], size)
         if images and image.shape != images[0].shape:
@@ -59,6 +62,8 @@ def import_slices(
         images.append(image)
         boxes.extend((name, *row) for row in corners.tolist())
         slices.append(_row(name, about[name], pictures[name], bool(len(corners))))
+        if image.min() < image.max():  # of nothing, all pictures are the same
+            _refuse_same(source, seen.setdefault(hashlib.sha256(image.tobytes()).digest(), slices[-1]), slices[-1])
         on_progress(len(images), len(names), {"boxes": len(boxes)})
     if images[0].shape[0] != images[0].shape[1]:
         raise SliceSetError(
@@ -114,6 +119,16 @@ def _row(name: str, cells: Mapping[str, str], picture: Picture, has_boxes: bool)
         "z": int(cells.get("z", "0")),
         **extra,
     }
+
+
+def _refuse_same(source: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Refuse two rows of the same picture whose patients or splits differ."""
+    if any(first[key] != second[key] for key in ("patient_id", "split")):
+        names = (f"{row['slice_id']!r} of patient {row['patient_id']!r} ({row['split']})" for row in (first, second))
+        raise SliceSetError(
+            f"{source}: pictures {' and '.join(names)} are the same; allowed: a picture in one split, of one patient, "
+            "or training data would leak into the test split. Remove one of them, or correct the table."
+        )
 
 
 def _fitted(picture: Picture, size: int | None) -> tuple[np.ndarray, np.ndarray]:

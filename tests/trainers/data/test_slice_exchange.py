@@ -161,10 +161,10 @@ def test_boxes_that_touch_are_counted_before_nnunet_loses_them(prepared: SliceSe
 def foreign(tmp_path: Path) -> Path:
     """Two JPEG pictures, wider than high, as others lay them out for YOLO."""
     folder = tmp_path / "foreign"
-    for split, name in (("train", "a"), ("valid", "b")):
+    for split, name, grey in (("train", "a", 30), ("valid", "b", 40)):
         (folder / split / "images").mkdir(parents=True)
         (folder / split / "labels").mkdir()
-        picture = np.full((60, 100), 30, dtype=np.uint8)
+        picture = np.full((60, 100), grey, dtype=np.uint8)
         picture[20:30, 50:70] = 220
         Image.fromarray(picture).convert("RGB").save(folder / split / "images" / f"{name}.jpg", quality=95)
         (folder / split / "labels" / f"{name}.txt").write_text("0 0.6 0.4166667 0.2 0.1666667\n")
@@ -249,11 +249,12 @@ def test_yolo_labels_of_another_class_are_refused(foreign: Path, tmp_path: Path)
 def test_nnunets_channel_and_lesions_are_those_of_its_dataset_json(tmp_path: Path) -> None:
     folder = tmp_path / "nnunet"
     names = {"background": 0, "metastasis": 1, "edema": 2}
-    for name, part in (("a", "Tr"), ("b", "Ts")):
+    for name, part, air in (("a", "Tr", 0), ("b", "Ts", 3)):
         mask = np.zeros((64, 64), dtype=np.uint8)
         mask[5:20, 5:20], mask[10:14, 8:12] = 2, 1
+        t1c = np.maximum(100 * mask, air).astype(np.uint8)
         for file, pixels in (
-            (f"images{part}/{name}_0000.png", mask), (f"images{part}/{name}_0001.png", 100 * mask),
+            (f"images{part}/{name}_0000.png", mask), (f"images{part}/{name}_0001.png", t1c),
             (f"labels{part}/{name}.png", mask),
         ):  # fmt: skip
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -272,3 +273,20 @@ def test_nnunets_channel_and_lesions_are_those_of_its_dataset_json(tmp_path: Pat
     shutil.move(folder / "imagesTr" / "a_0001.png", tmp_path)
     with pytest.raises(SliceSetError, match=r"a\.png: there is no picture a_0001 of it in imagesTr"):
         imported("nnunet", folder, tmp_path / "x", patients)
+
+
+@pytest.mark.parametrize(("patient", "split"), [("B9", "train"), ("P000", "test")])
+def test_one_picture_of_two_patients_or_in_two_splits_is_refused(
+    prepared: SliceSet, tmp_path: Path, patient: str, split: str
+) -> None:
+    folder = exported(prepared, "yolo", tmp_path / "yolo")
+    lines = pd.read_csv(folder / "slices.csv")
+    first = lines[lines["patient_id"] == "P000"].iloc[0]
+    (picture,) = folder.glob(f"images/*/{first['image']}.png")
+    shutil.copy(picture, picture.with_name("again.png"))
+    again = first.to_dict() | {"image": "again", "patient_id": patient, "split": split}
+    pd.concat([lines.assign(split="train"), pd.DataFrame([again])]).to_csv(folder / "slices.csv", index=False)
+    with pytest.raises(
+        SliceSetError, match=rf"'P000' \(train\) and 'again' of patient '{patient}' \({split}\) are the"
+    ):
+        imported("yolo", folder, tmp_path / "slices")
