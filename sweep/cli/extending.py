@@ -19,10 +19,12 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
     """Keep the additions in the store; yields lines on what they mean.
 
     Raises:
-        ConfigError: nothing is added, fewer are asked for than the study has, or the additions do not fit the study.
+        ConfigError: nothing is added, fewer are asked for than the study has, the additions do not fit the study, or
+            another command has extended it at the same time.
     """
     study = opened.study
-    added = opened.record.extension()
+    before = opened.record.extension()
+    added = dict(before)
     if seeds is not None:
         added["seeds"] = sorted({*added.get("seeds", []), *_more_seeds(study, seeds)})
     if trials is not None:
@@ -37,7 +39,7 @@ def add(opened: OpenedStudy, *, seeds: int | None, trials: int | None, arms: Seq
             f"Study {study.name} already includes all of this. Name the additions with --seeds, --trials or --arms; a "
             "--set of the same key, given here or at the last launch, overrides them."
         )
-    opened.record.keep_extension(added)
+    opened.record.keep_extension(added, before)
     stages = len(new.stages.keys() - old.stages.keys())
     drawn = f", {count_text(more_to_draw, 'cell')} to draw" if more_to_draw else ""
     yield (

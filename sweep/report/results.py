@@ -145,7 +145,7 @@ class Results:
 
 
 def partial_text(seeds: int, planned: int) -> str:
-    """`1 of 2 seeds`; nothing if all are there."""
+    """`1 of 2 seeds`; nothing if figures are over all."""
     return f"{seeds} of {planned} seeds" if seeds < planned else ""
 
 

@@ -104,8 +104,8 @@ class Backend(Protocol):
         """Make or replace a document."""
         ...
 
-    def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
-        """Replace a document if its content is the expected one; None stands for no document. Need not be durable."""
+    def swap(self, name: str, content: bytes | None, expected: bytes | None, *, durable: bool = False) -> bool:
+        """Replace a document if its content is the expected one; None stands for no document."""
         ...
 
     def remove(self, name: str) -> None:

@@ -79,7 +79,7 @@ class FolderBackend:
         with self._explained():
             self._replace(name, content, durable=True)
 
-    def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
+    def swap(self, name: str, content: bytes | None, expected: bytes | None, *, durable: bool = False) -> bool:
         path = self.root / name
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class FolderBackend:
                 if current != expected:
                     return False
                 if content is not None:
-                    self._replace(name, content, durable=False)
+                    self._replace(name, content, durable=durable)
                 else:
                     path.unlink()
                     # A process that has the lock file open notices that it lost its name, and opens the next one.

@@ -75,7 +75,7 @@ class S3Bucket:
         with explained(self.place):
             self._client.put_object(Bucket=self._bucket, Key=self._object(name), Body=content, **self.options.on_write)
 
-    def swap(self, name: str, content: bytes | None, expected: bytes | None) -> bool:
+    def swap(self, name: str, content: bytes | None, expected: bytes | None, *, durable: bool = False) -> bool:
         """As in Backend."""
         answer = self._get(name)
         current = None if answer is None else answer[0]

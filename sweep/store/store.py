@@ -193,6 +193,25 @@ class Store:
         content = self.patiently(f"read {path}", lambda: self.backend.read(path))
         return None if content is None else parse(path, content, model, f"{self.uri}/{path}", remedy)
 
+    def change_document(
+        self, path: str, model: TypeAdapter[T], remedy: str, change: Callable[[T | None], Mapping[str, Any] | None]
+    ) -> None:
+        """Make or replace a document by what it holds: changes by several processes at once are all kept.
+
+        Args:
+            path, model, remedy: as of `read_document`, whose errors are raised.
+            change: what the document holds, or None -> what it is to hold, or None to leave it; may be called again.
+        """
+
+        def changed() -> bool:
+            before = self.backend.read(path)
+            held = None if before is None else parse(path, before, model, f"{self.uri}/{path}", remedy)
+            values = change(held)
+            return values is None or self.backend.swap(path, written(path, values).encode(), before, durable=True)
+
+        while not self.patiently(f"change {path}", changed):
+            pass
+
     def list(self, prefix: str) -> list[str]:
         """Names of all documents below a folder, sorted."""
         return self.patiently(f"list {prefix}", lambda: sorted(entry.name for entry in self.backend.entries(prefix)))

@@ -1,7 +1,8 @@
 """Documents that the store keeps of a study: how it was launched, how its trials ended, requests to its launch.
 
 They lie below `studies/<name>/`, each replaced at once and whole. Only the process that launches the study writes them,
-except for requests, which any command may leave for the launch.
+but for requests, which any command may leave for the launch, and for outcomes and extensions, which commands and pages
+change beside it: such changes are made by comparing and swapping, so that none is lost.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from sweep.store.document import DamagedDocument
 from sweep.studies.outcome import Outcome
 from sweep.studies.progress import StageProgress
 from trainers.config import Config
+from trainers.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _OUTCOMES = TypeAdapter(dict[str, Outcome])
+_OUTCOMES_REMEDY = "Remove it: trials that failed or were stopped are then run again by the next launch."
 REVIEW = "review"
 """Key of `synthesis` that `study` leaves out: the content of the file decides the slices, not its name."""
 
@@ -84,6 +87,10 @@ class Extension(Config):
     """Variant and counts."""
 
 
+_EXTENSION = TypeAdapter(Extension)
+_EXTENSION_REMEDY = "Remove it, and run `metsweep extend` again."
+
+
 class StudyRecord:
     """The documents of one study; DamagedDocument where one that is read does not hold what was written."""
 
@@ -133,24 +140,33 @@ class StudyRecord:
 
     def extension(self) -> dict[str, Any]:
         """Values of `metsweep extend`, which override the study file."""
-        extension = self._read("extension.yaml", TypeAdapter(Extension), "Remove it, and run `metsweep extend` again.")
+        extension = self._read("extension.yaml", _EXTENSION, _EXTENSION_REMEDY)
         return {} if extension is None else extension.model_dump(exclude_unset=True)
 
-    def keep_extension(self, values: Mapping[str, Any]) -> None:
-        """Override the study file with these values from now on."""
-        self._write("extension.yaml", values)
+    def keep_extension(self, values: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Override the study file with these values from now on; ConfigError if it was not overridden as `before`."""
+
+        def change(extension: Extension | None) -> Mapping[str, Any]:
+            now = {} if extension is None else extension.model_dump(exclude_unset=True)
+            if now != before:
+                raise ConfigError("Another command has extended the study at the same time; look at it and try again.")
+            return values
+
+        self.store.change_document(f"{self._folder}/extension.yaml", _EXTENSION, _EXTENSION_REMEDY, change)
 
     def outcomes(self) -> dict[str, Outcome]:
         """Trial name -> how it ended last, of trials that failed or were stopped."""
-        remedy = "Remove it: trials that failed or were stopped are then run again by the next launch."
-        return self._read("outcomes.json", _OUTCOMES, remedy) or {}
+        return self._read("outcomes.json", _OUTCOMES, _OUTCOMES_REMEDY) or {}
 
     def keep_outcomes(self, ended: Mapping[str, Outcome]) -> None:
         """Keep how trials ended, by their names; those that are done are no longer listed."""
-        before = self.outcomes()
-        kept = {name: outcome for name, outcome in (before | dict(ended)).items() if outcome.state != "done"}
-        if kept != before:
-            self._write("outcomes.json", _OUTCOMES.dump_python(kept, mode="json"))
+
+        def change(outcomes: dict[str, Outcome] | None) -> Mapping[str, Any] | None:
+            before = outcomes or {}
+            kept = {name: outcome for name, outcome in (before | dict(ended)).items() if outcome.state != "done"}
+            return _OUTCOMES.dump_python(kept, mode="json") if kept != before else None
+
+        self.store.change_document(f"{self._folder}/outcomes.json", _OUTCOMES, _OUTCOMES_REMEDY, change)
 
     def forget_outcomes(self, trials: Iterable[str]) -> None:
         """Let trials run again at the next launch."""

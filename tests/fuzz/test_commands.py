@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record, plan = StudyRecord(store, "small"), make_plan(study)
         record.keep_study(study)
         record.keep_needs(plan)
-        record.keep_extension({"seeds": [0, 1]})
+        record.keep_extension({"seeds": [0, 1]}, {})
         record.keep_options(LaunchOptions(overrides=("detector.steps=900",)))
         record.keep_outcomes({"none seed 0": Outcome(state="failed", error="no memory")})
         record.keep_status(Status(updated=0, began=0, host="here", pid=1))

@@ -32,7 +32,7 @@ def keep_needs(record: StudyRecord) -> None:
 
 
 def keep_extension(record: StudyRecord) -> None:
-    record.keep_extension({"seeds": [0, 1, 2], "trials": 8, "arms": [("cpggan", [4, 8])]})
+    record.keep_extension({"seeds": [0, 1, 2], "trials": 8, "arms": [("cpggan", [4, 8])]}, {})
 
 
 def keep_options(record: StudyRecord) -> None:
@@ -72,7 +72,7 @@ def reader(tmp_path: Path, name: str) -> tuple[Callable[[bytes], Any], bytes]:
     record = StudyRecord(Store(tmp_path), "small")
     keep, read = DOCUMENTS[name]
     keep(record)
-    (path,) = (one for one in (tmp_path / "studies" / "small").rglob("*") if one.is_file())
+    (path,) = (one for one in (tmp_path / "studies" / "small").rglob("[!.]*") if one.is_file())
     content = path.read_bytes()
 
     def run(made: bytes) -> Any:

@@ -47,7 +47,7 @@ def folder(study_file: Path) -> Path:
     record, study = StudyRecord(Store("metsweep-store"), "small"), load_study(str(study_file))
     record.keep_study(study)
     record.keep_needs(make_plan(study))
-    record.keep_extension({"seeds": [0, 1]})
+    record.keep_extension({"seeds": [0, 1]}, {})
     record.keep_options(LaunchOptions(overrides=("detector.learning_rate=0.0005",)))
     record.keep_outcomes({"none seed 0": Outcome(state="failed", error="no memory")})
     record.keep_status(Status(updated=0, began=0, host="here", pid=1))

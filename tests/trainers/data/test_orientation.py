@@ -70,7 +70,9 @@ def test_forms_that_contradict_each_other_are_refused(
     ],
 )
 def test_forms_that_programs_write_side_by_side_pass(tmp_path: Path, qform: np.ndarray, codes: tuple[int, int]) -> None:
-    assert np.allclose(load_image(written(tmp_path / "v.nii", qform, codes)).affine, AFFINE)
+    affine = load_image(written(tmp_path / "v.nii", qform, codes)).affine
+    assert affine is not None
+    assert np.allclose(affine, AFFINE)
 
 
 def test_what_rounding_does_to_a_quaternion_passes(tmp_path: Path) -> None:
