@@ -73,7 +73,7 @@ class Decisions:
             ConfigError: another attempt at the same image is kept, or others have written what is no list.
         """
         with self._lock:
-            self._read()
+            self._read_again()
             if decision == "keep":
                 self._refuse_second(slice_id)
             before = self._rows.get(slice_id, {}).get((self._source, reviewer))
@@ -85,7 +85,7 @@ class Decisions:
         with self._lock:
             if not self._undo.get(reviewer):
                 return None
-            self._read()
+            self._read_again()
             slice_id, before = self._undo[reviewer][-1]
             self._set(reviewer, slice_id, before)
             self._undo[reviewer].pop()
@@ -106,6 +106,12 @@ class Decisions:
             of_slice = rows.setdefault(row["slice_id"], {})
             of_slice[row.get("source", ""), row.get("reviewer", "")] = cast(Decision, row["decision"])
         self._rows, self._seen = rows, seen
+
+    def _read_again(self) -> None:
+        try:
+            self._read()
+        except ConfigError as error:
+            raise ConfigError(f"{error} The decision is not saved.") from None
 
     def _refuse_second(self, slice_id: str) -> None:
         """Synthesis refuses a list that keeps two attempts at an image."""

@@ -238,7 +238,7 @@ def test_a_list_that_cannot_be_written_is_said(
     tab.goto(f"{served.url}/review/a")
     (tmp_path / "list.csv" / "in the way").mkdir(parents=True)
     tab.keyboard.press("k")
-    tab.wait_for_selector("#problem:has-text('so the decision is not saved')")
+    tab.wait_for_selector("#problem:has-text('decision is not saved')")
     assert tab.locator(".card.keep").count() == 0
     assert len(problems) == 1, "the browser logs the refusal"
     problems.clear()

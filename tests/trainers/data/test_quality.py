@@ -110,12 +110,12 @@ def test_what_is_noted_comes_first_and_few_volumes_have_no_outliers(alike: list[
 
 
 def test_volumes_that_cannot_be_used_are_left_out_and_named(tmp_path: Path) -> None:
-    folder = make_cohort(tmp_path / "cohort", patients=5)
+    folder = make_cohort(tmp_path / "cohort", patients=9)
     save(folder / "P003" / "t1c.nii.gz", np.full(SHAPE, 7.0))
     (folder / "P004" / "boxes.csv").write_text("z,x0,y0,x1,y1\n")
     facts = facts_of(folder)
-    assert [of.subject.patient_id for of in facts.volumes] == ["P000", "P001", "P002", "P005"]
+    assert [of.subject.patient_id for of in facts.volumes] == [f"P{number:03}" for number in (0, 1, 2, 5, 6, 7, 8, 9)]
     reasons = dict(facts.dropped)
     assert "all voxels are 7" in reasons["P003/t1c.nii.gz"]
     assert "holds no box" in reasons["P004/t1c.nii.gz"]
-    assert facts.counts()["patients"].sum() == 3
+    assert facts.counts()["patients"].sum() == 7
