@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any, TypeVar
@@ -108,12 +108,15 @@ class Live:
             self._opened, self._look = opened, Look(opened)
             self._documents = documents
         self._overview = self._look.now()
-        version = _version(documents, self._overview)
+        version = _version(documents, self._overview, self._store.damage)
         if getattr(self, "_state", None) is None or self._state.version != version:
             self._state = State(version, self._opened, self._look.plan, self._store)
 
 
-def _version(documents: list[str | None], overview: Overview) -> str:
-    """The same as long as the study has the same trials, and the same of them are done."""
-    trials = [f"{state.trial.evaluate.key} {state.state == 'done'}" for state in overview.trials]
+def _version(documents: list[str | None], overview: Overview, damage: Container[str]) -> str:
+    """The same as long as the study has the same trials, and the same of them are done and not known to be damaged."""
+    trials = [
+        f"{state.trial.evaluate.key} {state.state == 'done'} {state.trial.evaluate.key in damage}"
+        for state in overview.trials
+    ]
     return hashlib.sha256("\n".join([*map(str, documents), *trials]).encode()).hexdigest()[:16]

@@ -41,9 +41,6 @@ def trial(name: str) -> Trial:
     return next(one for one in judged_plan((0, 1, 2)).trials if one.name == name)
 
 
-UNTIL_SEEN_MS = 10_000
-
-
 def undo(store: Store, name: str) -> None:
     """Let a trial be unfinished."""
     stage = trial(name).evaluate
@@ -164,7 +161,6 @@ def test_a_repaired_evaluation_counts_again(
     expect(tab.locator("#progress .problem")).to_be_visible()
     expect(tab.locator("#progress")).to_contain_text("11 of 12 trials done")
     undo(store, LAST)
-    tab.wait_for_timeout(UNTIL_SEEN_MS)  # the page says the same of a damaged evaluation and of none
     store.publish(copy, stage.name, stage.key, stage.identity, kept.manifest.cost)
     expect(tab.locator("#progress")).to_contain_text("12 of 12 trials done")
     expect(tab.locator("#progress .problem")).to_have_count(0)
