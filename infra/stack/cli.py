@@ -115,7 +115,7 @@ def env(
     """
     import shlex
 
-    from infra.stack.stack import VARIABLES
+    from infra.stack.variables import VARIABLES
 
     environment = dict.fromkeys(VARIABLES) if unset else _stack(folder).environment()
     lines = [f"unset {' '.join(name for name, value in environment.items() if value is None)}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,32 +18,13 @@ from infra.stack import postgresql, ray_head, seaweedfs
 from infra.stack.credentials import Credentials, credentials_of, write_private
 from infra.stack.mlflow_server import USER, mlflow_server_with_logins
 from infra.stack.pages import optuna_dashboard, prometheus
-from infra.stack.service import GRPC_OFFSET, HOST, Service, StackError, family, free_ports, runs, stop
+from infra.stack.ports import PORTS, SEAWEEDFS, strangers
+from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
+from infra.stack.variables import LOGINS, OF_LAUNCHES, pointing
 from sweep.engine.cluster import STARTS
-from sweep.settings import DEFAULT, Settings, variables_of
 from sweep.store.process import Process
 from trainers.config import Config
 
-SEAWEEDFS = tuple(f"seaweedfs-{server}" for server in seaweedfs.SERVERS)
-PORTS = (*SEAWEEDFS, *ray_head.PORTS, "postgresql", "mlflow", "optuna", "prometheus")
-LISTENS = {
-    "PostgreSQL": ("postgresql",), "SeaweedFS": SEAWEEDFS, "Ray": tuple(ray_head.PORTS), "MLflow": ("mlflow",),
-    "optuna-dashboard": ("optuna",), "Prometheus": ("prometheus",),
-}  # fmt: skip
-"""Server -> its ports."""
-LOGINS = (
-    "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN", "MLFLOW_S3_UPLOAD_EXTRA_ARGS", "MLFLOW_TRACKING_AUTH",
-    "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN",
-)  # fmt: skip
-"""Variables of a user that would take precedence over the stack's and belong to no setting."""
-OF_LAUNCHES = ("metrics_address", "notify_", "price_")
-"""Settings that begin so say nothing about servers and stay the user's."""
-VARIABLES = (
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_USERNAME", "RAY_AUTH_MODE",
-    *(name for key in Settings.model_fields if not key.startswith(OF_LAUNCHES) for name in variables_of(key)),
-)  # fmt: skip
-"""Names of those that `environment` sets."""
 FOLDERS = ("cache", "mlflow", "optuna-dashboard", "postgresql", "prometheus", "ray", "run", "seaweedfs")
 USABLE, STOPPED = "usable", "stopped"
 
@@ -162,7 +143,7 @@ class Stack:
         }
         return {
             **dict.fromkeys(LOGINS),
-            **_pointing(places),
+            **pointing(places),
             **s3,
             "MLFLOW_TRACKING_USERNAME": USER,
             "MLFLOW_TRACKING_PASSWORD": credentials.mlflow,
@@ -184,7 +165,7 @@ class Stack:
             "s3_endpoint": s3["AWS_ENDPOINT_URL_S3"],
             "s3_region": seaweedfs.REGION,
         }
-        settings = _pointing(places, left=(*OF_LAUNCHES, "ray_"))
+        settings = pointing(places, left=(*OF_LAUNCHES, "ray_"))
         tasks = {**temporary, **{name: value for name, value in settings.items() if value is not None}, **s3}
         mlflow_keys = {
             **temporary, **s3, "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"], "PGPASSWORD": credentials.postgresql
@@ -232,9 +213,9 @@ class Stack:
                 except StackError as error:
                     leader = state.started[service.name].leader
                     ended = not runs(leader)
-                    if ended and (strangers := _strangers(service.name, leader, state.ports)):
+                    if ended and (others := strangers(service.name, leader, state.ports)):
                         raise StackError(
-                            f"{error}\n{'; '.join(strangers)}. End that process and run `metsweep stack up`; or run "
+                            f"{error}\n{'; '.join(others)}. End that process and run `metsweep stack up`; or run "
                             f"`metsweep stack down`, write another port into {self._state_file}, and run `up`."
                         ) from None
                     if attempt == STARTS or not ended:
@@ -283,40 +264,6 @@ class Stack:
                 yield
         except Timeout:
             raise StackError(f"Another `metsweep stack` command is at work in {self.folder}. Wait for it.") from None
-
-
-def _strangers(server: str, leader: Process, ports: Mapping[str, int]) -> list[str]:
-    """In words, who listens on the ports of a server whose leader has ended, except for what is left of the server."""
-    left = {process.pid for process in family(leader)}
-    own = {ports[name] for name in LISTENS.get(server, ())}
-    if server == "SeaweedFS":
-        own |= {port + GRPC_OFFSET for port in own}
-    listening = [seen for seen in psutil.net_connections("tcp") if seen.status == psutil.CONN_LISTEN]
-    return [
-        f"Port {seen.laddr.port} of {server} is used by {_name_of(seen.pid)}"
-        for seen in listening
-        if seen.laddr and seen.laddr.port in own and seen.pid not in left
-    ]
-
-
-def _name_of(pid: int | None) -> str:
-    if pid is None:
-        return "a process of another user"
-    try:
-        return f"{psutil.Process(pid).name()} (process {pid})"
-    except psutil.Error:
-        return f"process {pid}"
-
-
-def _pointing(places: Mapping[str, str], left: tuple[str, ...] = OF_LAUNCHES) -> dict[str, str | None]:
-    """Variables that set these settings, and all others but `left` to their defaults, whatever a user's files say."""
-    variables: dict[str, str | None] = {}
-    for key in Settings.model_fields:
-        if not key.startswith(left):
-            own, *of_library = variables_of(key)
-            variables |= {own: places.get(key, DEFAULT), **dict.fromkeys(of_library)}
-            variables |= {name: places[key] for name in of_library[:1] if key in places}
-    return variables
 
 
 def _condition(service: Service, started: Started | None, credentials: Credentials) -> str:

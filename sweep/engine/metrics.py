@@ -83,10 +83,7 @@ def _of_stages(state: _State) -> Iterator[Metric]:
     states = GaugeMetricFamily("metsweep_stages", "Stages that this launch makes.", labels=["stage", "state"])
     rates = GaugeMetricFamily("metsweep_images_per_second", "Images used in training.", labels=["stage"])
     steps = CounterMetricFamily("metsweep_steps", "Steps, images or slices that stages have done.", labels=["stage"])
-    by_kind: dict[str, list[str]] = {}
-    for key, stage in state.plan.stages.items():
-        by_kind.setdefault(stage.name, []).append(key)
-    for kind, keys in by_kind.items():
+    for kind, keys in state.plan.keys.items():
         missed = [key for key in keys if key not in state.hits]
         hits.add_metric([kind], len(keys) - len(missed))
         misses.add_metric([kind], len(missed))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from sweep.stages import Stage
 from sweep.stages.work import SliceCounts, Work
+from sweep.store.kept import Kept
 from trainers.data.cohort_cache import digest_of
-from trainers.data.results import Results
-from trainers.exceptions import SliceSetError
 
 VERSION = 1
 """Raised when operations are counted in another way."""
@@ -23,18 +19,16 @@ class KeptFlops:
     """FLOPs by what decides them, in a folder that may be missing, damaged or read-only."""
 
     def __init__(self, folder: Path) -> None:
-        self._results = Results(folder)
+        self._kept = Kept(folder)
         self._counted_by = [VERSION, *map(version, ("metsweep", "torch", "ultralytics"))]
 
     def of(self, stage: Stage, work: Work, slices: SliceCounts) -> float | None:
         """As `stage.flops`, which is asked once."""
         key = digest_of([*self._counted_by, stage.name, asdict(work), slices.all])
-        kept = self._results.read(key, "flops")
+        kept = self._kept.get(key)
         if kept is not None:
-            return float(kept[0])
+            return float(kept)
         flops = stage.flops(work, slices)
         if flops is not None:
-            with suppress(SliceSetError):
-                self._results.write(key, flops=np.array(flops))
-                self._results.remove_old()
+            self._kept.put(key, repr(flops).encode())
         return flops

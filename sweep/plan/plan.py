@@ -73,6 +73,14 @@ class Plan:
         return users
 
     @cached_property
+    def keys(self) -> dict[str, list[str]]:
+        """Stage name -> keys of the stages of that name."""
+        keys: dict[str, list[str]] = {}
+        for key, stage in self.stages.items():
+            keys.setdefault(stage.name, []).append(key)
+        return keys
+
+    @cached_property
     def wanted(self) -> Counter[str]:
         """Stage name -> how many such stages would run if every trial ran its own."""
         wanted: Counter[str] = Counter()

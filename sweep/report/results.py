@@ -176,10 +176,7 @@ def compare(rows: Sequence[Row], *, races: bool) -> tuple[Row, ...]:
 
 def read_results(plan: Plan, store: Store) -> Results:
     """Look every trial up in the store; of drawn cells with the same values, which is one measurement, the first."""
-    keys: dict[str, list[str]] = {}
-    for key, stage in plan.stages.items():
-        keys.setdefault(stage.name, []).append(key)
-    made = {key: artifact for name in keys for key, artifact in store.find_all(name, keys[name]).items()}
+    made = {key: artifact for name, keys in plan.keys.items() for key, artifact in store.find_all(name, keys).items()}
     rows: dict[tuple[bool, tuple[str, ...]], Row] = {}
     looked_at = {arm: seeds for arm, (seeds, _) in last_looks(plan.looks).items()}
     if plan.looks:

@@ -105,7 +105,11 @@ class Backend(Protocol):
         ...
 
     def swap(self, name: str, content: bytes | None, expected: bytes | None, *, durable: bool = False) -> bool:
-        """Replace a document if its content is the expected one; None stands for no document."""
+        """Replace a document if its content is the expected one; None stands for no document.
+
+        Args:
+            durable: whether the new content must be on disk when this returns.
+        """
         ...
 
     def remove(self, name: str) -> None:

@@ -119,10 +119,7 @@ class StudyRecord:
 
     def keep_needs(self, plan: Plan) -> None:
         """Keep the keys of the artifacts that the study needs: `metsweep store gc` spares them."""
-        keys: dict[str, list[str]] = {}
-        for key, stage in plan.stages.items():
-            keys.setdefault(stage.name, []).append(key)
-        self._write("needs.json", Needs(study=plan.study.name, keys=keys).model_dump())
+        self._write("needs.json", Needs(study=plan.study.name, keys=plan.keys).model_dump())
 
     def needs(self) -> dict[str, set[str]]:
         """Stage name -> keys that the study needed when it was launched last."""

@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from tests.benchmarks.alone import alone
 from tests.benchmarks.machine import machine
 
 OVERHEAD_TARGET, MEMORY_TARGET = 1.2, 1.1
@@ -172,7 +171,7 @@ def main() -> None:
     below: list[str] = []
     for nodes in asked.nodes:
         with tempfile.TemporaryDirectory() as folder:
-            samples = _alone(Path(folder), asked.trials, nodes, asked.slots, asked.seconds)
+            samples = alone(launched, Path(folder), asked.trials, nodes, asked.slots, asked.seconds)
         thirds = thirds_of(samples)
         whole = [sample for third in thirds for sample in third]
         memory = []
@@ -193,19 +192,6 @@ def main() -> None:
         f"{overhead[many] / overhead[few]:.2f} times (target <= {OVERHEAD_TARGET}), CPU {cpu[many] / cpu[few]:.2f} "
         f"times. {machine()}."
     )
-
-
-def _alone(folder: Path, *study: Any) -> list[Sample]:
-    """In a process that no other launch has warmed up."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_quiet, initargs=(folder,)) as pool:
-        return pool.submit(launched, folder, *study).result()
-
-
-def _quiet(folder: Path) -> None:
-    """What Ray and Tune print goes to a file."""
-    output = (folder / "printed.txt").open("w")
-    for number in (1, 2):
-        os.dup2(output.fileno(), number)
 
 
 if __name__ == "__main__":

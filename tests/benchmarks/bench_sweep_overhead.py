@@ -11,17 +11,16 @@ leases, artifacts with checksums, tables of outcomes, delivery to MLflow (SQLite
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sweep.report.report import write_report
+from tests.benchmarks.alone import alone
 from tests.benchmarks.machine import machine
 
 AT_ONCE = 2
@@ -96,7 +95,7 @@ def main() -> None:
     for _ in range(asked.repeats):
         for name in asked.contenders:
             with tempfile.TemporaryDirectory() as folder:
-                walls[name].append(_alone(CONTENDERS[name], Path(folder), asked.trials, asked.seconds))
+                walls[name].append(alone(CONTENDERS[name], Path(folder), asked.trials, asked.seconds))
             print(f"{NAMES[name]}: {walls[name][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
     print("\n| | wall, s: median (range) | a trial, s of one slot | of it overhead, s | wall, in times of ours |")
     print("|---|---|---|---|---|")
@@ -112,19 +111,6 @@ def main() -> None:
         f"\n{asked.trials} trials of {asked.seconds:g} s, {AT_ONCE} at once, {asked.repeats} repeats. Target: ours at "
         f"most {TARGET} times as long as the bare tuner with its defaults. {machine()}."
     )
-
-
-def _alone(run: Contender, folder: Path, trials: int, seconds: float) -> float:
-    """In a process that no other contender has warmed up or set the environment of."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_quiet, initargs=(folder,)) as pool:
-        return pool.submit(run, folder, trials, seconds).result()
-
-
-def _quiet(folder: Path) -> None:
-    """What Ray and Tune print goes to a file, and costs them what it costs."""
-    output = (folder / "printed.txt").open("w")
-    for number in (1, 2):
-        os.dup2(output.fileno(), number)
 
 
 if __name__ == "__main__":

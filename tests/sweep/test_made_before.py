@@ -75,10 +75,10 @@ def realism() -> dict[str, Any]:
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    keys: dict[str, list[str]] = {}
-    for key, stage in plan.stages.items():
-        keys.setdefault(stage.name, []).append(key)
-    return {name: f"{len(of)} {hashlib.sha256(' '.join(sorted(of)).encode()).hexdigest()}" for name, of in keys.items()}
+    return {
+        name: f"{len(keys)} {hashlib.sha256(' '.join(sorted(keys)).encode()).hexdigest()}"
+        for name, keys in plan.keys.items()
+    }
 
 
 @pytest.mark.parametrize("study", KEYS)

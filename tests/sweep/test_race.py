@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from ray.tune.search import Searcher
 
 from sweep.cli.extending import _more_seeds
 from sweep.cli.plan_tables import undrawn_lines
@@ -34,7 +32,7 @@ from tests.sweep.fixed_time import make_timed_maker, timed_study
 from tests.sweep.publishing import cost_of, publishing
 from tests.sweep.summaries import summary
 from tests.sweep.task_stages import settings_in
-from tests.sweep.without_ray import Board
+from tests.sweep.without_ray import Asking, Board
 from trainers.evaluation.outcome import Truth, match_outcomes, outcome_tables
 from trainers.evaluation.sequential import Decision
 from trainers.exceptions import ConfigError
@@ -76,7 +74,7 @@ def evaluate(store: Store, trial: Trial) -> None:
         (folder / "metrics.json").write_text(json.dumps({"validation": figures, "test": figures}))
 
 
-class Driver:
+class Driver(Asking):
     """One launch of a race: everything but Ray."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
@@ -93,20 +91,10 @@ class Driver:
         self.search.give_up(todo.stopped)
         self.search.wait_for(todo.waiting)
         self.outcomes: dict[str, Outcome] = {}
-        self._asked = 0
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes[trial.name] = outcome
         StudyRecord(self.store, "timed").keep_outcomes({trial.name: outcome})
-
-    def next(self) -> tuple[str, Trial] | None:
-        """Tune's id and the trial that is handed out, or None when there is no more."""
-        self._asked += 1
-        suggested = self.search.suggest(f"id{self._asked}")
-        if not isinstance(suggested, Mapping):
-            assert suggested == Searcher.FINISHED
-            return None
-        return f"id{self._asked}", next(one for one in self.search.running if one.name == suggested["trial"])
 
     def run(self, trials: int = 1000) -> list[str]:
         """So many trials at most, one after the other; the names as they were handed out."""

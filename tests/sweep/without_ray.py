@@ -51,7 +51,23 @@ class Board(BoardHandle):
         self.stopped.append((name, reason))
 
 
-class Sweep:
+class Asking:
+    """Asks a search for trials as Tune does."""
+
+    search: StudySearch
+    _asked = 0
+
+    def next(self) -> tuple[str, Trial] | None:
+        """Tune's id and the trial that is handed out, or None when there is no more."""
+        self._asked += 1
+        suggested = self.search.suggest(f"id{self._asked}")
+        if not isinstance(suggested, Mapping):
+            assert suggested == Searcher.FINISHED
+            return None
+        return f"id{self._asked}", next(one for one in self.search.running if one.name == suggested["trial"])
+
+
+class Sweep(Asking):
     """One driver of a study: everything but Ray."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
@@ -72,19 +88,9 @@ class Sweep:
         open_cells = {one.number for one in drawn if one.state == "RUNNING"}
         self.search.take_up([trial for trial in plan.trials if trial.number in open_cells])
         self.search.wait_for([trial for trial in plan.unfinished(self.store) if trial.number is None])
-        self._asked = 0
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes[trial.name] = outcome
-
-    def next(self) -> tuple[str, Trial] | None:
-        """Tune's id and the trial that is handed out, or None when there is no more."""
-        self._asked += 1
-        suggested = self.search.suggest(f"id{self._asked}")
-        if not isinstance(suggested, Mapping):
-            assert suggested == Searcher.FINISHED
-            return None
-        return f"id{self._asked}", next(one for one in self.search.running if one.name == suggested["trial"])
 
     def finish(self, name: str, trial: Trial, **changes: float) -> None:
         """The trial is evaluated, and Tune says so."""

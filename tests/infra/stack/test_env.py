@@ -12,7 +12,9 @@ from unittest.mock import patch
 import pytest
 
 from infra.stack.credentials import Credentials
-from infra.stack.stack import OF_LAUNCHES, PORTS, Stack, Started, State
+from infra.stack.ports import PORTS
+from infra.stack.stack import Stack, Started, State
+from infra.stack.variables import OF_LAUNCHES
 from sweep.cli import main
 from sweep.settings import DEFAULT, Settings, settings_and_origins, variables_of
 from sweep.store.process import Process

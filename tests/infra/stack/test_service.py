@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from infra.stack.credentials import Credentials, credentials_of
+from infra.stack.ports import PORTS
 from infra.stack.service import (
     OF_OTHER_SERVERS,
     Service,
@@ -26,7 +27,8 @@ from infra.stack.service import (
     runs,
     stop,
 )
-from infra.stack.stack import PORTS, VARIABLES, Stack, Started, State
+from infra.stack.stack import Stack, Started, State
+from infra.stack.variables import VARIABLES
 from sweep.cli import main
 from sweep.store.process import Process
 
