@@ -154,10 +154,11 @@ def compare(rows: Sequence[Row], *, races: bool) -> tuple[Row, ...]:
 
     Those are the seeds with which most trials of the arms enter the figures: an arm without one of them has none. So
     an arm that lacks a seed is left out, but while seeds that were added to a study run, its figures stay those of the
-    seeds before. A cell that a search drew needs all seeds of the arms, or of the study if no arm is evaluated; a
-    search prunes cells, which says nothing of the others. A race compares each arm over seeds of its own.
+    seeds before. A cell that a search drew needs all seeds of the arms; where no arm is evaluated, the cells themselves
+    decide. A race compares each arm over seeds of its own.
     """
-    arms = [row for row in rows if row.number is None and row.artifacts]
+    evaluated = [row for row in rows if row.artifacts]
+    arms = [row for row in evaluated if row.number is None] or evaluated
     base = {seed for row in arms if row.arm == REAL_ONLY for seed in row.artifacts}
     blocks = {frozenset(row.artifacts) & base if base else frozenset(row.artifacts) for row in arms} - {frozenset()}
 

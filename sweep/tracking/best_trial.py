@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from search_spaces.study import Study
-from sweep.objectives import evaluated, objective_values, undefined, violations
+from sweep.objectives import objective_values, read_metrics, undefined, violations
 from sweep.plan import Trial
 from sweep.store import Store
 from sweep.tracking.compared import evaluation_figures
@@ -20,36 +20,41 @@ class BestTrial:
     """Compares the complete trials of a study; reads each evaluation once."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, tuple[float, ...]] = {}
+        self._read: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {}
 
-    def of(self, trials: Sequence[Trial], study: Study, store: Store) -> Trial | None:
-        """The best of complete trials by the study's constraints and objectives on validation.
+    def read(self, trials: Iterable[Trial], study: Study, store: Store) -> int:
+        """Read the evaluations of complete trials that were not read yet; returns how many are.
 
-        None if no trial has figures for all of them.
+        One that was damaged and set aside is not there; it is read once it has been made again.
         """
         for trial in trials:
-            if trial.evaluate.key not in self._orders:
-                self._orders[trial.evaluate.key] = _order(study, evaluated(trial, store))
-        defined = [trial for trial in trials if self._orders[trial.evaluate.key]]
-        return min(defined, key=lambda trial: self._orders[trial.evaluate.key], default=None)
+            key = trial.evaluate.key
+            if key not in self._read and (artifact := store.find(trial.evaluate.name, key)):
+                metrics = read_metrics(artifact)
+                self._read[key] = _order(study, metrics), evaluation_figures(metrics)
+        return len(self._read)
 
+    def show(
+        self, writer: RunWriter, parent: TrackedRun, trials: Mapping[str, Trial], runs: Mapping[str, TrackedRun]
+    ) -> None:
+        """Let the parent run show the figures of the best trial and name it, if that changed.
 
-def show_best(
-    writer: RunWriter, parent: TrackedRun, runs: Mapping[str, TrackedRun], best: Trial, complete: int, store: Store
-) -> None:
-    """Let the parent run show the figures of the best trial and name it, if that changed.
+        The best is chosen by the study's constraints and objectives on validation; a trial that lacks a figure for one
+        of them is left out.
 
-    Args:
-        runs: evaluate key -> run of its trial.
-        complete: how many evaluations are; the step of the figures.
-    """
-    run = runs[best.evaluate.key]
-    if parent.tags.get(BEST_RUN) == run.id:
-        return
-    now = time.time()
-    figures = evaluation_figures(evaluated(best, store))
-    points = [Point(name, value, now, complete) for name, value in figures.items()]
-    writer.add(parent, points, {BEST_TRIAL: best.name, BEST_RUN: run.id})
+        Args:
+            trials: evaluate key -> complete trial.
+            runs: evaluate key -> run of its trial.
+        """
+        defined = {key: order for key in trials if (order := self._read.get(key, ((), {}))[0])}
+        if not defined:
+            return
+        best = min(defined, key=lambda key: defined[key])
+        if parent.tags.get(BEST_RUN) == runs[best].id:
+            return
+        now = time.time()
+        points = [Point(name, value, now, len(self._read)) for name, value in self._read[best][1].items()]
+        writer.add(parent, points, {BEST_TRIAL: trials[best].name, BEST_RUN: runs[best].id})
 
 
 def _order(study: Study, metrics: Metrics) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from sweep.plan import Plan
 from sweep.redaction import without_secrets
 from sweep.stages import SourceStage, Stage
 from sweep.store import Lease, Store
-from sweep.tracking.best_trial import BestTrial, show_best
+from sweep.tracking.best_trial import BestTrial
 from sweep.tracking.experiment import find_experiment
 from sweep.tracking.mlflow_client import connect, explained
 from sweep.tracking.run_content import RunContent, cost_tags, part_of, trial_content
@@ -222,14 +222,15 @@ class Tracker:
     def _show_best(self) -> None:
         """Let the parent run show the best trial so far, each time that more are complete."""
         writer, parent = self._opened
-        complete = {trial.evaluate.key: trial for trial in self.plan.trials if trial.evaluate.key in self._complete}
-        if parent.status == "FINISHED" or len(complete) == self._compared:
+        if parent.status == "FINISHED":
             return
-        best = self._best.of([*complete.values()], self.plan.study, self.store)
-        if best is not None:
-            with explained(self.tracking_uri):
-                show_best(writer, parent, self._runs, best, len(complete), self.store)
-        self._compared = len(complete)
+        complete = {trial.evaluate.key: trial for trial in self.plan.trials if trial.evaluate.key in self._complete}
+        read = self._best.read(complete.values(), self.plan.study, self.store)
+        if read == self._compared:
+            return
+        with explained(self.tracking_uri):
+            self._best.show(writer, parent, complete, self._runs)
+        self._compared = read
 
     def _made_of(self, stages: Iterable[Stage]) -> set[str]:
         """Keys of the stages that are in the store; lists a kind of stage only if some of its keys were missing."""

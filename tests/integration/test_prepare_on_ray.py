@@ -58,7 +58,7 @@ def run(_: int, folder: Path) -> None:
             if name == "alone":
                 cluster.add_node(**small)
                 cluster.wait_for_nodes()
-        states = [vars(state) for state in list_tasks(limit=100)]
+        states = [vars(state) for state in list_tasks(address=str(cluster.address), limit=100)]
         nodes = [state["node_id"] for state in states if state["name"].startswith("prepare P")]
         assert len(nodes) == 2 * VOLUMES
         assert set(nodes) - {node}

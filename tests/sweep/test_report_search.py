@@ -147,6 +147,14 @@ def test_cells_drawn_twice_count_once(plan: Plan, store: Store) -> None:
     assert [line.values for line in once.lines] == [line.values for line in twice.lines]
 
 
+def test_cells_keep_their_figures_while_added_seeds_run_without_any_arm(store: Store) -> None:
+    extended = search_plan(24, seeds=(0, 1, 2))
+    drawn = tuple(trial for trial in extended.trials if trial.number is not None)
+    results = read_results(Plan(extended.study, drawn), store)
+    assert results.mark == "2 of 3 seeds"
+    assert [len(row.compared) for row in results.rows] == 23 * [2] + [0]
+
+
 @pytest.mark.parametrize("cells", [60, 3000])
 def test_smooth_follows_a_curve_that_falls_again_within_its_band(cells: int) -> None:
     """A rising curve could not: the paper's sensitivity is highest at the lowest count. Of 3,000 cells in a second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +199,29 @@ def test_a_running_sweep_carries_the_best_trial_so_far_and_keeps_it_after_ctrl_c
     assert (parent.info.status, parent.data.tags["metsweep.best_trial"]) == ("KILLED", best)
     history = connect(tracking_uri).get_metric_history(parent.info.run_id, "validation/sensitivity_iou50")
     assert [point.step for point in history] == [len(others), len(plan.trials)]
+
+
+def test_a_best_trial_that_was_set_aside_is_the_best_again_once_it_is_made_again(
+    plan: Plan, full_store: Store, tracking_uri: str, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    best = next(trial for trial in plan.trials if trial.name == runs["small"].data.tags["metsweep.best_trial"])
+    interrupted = Tracker(tracking_uri, plan, full_store)
+    interrupted.open()
+    interrupted.record()
+    interrupted.close("KILLED")
+    store = Store(Path(shutil.copytree(full_store.local, tmp_path / "store")))
+    damaged = store.find("evaluate", best.evaluate.key)
+    assert damaged is not None
+    store.set_aside(damaged, "a bit flipped")
+
+    tracker = Tracker(tracking_uri, plan, store)
+    tracker.open()
+    tracker.record()
+    others = {trial.name for trial in plan.trials} - {best.name}
+    assert runs_of(tracking_uri)["small"].data.tags["metsweep.best_trial"] in others
+    shutil.copytree(full_store.local / "evaluate" / best.evaluate.key, store.local / "evaluate" / best.evaluate.key)
+    tracker.record()
+    assert runs_of(tracking_uri)["small"].data.tags["metsweep.best_trial"] == best.name
 
 
 def test_runs_appear_as_their_artifacts_do(plan: Plan, tracking_uri: str, tmp_path: Path) -> None:
