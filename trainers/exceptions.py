@@ -58,7 +58,7 @@ class LostLeaseError(StoreError):
 
 
 class ClusterError(MetsweepError):
-    """Ray cannot be reached or cannot place what a study asks for."""
+    """Ray cannot be reached or cannot place what a study asks for, or machines differ in what they have installed."""
 
 
 class TrackingError(MetsweepError):

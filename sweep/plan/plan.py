@@ -17,6 +17,7 @@ from sweep.stages import GANStage, PrepareStage, SourceStage, Stage
 from sweep.store import Store
 from trainers.data.cohort import MANIFEST, Cohort, open_cohort
 from trainers.data.cohort_cache import CohortCache
+from trainers.data.strip_program import command_program
 from trainers.data.volume_tasks import content_of, plan_volumes
 from trainers.exceptions import CohortError
 from trainers.variants import GANS
@@ -142,7 +143,9 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     cache.once(identity, lambda: plan_volumes(cohort, study.prepare, cache))
     cache.keep()
     _check_normal_subjects(study, cohort)
-    return TrialMaker(study, PrepareStage(study.prepare, cohort=cohort.folder.absolute(), fingerprint=fingerprint))
+    program = command_program(study.prepare.strip)
+    folder = cohort.folder.absolute()
+    return TrialMaker(study, PrepareStage(study.prepare, cohort=folder, fingerprint=fingerprint, strip_program=program))
 
 
 def _check_normal_subjects(study: Study, cohort: Cohort) -> None:

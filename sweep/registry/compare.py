@@ -25,6 +25,7 @@ from trainers.data.cohort_cache import CohortCache
 from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import SliceSet, Split, open_slice_set
+from trainers.data.strip_program import command_program
 from trainers.data.volume_tasks import check_cohort, content_of
 from trainers.detector.dataset import detector_rows
 from trainers.detector.prediction import load_detector, predict
@@ -187,7 +188,8 @@ def _divided(version: Version, cohort: Cohort, split: str) -> tuple[PrepareConfi
 
 def _prepared(cohort: Cohort, config: PrepareConfig, store: Store, folder: Path, on_progress: OnProgress) -> SliceSet:
     """A cohort's slices, from the store if it has them, else made in `folder`."""
-    stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=content_of(cohort, config))
+    fingerprint, program = content_of(cohort, config), command_program(config.strip)
+    stage = PrepareStage(config, cohort=cohort.folder.absolute(), fingerprint=fingerprint, strip_program=program)
     artifact = store.find(stage.name, stage.key)
     if artifact is None:
         prepare(cohort, config, folder, on_progress, cache=CohortCache(cache_folder()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from trainers.data.cohort_cache import CohortCache
 from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.processes import Processes
+from trainers.data.strip_program import command_program
 from trainers.data.volume_tasks import content_of
 from trainers.distributed import Context, WorkerResources
-from trainers.exceptions import CohortError, MetsweepError
+from trainers.exceptions import ClusterError, CohortError, MetsweepError
 
 SECONDS_PER_VOLUME = 5.2
 """Assumed for one core, as measured on the demo."""
@@ -40,13 +42,16 @@ class PrepareStage(Stage):
     """Folder of the cohort, readable where the stage runs."""
     fingerprint: str
     """SHA-256 of the cohort's content, which decides the slices; the folder's name does not."""
+    strip_program: str | None = None
+    """As `command_program`."""
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
         return {}
 
     def extra_identity(self) -> dict[str, Any]:
-        return {"cohort": self.fingerprint}
+        by_command = {} if self.strip_program is None else {"strip_program": self.strip_program}
+        return {"cohort": self.fingerprint, **by_command}
 
     @property
     def resources(self) -> WorkerResources:
@@ -69,5 +74,10 @@ class PrepareStage(Stage):
         cohort, cache = open_cohort(self.cohort), CohortCache(cache_folder())
         if content_of(cohort, self.config, cache.digest) != self.fingerprint:
             raise CohortError(f"The cohort {self.cohort} has changed since the study was planned. Launch again.")
+        if (here := command_program(self.config.strip)) != self.strip_program:
+            raise ClusterError(
+                f"{platform.node()} would strip skulls with {here}, but the study was planned with "
+                f"{self.strip_program}. Install the same version on all machines and launch again."
+            )
         workers = Processes(min(self.resources.cpus_per_worker, os.cpu_count() or 1))
         prepare(cohort, self.config, out, context.progress, prepare_on_ray if within_ray() else workers, cache)

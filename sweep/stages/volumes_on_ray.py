@@ -41,9 +41,10 @@ def prepare_on_ray(tasks: Sequence[VolumeTask], config: PrepareConfig) -> Outcom
 
     Raises:
         TrainingError: a volume's process died, or its node ran out of memory, in every attempt.
+        ClusterError: a node strips skulls with another program than this one.
     """
     import ray
-    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
     @ray.remote(num_cpus=1, max_retries=FAILURES, scheduling_strategy="SPREAD")
     def prepare_one(task: VolumeTask) -> PreparedVolume | BrokenVolume:
@@ -73,6 +74,8 @@ def prepare_on_ray(tasks: Sequence[VolumeTask], config: PrepareConfig) -> Outcom
                     f"patient {task.subject.patient_id!r}: {task.path}: {what} in every attempt to prepare it. Ray's "
                     "own logs have the details."
                 ) from error
+            except RayTaskError as error:
+                raise error.cause from error  # its own message, not that of Ray
     finally:
         for reference in pending:
             ray.cancel(reference)

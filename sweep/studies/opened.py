@@ -66,23 +66,25 @@ class OpenedStudy:
         try:
             return make_trial_maker(self.study, self.verify)
         except CohortError:
-            fingerprint = None if Path(self.study.cohort).exists() else self._kept_fingerprint()
-            if fingerprint is None:
+            identity = None if Path(self.study.cohort).exists() else self._kept_identity()
+            if identity is None:
                 raise
         folder = Path(self.study.cohort).absolute()
         self.note(
             f"The cohort folder {folder} does not exist, so trials are those of the last launch's cohort. If the "
             "folder has moved, add --cohort PATH."
         )
-        return TrialMaker(self.study, PrepareStage(self.study.prepare, cohort=folder, fingerprint=fingerprint))
+        fingerprint, program = str(identity["cohort"]), identity.get("strip_program")
+        stage = PrepareStage(self.study.prepare, cohort=folder, fingerprint=fingerprint, strip_program=program)
+        return TrialMaker(self.study, stage)
 
-    def _kept_fingerprint(self) -> str | None:
-        """Of the cohort at the last launch, if that was the folder that the study names now."""
+    def _kept_identity(self) -> Mapping[str, Any] | None:
+        """Of the slice set at the last launch, if its cohort was the folder that the study names now."""
         if (self.record.launched() or {}).get("cohort") != os.path.abspath(self.study.cohort):
             return None
         name = PrepareStage.name
         artifacts = [self.store.find(name, key) for key in self.record.needs().get(name, set())]
-        return next((str(artifact.manifest.identity["cohort"]) for artifact in artifacts if artifact), None)
+        return next((artifact.manifest.identity for artifact in artifacts if artifact), None)
 
     def drawn(self) -> list[Drawn]:
         """The cells that its search has drawn so far; errors as `read_drawn`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from torch.multiprocessing.spawn import spawn
 
 from sweep.engine.cluster import LOCAL_ENVIRONMENT, RAY_ENVIRONMENT
 from sweep.stages import PrepareStage
+from sweep.stages.volumes_on_ray import prepare_on_ray
 from tests.trainers.data.phantom import SHAPE, make_cohort, save
 from trainers.checkpoints import FolderCheckpoints
 from trainers.data.cohort import open_cohort
 from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import open_slice_set
-from trainers.data.volume_tasks import content_of
+from trainers.data.volume_tasks import content_of, plan_volumes
 from trainers.distributed import Context, Placement
+from trainers.exceptions import ClusterError
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -62,6 +65,9 @@ def run(_: int, folder: Path) -> None:
         nodes = [state["node_id"] for state in states if state["name"].startswith("prepare P")]
         assert len(nodes) == 2 * VOLUMES
         assert set(nodes) - {node}
+        task = plan_volumes(cohort, CONFIG).tasks[0]
+        with pytest.raises(ClusterError, match=r"^\S+ would strip skulls with deepbet 1.* prepared with deepbet 0\."):
+            list(prepare_on_ray([replace(task, program="deepbet 0")], CONFIG))
     finally:
         ray.shutdown()
         cluster.shutdown()

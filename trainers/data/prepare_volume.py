@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from trainers.data.geometry import SliceGeometry
 from trainers.data.kept_lesions import Lesions, lesions_of_boxes
 from trainers.data.mask import components
 from trainers.data.slice_set import Kind, SliceSet
+from trainers.data.strip_program import strip_program
 from trainers.data.strip_quality import mask_shape
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
-from trainers.exceptions import CohortError
+from trainers.exceptions import ClusterError, CohortError
 
 
 class PrepareConfig(SliceConfig):
@@ -50,6 +52,8 @@ class VolumeTask:
     files: Mapping[str, Path]
     """Key of the subject -> file."""
     boxes: pd.DataFrame
+    program: str
+    """What strips its skull, with its version: as `strip_program`."""
     key: str
     """Of its result: decided by all that decides the result."""
 
@@ -105,7 +109,16 @@ Run = Callable[[Sequence[VolumeTask], PrepareConfig], Outcomes]
 
 
 def prepare_or_reason(task: VolumeTask, config: PrepareConfig) -> PreparedVolume | BrokenVolume:
-    """As `prepare_volume`, with its error as a value, which comes back from other processes as it is."""
+    """As `prepare_volume`, with its error as a value, which comes back from other processes as it is.
+
+    Raises:
+        ClusterError: this machine strips skulls with another program than the task names.
+    """
+    if (here := strip_program(config.strip)) != task.program:
+        raise ClusterError(
+            f"{platform.node()} would strip skulls with {here}, but the cohort is prepared with {task.program}. "
+            "Install the same version on every machine that prepares volumes."
+        )
     try:
         return prepare_volume(task, config)
     except CohortError as error:
@@ -146,7 +159,7 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
         "brain_ml": round(volume.brain_ml, 1),
         "came_stripped": volume.stripped,
         "strip": {
-            "method": "given" if "brain" in task.files else "none" if volume.stripped else config.strip.method,
+            **_stripped_by(task, config, volume.stripped),
             **mask_shape(volume.mask, np.array(volume.geometry.spacing)),
         },
         "slices": len(keep),
@@ -160,6 +173,12 @@ def prepare_volume(task: VolumeTask, config: PrepareConfig) -> PreparedVolume:
     ]
     rows = VolumeRows(slices=tuple(slices), boxes=tuple(boxes), about=about)
     return PreparedVolume(volume.images[keep], volume.signature, rows)
+
+
+def _stripped_by(task: VolumeTask, config: PrepareConfig, came_stripped: bool) -> dict[str, str]:
+    if "brain" in task.files:
+        return {"method": "given"}
+    return {"method": "none"} if came_stripped else {"method": config.strip.method, "program": task.program}
 
 
 def geometry_of(slices: SliceSet, volume: str) -> SliceGeometry | None:

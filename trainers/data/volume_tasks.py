@@ -19,7 +19,7 @@ from trainers.data.cohort_cache import CohortCache, digest_of
 from trainers.data.leaks import SIGNATURE_VERSION
 from trainers.data.prepare_volume import PrepareConfig, VolumeTask
 from trainers.data.splits import assign_splits
-from trainers.data.strip_command import COMMANDS, find_command
+from trainers.data.strip_program import strip_program
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
 
@@ -102,15 +102,14 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     Raises:
         CohortError: as `check_cohort`.
     """
-    if config.strip.method in COMMANDS:
-        find_command(config.strip.method)  # refused now where it is missing
+    program = strip_program(config.strip)  # refused now where it is missing
     stems = _stems(cohort)
     digest = file_digest if cache is None else cache.digest
     content_of(cohort, config, digest)
     tasks: list[VolumeTask] = []
     left_out: list[LeftOut] = []
     how = config.model_dump(mode="json", exclude={"on_error"})
-    made_by = [SIGNATURE_VERSION, version("deepbet"), version("torch")]
+    made_by = [SIGNATURE_VERSION, program, version("torch")]
     for subject, stem in zip(cohort.subjects, stems, strict=True):
         try:
             files = {key: digest(cohort.path(path), key != "boxes").file.hex() for key, path in subject.files.items()}
@@ -121,7 +120,7 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
             continue
         key = digest_of([*annotated, stem, subject.kind, subject.stripped, how, *made_by])
         paths = {name: cohort.path(path) for name, path in subject.files.items()}
-        tasks.append(VolumeTask(subject, stem, paths, boxes, key))
+        tasks.append(VolumeTask(subject, stem, paths, boxes, program, key))
     refuse_or_report(left_out, config)
     lesions: Counter[str] = Counter()
     for task in tasks:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import stat
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,38 +136,6 @@ def test_a_brain_mask_moves_with_its_cohort_and_counts_as_its_content(tmp_path: 
     save(folder / "P000" / "brain.nii.gz", np.ones((3, 3, 3)))
     with pytest.raises(CohortError, match=r"P000/brain\.nii\.gz: shape \(3, 3, 3\) .*resample the mask"):
         prepared(folder, CONFIG, "slices")
-
-
-def command(folder: Path, name: str, last: str) -> None:
-    """A program that writes as brain what is above 10, where the real one would write its mask."""
-    lines = [
-        f"#!{sys.executable}",
-        "import sys, nibabel, numpy as np",
-        "head = nibabel.load(sys.argv[sys.argv.index('-i') + 1])",
-        "mask = nibabel.Nifti1Image((np.asarray(head.dataobj) > 10).astype('uint8'), head.affine)",
-        last,
-    ]
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text("\n".join(lines))
-    (folder / name).chmod(stat.S_IRWXU)
-
-
-def test_programs_beside_metsweep_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_cohort(tmp_path / "cohort", stripped=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    hd_bet = PrepareConfig(size=64, strip=StripConfig(method="hd-bet"))
-    with pytest.raises(CohortError, match=r"strip\.method is 'hd-bet', but its command \(hd-bet\) is not on the PATH"):
-        prepared(folder, hd_bet, "none")
-    assert not (tmp_path / "none").exists()
-    command(tmp_path / "bin", "hd-bet", "assert '--save_bet_mask' in sys.argv; mask.to_filename('brain_bet.nii.gz')")
-    volumes = prepared(folder, hd_bet, "hd-bet").meta["volumes"]
-    assert volumes["P000/t1c.nii.gz"]["strip"] == {"method": "hd-bet", "parts": 1, "symmetry": 1.0}
-    synthstrip = PrepareConfig(size=64, strip=StripConfig(method="synthstrip"))
-    command(tmp_path / "bin", "nipreps-synthstrip", "mask.to_filename(sys.argv[sys.argv.index('-m') + 1])")
-    assert prepared(folder, synthstrip, "synthstrip").meta["volumes"]["P000/t1c.nii.gz"]["brain_ml"] > 1000
-    command(tmp_path / "bin", "mri_synthstrip", "sys.exit('no weights')")
-    with pytest.raises(CohortError, match=r"synthstrip ended with exit code 1 and no mask: no weights"):
-        prepared(folder, synthstrip, "fails")
 
 
 def test_masks_that_do_not_look_like_brains_are_named() -> None:
