@@ -158,11 +158,12 @@ def _show_splits(cohort: Cohort, profiles: Mapping[str, Profile], title: str) ->
 def check(cohort: Folder) -> None:
     """Check a cohort and show what it holds.
 
-    Reads the manifest and all annotations, assigns the splits that the manifest leaves open, and refuses what `metsweep
-    prepare` would refuse: a missing file, a patient in two splits, a split without lesions, one volume under two
-    patients, also if it was saved anew, flipped or cropped. Near duplicates are listed, and so are boxes that
-    contradict their mask, and given masks of the brain that cut lesions away or look unlike the others. Files that have
-    not changed are read once.
+    Reads the manifest, all annotations and volumes, assigns the splits that the manifest leaves open, and refuses what
+    `metsweep prepare` would refuse: a missing file, a patient in two splits, a split without lesions, volumes without
+    content or brain, one volume under two patients, also if it was saved anew, flipped or cropped. Skulls are not
+    stripped: what only that shows, `prepare` finds. Near duplicates are listed, and so are boxes that contradict their
+    mask, and given masks of the brain that cut lesions away or look unlike the others. Files that have not changed are
+    read once.
 
     \b
     Example:
@@ -175,14 +176,15 @@ def check(cohort: Folder) -> None:
     from trainers.data.cohort import open_cohort
     from trainers.data.cohort_cache import CohortCache
     from trainers.data.prepare_volume import PrepareConfig
+    from trainers.data.volume_check import check_volumes
     from trainers.data.volume_tasks import plan_volumes
 
     cache, config = CohortCache(cache_folder()), PrepareConfig()
     volumes = plan_volumes(open_cohort(cohort), config, cache)
     checked = volumes.cohort
     with progress("cohort check") as on_progress:
+        near_duplicates = check_volumes(volumes, config, cache, on_progress)
         remarks = annotation_remarks(volumes.tasks, config, cache, on_progress)
-        near_duplicates = cache.near_duplicates(checked, on_progress)
     table = TextTable.of(f"Cohort {checked.name}", ("split", "patients", "normal subjects", "volumes", "lesions"))
     for split in ("train", "validation", "test"):
         subjects = [subject for subject in checked.subjects if subject.split == split]

@@ -13,7 +13,7 @@ from nibabel.funcs import as_closest_canonical
 
 from trainers.config import Config
 from trainers.data.annotation import read_lesions
-from trainers.data.cohort import listed, naming
+from trainers.data.cohort import naming
 from trainers.data.cohort_cache import CohortCache
 from trainers.data.kept_lesions import give_back
 from trainers.data.mask import components
@@ -23,7 +23,6 @@ from trainers.data.strip_quality import mask_shape, odd_masks
 from trainers.data.volume import read_brain
 from trainers.data.volume_file import load_image
 from trainers.distributed import OnProgress
-from trainers.exceptions import CohortError
 
 MOST_SLICES = 5
 """Of a volume that one remark lists."""
@@ -44,27 +43,17 @@ def annotation_remarks(
     tasks: Sequence[VolumeTask], config: PrepareConfig, cache: CohortCache, on_progress: OnProgress
 ) -> list[str]:
     """A line for each contradiction: boxes and masks that disagree, and given masks of the brain that cut lesions away
-    or look unlike the others.
-
-    Raises:
-        CohortError: a given mask of the brain cannot be used; lists all of them.
+    or look unlike the others. Of volumes that passed `check_volume`.
     """
     several = [task for task in tasks if "brain" in task.files or {"boxes", "mask"} <= task.files.keys()]
     remarks: list[str] = []
-    broken: list[str] = []
     brains: dict[str, dict[str, object]] = {}
     for number, task in enumerate(several, start=1):
-        try:
-            checked = cache.made(["annotation check", task.key], Checked, partial(_checked, task, config))
-        except CohortError as error:
-            broken.append(str(error))
-            continue
+        checked = cache.made(["annotation check", task.key], Checked, partial(_checked, task, config))
         remarks += [f"patient {task.subject.patient_id!r}: {remark}" for remark in checked.remarks]
         if checked.strip is not None:
             brains[str(task.files["brain"])] = {"brain_ml": checked.brain_ml, "strip": checked.strip}
         on_progress(number, len(several), {})
-    if broken:
-        raise CohortError(listed(broken))
     return remarks + [f"{path}: look at this mask of the brain: {reason}" for path, reason in odd_masks(brains).items()]
 
 

@@ -17,11 +17,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from trainers.config import Config
-from trainers.data.cohort import Cohort, naming
-from trainers.data.leaks import SIGNATURE_VERSION, Pair, read_signature, refuse_same
 from trainers.data.results import Results
 from trainers.data.volume_file import FileDigest, file_digest, stamp
-from trainers.distributed import OnProgress
 from trainers.exceptions import SliceSetError
 
 MOST = 100_000
@@ -67,26 +64,6 @@ class CohortCache:
             self._known.digests[key] = (digest.file.hex(), digest.content.hex())
             self._changed = True
         return FileDigest(*map(bytes.fromhex, self._known.digests[key]))
-
-    def near_duplicates(self, cohort: Cohort, on_progress: OnProgress) -> list[Pair]:
-        """As `refuse_same`; a volume is read once."""
-        signatures = []
-        for number, subject in enumerate(cohort.subjects, start=1):
-            with naming(subject):
-                signatures.append(self._signature(cohort.path(subject.volume)))
-            on_progress(number, len(cohort.subjects), {})
-        self.keep()
-        return refuse_same(cohort, signatures)
-
-    def _signature(self, path: Path) -> np.ndarray:
-        key = digest_of(["signature", SIGNATURE_VERSION, self.digest(path, volume=True).content.hex()])
-        kept = self.results.read(key, "signature")
-        if kept is not None:
-            return kept[0]
-        signature = read_signature(path)
-        with suppress(SliceSetError):
-            self.results.write(key, signature=signature)
-        return signature
 
     def made(self, identity: list[object], model: type[Made], make: Callable[[], Made]) -> Made:
         """What `make` makes, once for the same identity (JSON-able) and program."""

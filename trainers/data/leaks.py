@@ -16,14 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.spatial import KDTree
 
 from trainers.data.cohort import MANIFEST, MOST_REPORTED, Cohort, Subject
-from trainers.data.volume_file import canonical_voxels, load_image
 from trainers.exceptions import CohortError
 
 SAME, NEAR = 0.10, 0.02
@@ -66,11 +64,6 @@ def signature(volume: np.ndarray) -> np.ndarray:
     sides = ((places[:, _PAIRS[0]] - places[:, _PAIRS[1]]) ** 2).sum(axis=2)
     codes = (np.sort(sides, axis=1).astype(np.uint64) * _FACTORS).sum(axis=1, dtype=np.uint64)
     return np.unique(codes)
-
-
-def read_signature(path: Path) -> np.ndarray:
-    """`signature` of the volume at `path`; CohortError if the file cannot be used."""
-    return signature(canonical_voxels(load_image(path), path)[0])
 
 
 def refuse_same(cohort: Cohort, signatures: Sequence[np.ndarray]) -> list[Pair]:

@@ -5,6 +5,7 @@ deepbet (MIT) carries its weights in its wheel and needs about 1.4 GB and 2 to 5
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -88,6 +89,18 @@ def brain_ml(mask: np.ndarray, spacing: np.ndarray, where: str, source: str) -> 
             'voxel size right, and is "stripped" right in cohort.json?'
         )
     return millilitres
+
+
+def refuse_size(shape: tuple[int, ...], spacing: np.ndarray, where: str) -> None:
+    """Raise CohortError if a grid is smaller than any brain, or a voxel of it larger."""
+    voxel_ml = float(np.prod(spacing) / 1000)
+    grid_ml = voxel_ml * math.prod(shape)
+    if grid_ml < BRAIN_ML[0] or voxel_ml > BRAIN_ML[1]:
+        raise CohortError(
+            f"{where}: its {' x '.join(map(str, shape))} voxels of {' x '.join(f'{size:.3g}' for size in spacing)} mm "
+            f"measure {grid_ml:.3g} ml in all; a brain has {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml. Is its affine in "
+            "millimetres, and is it a whole head?"
+        )
 
 
 def outside_share(volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> float:

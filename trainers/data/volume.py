@@ -23,7 +23,7 @@ from trainers.data.geometry import SliceGeometry
 from trainers.data.kept_lesions import CutLesion, Lesions, give_back
 from trainers.data.leaks import signature
 from trainers.data.mask import same_grid
-from trainers.data.skull_strip import brain_mask
+from trainers.data.skull_strip import brain_mask, refuse_size
 from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
 from trainers.data.volume_file import canonical_voxels, load_image, refuse_constant
 from trainers.exceptions import CohortError
@@ -95,11 +95,9 @@ def volume_slices(
         lesions: reads the lesions of the opened volume, of which the strip may cut none; None: unknown.
 
     Raises:
-        CohortError: the file is no volume, has several frames, NaNs or one value only, or holds no brain.
+        CohortError: as `read_head`, or the volume holds no brain.
     """
-    image = load_image(path)
-    volume, affine = canonical_voxels(image, path)
-    refuse_constant(volume, path)
+    image, volume, affine = read_head(path)
     given = None if brain_path is None else read_brain(brain_path, image)
     mask, stripped = brain_mask(volume, affine, stripped, str(path), config.strip, given)
     lesions_cut: tuple[CutLesion, ...] = ()
@@ -137,6 +135,19 @@ def volume_slices(
         lesion,
         lesions_cut,
     )
+
+
+def read_head(path: Path) -> tuple[Nifti1Image, np.ndarray, np.ndarray]:
+    """The volume at `path`, opened; its voxels, X x Y x Z float32, and affine, both in canonical order.
+
+    Raises:
+        CohortError: the file is no volume, has several frames, NaNs or one value only, or no brain fits into it.
+    """
+    image = load_image(path)
+    volume, affine = canonical_voxels(image, path)
+    refuse_constant(volume, path)
+    refuse_size(volume.shape, voxel_sizes(affine), str(path))
+    return image, volume, affine
 
 
 def read_brain(path: Path, image: Nifti1Image) -> np.ndarray:

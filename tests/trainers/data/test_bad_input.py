@@ -16,12 +16,16 @@ from tests.trainers.data import public_sets as sets
 from tests.trainers.data.phantom import read_manifest, write_manifest
 from tests.trainers.data.tiny_cohort import AFFINE, SHAPE, make_tiny_cohort, tiny_brain
 from trainers.data.cohort import open_cohort
+from trainers.data.cohort_cache import CohortCache
 from trainers.data.importing import import_cohort
 from trainers.data.layouts.brats import BRATS_METS
 from trainers.data.layouts.contract import Tree
+from trainers.data.leaks import Pair
 from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.slice_set import SliceSet, open_slice_set
+from trainers.data.volume_check import check_volumes
+from trainers.data.volume_tasks import plan_volumes
 from trainers.exceptions import CohortError
 
 CONFIG = PrepareConfig(size=32)
@@ -58,6 +62,15 @@ def named(path: str) -> Callable[[Path], None]:
     return move
 
 
+def brain(voxels: np.ndarray) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        Nifti1Image(voxels, AFFINE).to_filename(folder / "P001/brain.nii.gz")
+        first, *others = read_manifest(folder)
+        write_manifest(folder, [first | {"brain": "P001/brain.nii.gz"}, *others])
+
+    return write
+
+
 def cut_off(folder: Path) -> None:
     file = folder / "P001/t1c.nii.gz"
     file.write_bytes(file.read_bytes()[:-200])
@@ -88,6 +101,7 @@ def loop(folder: Path) -> None:
     os.symlink("t1c.nii.gz", folder / "P001/t1c.nii.gz")
 
 
+METRES = np.diag([0.001, 0.001, 0.001, 1.0]) @ AFFINE
 NAN, INFINITE = BRAIN.copy(), BRAIN.copy()
 NAN[5, 5, 5], INFINITE[5, 5, 5] = np.nan, np.inf
 MOVED = AFFINE + np.eye(4, k=3) * 40
@@ -107,6 +121,15 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "box outside": (boxes("4,6,7,15,9"), r"boxes\.csv: line 2 is .*inside the canonical volume of \(14, 16, 10\)"),
     "box repeated": (boxes("4,6,7,8,9\n4,6,7,8,9"), r"boxes\.csv: line 3 is the box of line 2 again"),
     "constant volume": (volume(np.full(SHAPE, 7.0)), "all voxels are 7; nothing is in it"),
+    "infinite scale": (header(112, "f", np.inf), "scl_slope, which scales its voxels, is inf"),
+    "scale beyond numbers": (header(112, "f", 3e38), "voxels are NaN or infinite"),
+    "affine in metres": (volume(BRAIN, METRES), r"10 voxels of 0\.01 x 0\.01 x 0\.012 mm measure 2\.69e-06 ml"),
+    "affine in micrometres": (volume(BRAIN, np.diag([1e3, 1e3, 1e3, 1.0]) @ AFFINE), "Is its affine in millimetres"),
+    "empty mask of the brain": (brain(LESION * 0), "the given mask of the brain measures 0 ml; allowed: 200 to 2600"),
+    "mask of the brain of another shape": (brain(BRAIN[:-1]), "differ from its volume's .* resample the mask"),
+    "brain of one voxel": (volume(LESION * 100.0), r"the non-zero part measures \d+ ml; allowed: 200 to 2600 ml"),
+    "mask of all but the brain": (brain((BRAIN == 0).astype(np.uint8)), "half of its brain is not brighter than 0"),
+    "box beside the brain": (boxes("1,0,0,1,1"), "all 1 boxes of its lesions lie outside the brain"),
     "too long a path": (lambda folder: write_manifest(
         folder, [read_manifest(folder)[0] | {"volume": "a" * 4000}, *read_manifest(folder)[1:]]),
         "but there is no file"),
@@ -122,6 +145,11 @@ def folder(tmp_path: Path) -> Path:
     return make_tiny_cohort(tmp_path / "cohort", 3)
 
 
+def checked(folder: Path) -> list[Pair]:
+    cache = CohortCache(folder.parent / "cache")
+    return check_volumes(plan_volumes(open_cohort(folder), CONFIG, cache), CONFIG, cache, lambda *_: None)
+
+
 def prepared(folder: Path) -> SliceSet:
     out = folder.parent / "slices"
     prepare(open_cohort(folder), CONFIG, out, lambda *_: None)
@@ -130,12 +158,32 @@ def prepared(folder: Path) -> SliceSet:
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_it_is_refused_with_patient_and_reason_and_nothing_is_left(folder: Path, kind: str) -> None:
+    """By preparation and before it by a check, which passed the same volume when it was whole."""
     damage, message = REFUSED[kind]
+    assert checked(folder) == []
     damage(folder)
-    with pytest.raises(CohortError, match=message) as refused:
-        prepared(folder)
-    assert "'P001'" in str(refused.value)
+    for refuse in (checked, prepared):
+        with pytest.raises(CohortError, match=message) as refused:
+            refuse(folder)
+        assert "'P001'" in str(refused.value)
     assert not (folder.parent / "slices").exists()
+
+
+def test_a_check_lists_all_broken_volumes_and_strips_no_skull(folder: Path) -> None:
+    write_manifest(folder, [subject | {"stripped": None} for subject in read_manifest(folder)])
+    assert checked(folder) == []
+    for patient, broken, affine in (("P001", BRAIN * 0, AFFINE), ("P002", BRAIN, METRES), ("P003", NAN, AFFINE)):
+        Nifti1Image(broken, affine).to_filename(folder / patient / "t1c.nii.gz")
+    with pytest.raises(CohortError) as refused:
+        checked(folder)
+    first, second, third, advice = str(refused.value).splitlines()
+    assert "'P001'" in first
+    assert "all voxels are 0" in first
+    assert "'P002'" in second
+    assert "Is its affine in millimetres" in second
+    assert "'P003'" in third
+    assert "1 of 2240 voxels are NaN" in third
+    assert advice.startswith("Correct or remove them")
 
 
 def mixed_spacing(folder: Path) -> None:
@@ -159,6 +207,7 @@ def test_it_is_used_as_it_is(folder: Path, kind: str) -> None:
     boxes("4,6,7,8,9")(folder)
     damage, slices = USED[kind]
     damage(folder)
+    assert checked(folder) == []
     made = prepared(folder)
     mine = made.slices[made.slices["patient_id"] == "P001"]
     assert len(mine) == slices

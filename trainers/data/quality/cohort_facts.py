@@ -13,12 +13,13 @@ import pandas as pd
 from trainers.data.cohort import Cohort
 from trainers.data.cohort_cache import CohortCache
 from trainers.data.kept_lesions import CutLesion
-from trainers.data.leaks import Pair
+from trainers.data.leaks import Pair, refuse_same
 from trainers.data.prepare_volume import PrepareConfig
 from trainers.data.quality.outliers import Outlier, outliers
 from trainers.data.quality.volume_facts import LEVELS, VolumeFacts, volume_facts
 from trainers.data.record import Preparation, read_preparation
 from trainers.data.slice_set import SliceSet, Split
+from trainers.data.volume_check import check_volume
 from trainers.data.volume_tasks import content_of, plan_volumes
 from trainers.distributed import OnProgress
 from trainers.exceptions import CohortError, SliceSetError
@@ -141,15 +142,19 @@ def cohort_facts(
             "changed. Prepare it again, or name the cohort that it was made of."
         )
     facts: list[VolumeFacts] = []
+    signatures: list[np.ndarray] = []
     broken: dict[str, str] = {}
     for number, task in enumerate(planned.tasks, start=1):
         try:
+            signature = check_volume(task, config, cache)
             facts.append(volume_facts(task))
+            signatures.append(signature)
         except CohortError as error:
             broken[task.subject.volume] = str(error)
         on_progress(number, len(planned.tasks), {"broken": len(broken)} if broken else {})
     usable = planned.without(broken, config)
-    pairs = cache.near_duplicates(usable.cohort, lambda *_: None)
+    cache.keep()
+    pairs = refuse_same(usable.cohort, signatures)
     dropped = dict(_left_out(cohort.origin)) | {v.subject.volume: v.reason for v in usable.left_out}
     if record is not None:
         dropped |= {volume.volume: volume.reason for volume in record.dropped}
