@@ -28,12 +28,12 @@ MOST_TOLD = 10
 def components(mask: np.ndarray) -> np.ndarray:
     """Labels from 1 of the parts of a mask that touch at a face, an edge or a corner; int32."""
     labels = np.zeros(mask.shape, dtype=np.int32)
-    inside = tuple(_extent(mask, axis) for axis in range(mask.ndim))  # lesions are small beside their volume
+    inside = tuple(extent(mask, axis) for axis in range(mask.ndim))  # lesions are small beside their volume
     labels[inside] = ndimage.label(mask[inside], structure=np.ones((3,) * mask.ndim))[0]  # pyright: ignore
     return labels
 
 
-def _extent(mask: np.ndarray, axis: int) -> slice:
+def extent(mask: np.ndarray, axis: int) -> slice:
     """Where anything of a mask lies along an axis."""
     at = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
     return slice(at[0], at[-1] + 1) if len(at) else slice(0)

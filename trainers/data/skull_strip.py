@@ -17,6 +17,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Image
 from scipy import ndimage
 
+from trainers.data.mask import extent
 from trainers.data.strip_command import run_command
 from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
 from trainers.exceptions import CohortError
@@ -140,19 +141,18 @@ def _model(gpu: bool) -> BrainExtraction:
 
 def _nonzero(volume: np.ndarray) -> np.ndarray:
     """The brain of a stripped volume: its largest part that differs from the background, without holes."""
-    background = air_level(volume)
-    differs = volume - background
+    differs = volume.T - air_level(volume)
     np.abs(differs, out=differs)
-    bright = np.percentile(differs[differs > 0], 90) if (differs > 0).any() else 0.0
-    slices = np.ascontiguousarray(_largest_part(differs > 0.02 * bright).transpose(2, 0, 1))
-    for number, part in enumerate(slices):
-        slices[number] = fill_voids.fill(part)
-    return np.ascontiguousarray(slices.transpose(1, 2, 0))
-
-
-def _largest_part(mask: np.ndarray) -> np.ndarray:
-    """Of the parts that touch at faces."""
-    return cc3d.largest_k(mask, k=1, connectivity=6) > 0 if mask.any() else mask
+    values = differs[differs > 0]
+    bright = np.percentile(values, 90, overwrite_input=True) if len(values) else 0.0
+    mask = differs > 0.02 * bright
+    inside = tuple(extent(mask, axis) for axis in range(3))
+    slices = mask[inside]
+    if slices.size:
+        slices[:] = cc3d.largest_k(slices, k=1, connectivity=6) > 0  # of the parts that touch at faces
+    for part in slices:
+        part[:] = fill_voids.fill(part)
+    return mask.T
 
 
 def air_level(volume: np.ndarray) -> float:

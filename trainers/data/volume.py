@@ -22,7 +22,7 @@ from trainers.config import Config
 from trainers.data.geometry import SliceGeometry
 from trainers.data.kept_lesions import CutLesion, Lesions, give_back
 from trainers.data.leaks import signature
-from trainers.data.mask import same_grid
+from trainers.data.mask import extent, same_grid
 from trainers.data.skull_strip import brain_mask, refuse_size
 from trainers.data.strip_config import DEFAULT_STRIP, StripConfig
 from trainers.data.volume_file import canonical_voxels, load_image, refuse_constant
@@ -116,11 +116,16 @@ def volume_slices(
 
     rows = _area_weights(geometry.anterior, geometry.mm_per_pixel / geometry.spacing[1], config.size, volume.shape[1])
     columns = _area_weights(geometry.right, geometry.mm_per_pixel / geometry.spacing[0], config.size, volume.shape[0])
-    black, white = _window(volume[mask], config.white, path)
-    scaled = np.where(mask[:, :, z], (volume[:, :, z] - black) * (255.0 / (white - black)), 0.0)
-    brain = _resize(mask[:, :, z], rows, columns) >= 0.5
-    bright = np.clip(_resize(scaled, rows, columns), 0, 255)
-    images = _slices_first(np.where(brain, np.rint(bright), 0).astype(np.uint8))
+    black, white = _window(volume.T[mask.T], config.white, path)
+    x, y = (extent(mask, axis) for axis in (0, 1))  # all else is 0
+    shown = mask.T[z, y, x]
+    scaled = volume.T[z, y, x] - black
+    scaled *= 255.0 / (white - black)
+    scaled[~shown] = 0
+    brain = _resize(shown, rows[:, y], columns[:, x]) >= 0.5
+    bright = _resize(scaled, rows[:, y], columns[:, x])
+    np.rint(np.clip(bright, 0, 255, out=bright), out=bright)
+    images = np.ascontiguousarray(bright.astype(np.uint8) * brain)
     brain_ml = float(area.sum() * np.prod(geometry.spacing) / 1000)
     return VolumeSlices(
         images,
@@ -128,7 +133,7 @@ def volume_slices(
         geometry,
         brain_ml,
         stripped,
-        _slices_first(brain),
+        np.ascontiguousarray(brain),
         enough[z],
         signature(volume),
         mask,
@@ -189,24 +194,20 @@ def _hat_integral(t: np.ndarray) -> np.ndarray:
 
 
 def _resize(slices: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:
-    """X x Y x N -> S x S x N float32, columns first."""
-    x, y, n = slices.shape
-    across = (columns @ slices.astype(np.float32, copy=False).reshape(x, y * n)).reshape(-1, y, n)
-    return np.stack([rows @ column for column in across])
-
-
-def _slices_first(columns: np.ndarray) -> np.ndarray:
-    """S x S x N, columns first -> N x S x S, rows first."""
-    return np.ascontiguousarray(columns.transpose(2, 1, 0))
+    """N x Y x X -> N x S x S float32, each row of all slices together in memory."""
+    n, y, x = slices.shape
+    across = columns @ np.ascontiguousarray(slices.transpose(2, 1, 0), np.float32).reshape(x, y * n)
+    both = rows @ across.reshape(-1, y, n).transpose(1, 2, 0).reshape(y, -1)
+    return both.reshape(len(both), n, -1).transpose(1, 0, 2)
 
 
 def _window(brain: np.ndarray, white: float, path: Path) -> tuple[float, float]:
-    """The intensities shown as 0 and 255.
+    """The intensities shown as 0 and 255; reorders those of the brain.
 
     White hangs on the brain's median, not on a high percentile: that would move with the number of lesions and vessels.
     """
-    black = min(0.0, float(np.percentile(brain, 0.5)))
-    middle = float(np.median(brain))
+    black = min(0.0, float(np.percentile(brain, 0.5, overwrite_input=True)))
+    middle = float(np.median(brain, overwrite_input=True))
     if middle <= black:
         raise CohortError(f"{path}: half of its brain is not brighter than {black:g}; is it a T1 volume?")
     return black, black + white * (middle - black)

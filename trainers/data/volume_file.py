@@ -12,6 +12,7 @@ import hashlib
 import logging
 import math
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self, cast
@@ -24,6 +25,7 @@ from nibabel.loadsave import load
 from nibabel.nifti1 import Nifti1Extensions, Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.volumeutils import apply_read_scaling
 
 from trainers.data.orientation import contradiction, invertible
 from trainers.exceptions import CohortError
@@ -166,10 +168,15 @@ def canonical_voxels(image: Nifti1Image, path: Path) -> tuple[np.ndarray, np.nda
     Raises:
         CohortError: the file is incomplete or damaged, or has voxels that are NaN or infinite.
     """
-    file_digest(path)
+    proxy = _proxy(image)
+    stored = bytearray()  # grows with what the file holds, whatever its header declares
     try:
-        canonical = as_closest_canonical(image)
+        for chunk in _voxel_bytes(image, path):
+            stored += chunk
+        voxels = np.frombuffer(stored, proxy.dtype).reshape(image.shape, order="F")
         with np.errstate(over="ignore", invalid="ignore"):
+            scaled = apply_read_scaling(voxels, proxy.slope, proxy.inter)
+            canonical = as_closest_canonical(Nifti1Image(scaled, image.affine, image.header))
             volume = np.asarray(canonical.dataobj, dtype=np.float32)
     except UNREADABLE as error:
         raise CohortError(f"{path}: its voxels cannot be read ({error}); is the file complete?") from error
@@ -222,16 +229,26 @@ def _file_digest(path: Path, volume: bool, _: tuple[int, ...]) -> FileDigest:
 
 
 def _voxel_digest(path: Path) -> bytes:
-    """SHA-256 of the voxels; reads all of the file, but no further than a little beyond them."""
-    image = load_image(path, mask=True)
+    """SHA-256 of the voxels."""
+    digest = hashlib.sha256()
+    for chunk in _voxel_bytes(load_image(path, mask=True), path):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _voxel_bytes(image: Nifti1Image, path: Path) -> Iterator[bytes]:
+    """The voxels as they are stored; reads all of the file, but no further than a little beyond them.
+
+    Raises:
+        CohortError: the file is incomplete, damaged or longer than its header declares.
+    """
     begin = int(_proxy(image).offset)
     end = begin + math.prod(image.shape) * np.dtype(image.get_data_dtype()).itemsize
-    digest = hashlib.sha256()
     at = 0
     try:
         with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
             while at < end and (chunk := file.read(min(CHUNK, end - at))):
-                digest.update(chunk[max(0, begin - at) :])
+                yield chunk[max(0, begin - at) :]
                 at += len(chunk)
             beyond = file.read(PADDING)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -245,7 +262,6 @@ def _voxel_digest(path: Path) -> bytes:
             f"{path}: continues after the {end:,} bytes that its header declares; allowed after them: fewer than "
             f"{PADDING} zeros. Is the header damaged? Write the volume anew."
         )
-    return digest.digest()
 
 
 def _is_compressed(path: Path) -> bool:
