@@ -7,6 +7,8 @@ from typing import Any
 
 from trainers.variants import Variant
 
+TRAIN_PATIENTS = "prepare.train_patients"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -17,4 +19,5 @@ class Cell:
     paper_count: int = 0
     """Synthetic slices, in the paper's scale; 0 without any."""
     params: tuple[tuple[str, Any], ...] = ()
-    """(dotted key, value) of everything else that was drawn, sorted by key; nothing in the cells of `arms`."""
+    """(dotted key, value) of everything else that was drawn, sorted by key; in the cells of `arms` TRAIN_PATIENTS of a
+    row with its own number, else nothing."""

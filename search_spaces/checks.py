@@ -64,7 +64,15 @@ def feedback(study: StudyValues) -> Iterator[Problem]:
 def rows(study: StudyValues) -> Iterator[Problem]:
     """Arms and seeds."""
     seen: set[tuple[str, int]] = set()
+    numbers = [number for arm in study.arms for number in arm.train_patients]
+    if len(set(numbers)) < len(numbers):
+        yield Problem(("arms",), f"train_patients lists a number more than once: {numbers}")
+    if study.prepare.train_patients in numbers:
+        message = f"{study.prepare.train_patients} is prepare.train_patients, with which `{REAL_ONLY}` trains already"
+        yield Problem(("arms",), f"train_patients: {message}")
     for index, arm in enumerate(study.arms):
+        if arm.train_patients:
+            continue
         for position, count in enumerate(arm.counts):
             at = ("arms", index, "counts", position) if count else ("arms", index)
             row = arm.variant, study.synthetic_count(count)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, TypeVar, cast
 
 from pydantic import Field, model_validator
 
-from search_spaces.cell import Cell
+from search_spaces.cell import TRAIN_PATIENTS, Cell
 from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
 from search_spaces.space import Dimension
 from trainers.config import Config, Seed, Text
@@ -48,6 +48,11 @@ class Arm(Config):
     counts: tuple[Count, ...] = Field(default=(0,), max_length=10_000)
     """Synthetic counts, in the paper's scale; the fidelity's `count_scale` multiplies them. At most 10,000,000 each: so
     many slices of 256 x 256 pixels take 655 GB."""
+    train_patients: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
+        default=(), max_length=1000, exclude_if=lambda numbers: not numbers
+    )
+    """Only of `none`: one row for each number of real training patients, in place of `prepare.train_patients`. So the
+    report tells how many real patients synthetic slices are worth."""
 
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:
@@ -56,6 +61,10 @@ class Arm(Config):
         if self.variant in SYNTHETIC and (not self.counts or 0 in self.counts):
             raise ValueError(
                 f"variant {self.variant!r} needs counts above 0; the real-only arm is variant {REAL_ONLY!r}"
+            )
+        if self.variant != REAL_ONLY and self.train_patients:
+            raise ValueError(
+                f"train_patients is only for variant {REAL_ONLY!r}; for all others set prepare.train_patients"
             )
         return self
 
@@ -149,7 +158,12 @@ class StudyValues(Config):
 
     def cells(self) -> list[Cell]:
         """What `arms` enumerates, in its order."""
-        return [Cell(arm.variant, count) for arm in self.arms for count in arm.counts]
+        return [
+            Cell(arm.variant, count, params)
+            for arm in self.arms
+            for params in [((TRAIN_PATIENTS, number),) for number in arm.train_patients] or [()]
+            for count in arm.counts
+        ]
 
     def variants_to_draw(self) -> tuple[Variant, ...]:
         """Variants that a search may draw: those of `space.variant`, else those of `arms` with synthetic slices."""

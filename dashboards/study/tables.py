@@ -11,7 +11,9 @@ from sweep.report.section import Section, marked
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
+from sweep.report.sections.finer import finer_gain_sections
 from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
+from sweep.report.sections.patients import patients_sections
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ def _gains(state: State) -> Iterable[Section]:
     evidence = state.evidence
     if evidence is not None:
         yield from gain_sections(evidence, SOUGHT)
+        yield from patients_sections(state.results, evidence)
+        yield from finer_gain_sections(evidence)
         yield from filter(None, [seeds_section(evidence, SOUGHT, state.plan.study.name)])
 
 

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from search_spaces.cell import TRAIN_PATIENTS
 from search_spaces.study import Study
 from sweep.console import TextConsole, TextTable
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
 from sweep.plan.estimate import Estimate, Estimator, Usage
 from sweep.plan.schedule import Schedule
+from sweep.plan.trial import arm_name
 from sweep.plan.undrawn import Undrawn
 from sweep.stages import Stage
 from sweep.studies.progress import clock
@@ -30,6 +32,13 @@ class ArmRow(NamedTuple):
     """At the study's fidelity; None for all cells that were drawn."""
     trials: int
     evaluated: int
+    train_patients: int | None = None
+    """Real training patients, where the arm has a number of its own."""
+
+    @property
+    def name(self) -> str:
+        """The variant, with that number."""
+        return self.variant if self.train_patients is None else f"{self.variant} {self.train_patients} patients"
 
 
 class StageRow(NamedTuple):
@@ -46,17 +55,19 @@ class StageRow(NamedTuple):
 
 def arms(plan: Plan, missing: Mapping[str, Stage]) -> Iterator[ArmRow]:
     """Every arm; drawn cells in one row."""
-    trials: Counter[tuple[str, int]] = Counter()
-    evaluated: Counter[tuple[str, int]] = Counter()
+    trials: Counter[str] = Counter()
+    evaluated: Counter[str] = Counter()
     for trial in plan.trials:
-        arm = (trial.variant, trial.count) if trial.number is None else ("drawn", 0)
+        arm = trial.arm if trial.number is None else "drawn"
         trials[arm] += 1
         evaluated[arm] += trial.evaluate.key not in missing
     for cell in plan.study.cells():
-        arm = (cell.variant, plan.study.synthetic_count(cell.paper_count))
-        yield ArmRow(cell.variant, cell.paper_count, arm[1], trials[arm], evaluated[arm])
+        count, params = plan.study.synthetic_count(cell.paper_count), dict(cell.params)
+        arm = arm_name(cell.variant, count, params)
+        own = params.get(TRAIN_PATIENTS)
+        yield ArmRow(cell.variant, cell.paper_count, count, trials[arm], evaluated[arm], own)
     if plan.study.search.draws:
-        yield ArmRow("drawn so far", None, None, trials["drawn", 0], evaluated["drawn", 0])
+        yield ArmRow("drawn so far", None, None, trials["drawn"], evaluated["drawn"])
 
 
 def stages(plan: Plan, missing: Mapping[str, Stage], estimator: Estimator) -> Iterator[StageRow]:
@@ -75,7 +86,7 @@ def arms_table(plan: Plan, missing: Mapping[str, Stage]) -> TextTable:
     """Trials of every arm, and how many of them are evaluated."""
     columns = ("variant", "count in the study", "count at this fidelity", "trials", "evaluated")
     shown = arms(plan, missing)
-    rows = ((arm.variant, *("" if number is None else f"{number:,}" for number in arm[1:])) for arm in shown)
+    rows = ((arm.name, *("" if number is None else f"{number:,}" for number in arm[1:5])) for arm in shown)
     return TextTable.of("Arms", columns, rows)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from search_spaces.cell import Cell
+from search_spaces.cell import TRAIN_PATIENTS, Cell
 from search_spaces.study import Study
 from sweep.stages import (
     DetectorStage,
@@ -42,14 +42,19 @@ class Trial:
     realism: RealismStage | None = None
     """Figures of the trial's synthetic slices, in the first trial of each source of such slices."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key -> value of what a search drew for its cell, beside variant and count."""
+    """Dotted key -> value of what a search drew for its cell, beside variant and count; or of TRAIN_PATIENTS."""
     number: int | None = None
     """Number of the drawn cell in Optuna's study; None if the study's arms enumerate the cell."""
 
     @property
     def arm(self) -> str:
         """Name of the arm, e.g. `cpggan 4000`."""
-        return f"{self.variant} {self.count}" if self.count else self.variant
+        return arm_name(self.variant, self.count, self.params)
+
+    @property
+    def train_patients(self) -> int | None:
+        """Real training patients of an arm that has a number of its own."""
+        return self.params.get(TRAIN_PATIENTS)
 
     @property
     def cell(self) -> str:
@@ -91,6 +96,13 @@ class Trial:
         return self.source if isinstance(self.source, GANStage) else None
 
 
+def arm_name(variant: Variant, count: int, params: Mapping[str, Any]) -> str:
+    """`cpggan 4000`, `none`, or `none 60 patients` for an arm with a number of real training patients of its own."""
+    if TRAIN_PATIENTS in params:
+        return f"{variant} {params[TRAIN_PATIENTS]} patients"
+    return f"{variant} {count}" if count else variant
+
+
 class TrialMaker:
     """Makes the trials of one study on one slice set.
 
@@ -128,11 +140,12 @@ class TrialMaker:
         count = study.synthetic_count(cell.paper_count)
         params = dict(cell.params)
         config = study.detector_for(cell)
+        slices = self.slices if study.prepare == self.slices.config else replace(self.slices, config=study.prepare)
         made = []
         for seed in study.most_seeds:
             seeded = config.model_copy(update={"seed": seed})
             detector = self.detector_stage(
-                seeded, self.slices, shards, count, study.resources.detector, variant=cell.variant
+                seeded, slices, shards, count, study.resources.detector, arm_name(cell.variant, count, params)
             )
             evaluate = self.evaluate_stage(study.evaluation, detector)
             made.append(Trial(cell.variant, count, seed, evaluate, params=params, number=number))

@@ -108,7 +108,8 @@ def build_evidence(results: Results) -> Evidence | None:
 def _chosen(measured: Sequence[Row], study: Study) -> str | None:
     aim = study.objectives[0]
     towards = 1 if aim.direction == "maximize" else -1
-    values = {row.arm: towards * objectives.mean(aim, row.results) for row in measured if row.arm != REAL_ONLY}
+    synthetic = [row for row in measured if row.trials[0].variant != REAL_ONLY]
+    values = {row.arm: towards * objectives.mean(aim, row.results) for row in synthetic}
     defined = {arm: value for arm, value in values.items() if not math.isnan(value)}
     return max(defined, key=lambda arm: defined[arm], default=None)
 

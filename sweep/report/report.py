@@ -22,8 +22,10 @@ from sweep.report.section import KEY_DIGITS, Section, marked
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
+from sweep.report.sections.finer import finer_gain_sections
 from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
+from sweep.report.sections.patients import patients_sections
 from sweep.report.sections.pictures import forest_section, picture_sections, slices_section
 from sweep.report.sections.race import race_section
 from sweep.report.sections.response import response_sections
@@ -184,6 +186,7 @@ def _sections(results: Results, evidence: Evidence | None, sought: float, study:
         measured += [pareto_section(results, evidence), *response_sections(results, evidence)]
     measured += [best_section(results), importance_section(results)]
     if evidence is not None:
+        measured += [*patients_sections(results, evidence), *finer_gain_sections(evidence)]
         measured += [*detection_sections(evidence), *picture_sections(evidence)]
     spent = [cost_section(results, evidence, results.plan.study.prices), gan_section(results)]
     figures = (_marked(section, results.mark) for section in measured)

@@ -159,6 +159,7 @@ class Table1:
         """Test and validation, unrounded; None where the arm has no figures."""
         first = row.trials[0]
         values: dict[str, Value] = {"variant": first.variant, "count": first.count}
+        values |= {} if first.train_patients is None else {"train_patients": first.train_patients}
         values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
         values["seeds_compared"] = len(row.compared)
         values["seeds_collapsed"] = len(row.collapsed)

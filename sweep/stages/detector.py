@@ -17,7 +17,7 @@ from trainers.data.slice_set import open_slice_set
 from trainers.detector.architecture import PAPER
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import Context, WorkerResources
-from trainers.variants import REAL_ONLY, Variant
+from trainers.variants import REAL_ONLY
 
 BYTES_PER_PARAMETER = 9 * 4
 """A model, and two checkpoints of weights, averages and Adam's moments."""
@@ -42,8 +42,8 @@ class DetectorStage(NetworkStage):
     shards: tuple[ShardStage, ...]
     count: int
     workers: WorkerResources
-    variant: Variant = REAL_ONLY
-    """Of its arm, for people: what it means for the detector is in the other fields."""
+    arm: str = REAL_ONLY
+    """Name of its arm, for people: what it means for the detector is in the other fields."""
 
     @property
     def inputs(self) -> Mapping[str, Stage]:
@@ -63,8 +63,7 @@ class DetectorStage(NetworkStage):
     @property
     def trained_for(self) -> str:
         """Its arm and seed."""
-        arm = f"{self.variant} {self.count}" if self.count else self.variant
-        return f"{arm} seed {self.config.seed}"
+        return f"{self.arm} seed {self.config.seed}"
 
     @property
     def label(self) -> str:

@@ -148,7 +148,8 @@ def _enlarged(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:
     if "trials" in added:
         values["search"] = {"trials": max(base.search.trials, added["trials"])}
     if "arms" in added:
-        arms = [[arm.variant, list(arm.counts)] for arm in base.arms]
+        kept = [arm.model_dump() for arm in base.arms if arm.train_patients]
+        arms = [[arm.variant, list(arm.counts)] for arm in base.arms if not arm.train_patients]
         for variant, counts in added["arms"]:
             planned = {count for arm, arm_counts in arms for count in arm_counts if arm == variant}
             new = [count for count in counts if count not in planned]
@@ -157,5 +158,5 @@ def _enlarged(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:
                 last[1].extend(new)
             elif new:
                 arms.append([variant, new])
-        values["arms"] = [{"variant": variant, "counts": counts} for variant, counts in arms]
+        values["arms"] = [{"variant": variant, "counts": counts} for variant, counts in arms] + kept
     return values

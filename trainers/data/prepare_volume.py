@@ -37,6 +37,9 @@ class PrepareConfig(SliceConfig):
     """Smaller boxes are widened to this, since a detector cannot learn boxes below its grid."""
     seed: Seed = 0
     """Decides splits that the manifest leaves open, and the rough margins."""
+    train_patients: int | None = Field(default=None, ge=1, le=100_000, exclude_if=lambda value: value is None)
+    """Tumour patients of the training split that are used; none = all of them. They come in one random order, which
+    `seed` decides, so that a larger number only adds patients. Normal subjects, validation and test stay."""
     on_error: Literal["refuse", "drop"] = Field(default="refuse", exclude_if=lambda value: value == "refuse")
     """What becomes of a cohort with volumes that cannot be used: refused, with all of them listed, or prepared without
     them, and they are listed in `meta.json`. Decides a stage's key only as `drop`."""

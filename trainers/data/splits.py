@@ -46,6 +46,28 @@ def assign_splits(cohort: Cohort, lesions: Mapping[str, int], seed: int) -> Coho
     return divided
 
 
+def unused_patients(cohort: Cohort, train_patients: int | None, seed: int) -> set[str]:
+    """Tumour patients of the training split beyond the first `train_patients`; none if that is None.
+
+    Args:
+        cohort: with a split for every subject.
+        seed: decides the order of the patients, whatever their number.
+
+    Raises:
+        CohortError: the training split has fewer.
+    """
+    if train_patients is None:
+        return set()
+    patients = sorted({s.patient_id for s in cohort.subjects if s.kind == "tumour" and s.split == "train"})
+    if len(patients) < train_patients:
+        raise CohortError(
+            f"{cohort.folder / MANIFEST}: {len(patients)} tumour patients are in the training split, but "
+            f"prepare.train_patients, or that of an arm, is {train_patients}; allowed: up to {len(patients)}."
+        )
+    order = np.random.default_rng(seed).permutation(len(patients))
+    return {patients[place] for place in order[train_patients:]}
+
+
 def _one_of_each_stratum(
     patients: Sequence[str], count: int, lesions: Mapping[str, int], generator: np.random.Generator
 ) -> list[str]:

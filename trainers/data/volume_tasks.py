@@ -18,7 +18,7 @@ from trainers.data.cohort import MANIFEST, Cohort, Subject, check_splits, listed
 from trainers.data.cohort_cache import CohortCache, digest_of
 from trainers.data.leaks import SIGNATURE_VERSION
 from trainers.data.prepare_volume import PrepareConfig, VolumeTask
-from trainers.data.splits import assign_splits
+from trainers.data.splits import assign_splits, unused_patients
 from trainers.data.strip_program import strip_program
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
@@ -108,7 +108,7 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     content_of(cohort, config, digest)
     tasks: list[VolumeTask] = []
     left_out: list[LeftOut] = []
-    how = config.model_dump(mode="json", exclude={"on_error"})
+    how = config.model_dump(mode="json", exclude={"on_error", "train_patients"})
     made_by = [SIGNATURE_VERSION, program, version("torch")]
     for subject, stem in zip(cohort.subjects, stems, strict=True):
         try:
@@ -129,8 +129,11 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
         with suppress(CohortError):  # where the annotation is broken, none are known
             lesions[volume.subject.patient_id] += read_boxes(cohort, volume.subject)["lesion"].nunique()
     # Splits are those of the whole cohort, or a damaged file would move other patients.
-    divided = {subject.volume: subject for subject in assign_splits(cohort, lesions, config.seed).subjects}
+    whole = assign_splits(cohort, lesions, config.seed)
+    divided = {subject.volume: subject for subject in whole.subjects}
     tasks = [replace(task, subject=divided[task.subject.volume]) for task in tasks]
+    unused = unused_patients(whole, config.train_patients, config.seed)
+    tasks = [task for task in tasks if task.subject.patient_id not in unused]
     usable = replace(cohort, subjects=tuple(task.subject for task in tasks))
     check_splits(usable)
     return Volumes(usable, tuple(tasks), tuple(left_out))

@@ -126,6 +126,19 @@ class Arm:
             rows.append(own - other)
         return _compared(rows)
 
+    def gains_at_fps_per_slice(self, base: Arm) -> dict[float, Comparison]:
+        """The same where each detector makes as many false positives per slice as FPS_PER_SLICE asks for, or fewer.
+
+        A FROC curve that ends before is read at its end. Empty without a common seed.
+        """
+        asked, weights = np.array(FPS_PER_SLICE), leave_one_out_weights(self._lesions)
+        rows = [
+            self.curves[seed].sensitivity_at(asked, weights) - base.curves[seed].sensitivity_at(asked, weights)
+            for seed in self.common(base)
+        ]
+        gains = [_compared([row[:, i] for row in rows]) for i in range(len(FPS_PER_SLICE))]
+        return {fps: gain for fps, gain in zip(FPS_PER_SLICE, gains, strict=True) if gain}
+
     def common(self, base: Arm) -> list[int]:
         """Seeds of both arms."""
         return [seed for seed in self.outcomes if seed in base.outcomes]

@@ -72,8 +72,8 @@ def response_of(results: Results, evidence: Evidence, iou: float, base: Row) -> 
     """What the study shows of the synthetic count; `base` is the real-only arm."""
     enumerated: dict[str, dict[int, tuple[Row, Comparison]]] = {}
     for row in results.arms:
-        if gain := evidence.gains[iou].get(row.arm):
-            trial = row.trials[0]
+        trial = row.trials[0]
+        if trial.train_patients is None and (gain := evidence.gains[iou].get(row.arm)):
             enumerated.setdefault(trial.variant, {})[trial.count] = row, gain.plain
     drawn: dict[str, list[Row]] = {}
     for row in results.drawn:

@@ -164,3 +164,29 @@ def test_a_damaged_file_that_is_left_out_moves_nobody_to_another_split(tmp_path:
 def test_the_default_on_error_is_in_no_key() -> None:
     assert "on_error" not in PrepareConfig().model_dump_json()
     assert '"on_error":"drop"' in DROP.model_dump_json()
+
+
+def test_fewer_training_patients_are_the_first_of_more_and_cost_nothing_once_all_are_prepared(
+    tmp_path: Path, prepared: Prepared
+) -> None:
+    folder = make_cohort(tmp_path / "cohort", patients=7, mask=True)
+    subjects = read_manifest(folder)
+    splits = ["validation", "test", *["train"] * 5]
+    tumour = [{**subject, "split": split} for subject, split in zip(subjects, splits, strict=False)]
+    write_manifest(folder, [*tumour, *subjects[7:]])
+
+    def patients(slices: SliceSet, split: str) -> set[str]:
+        tumour = slices.slices["subject_kind"] == "tumour"
+        return set(slices.slices.loc[(slices.slices["split"] == split) & tumour, "patient_id"])
+
+    whole = prepared(folder, "all")
+    used = [prepared(folder, f"{number}", CONFIG.model_copy(update={"train_patients": number})) for number in (2, 3, 5)]
+    assert prepared.made == []
+    assert [len(patients(slices, "train")) for slices in used] == [2, 3, 5]
+    assert patients(used[0], "train") < patients(used[1], "train") < patients(used[2], "train")
+    for slices in used:
+        for split in ("validation", "test"):
+            assert patients(slices, split) == patients(whole, split)
+        assert (slices.slices["subject_kind"] == "normal").any()
+    with pytest.raises(CohortError, match=r"5 tumour patients are in the training split.*is 6; allowed: up to 5"):
+        prepared(folder, "too many", CONFIG.model_copy(update={"train_patients": 6}))

@@ -52,6 +52,18 @@ def test_gain_is_paired_by_seed(case: tuple[Truth, pd.DataFrame]) -> None:
     assert better.gain(Arm({9: detector(*case, 9)}, CONFIG)) is None
 
 
+def test_gains_at_given_false_positives_are_those_of_the_froc_curves(case: tuple[Truth, pd.DataFrame]) -> None:
+    base = Arm({seed: detector(*case, seed, keep=0.6) for seed in (0, 1)}, CONFIG)
+    better = Arm({seed: detector(*case, seed, keep=0.9) for seed in (0, 1)}, CONFIG)
+    gains = better.gains_at_fps_per_slice(base)
+    assert [*gains] == [1.0, 2.0, 4.0, 8.0]
+    for fps, gain in gains.items():
+        expected = better.at_fps_per_slice[fps].mean - base.at_fps_per_slice[fps].mean
+        assert gain.difference == pytest.approx(expected)
+    assert gains[8.0].interval.low > 0
+    assert better.gains_at_fps_per_slice(Arm({9: detector(*case, 9)}, CONFIG)) == {}
+
+
 def test_a_lower_threshold_alone_gains_sensitivity_but_none_at_equal_false_positives(
     case: tuple[Truth, pd.DataFrame],
 ) -> None:
