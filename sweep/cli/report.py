@@ -47,6 +47,8 @@ def report(
     wanted = _formats(formats)
     from sweep.cli.console import output
     from sweep.report.report import build_report
+    from sweep.report.written import WrittenReports
+    from sweep.settings import cache_folder
 
     opened = chosen.open()
     plan = opened.plan()
@@ -55,23 +57,30 @@ def report(
         talk.say_json(_as_dict(made))
         return
     console = output()
-    tables = [section for section in made.sections if not section.is_picture]
     if "console" in wanted:
         console.say(made.source)
         console.say(made.verdict)
         console.say("\n".join(made.header))
         console.print(made.table1.table(console.width))
-        for section in tables if full else ():
-            console.print(section.table())
+        for section in made.sections if full else ():
+            if not section.is_picture:
+                console.print(section.table())
+    to_write: list[Format] = [name for name in wanted if name != "console"]
+    if not to_write:
+        return
     target = out or opened.store.local / "reports" / plan.study.name
-    if written := made.write(target, wanted):
-        first = [str(path.relative_to(target)) for path in written if path.parent == target]
-        more = f" and {len(written) - len(first)} more" if len(written) > len(first) else ""
-        console.say(f"Written to {target}: {', '.join(first)}{more}")
-        if "console" in wanted and not full:
-            html = target / "report.html"
-            opened_in = f", or open {html}" if html in written else ""
-            console.say(f"{len(tables)} more tables: `metsweep report {chosen.study} --full`{opened_in}")
+    before = WrittenReports(cache_folder() / "reports")
+    unchanged = before.files(made, target, to_write)
+    written = made.write(target, to_write) if unchanged is None else unchanged
+    if unchanged is None:
+        before.add(made, target, to_write, written)
+    first = [str(path.relative_to(target)) for path in written if path.parent == target]
+    more = f" and {len(written) - len(first)} more" if len(written) > len(first) else ""
+    console.say(f"{'Written to' if unchanged is None else 'Unchanged in'} {target}: {', '.join(first)}{more}")
+    if "console" in wanted and not full:
+        html = target / "report.html"
+        opened_in = f", or open {html}" if html in written else ""
+        console.say(f"More tables: `metsweep report {chosen.study} --full`{opened_in}")
 
 
 def _as_dict(made: Report) -> dict[str, Any]:
@@ -111,10 +120,11 @@ def _formats(text: str) -> list[Format]:
 
 def _finder(tracking_uri: str, study: str) -> FindRuns:
     """Finds the MLflow runs of a study; it says so where MLflow does not answer: the report does not depend on it."""
-    from sweep.report.runs import runs_by_stage_key
-    from trainers.exceptions import TrackingError
 
     def find(keys: Set[str]) -> Mapping[str, str] | None:
+        from sweep.report.runs import runs_by_stage_key
+        from trainers.exceptions import TrackingError
+
         try:
             return runs_by_stage_key(tracking_uri, study, keys)
         except TrackingError as error:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from search_spaces.study import Study
 from sweep.plan import Plan
 from sweep.plan.looks import race_text
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
+from sweep.report.header import header_of, source_of
 from sweep.report.html import html_of
 from sweep.report.latex import latex_of
-from sweep.report.machines import machines_differ
 from sweep.report.results import Results, Row, read_results
-from sweep.report.section import KEY_DIGITS, Section, marked
+from sweep.report.section import Section, marked
 from sweep.report.sections.best import best_section, importance_section
 from sweep.report.sections.cost import cost_section
 from sweep.report.sections.detection import detection_sections
@@ -33,9 +31,6 @@ from sweep.report.sections.trace import FindRuns, trace_section
 from sweep.report.table1 import Table1
 from sweep.report.verdict import verdict
 from sweep.store import Store
-from sweep.text import count_text
-from sweep.versions import versions
-from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,43 +41,78 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Report:
-    """A study's Table 1, its verdict, and all other tables."""
+    """A study's Table 1, its verdict, and all other tables; each part is made once it is asked for."""
 
-    table1: Table1
-    source: str
-    """Time of the newest result, cohort, version of metsweep."""
-    verdict: str
-    """What the study shows, in a sentence or two."""
-    header: tuple[str, ...]
-    """Sentences: which slices, which matching rule, which fidelity, what is incomplete."""
-    forest: Section | None
-    """The gains at a glance, above Table 1."""
-    slices: Section | None
-    """What the arms find, below Table 1."""
-    sections: tuple[Section, ...]
-    """What follows."""
-    trace: Section
-    """Where every number comes from."""
+    results: Results
+    evidence: Evidence | None
+    """Of the arms with figures."""
+    sought: float
+    """True gain in sensitivity that needed seeds are counted for."""
+    named: str
+    """How commands name the study."""
+    find_runs: FindRuns | None
+    """Finds the MLflow runs of the evaluations; None to leave MLflow out."""
 
     @property
     def study(self) -> str:
         """Name of the study."""
-        return self.table1.study
-
-    @property
-    def results(self) -> Results:
-        """The study's results."""
-        return self.table1.results
+        return self.results.plan.study.name
 
     @property
     def rows(self) -> Sequence[Row]:
         """The arms of Table 1."""
         return self.results.arms
 
-    @property
-    def evidence(self) -> Evidence | None:
-        """Of the arms with figures."""
-        return self.table1.evidence
+    @cached_property
+    def table1(self) -> Table1:
+        """Every arm that has figures."""
+        return Table1(self.study, self.results, self.evidence)
+
+    @cached_property
+    def source(self) -> str:
+        """Time of the newest result, cohort, version of metsweep."""
+        return source_of(self.results)
+
+    @cached_property
+    def verdict(self) -> str:
+        """What the study shows, in a sentence or two."""
+        plan = self.results.plan
+        return race_text(plan.study, plan.looks) if plan.looks else verdict(self.evidence, self.sought, self.named)
+
+    @cached_property
+    def header(self) -> tuple[str, ...]:
+        """Sentences: which slices, which matching rule, which fidelity, what is incomplete."""
+        return tuple(header_of(self.results))
+
+    @cached_property
+    def forest(self) -> Section | None:
+        """The gains at a glance, above Table 1."""
+        return _marked(forest_section(self.evidence), self.results.mark) if self.evidence else None
+
+    @cached_property
+    def slices(self) -> Section | None:
+        """What the arms find, below Table 1."""
+        return _marked(slices_section(self.evidence), self.results.mark) if self.evidence else None
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """What follows."""
+        return tuple(_sections(self.results, self.evidence, self.sought, self.named))
+
+    @cached_property
+    def runs(self) -> Mapping[str, str] | None:
+        """Key of an evaluation -> id of the MLflow run that holds it; None without MLflow."""
+        return self.find_runs(self.evaluated) if self.find_runs else None
+
+    @cached_property
+    def evaluated(self) -> Set[str]:
+        """Keys of the evaluations that it shows."""
+        return {artifact.manifest.key for row in self.results.rows for artifact in row.artifacts.values()}
+
+    @cached_property
+    def trace(self) -> Section:
+        """Where every number comes from."""
+        return trace_section(self.results, self.runs)
 
     def markdown(self, pictures: bool = False) -> str:
         """What the study shows and Table 1.
@@ -156,18 +186,7 @@ def build_report(
         study: how commands name the study, if not by its name.
     """
     results = read_results(plan, store)
-    evidence = build_evidence(results)
-    evaluated = {artifact.manifest.key for row in results.rows for artifact in row.artifacts.values()}
-    return Report(
-        Table1(plan.study.name, results, evidence),
-        _source(results),
-        race_text(plan.study, plan.looks) if plan.looks else verdict(evidence, sought, study or plan.study.name),
-        tuple(header_of(results)),
-        _marked(forest_section(evidence), results.mark) if evidence else None,
-        _marked(slices_section(evidence), results.mark) if evidence else None,
-        tuple(_sections(results, evidence, sought, study or plan.study.name)),
-        trace_section(results, find_runs(evaluated) if find_runs else None),
-    )
+    return Report(results, build_evidence(results), sought, study or plan.study.name, find_runs)
 
 
 def write_report(plan: Plan, store: Store, folder: Path) -> str:
@@ -195,77 +214,3 @@ def _sections(results: Results, evidence: Evidence | None, sought: float, study:
 
 def _marked(section: Section | None, mark: str) -> Section | None:
     return section and marked(section, mark)
-
-
-def _source(results: Results) -> str:
-    study = results.plan.study
-    fingerprints = {trial.evaluate.detector.slices.fingerprint[:KEY_DIGITS] for trial in results.plan.trials}
-    finished = [artifact.manifest.cost.finished for row in results.rows for artifact in row.artifacts.values()]
-    newest = f"{datetime.fromtimestamp(max(finished), UTC):%Y-%m-%d %H:%M} UTC" if finished else "none yet"
-    cohort = " ".join([Path(study.cohort).name, *(f"(fingerprint {digits})" for digits in fingerprints)])
-    return f"Newest result: {newest}. Cohort: {cohort}. metsweep {versions()['metsweep']}."
-
-
-def header_of(results: Results) -> Iterable[str]:
-    """Sentences on how to read the figures: which slices, which matching rule, which fidelity, what is incomplete."""
-    study = results.plan.study
-    row = next((row for row in results.rows if row.artifacts), None)
-    if row is None:
-        yield "No trial is complete yet."
-    else:
-        counts = next(iter(next(iter(row.metrics.values()))["test"].values()))
-        patients, slices = count_text(counts["patients"], "patient"), count_text(counts["slices"], "slice")
-        yield f"Test split: {patients}, {slices}, {count_text(counts['lesions'], 'lesion box', 'lesion boxes')}."
-    yield (
-        f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
-        "boxes one to one, greedily by confidence; all others are false positives."
-    )
-    yield _over_seeds(study, len(results.seeds))
-    if results.plan.gans:
-        yield "Each GAN was trained once: results hold for these GANs."
-    slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
-    if study.fidelity == "paper":
-        yield f"Fidelity paper: {slices}."
-    else:
-        yield (
-            f"Fidelity {study.fidelity}: {slices}, smaller networks, shorter training. Compare arms with each other, "
-            "not with the paper."
-        )
-    yield from machines_differ(results.machines)
-    yield from _collapsed(results)
-    yield from _incomplete(results)
-
-
-def _over_seeds(study: Study, seeds: int) -> str:
-    if study.search.races:
-        return (
-            "Mean ± standard deviation over the detector seeds of each arm, which were added while its gain was not "
-            "decided: its p and the interval of its gain are too certain below, and hold only under Looks of the race."
-        )
-    if seeds > 1:
-        return f"Mean ± standard deviation over {seeds} detector seeds."
-    return "Only one detector seed per arm: results hold for these trained detectors."
-
-
-def _collapsed(results: Results) -> Iterable[str]:
-    collapsed = [f"{row.name} seed {seed} ({why})" for row in results.rows for seed, why in row.collapsed.items()]
-    if collapsed:
-        yield f"Collapsed detectors, included in every mean and deviation: {'; '.join(collapsed)}."
-
-
-def _incomplete(results: Results) -> Iterable[str]:
-    """Which arms and cells are incomplete, and what the report lacks without a real-only arm."""
-    if results.mark:
-        named = ", ".join(map(str, results.seeds))
-        yield f"Every figure is of {results.mark} ({named}): the others have not run for all of these arms."
-    partial = [f"{row.arm} {row.seeds}" for row in results.arms if not row.measured]
-    if partial:
-        yield f"Incomplete, so without figures (seeds done): {', '.join(partial)}."
-    unfinished = sum(not row.measured for row in results.drawn)
-    if unfinished:
-        yield f"{unfinished} of {len(results.drawn)} drawn cells are incomplete and left out."
-    if not any(row.arm == REAL_ONLY for row in results.arms):
-        yield (
-            f"The study has no arm {REAL_ONLY}, so the report lacks gains, their p, curves of the synthetic count, "
-            f"cost per gain and needed seeds. Add `- variant: {REAL_ONLY}` to the arms; finished stages are reused."
-        )

@@ -16,8 +16,9 @@ import pytest
 from sweep.console import TextConsole
 from sweep.plan import Plan
 from sweep.report.latex import latex_of
-from sweep.report.report import Report, build_report
+from sweep.report.report import FORMATS, Report, build_report
 from sweep.report.results import read_results
+from sweep.report.written import WrittenReports
 from sweep.store import Store
 from tests.sweep.evaluated import put
 from tests.sweep.small_study import small_plan
@@ -105,6 +106,46 @@ def test_files_hold_every_arm(two_seeds: Plan, store: Store, tmp_path: Path) -> 
     assert float(rows[1]["validation_fps_per_slice_iou50_sd"]) == pytest.approx(0.5**0.5)
     assert rows[2]["test_sensitivity_iou50"] == ""
     assert rows[1]["stage_keys"].split() == [trial.evaluate.key for trial in two_seeds.trials[2:4]]
+
+
+def test_files_are_written_again_where_their_content_would_differ(
+    two_seeds: Plan, store: Store, tmp_path: Path
+) -> None:
+    before, out = WrittenReports(tmp_path / "kept"), tmp_path / "report"
+    report = build_report(two_seeds, store)
+    assert before.files(report, out, FORMATS) is None
+    written = report.write(out)
+    before.add(report, out, FORMATS, written)
+    again = build_report(two_seeds, store)
+    assert before.files(again, out, FORMATS) == written
+    assert again.__dict__.keys().isdisjoint({"sections", "trace", "figures", "runs"}), "they take long"
+    for differs in (
+        before.files(again, out, ["html"]),
+        before.files(again, tmp_path / "other", FORMATS),
+        before.files(build_report(two_seeds, store, sought=0.2), out, FORMATS),
+        before.files(build_report(two_seeds, store, study="mine.yaml"), out, FORMATS),
+    ):
+        assert differs is None
+    (out / "table1.csv").write_text("the user's own")
+    assert before.files(again, out, FORMATS) is None
+    report.write(out)
+    assert before.files(again, out, FORMATS) == written
+    put(store, two_seeds.trials[5], 0.9)
+    assert before.files(build_report(two_seeds, store), out, FORMATS) is None
+
+
+def test_a_report_whose_runs_are_yet_to_appear_in_mlflow_is_written_again(
+    two_seeds: Plan, store: Store, tmp_path: Path
+) -> None:
+    before = WrittenReports(tmp_path / "kept")
+    evaluated = build_report(two_seeds, store).evaluated
+    answers = (None, {}, dict.fromkeys([*evaluated][1:], "run"), dict.fromkeys(evaluated, "run"))
+    kept = []
+    for runs in answers:
+        report = build_report(two_seeds, store, find_runs=lambda _, runs=runs: runs)
+        before.add(report, tmp_path, ["tex"], report.write(tmp_path, ["tex"]))
+        kept.append(before.files(report, tmp_path, ["tex"]))
+    assert kept == [None, None, None, [tmp_path / "table1.tex"]]
 
 
 def test_console_table_of_one_seed_fits_a_narrow_console(tmp_path: Path) -> None:

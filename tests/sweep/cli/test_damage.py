@@ -140,6 +140,6 @@ def test_a_damaged_database_of_mlflow_is_one_line(metsweep: Metsweep) -> None:
         assert ended.code == 2, (command, ended)
         assert f"error: MLflow's database {path} is damaged: file is not a database. " in ended.err
         assert len([line for line in ended.err.splitlines() if not line.startswith("Using the ")]) == 1
-    ended = metsweep("report", STUDY, "--format", "console")
+    ended = metsweep("report", STUDY, "--format", "csv", "--out", "report")
     assert ended.code == 0, ended
     assert "The report lists no MLflow runs: MLflow's database" in ended.err
