@@ -63,19 +63,22 @@ def new_study(name: str, like: str) -> str:
             f"another name, e.g. my_{name}."
         )
     own = read_study(like).values | {"name": name}
+    examples = dict(EXAMPLES)
+    if isinstance(search := own.get("search"), dict) and search.get("method") == "race":
+        del examples["space"]  # from which a race draws nothing
     lines = [
         "# yaml-language-server: $schema=study.schema.json",
         "## (metsweep study schema --out study.schema.json writes that file; editors then complete and check keys.)",
         f"## Begun as {like}. Lines that begin with a single # are examples: remove the # to use them.",
     ]
     for key, described in Study.model_fields.items():
-        if key in own or key in EXAMPLES:
+        if key in own or key in examples:
             sentence = described.description or ""
             lines += ["", *textwrap.wrap(sentence, WIDTH, initial_indent="## ", subsequent_indent="## ")]
         if key in own:
             lines += _block(key, own[key])
-        elif key in EXAMPLES:
-            lines += [f"# {line}" for line in _block(key, EXAMPLES[key])]
+        elif key in examples:
+            lines += [f"# {line}" for line in _block(key, examples[key])]
     return "\n".join(lines) + "\n"
 
 

@@ -96,7 +96,7 @@ export function scatter(target, points, titles, choose) {
   const xs = points.flatMap((p) => [p.x, ...(p.dx ?? [])]);
   const ys = points.flatMap((p) => [p.y, ...(p.dy ?? [])]);
   const [top, bottom, left, right] = [14, height - 44, 52, width - 14];
-  const xHigh = Math.max(...xs, 1e-9) * 1.05;
+  const xHigh = Math.max(...xs, 0.1) * 1.05; // detectors that find nothing have no FPs either
   const [yLow, yHigh] = [Math.max(0, Math.min(...ys) - 0.03), Math.min(1, Math.max(...ys) + 0.03)];
   const [x, y] = [scale(0, xHigh, left, right), scale(yLow, yHigh, bottom, top)];
   const [xMarks, xDigits] = ticks(0, xHigh);
@@ -217,7 +217,7 @@ export function curves(target, lines, titles, options = {}) {
     {
       width: Math.max(target.clientWidth, 280),
       height: options.height ?? 320,
-      scales: { x: { time: false, range: options.xRange }, y: { range: options.yRange } },
+      scales: { x: { time: false, range: options.xRange }, y: { range: options.yRange ?? valueRange } },
       axes: [{ ...axis, label: titles.x }, { ...axis, label: titles.y, size: 56 }],
       series,
       bands,
@@ -244,6 +244,12 @@ export function operable(element) {
     event.preventDefault();
     element.click();
   });
+}
+
+/** uPlot's own range, but for values that are all alike, around which it would take a hundred. */
+function valueRange(_, low, high) {
+  if (low === null) return [null, null];
+  return low === high ? [low - 0.1, high + 0.1] : uPlot.rangeNum(low, high, 0.1, true);
 }
 
 /** Two points that make the axes hold all dots. */
