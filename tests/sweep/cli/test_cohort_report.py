@@ -126,7 +126,7 @@ def test_what_cannot_be_shown_is_refused(metsweep: Metsweep, cohort: Path, tmp_p
 
 @pytest.mark.slow
 def test_the_papers_counts_and_a_page_of_bounded_size(metsweep: Metsweep, tmp_path: Path) -> None:
-    """180 patients and 193 normal subjects of the demo cohort, their volumes of 2,240 voxels."""
+    """180 patients and 193 normal subjects, split and with as many lesions as the demo; phantoms of 2,240 voxels."""
     folder = make_tiny_cohort(
         tmp_path / "cohort", 180, 193, origin={"left_out": {f"scan {n}": "x" * 999 for n in range(999)}}
     )
