@@ -44,8 +44,7 @@ def up(folder: Folder = None) -> None:
     """
     stack = _stack(folder)
     stack.up(talk.note)
-    option = "" if folder is None else f" --dir {folder}"
-    talk.note(f'The stack is up. Next: eval "$(metsweep stack env{option})"')
+    talk.note(f'The stack is up. Next: eval "$(metsweep stack env{stack.option})"')
 
 
 @app.command(cls=Command)
@@ -124,9 +123,12 @@ def env(
 
 
 def _stack(folder: Path | None) -> Stack:
+    import shlex
+
     from infra.stack.stack import Stack
 
+    option = "" if folder is None else f" --dir {shlex.quote(str(folder))}"
     if folder is None:
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
         folder = FOLDER_OF_ROOT if os.geteuid() == 0 else data / "metsweep-stack"
-    return Stack(folder.expanduser().absolute())
+    return Stack(folder.expanduser().absolute(), option)

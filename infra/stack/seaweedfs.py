@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -99,8 +100,12 @@ def seaweedfs(folder: Path, ports: Sequence[int], admin: Identity, *users: Ident
 def remove_sockets(ports: Sequence[int]) -> None:
     """Remove the sockets that a killed server leaves in /tmp, the only place that it knows for them."""
     for server, port in zip(SERVERS, ports, strict=True):
-        with suppress(FileNotFoundError):
-            Path(f"/tmp/seaweedfs-{server}-grpc-{port + GRPC_OFFSET}.sock").unlink()
+        path = Path(f"/tmp/seaweedfs-{server}-grpc-{port + GRPC_OFFSET}.sock")
+        with suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))  # another user's SeaweedFS may have taken the port, and this name
+            except ConnectionRefusedError:
+                path.unlink()
 
 
 def _weed() -> str:

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import time
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -140,12 +141,13 @@ def inherited_environment(*own: Mapping[str, str]) -> dict[str, str]:
     return dict(ChainMap(*map(dict, reversed(own)), inherited))
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that are free, with their twins."""
+def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
+    """Ports of this machine that are free, with their twins; none of `but`."""
     # Processes may look at the same time, and use the ports later: each look begins elsewhere.
     first = secrets.randbelow(PORTS)
     candidates = (LOWEST_PORT + (first + step) % PORTS for step in range(PORTS))
-    ports = [port for port, _ in zip(filter(_is_free, candidates), range(count), strict=False)]
+    free = (port for port in candidates if port not in but and _is_free(port))
+    ports = list(islice(free, count))
     if len(ports) < count:
         raise StackError(f"Fewer than {count} ports from {LOWEST_PORT} to {LOWEST_PORT + PORTS} are free.")
     return ports

@@ -16,17 +16,19 @@ from pydantic import ValidationError
 
 from infra.stack import postgresql, ray_head, seaweedfs
 from infra.stack.credentials import Credentials, credentials_of, write_private
-from infra.stack.mlflow_server import USER, mlflow_server_with_logins
-from infra.stack.pages import optuna_dashboard, prometheus
-from infra.stack.ports import PORTS, SEAWEEDFS, strangers
+from infra.stack.mlflow_server import USER
+from infra.stack.ports import PORTS, SEAWEEDFS, USES, strangers
+from infra.stack.servers import servers, user_of
 from infra.stack.service import HOST, Service, StackError, family, free_ports, runs, stop
-from infra.stack.variables import LOGINS, OF_LAUNCHES, pointing
+from infra.stack.variables import LOGINS, pointing
 from sweep.engine.cluster import STARTS
 from sweep.store.process import Process
 from trainers.config import Config
 
 FOLDERS = ("cache", "mlflow", "optuna-dashboard", "postgresql", "prometheus", "ray", "run", "seaweedfs")
 USABLE, STOPPED = "usable", "stopped"
+POINTED_AT = ("PostgreSQL", "SeaweedFS", "Ray", "MLflow")
+"""Servers that `environment` points at; the others are pages for people."""
 
 
 class Started(Config):
@@ -40,7 +42,7 @@ class State(Config):
     """What the folder records; no secret."""
 
     ports: dict[str, int]
-    """The same at every start."""
+    """The same at every start, but for those that others use by then."""
     run: Path
     """Folder of Ray's sessions and of temporary files; `down` removes it."""
     started: dict[str, Started]
@@ -60,10 +62,10 @@ class Status:
 
 
 class Stack:
-    """The stack of a folder."""
+    """The stack of a folder; messages name commands with `option`, by which the user gave the folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, option: str = "") -> None:
+        self.folder, self.option = folder, option
         self._state_file = folder / "state.json"
         self._credentials_file = folder / "credentials.json"
 
@@ -83,6 +85,7 @@ class Stack:
                 state = state.model_copy(update={"run": ray_head.folder_for_sockets(self.folder / "run")})
             (state.run / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.folder / "cache").mkdir(mode=0o700, exist_ok=True)
+            state = self._on_free_ports(state, credentials, say)
             self._save(state)
             for wave in self._services(state, credentials):
                 self._start(wave, state, credentials, say)
@@ -117,19 +120,26 @@ class Stack:
             started = state.started.get(service.name)
             processes = family(started.leader) if started else []
             memory = sum(map(_memory, processes))
-            listed.append(Status(service.name, service.address, _condition(service, started, credentials), memory))
+            listed.append(Status(service.name, service.address, _condition(service, state, credentials), memory))
         return listed
 
     def environment(self) -> dict[str, str | None]:
         """Variables that point metsweep, and clients of each server, at the stack; None = to be unset.
 
         Raises:
-            StackError: the stack is down.
+            StackError: a server that they point at does not run, or `up` or `down` is at work.
         """
-        state, credentials = self._state(), credentials_of(self._credentials_file)
-        if not any(runs(started.leader) for started in state.started.values()):
-            raise StackError(f"The stack in {self.folder} is down. Start it: metsweep stack up")
-        s3 = self._identity(credentials).environment(state.ports["seaweedfs-s3"])
+        self._state()  # a folder that holds no stack gets no lock
+        with self._alone(patience=2.0):  # another `env` takes less
+            state, credentials = self._state(), credentials_of(self._credentials_file)
+        if not any(_running(state, name) for name in state.started):
+            raise StackError(f"The stack in {self.folder} is down. Start it: metsweep stack up{self.option}")
+        if stopped := [name for name in POINTED_AT if not _running(state, name)]:
+            raise StackError(
+                f"Stopped in the stack in {self.folder}: {', '.join(stopped)}. No variable is set. Start the servers: "
+                f"metsweep stack up{self.option}"
+            )
+        s3 = user_of(credentials).environment(state.ports["seaweedfs-s3"])
         ports = state.ports
         places = {
             "store": f"s3://{seaweedfs.BUCKET}/store",
@@ -153,57 +163,37 @@ class Stack:
 
     def _services(self, state: State, credentials: Credentials) -> list[list[Service]]:
         """In waves: each needs those before."""
-        ports, folder = state.ports, self.folder
-        temporary = {"TMPDIR": str(state.run / "tmp")}
-        user = self._identity(credentials)
-        admin = seaweedfs.Identity.admin(credentials.s3_admin_key, credentials.s3_admin_secret)
-        s3 = user.environment(ports["seaweedfs-s3"])
-        mlflow, logins, optuna = (postgresql.database_uri(ports["postgresql"], name) for name in postgresql.DATABASES)
-        # Tasks and jobs read the user's files, too; their Ray is the one that they run on.
-        places = {
-            "cache": str(folder / "cache"),
-            "s3_endpoint": s3["AWS_ENDPOINT_URL_S3"],
-            "s3_region": seaweedfs.REGION,
-        }
-        settings = pointing(places, left=(*OF_LAUNCHES, "ray_"))
-        tasks = {**temporary, **{name: value for name, value in settings.items() if value is not None}, **s3}
-        mlflow_keys = {
-            **temporary, **s3, "MLFLOW_S3_ENDPOINT_URL": s3["AWS_ENDPOINT_URL_S3"], "PGPASSWORD": credentials.postgresql
-        }  # fmt: skip
-        scraper = prometheus(
-            folder / "prometheus", ports["prometheus"], ports["ray-dashboard"],
-            ray_head.token_file(folder / "ray"), temporary,
-        )  # fmt: skip
-        if scraper is not None:
-            tasks["RAY_PROMETHEUS_HOST"] = scraper.address
-        return [
-            [
-                postgresql.postgresql(folder / "postgresql", ports["postgresql"], credentials),
-                seaweedfs.seaweedfs(folder / "seaweedfs", [ports[name] for name in SEAWEEDFS], admin, user),
-            ],
-            # Alone: a Ray that is not up within 30 s gives up.
-            [
-                ray_head.ray_head(folder / "ray", state.run / ray_head.SESSIONS, ports, credentials.ray_token, tasks),
-            ],
-            [
-                mlflow_server_with_logins(
-                    folder / "mlflow", ports["mlflow"], (mlflow, logins), f"s3://{seaweedfs.BUCKET}/mlflow",
-                    credentials.mlflow, credentials.mlflow_session, mlflow_keys,
-                ),
-                optuna_dashboard(
-                    folder / "optuna-dashboard", ports["optuna"], optuna, credentials.postgresql, temporary,
-                ),
-                *([scraper] if scraper else []),
-            ],
-        ]  # fmt: skip
+        return servers(self.folder, state.run, state.ports, credentials)
+
+    def _on_free_ports(self, state: State, credentials: Credentials, say: Callable[[str], None]) -> State:
+        """The state with other ports where others listen on those of servers that do not run.
+
+        Servers that run and were started with those ports are ended, to be started with the new ones.
+        """
+        names = [service.name for wave in self._services(state, credentials) for service in wave]
+        taken: dict[str, str] = {}
+        for name in names:
+            if not _running(state, name):
+                started = state.started.get(name)
+                taken |= strangers(name, started and started.leader, state.ports)
+        if not taken:
+            return state
+        moved = dict(zip(taken, free_ports(len(taken), but=state.ports.values()), strict=True))
+        for port, why in taken.items():
+            say(f"{why}; {moved[port]} is used instead.")
+        seaweedfs.remove_sockets([state.ports[name] for name in SEAWEEDFS])
+        for name in names:
+            if USES.get(name, set()) & moved.keys() and _running(state, name):
+                stop(state.started[name].leader, state.started[name].stop_signal)
+                say(f"{name} has ended, to be started with the new port.")
+        return state.model_copy(update={"ports": state.ports | moved})
 
     def _start(
         self, wave: Sequence[Service], state: State, credentials: Credentials, say: Callable[[str], None]
     ) -> None:
         """Start at once what does not run, then wait for each."""
         for service in wave:
-            started = state.started.get(service.name)
-            if started is None or not runs(started.leader):
+            if not _running(state, service.name):
                 self._begin(service, state)
         for service in wave:
             for attempt in range(1, STARTS + 1):
@@ -215,13 +205,14 @@ class Stack:
                     ended = not runs(leader)
                     if ended and (others := strangers(service.name, leader, state.ports)):
                         raise StackError(
-                            f"{error}\n{'; '.join(others)}. End that process and run `metsweep stack up`; or run "
-                            f"`metsweep stack down`, write another port into {self._state_file}, and run `up`."
+                            f"{error}\n{'; '.join(others.values())}. `metsweep stack up{self.option}` chooses another "
+                            "port."
                         ) from None
                     if attempt == STARTS or not ended:
                         raise StackError(
-                            f"{error}\nServers that run go on. `metsweep stack up` starts the others again, "
-                            "`metsweep stack down` ends all. Ray ends where a busy machine needs more than 30 s for it."
+                            f"{error}\nServers that run go on. `metsweep stack up{self.option}` starts the others "
+                            f"again, `metsweep stack down{self.option}` ends all. Ray ends where a busy machine needs "
+                            "more than 30 s for it."
                         ) from None
                     # Ray ends if it is not up within 30 s, which a busy machine may need.
                     say(f"{service.name} ended before it was usable; attempt {attempt + 1} of {STARTS} begins.")
@@ -233,9 +224,6 @@ class Stack:
             stop(started.leader, started.stop_signal)
         state.started[service.name] = Started(leader=service.start(), stop_signal=service.stop_signal)
         self._save(state)
-
-    def _identity(self, credentials: Credentials) -> seaweedfs.Identity:
-        return seaweedfs.Identity.user(credentials.s3_key, credentials.s3_secret)
 
     def _fresh(self) -> State:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -255,19 +243,24 @@ class Stack:
         write_private(self._state_file, state.model_dump_json(indent=2))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse to work beside another command on the same folder."""
+    def _alone(self, patience: float = 0) -> Iterator[None]:
+        """Refuse to work beside another command on the same folder that takes longer than `patience` seconds."""
         if not self.folder.is_dir():
             self._state()
         try:
-            with FileLock(self.folder / "lock", timeout=0):
+            with FileLock(self.folder / "lock", timeout=patience):
                 yield
         except Timeout:
             raise StackError(f"Another `metsweep stack` command is at work in {self.folder}. Wait for it.") from None
 
 
-def _condition(service: Service, started: Started | None, credentials: Credentials) -> str:
-    if started is None or not runs(started.leader):
+def _running(state: State, name: str) -> bool:
+    """Whether a server runs, by its name."""
+    return name in state.started and runs(state.started[name].leader)
+
+
+def _condition(service: Service, state: State, credentials: Credentials) -> str:
+    if not _running(state, service.name):
         return STOPPED
     try:
         service.check()

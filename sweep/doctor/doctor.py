@@ -16,6 +16,7 @@ from sweep.doctor.services import examine_cohort, examine_store, mlflow, open_st
 from sweep.redaction import without_secrets
 from sweep.settings import Settings
 from sweep.store import Store
+from sweep.text import count_text
 from trainers.exceptions import ClusterError
 
 SERVICE_S = 40.0
@@ -90,7 +91,7 @@ def _ray(settings: Settings, store: Store | None, cohort: Path | None) -> Iterat
     try:
         with ray_cluster(address, []):
             has = connected()
-            size = f"{len(has.nodes)} nodes, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
+            size = f"{count_text(len(has.nodes), 'node')}, {has.total('CPU'):g} CPUs, {has.total('GPU'):g} GPUs"
             yield Finding("Ray", OK, f"{size} at {shown}")
             yield from examine_nodes(settings, store, cohort)
     except ClusterError as error:

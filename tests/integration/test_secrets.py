@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -93,7 +92,7 @@ def answers(port: int, token: str | None) -> bool:
     return True
 
 
-def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home: Home, seaweedfs: SeaweedFS) -> None:
+def test_a_killed_launch_and_the_next_keep_their_secrets_and_leave_nothing(home: Home, seaweedfs: SeaweedFS) -> None:
     cache = home.folder / "cache"
     storage = f"sqlite:///{home.folder / 'optuna.db'}?password={IN_OPTUNA_STORAGE}"
     home.environment |= seaweedfs.environment | PLANTED
@@ -103,67 +102,70 @@ def test_no_secret_is_written_and_logs_of_ray_are_kept_where_a_trial_failed(home
         "OPTUNA_STORAGE": storage,
     }
     home.counts = (400, 800)
-    home.pace(gan=2.0, detector=2.0, failing=(800,))
-    watch = Watch(home.launch())
-    logs = b""
-    token = ""
-    while watch.driver.poll() is None:
-        if watch.look():
+    home.pace(gan=20.0)
+    first = Watch(home.launch())
+    home.until(lambda: first.look() and home.steps("gan"), first.driver)
+    left = temporary_files(home)
+    assert [path.name.startswith("metsweep-launch-") for path in left] == [True]
+    tokens = [(left[0] / "token").read_text()]
+    admits_its_own_token_alone(first, tokens[0])
+    kill(first.driver)
+    assert temporary_files(home) == left
+    psutil.wait_procs(first.seen, timeout=60)
+    logs = content(left[0] / "ray")
+
+    home.pace(gan=0.5, detector=0.5, failing=(800,))
+    second = Watch(home.launch())
+    while second.driver.poll() is None:
+        if second.look():
             # It may be gone at any moment.
-            with suppress(OSError, StopIteration):
-                root = next(path for path in temporary_files(home) if path.name.startswith("metsweep-launch-"))
+            with suppress(OSError, ValueError):
+                (root,) = temporary_files(home)
                 # The token first: Ray may make a folder again that is being removed, without a token.
                 assert (root / "token").stat().st_mode & 0o777 == 0o600
                 assert root.stat().st_mode & 0o777 == 0o700
-                token = token or (root / "token").read_text()
-                logs = content(root / "ray")
+                tokens[1:] = [(root / "token").read_text()]
+                logs_of_second = content(root / "ray")
         time.sleep(0.2)
-    output = home.finish(watch.driver, status=1)
+    output = home.finish(second.driver, status=1)
+    assert temporary_files(home) == []
+    assert not (Path(home.environment["HOME"]) / ".ray").exists()
+    assert len({*tokens, PLANTED["RAY_AUTH_TOKEN"]}) == 3
     kept = Path(output.partition("Ray's own logs of this launch are kept in ")[2].splitlines()[0].rstrip("."))
     assert kept.is_relative_to(cache)
     assert kept.stat().st_mode & 0o777 == 0o700
     assert (kept / "raylet.out").is_file()
     assert b"raylet" in logs
-    assert any(text.startswith("ray::") for text in watch.arguments)
+    assert b"raylet" in logs_of_second
+    arguments = first.arguments | second.arguments
+    assert any(text.startswith("ray::") for text in second.arguments)
 
-    objects = seaweedfs.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="secrets/")
+    bodies = all_that_is_stored(seaweedfs)
+    everything = b"\n".join(
+        ["\n".join(arguments).encode(), logs, logs_of_second, output.encode(), content(home.folder), *bodies]
+    )
+    for secret in (ACCESS_KEY, SECRET_KEY, IN_OPTUNA_STORAGE, *tokens, *PLANTED.values()):
+        assert secret
+        assert secret.encode() not in everything, secret
+
+
+def admits_its_own_token_alone(launch: Watch, token: str) -> None:
+    server = next(process for process in launch.seen if title_of(process).partition(" ")[0].endswith("/gcs_server"))
+    ports = {connection.laddr.port for connection in server.net_connections() if connection.status == "LISTEN"}
+    tokens = (None, "wrong", secrets.token_hex(32), token)
+    assert [answers(min(ports), one) for one in tokens] == [False, False, False, True]
+
+
+def all_that_is_stored(seaweedfs: SeaweedFS) -> list[bytes]:
+    """Every object of the store; logs of the study are among them."""
+    client = seaweedfs.client()
+    objects = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="secrets/")
     stored = [entry["Key"] for page in objects for entry in page["Contents"]]
-    bodies = [seaweedfs.client().get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in stored]
+    bodies = [client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in stored]
     assert any(b"metsweep" in body for body in bodies)
     texts = (body.decode() for key, body in zip(stored, bodies, strict=True) if key.startswith("secrets/logs/timed/"))
     lines = [json.loads(line) for text in texts for line in text.splitlines()]
     assert {line["study"] for line in lines} == {"timed"}
     done = {(line["trial"], line["stage"]) for line in lines if line["message"] == "stage done" and line["key"]}
     assert done >= {("cpggan 400 seed 0", "detector"), ("cpggan 400 seed 0", "evaluate")}
-    everything = b"\n".join(["\n".join(watch.arguments).encode(), logs, output.encode(), content(home.folder), *bodies])
-    for secret in (ACCESS_KEY, SECRET_KEY, IN_OPTUNA_STORAGE, token, *PLANTED.values()):
-        assert secret
-        assert secret.encode() not in everything, secret
-    assert token != PLANTED["RAY_AUTH_TOKEN"]
-    assert temporary_files(home) == []
-    assert not (Path(home.environment["HOME"]) / ".ray").exists()
-
-
-def test_a_launch_admits_its_own_token_alone_and_its_folder_is_gone_in_the_end(home: Home) -> None:
-    """After Ctrl-C at once, and that of a killed launch with the next."""
-    home.pace(gan=20.0)
-    first = Watch(home.launch())
-    home.until(lambda: first.look() and home.steps("gan"), first.driver)
-    left = temporary_files(home)
-    server = next(process for process in first.seen if title_of(process).partition(" ")[0].endswith("/gcs_server"))
-    ports = {connection.laddr.port for connection in server.net_connections() if connection.status == "LISTEN"}
-    tokens = (None, "wrong", secrets.token_hex(32), (left[0] / "token").read_text())
-    assert [answers(min(ports), token) for token in tokens] == [False, False, False, True]
-    kill(first.driver)
-    assert temporary_files(home) == left
-    assert [path.name.startswith("metsweep-launch-") for path in left] == [True]
-    psutil.wait_procs(first.seen, timeout=60)
-    begun = len(home.diary)
-    second = home.launch()
-    home.until(lambda: len(home.diary) > begun, second)
-    there = temporary_files(home)
-    assert [path.name.startswith("metsweep-launch-") for path in there] == [True]
-    assert there != left
-    second.send_signal(signal.SIGINT)
-    home.finish(second, status=130)
-    assert temporary_files(home) == []
+    return bodies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
@@ -232,17 +234,26 @@ def test_up_repairs_what_died_and_down_leaves_data_alone(folder: Path, credentia
     assert listed(folder).items() >= dict.fromkeys(SERVERS, "usable").items()
     before = state(folder)
     runs = database(folder, credentials, "mlflow", "SELECT count(*) FROM runs")
+    objects = stored(folder, credentials)
     for name in ("PostgreSQL", "SeaweedFS", "MLflow"):
         os.kill(before.started[name].leader.pid, signal.SIGKILL)
     wait_until_ended(before, ("PostgreSQL", "SeaweedFS", "MLflow"))
     seen = listed(folder, status=1)
     assert {seen[name] for name in ("PostgreSQL", "SeaweedFS", "MLflow")} == {"stopped"}
-    metsweep(home, "stack", "up", *option)
+    assert f"Start the servers: metsweep stack up --dir {folder}\n" in metsweep(home, "stack", "env", *option, status=2)
+    taken = {"postgresql", "seaweedfs-master"}
+    with ExitStack() as others:
+        for name in taken:
+            others.enter_context(socket.create_server((HOST, before.ports[name])))
+        said = metsweep(home, "stack", "up", *option)
     after = state(folder)
     assert set(listed(folder).values()) == {"usable"}
-    assert after.ports == before.ports
+    assert {name for name, port in after.ports.items() if before.ports[name] != port} == taken
+    assert f"{after.ports['postgresql']} is used instead" in said
     assert after.started["Ray"] == before.started["Ray"]
     assert database(folder, credentials, "mlflow", "SELECT count(*) FROM runs") == runs
+    assert stored(folder, credentials) == objects
+    assert f"{HOST}:{after.ports['postgresql']}/optuna" in of_env(folder)["OPTUNA_STORAGE"]
 
     family_of_all = processes(folder)
     metsweep(home, "stack", "down", *option)
@@ -256,10 +267,10 @@ def test_up_repairs_what_died_and_down_leaves_data_alone(folder: Path, credentia
 
 def test_a_server_that_cannot_start_is_reported_with_the_end_of_its_log(folder: Path, credentials: Credentials) -> None:
     home, option = folder.parent, ("--dir", str(folder))
-    with socket.create_server((HOST, state(folder).ports["postgresql"])):
-        said = metsweep(home, "stack", "up", *option, status=2)
+    (folder / "postgresql" / "data" / "PG_VERSION").unlink()
+    said = metsweep(home, "stack", "up", *option, status=2)
     assert "PostgreSQL ended. The last lines of" in said
-    assert "Address already in use" in said
+    assert "is not a valid data directory" in said
     assert not [secret for secret in credentials.model_dump().values() if secret in said]
 
     (folder / "notes.txt").write_text("the user's own")
@@ -268,6 +279,14 @@ def test_a_server_that_cannot_start_is_reported_with_the_end_of_its_log(folder: 
     (folder / "notes.txt").unlink()
     folder.rmdir()
     assert "holds no stack" in metsweep(home, "stack", "status", *option, status=2)
+
+
+def stored(folder: Path, credentials: Credentials) -> dict[str, str]:
+    """Name of an object in S3 -> hash of its content, read."""
+    bucket = user(credentials).client(state(folder).ports["seaweedfs-s3"])
+    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="store/")
+    keys = [entry["Key"] for page in pages for entry in page["Contents"]]
+    return {key: hashlib.sha256(bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read()).hexdigest() for key in keys}
 
 
 def wait_until_ended(state: State, names: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from infra.stack.credentials import Credentials
 from infra.stack.ports import PORTS
-from infra.stack.stack import Stack, Started, State
+from infra.stack.stack import POINTED_AT, Stack, Started, State
 from infra.stack.variables import OF_LAUNCHES
 from sweep.cli import main
 from sweep.settings import DEFAULT, Settings, settings_and_origins, variables_of
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     started = Started(leader=Process.this(), stop_signal=signal.SIGTERM)
     ports = {name: 20_000 + number for number, name in enumerate(PORTS)}
-    Stack(folder)._save(State(ports=ports, run=folder / "run", started={"MLflow": started}))
+    Stack(folder)._save(State(ports=ports, run=folder / "run", started=dict.fromkeys(POINTED_AT, started)))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     for file in (tmp_path / "metsweep.toml", tmp_path / "config" / "metsweep" / "metsweep.toml"):
@@ -81,6 +81,34 @@ def test_nothing_of_a_shell_or_a_file_leads_elsewhere(
     )  # fmt: skip
     assert settings == expected
     assert settings.tracking_uri == after["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:20010"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        (("Ray", "MLflow"), "Stopped in the stack in {}: Ray, MLflow. No variable"),
+        (POINTED_AT, "The stack in {} is down"),
+    ],
+)
+def test_half_a_stack_sets_nothing(
+    folder: Path, stopped: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = Stack(folder)
+    state = stack._state()
+    for name in stopped:
+        del state.started[name]
+    stack._save(state)
+    assert main(["stack", "env", "--dir", str(folder)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said.format(folder) in printed.err
+    assert "metsweep stack up" in printed.err
+
+
+def test_no_variable_is_set_while_up_is_at_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Stack(folder)._alone():
+        assert main(["stack", "env", "--dir", str(folder)]) == 2
+    assert "Another `metsweep stack` command is at work" in capsys.readouterr().err
 
 
 def test_tasks_of_its_ray_do_not_heed_the_users_files(folder: Path) -> None:

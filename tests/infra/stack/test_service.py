@@ -17,6 +17,7 @@ import pytest
 from infra.stack.credentials import Credentials, credentials_of
 from infra.stack.ports import PORTS
 from infra.stack.service import (
+    GRPC_OFFSET,
     OF_OTHER_SERVERS,
     Service,
     StackError,
@@ -27,7 +28,7 @@ from infra.stack.service import (
     runs,
     stop,
 )
-from infra.stack.stack import Stack, Started, State
+from infra.stack.stack import POINTED_AT, Stack, Started, State
 from infra.stack.variables import VARIABLES
 from sweep.cli import main
 from sweep.store.process import Process
@@ -149,7 +150,7 @@ def test_a_shell_forgets_a_stack_that_is_down(
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as server:
         started = Started(leader=Process.of(server.pid), stop_signal=signal.SIGKILL)
         (tmp_path / "run").mkdir()
-        state = State(ports=ports, run=tmp_path / "run", started={"It": started})
+        state = State(ports=ports, run=tmp_path / "run", started=dict.fromkeys(POINTED_AT, started))
         (tmp_path / "state.json").write_text(state.model_dump_json())
         assert main(["stack", "env", *option]) == 0
         set_here = capfd.readouterr().out
@@ -186,10 +187,40 @@ def test_a_server_that_cannot_start_is_reported_with_what_to_do(tmp_path: Path, 
     assert 'File "' not in said
     if taken:
         assert f"Port {port} of MLflow is used by {psutil.Process().name()} (process {os.getpid()})." in said
-        assert f"write another port into {tmp_path / 'state.json'}" in said
+        assert "`metsweep stack up` chooses another port." in said
     else:
         assert "`metsweep stack up` starts the others again" in said
         assert "a busy machine needs more than 30 s" in said
+
+
+def test_a_port_that_another_program_has_taken_is_given_up_with_the_servers_that_use_it(tmp_path: Path) -> None:
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    twin = ports["seaweedfs-filer"] + GRPC_OFFSET
+    said: list[str] = []
+    with (
+        socket.create_server(("127.0.0.1", ports["postgresql"])),
+        socket.create_server(("127.0.0.1", twin)),
+        subprocess.Popen(["sleep", "600"], start_new_session=True) as mlflow,
+        subprocess.Popen(["sleep", "600"], start_new_session=True) as ray,
+    ):
+        running = {"MLflow": mlflow, "Ray": ray}
+        started = {
+            name: Started(leader=Process.of(server.pid), stop_signal=signal.SIGTERM) for name, server in running.items()
+        }
+        state = State(ports=ports, run=tmp_path, started=started)
+        moved = Stack(tmp_path)._on_free_ports(state, Credentials(), said.append)
+        assert Stack(tmp_path)._on_free_ports(moved, Credentials(), said.append) == moved
+        assert (mlflow.wait(10), ray.poll()) == (-signal.SIGTERM, None)
+        ray.kill()
+    changed = {name for name in ports if moved.ports[name] != ports[name]}
+    assert changed == {"postgresql", "seaweedfs-filer"}
+    assert len({*moved.ports.values()}) == len(PORTS)
+    myself = f"is used by {psutil.Process().name()} (process {os.getpid()})"
+    assert said == [
+        f"Port {ports['postgresql']} of PostgreSQL {myself}; {moved.ports['postgresql']} is used instead.",
+        f"Port {twin} of SeaweedFS {myself}; {moved.ports['seaweedfs-filer']} is used instead.",
+        "MLflow has ended, to be started with the new port.",
+    ]
 
 
 @pytest.mark.slow
