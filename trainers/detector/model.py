@@ -161,7 +161,7 @@ def _scale_layer(layer: list[Any], config: DetectorConfig) -> None:
 
 
 def _start_near(head: Any, config: DetectorConfig) -> None:
-    """Set the head's initial biases: distances geometrically distributed around a mean, a common confidence."""
+    """Set what the head first predicts: distances geometrically distributed around a mean, a common confidence."""
     if config.head == QUERIES:
         return
     branches = [(head.cv2, head.cv3)]
@@ -173,3 +173,5 @@ def _start_near(head: Any, config: DetectorConfig) -> None:
             boxes[-1].bias.data = (torch.arange(head.reg_max) * math.log(ratio)).repeat(4)
         if config.initial_confidence is not None:
             scores[-1].bias.data.fill_(math.log(config.initial_confidence / (1 - config.initial_confidence)))
+        boxes[-1].weight.data *= config.initial_variation
+        scores[-1].weight.data *= config.initial_variation

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 import torch
 
-from trainers.detector.model import prepare_library
+from tests.trainers.disc_slices import tiny_config
+from trainers.detector.model import build_model, prepare_library
 from trainers.detector.prediction import MAX_DETECTIONS, detections
 from trainers.torchvision_kernels import load_kernels
 
@@ -63,3 +64,18 @@ print({"torchvision", "torch._dynamo"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "set()", done.stdout
+
+
+def test_an_untrained_head_predicts_its_initial_values_everywhere_as_far_as_asked() -> None:
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def logits(variation: float) -> torch.Tensor:
+        model = build_model(tiny_config(initial_confidence=0.02, initial_variation=variation)).train()
+        maps = cast("dict[str, torch.Tensor]", model(images))
+        return torch.cat([maps["scores"], maps["boxes"]], dim=1).detach()
+
+    usual, steady, everywhere_alike = logits(1.0), logits(0.1), logits(0.0)
+    assert (usual - everywhere_alike).std() > 0.1
+    torch.testing.assert_close(steady - everywhere_alike, 0.1 * (usual - everywhere_alike), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(everywhere_alike, everywhere_alike[:1, :, :1].expand_as(usual))
+    assert everywhere_alike[0, 0, 0].sigmoid().item() == pytest.approx(0.02)
