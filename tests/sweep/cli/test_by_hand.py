@@ -195,10 +195,29 @@ def test_other_settings_do_not_continue_a_stopped_run(metsweep: Metsweep, slices
 
 
 @pytest.mark.slow
-def test_training_with_two_ray_workers(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
+def test_training_with_two_ray_workers_on_a_ray_that_starts_at_the_second_attempt(
+    metsweep: Metsweep, slices: Path, fidelity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from ray._private import services
+
+    from tests.services.patient_ray import get_node_patiently, start_raylet_with_ports
+
+    start, attempts = ray.init, []
+
+    def start_late(*address: str, **options: object) -> object:
+        attempts.append(address)
+        if len(attempts) == 1:
+            raise Exception("The current node timed out during startup.")
+        return start(*address, **options)
+
+    monkeypatch.setattr(ray, "init", start_late)
+    monkeypatch.setattr(services, "get_node", get_node_patiently)
+    monkeypatch.setattr(services, "start_raylet", start_raylet_with_ports)
     ended = metsweep(
         "train", "gan", slices, "--out", "gan", "--fidelity", fidelity, "--workers", 2, "--set", "gan.stddev_group=1"
     )
     assert ended.code == 0, ended.err
+    assert attempts == [("local",), ("local",)]
     assert "generator.pt" in names(Path("gan"))
     assert names(Path.cwd()) == {"gan"}
