@@ -52,7 +52,7 @@ class Arm(Config):
         default=(), max_length=1000, exclude_if=lambda numbers: not numbers
     )
     """Only of `none`: one row for each number of real training patients, in place of `prepare.train_patients`. So the
-    report tells how many real patients synthetic slices are worth."""
+    report shows how many real patients synthetic slices are worth."""
 
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:

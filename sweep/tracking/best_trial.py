@@ -25,7 +25,7 @@ class BestTrial:
     def read(self, trials: Iterable[Trial], study: Study, store: Store) -> int:
         """Read the evaluations of complete trials that were not read yet; returns how many are.
 
-        One that was damaged and set aside is not there; it is read once it has been made again.
+        One that was damaged and set aside is missing; it is read once it has been made again.
         """
         for trial in trials:
             key = trial.evaluate.key
