@@ -15,8 +15,9 @@ from trainers.detector.buildable import why_not_buildable
 from trainers.detector.config import DetectorConfig
 from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
+from trainers.inpainting.config import InpaintConfig
 from trainers.pasting.config import PasteConfig
-from trainers.variants import GANS, PASTED, REAL, REAL_ONLY
+from trainers.variants import GANS, INPAINTED, PASTED, REAL, REAL_ONLY, Variant
 
 VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
@@ -31,6 +32,9 @@ def sizes(study: StudyValues) -> Iterator[Problem]:
     if size != resolution:
         message = f"prepare.size is {size} but gan.resolution is {resolution}; they must be equal"
         yield Problem(("prepare", "size"), message)
+    if any(variant in INPAINTED for variant in _variants(study)) and study.inpaint.window > size:
+        message = f"is {study.inpaint.window}, but slices are {size} pixels wide (prepare.size); allowed: up to that"
+        yield Problem(("inpaint", "window"), message)
     on = study.resources.detector
     uneven = [n for n in range(on.min_workers or on.workers, on.workers + 1) if study.detector.batch % n]
     if uneven:
@@ -54,11 +58,16 @@ def _network(study: StudyValues) -> Iterator[Problem]:
 
 def feedback(study: StudyValues) -> Iterator[Problem]:
     """Variants that learn from the study's detector."""
-    drawn = study.variants_to_draw() if study.search.draws else ()
-    variants = {*(arm.variant for arm in study.arms), *drawn}
+    variants = _variants(study)
     for variant, gan in GANS.items():
         if gan.needs_detector and variant in variants and not study.detector.dense:
             yield Problem(("detector", "model"), f"{variant} cannot learn from it; {NEEDS_DENSE}")
+
+
+def _variants(study: StudyValues) -> set[Variant]:
+    """All that the study enumerates or draws."""
+    drawn = study.variants_to_draw() if study.search.draws else ()
+    return {*(arm.variant for arm in study.arms), *drawn}
 
 
 def rows(study: StudyValues) -> Iterator[Problem]:
@@ -99,8 +108,13 @@ def rows(study: StudyValues) -> Iterator[Problem]:
 
 def variant_overrides(study: StudyValues) -> Iterator[Problem]:
     """Overrides for one variant."""
+    models = {
+        **dict.fromkeys(PASTED, PasteConfig),
+        **dict.fromkeys(INPAINTED, InpaintConfig),
+        **dict.fromkeys(REAL, DetectorConfig),
+    }
     for variant, values in study.variants.items():
-        model = PasteConfig if variant in PASTED else DetectorConfig if variant in REAL else GANConfig
+        model = models.get(variant, GANConfig)
         unknown = [key for key in values if key not in model.model_fields]
         for key in unknown:
             hint = did_you_mean(key, model.model_fields)
@@ -112,6 +126,8 @@ def variant_overrides(study: StudyValues) -> Iterator[Problem]:
                 study.gan_for(variant)
             elif variant in PASTED:
                 study.paste_for(variant)
+            elif variant in INPAINTED:
+                study.inpaint_for(variant)
             else:
                 study.detector_for(Cell(variant))
         except ValidationError as error:

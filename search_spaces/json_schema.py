@@ -7,7 +7,7 @@ from typing import Any
 from search_spaces.layers import OWN
 from search_spaces.schema import Study
 from search_spaces.space_checks import drawable
-from trainers.variants import PASTED, REAL, REAL_ONLY
+from trainers.variants import INPAINTED, PASTED, REAL, REAL_ONLY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,7 +32,11 @@ def study_schema() -> dict[str, Any]:
     }
     space["additionalProperties"] = False
     schema["patternProperties"] = {f"^{OWN}": {"description": "Ignored: a place for anchors."}}
-    sections = {**dict.fromkeys(PASTED, "PasteConfig"), **dict.fromkeys(REAL, "DetectorConfig")}
+    sections = {
+        **dict.fromkeys(PASTED, "PasteConfig"),
+        **dict.fromkeys(INPAINTED, "InpaintConfig"),
+        **dict.fromkeys(REAL, "DetectorConfig"),
+    }
     properties["variants"]["properties"] = {
         variant: {"$ref": f"#/$defs/{section}"} for variant, section in sections.items() if variant != REAL_ONLY
     }

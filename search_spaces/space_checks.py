@@ -16,18 +16,20 @@ from trainers.config import Config
 from trainers.detector.architecture import NetworkFile
 from trainers.detector.config import DetectorConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
+from trainers.inpainting.config import InpaintConfig
 from trainers.pasting.config import PasteConfig
 from trainers.variants import REAL, VARIANTS, Variant
 
 SECTIONS: dict[str, type[Config]] = {
     "gan": GANConfig,
     "paste": PasteConfig,
+    "inpaint": InpaintConfig,
     "synthesis": SynthesisConfig,
     "detector": DetectorConfig,
 }
 """Configs whose keys may be drawn."""
 NOT_DRAWN = {
-    **dict.fromkeys(("gan.variant", "paste.variant"), "the variant is drawn by the key 'variant'"),
+    **dict.fromkeys(("gan.variant", "paste.variant", "inpaint.variant"), "the variant is drawn by the key 'variant'"),
     **dict.fromkeys(
         ("seed", "seeds", "detector.seed"),
         "seeds are not searched; every cell is trained with each of the study's seeds",
@@ -64,7 +66,7 @@ def _key_problems(key: str, drawn: Dimension) -> Iterator[Problem]:
         names = [*drawable(), "variant", "count"]
         hint = (
             did_you_mean(key, names)
-            or " Allowed: variant, count and the keys of gan., paste., synthesis. and detector."
+            or " Allowed: variant, count and the keys of gan., paste., inpaint., synthesis. and detector."
         )
         yield Problem(at, f"unknown key.{hint}")
     elif key == "variant":

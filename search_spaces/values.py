@@ -18,15 +18,16 @@ from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
 from trainers.gan.config import GANConfig, SynthesisConfig
+from trainers.inpainting.config import InpaintConfig
 from trainers.pasting.config import PasteConfig
 from trainers.variants import (
-    GANS,
-    PASTED,
     REAL,
     REAL_ONLY,
+    SECTIONS,
     SYNTHETIC,
     AdjustableVariant,
     GANVariant,
+    InpaintedVariant,
     PastedVariant,
     Variant,
 )
@@ -73,7 +74,7 @@ class Resources(Config):
     """What each training stage occupies on the cluster."""
 
     gan: WorkerResources = WorkerResources()
-    """One GAN training run."""
+    """One training run of a GAN, or of an inpainter."""
     detector: WorkerResources = WorkerResources()
     """One detector training run."""
 
@@ -96,8 +97,9 @@ class StudyValues(Config):
     count_scale: float = Field(default=1.0, gt=0, le=1000)
     """Factor on every synthetic count, so that one study fits every fidelity."""
     space: dict[str, Dimension] = Field(default_factory=dict)
-    """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `paste`, `synthesis` and
-    `detector`. `none` and `classic` draw only keys of `detector`. What is not drawn comes from `arms`."""
+    """What a search draws: `variant`, `count` (in the paper's scale) and dotted keys of `gan`, `paste`, `inpaint`,
+    `synthesis` and `detector`. `none` and `classic` draw only keys of `detector`. What is not drawn comes from
+    `arms`."""
     search: SearchConfig = SearchConfig()
     """How the space is searched."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), min_length=1)
@@ -114,8 +116,10 @@ class StudyValues(Config):
     """How GANs are trained; each arm sets the variant."""
     paste: PasteConfig = Field(default=PasteConfig(), exclude_if=lambda paste: paste == PasteConfig())
     """How lesions, or a placebo, are drawn into real slices; each arm sets the variant."""
+    inpaint: InpaintConfig = Field(default=InpaintConfig(), exclude_if=lambda inpaint: inpaint == InpaintConfig())
+    """How the diffusion model that draws lesions into real slices is trained, and draws."""
     variants: dict[AdjustableVariant, dict[str, Any]] = Field(default_factory=dict)
-    """Overrides for one variant: of `gan`, of `paste`, or (`classic`) of `detector`."""
+    """Overrides for one variant: of `gan`, of `paste`, of `inpaint`, or (`classic`) of `detector`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How synthetic slices are drawn."""
     detector: DetectorConfig = DetectorConfig()
@@ -134,6 +138,10 @@ class StudyValues(Config):
     def paste_for(self, variant: PastedVariant) -> PasteConfig:
         """The paste config of one variant."""
         return _updated(self.paste, {**self.variants.get(variant, {}), "variant": variant})
+
+    def inpaint_for(self, variant: InpaintedVariant) -> InpaintConfig:
+        """The inpaint config of one variant."""
+        return _updated(self.inpaint, {**self.variants.get(variant, {}), "variant": variant})
 
     def detector_for(self, cell: Cell) -> DetectorConfig:
         """The detector config of a cell whose params are `applied`: they win over the values of its variant."""
@@ -182,8 +190,8 @@ class StudyValues(Config):
     def applied(self, cell: Cell) -> Self:
         """The study with a cell's dotted values set, of which each section is checked by itself.
 
-        Keys of `gan` and `paste` win over the overrides in `variants`: the section becomes the whole config of the
-        cell's variant.
+        Keys of `gan`, `paste` and `inpaint` win over the overrides in `variants`: the section becomes the whole config
+        of the cell's variant.
 
         Raises:
             ValidationError: a section refuses its values.
@@ -195,19 +203,17 @@ class StudyValues(Config):
         changed: dict[str, Any] = {}
         for section, values in sections.items():
             config = getattr(self, section)
-            if section == "gan" and cell.variant in GANS:
-                config = self.gan_for(cell.variant)
-            elif section == "paste" and cell.variant in PASTED:
-                config = self.paste_for(cell.variant)
+            if cell.variant != REAL_ONLY and cell.variant in SECTIONS.get(section, ()):
+                config = _updated(config, {**self.variants.get(cell.variant, {}), "variant": cell.variant})
             changed[section] = _updated(config, values)
-        if changed.keys() & {"gan", "paste"}:
+        if changed.keys() & SECTIONS.keys():
             changed["variants"] = {name: over for name, over in self.variants.items() if name != cell.variant}
         return self.model_copy(update=changed)
 
 
 def applies(key: str, variant: Variant) -> bool:
     """Whether a key of `space` decides anything about cells of a variant."""
-    needed = {"gan": GANS, "paste": PASTED, "synthesis": SYNTHETIC, "count": SYNTHETIC}
+    needed = {**SECTIONS, "synthesis": SYNTHETIC, "count": SYNTHETIC}
     return variant in needed.get(key.partition(".")[0], (variant,))
 
 

@@ -15,7 +15,7 @@ from tests.source_files import ROOT, circle, grouped, imported, imports_of, modu
 ROOMS = ("trainers", "search_spaces", "sweep", "dashboards")
 """From the lowest to the highest: each imports only what stands before it, and itself."""
 FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
-    "trainers": (("data",), ("detector",), ("evaluation",), ("gan",), ("pasting",)),
+    "trainers": (("data",), ("detector",), ("evaluation",), ("gan",), ("pasting",), ("inpainting",)),
     "sweep": (
         ("store",),
         ("stages",),

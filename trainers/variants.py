@@ -1,19 +1,20 @@
 """Variants: where the synthetic slices of an arm come from.
 
-All that anything asks of a variant is a trait in `GANS`, `PASTED` or `REAL`; no other file compares names of variants.
-A new GAN is a name and its traits here, and, with networks of its own, their file and a line in
-`trainers.gan.checkpoint.NETWORKS`.
+All that anything asks of a variant is a trait in `GANS`, `PASTED`, `INPAINTED` or `REAL`; no other file compares names
+of variants. A new GAN is a name and its traits here, and, with networks of its own, their file and a line
+in `trainers.gan.checkpoint.NETWORKS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 GANVariant = Literal["cpggan", "cpggan+normal", "image2image", "cpggan+detector"]
 PastedVariant = Literal["copy_paste", "noise_to_box"]
-SyntheticVariant = Literal[GANVariant, PastedVariant]
+InpaintedVariant = Literal["inpaint"]
+SyntheticVariant = Literal[GANVariant, PastedVariant, InpaintedVariant]
 RealVariant = Literal["none", "classic"]
 AdjustableVariant = Literal[SyntheticVariant, "classic"]
 """Those whose settings a study may override: all but the real-only arm, which the others are compared with."""
@@ -76,6 +77,20 @@ PASTED: dict[PastedVariant, PastedTraits] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class InpaintedTraits:
+    """What holds of a variant that redraws windows of real training slices."""
+
+    description: str
+    """What draws, in a few words."""
+
+
+INPAINTED: dict[InpaintedVariant, InpaintedTraits] = {
+    "inpaint": InpaintedTraits(description="a diffusion model that redraws a window around each new box"),
+}
+"""The variants that draw lesions into real training slices with a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RealTraits:
     """What holds of a variant without synthetic slices."""
 
@@ -96,6 +111,8 @@ REAL: dict[RealVariant, RealTraits] = {
     ),
 }  # fmt: skip
 """The variants without synthetic slices."""
-SYNTHETIC: tuple[SyntheticVariant, ...] = (*GANS, *PASTED)
+SYNTHETIC: tuple[SyntheticVariant, ...] = (*GANS, *PASTED, *INPAINTED)
 """The variants with synthetic slices."""
+SECTIONS: Mapping[str, Collection[SyntheticVariant]] = {"gan": GANS, "paste": PASTED, "inpaint": INPAINTED}
+"""Section of a study -> the variants whose source it configures."""
 VARIANTS: tuple[Variant, ...] = (*SYNTHETIC, *REAL)

@@ -93,7 +93,14 @@ _add_group(
     export=slices.export,
     **{"import": slices.import_},
 )
-_add_group("train", DATA, "Train a GAN or a detector.", gan=by_hand.train_gan, detector=by_hand.train_detector)
+_add_group(
+    "train",
+    DATA,
+    "Train a GAN, an inpainter or a detector.",
+    gan=by_hand.train_gan,
+    inpainter=by_hand.train_inpainter,
+    detector=by_hand.train_detector,
+)
 _add(DATA, by_hand.synthesize, by_hand.evaluate, realism.realism, score.score)
 
 _add_group(

@@ -104,8 +104,39 @@ def train_gan(
     talk.note(f"GAN: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
 
 
+def train_inpainter(
+    slices: Slices, out: Out, fidelity: Fidelity = "laptop", overrides: Overrides = None, workers: Workers = 1
+) -> None:
+    """Train a diffusion model that draws lesions into real slices.
+
+    It learns to redraw windows around the lesions of the training split. Checkpoints are kept beside OUT until the
+    training has ended. If interrupted, run the same command again to resume. The result holds the averaged network, its
+    config, the lesions that it learnt from, and pictures.
+
+    \b
+    Example:
+      metsweep train inpainter slices --out inpainter
+    """
+    from search_spaces.study import section_config
+    from sweep.cli.checksums import checked
+    from sweep.cli.result import result_folder
+    from sweep.cli.training import inpainter_run, train
+    from trainers.data.slice_set import open_slice_set
+    from trainers.inpainting.config import InpaintConfig
+    from trainers.inpainting.training import fitting_lesions
+
+    config = section_config("inpaint", InpaintConfig, fidelity=fidelity, overrides=overrides or ())
+    opened = open_slice_set(checked(slices))
+    with result_folder(out) as unfinished:
+        fitting_lesions(config, opened, workers)  # before Ray starts, which takes its time
+        train(inpainter_run(config, opened.path.absolute()), unfinished, workers)
+    talk.note(f"Inpainter: {out}. Next: metsweep synthesize {out} {slices} --out synthetic --count 200")
+
+
 def synthesize(
-    gan: Annotated[Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`.")],
+    gan: Annotated[
+        Path, typer.Argument(metavar="GAN", help="Folder of `metsweep train gan`, or of `train inpainter`.")
+    ],
     slices: Slices,
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Number of synthetic slices.")],
@@ -115,27 +146,25 @@ def synthesize(
         Path | None, typer.Option(metavar="CSV", help="Keep/discard list; overrides the automatic decision.")
     ] = None,
 ) -> None:
-    """Generate synthetic slices with a trained GAN.
+    """Generate synthetic slices with a trained GAN, or draw lesions into real ones with an inpainter.
 
-    Boxes are sampled from the training annotations. Slice i depends only on the GAN and i, so a set of 200 equals the
-    first 200 slices of a set of 1000. Options such as `--set synthesis.max_shift=0.05` change how boxes are sampled. A
-    slice whose tumours do not stand out is generated again (`--set synthesis.curate=false` keeps it); a list with the
-    columns slice_id and decision (keep or discard) overrides the automatic decision. If interrupted, run the same
-    command again to resume. The result includes pictures: samples, interpolations, a moving box, discarded slices.
+    A GAN's boxes are sampled from the training annotations; an inpainter's are added to those of a real slice. Slice i
+    depends only on the network and i, so a set of 200 equals the first 200 slices of a set of 1000. Options such as
+    `--set synthesis.max_shift=0.05` change how boxes are sampled. A slice whose tumours do not stand out is generated
+    again (`--set synthesis.curate=false` keeps it); a list with the columns slice_id and decision (keep or discard)
+    overrides the automatic decision. If interrupted, run the same command again to resume. The result includes
+    pictures: samples, and of a GAN interpolations, a moving box and discarded slices.
 
     \b
     Example:
       metsweep synthesize gan slices --out synthetic --count 200
     """
-    import torch
-
     from search_spaces.study import section_config
     from sweep.cli.checksums import checked
     from sweep.cli.result import result_folder
-    from sweep.cli.training import synthesis_run, train
+    from sweep.cli.training import load_source, synthesis_run, train
     from trainers.data.slice_set import open_slice_set
     from trainers.gan.config import SynthesisConfig
-    from trainers.gan.generator import load_generator
     from trainers.gan.review import read_review, review_of
     from trainers.gan.shard import read_shard
 
@@ -143,7 +172,7 @@ def synthesize(
     config = section_config("synthesis", SynthesisConfig, fidelity=fidelity, overrides=overridden)
     if review is not None:
         config = config.model_copy(update={"review": str(review)})
-    variant = load_generator(checked(gan), torch.device("cpu")).config.variant
+    variant = load_source(checked(gan)).config.variant
     decided = review_of(config, variant, 0)
     run = synthesis_run(config, gan, open_slice_set(checked(slices)).path.absolute(), decided)
     with result_folder(out) as unfinished:

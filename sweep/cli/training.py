@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -28,10 +29,14 @@ from trainers.detector.config import DetectorConfig
 from trainers.detector.training import train_detector
 from trainers.distributed import Context, OnProgress, Placement, WorkerResources, train_in_process, train_on_ray
 from trainers.gan.config import GANConfig, SynthesisConfig
-from trainers.gan.generator import load_generator
+from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.review import Review
 from trainers.gan.synthesis import synthesize
 from trainers.gan.training import train_gan
+from trainers.inpainting.config import WEIGHTS_FILE, InpaintConfig
+
+if TYPE_CHECKING:
+    from trainers.inpainting.inpainter import Inpainter
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,44 @@ def detector_run(config: DetectorConfig, slices: Path, synthetic: Sequence[Path]
     return Run(f"detector + {count} synthetic" if count else "detector", identity, work)
 
 
-def synthesis_run(config: SynthesisConfig, gan: Path, slices: Path, review: Review) -> Run:
-    """Draws synthetic slices, as one shard."""
+def inpainter_run(config: InpaintConfig, slices: Path) -> Run:
+    """Trains an inpainter."""
 
     def work(out: Path, context: Context) -> None:
-        synthesize(gan, open_slice_set(slices), config, 0, review, out, context)
+        from trainers.inpainting.training import train_inpainter
+
+        train_inpainter(config, open_slice_set(slices), out, context)
+
+    return Run("inpainter", lambda: f"{config.model_dump_json()} {_content(slices)}", work)
+
+
+def load_source(folder: Path) -> TrainedGenerator | Inpainter:
+    """The network in a folder of `metsweep train gan` or `train inpainter`, on the CPU; TrainingError if it is none."""
+    if not _paints(folder):
+        return load_generator(folder, torch.device("cpu"))
+    from trainers.inpainting.inpainter import load_inpainter
+
+    return load_inpainter(folder, torch.device("cpu"))
+
+
+def synthesis_run(config: SynthesisConfig, source: Path, slices: Path, review: Review) -> Run:
+    """Draws synthetic slices with a GAN or an inpainter, as one shard."""
+
+    def work(out: Path, context: Context) -> None:
+        draw = synthesize
+        if _paints(source):
+            from trainers.inpainting.drawing import inpaint as draw
+        draw(source, open_slice_set(slices), config, 0, review, out, context)
 
     def identity() -> str:
-        generator = load_generator(gan, torch.device("cpu")).fingerprint
-        return f"{config.model_dump_json()} {generator} {_content(slices)} {json.dumps(review.content)}"
+        network = load_source(source).fingerprint
+        return f"{config.model_dump_json()} {network} {_content(slices)} {json.dumps(review.content)}"
 
     return Run("synthesize", identity, work)
+
+
+def _paints(source: Path) -> bool:
+    return (source / WEIGHTS_FILE).is_file()
 
 
 def train(run: Run, unfinished: Unfinished, workers: int) -> None:

@@ -13,6 +13,8 @@ from sweep.stages import (
     DetectorStage,
     EvaluateStage,
     GANStage,
+    InpainterStage,
+    InpaintStage,
     LesionsStage,
     PasteStage,
     PrepareStage,
@@ -23,7 +25,7 @@ from sweep.stages import (
     SynthesizeStage,
 )
 from trainers.gan.config import GANConfig
-from trainers.variants import GANS, PASTED, Variant
+from trainers.variants import GANS, INPAINTED, PASTED, Variant
 
 FIRST_FEEDBACK_SEED = 1_000_000
 """Seed of the detector that `cpggan+detector` learns from, unless a trial uses it."""
@@ -113,6 +115,8 @@ class TrialMaker:
     synthesize_stage: type[SynthesizeStage] = SynthesizeStage
     lesions_stage: type[LesionsStage] = LesionsStage
     paste_stage: type[PasteStage] = PasteStage
+    inpainter_stage: type[InpainterStage] = InpainterStage
+    inpaint_stage: type[InpaintStage] = InpaintStage
     detector_stage: type[DetectorStage] = DetectorStage
     evaluate_stage: type[EvaluateStage] = EvaluateStage
     realism_stage: type[RealismStage] = RealismStage
@@ -163,6 +167,8 @@ class TrialMaker:
             return self._gan(study, study.gan_for(variant))
         if variant in PASTED:
             return self.lesions_stage(study.paste_for(variant), self.slices)
+        if variant in INPAINTED:
+            return self.inpainter_stage(study.inpaint_for(variant), self.slices, study.resources.gan)
         return None
 
     def _gan(self, study: Study, config: GANConfig) -> GANStage:
@@ -188,6 +194,8 @@ class TrialMaker:
                 return self.synthesize_stage(study.synthesis, source, number)
             case LesionsStage():
                 return self.paste_stage(study.synthesis, source, number)
+            case InpainterStage():
+                return self.inpaint_stage(study.synthesis, source, number)
             case _:
                 raise TypeError(f"no stage draws slices from {source.name}")
 

@@ -16,7 +16,7 @@ from sweep.plan.trial import Trial, TrialMaker
 from sweep.stages import Stage
 from sweep.store import Store
 from trainers.exceptions import ConfigError
-from trainers.variants import Variant
+from trainers.variants import SECTIONS, Variant
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Undrawn:
     bytes: int = 0
     """What they write."""
     source_per_cell: bool = False
-    """Whether every cell may need its own GAN, as a key of `gan` is drawn."""
+    """Whether every cell may need its own source, e.g. a GAN as a key of `gan` is drawn."""
 
 
 def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, jobs: Jobs, store: Store) -> Undrawn:
@@ -39,7 +39,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     GANs are at most one per variant without a GAN in the plan or the store; one per cell if a key of `gan` is drawn.
     """
     study = plan.study
-    bound = Undrawn(left, source_per_cell=any(key.startswith(("gan.", "paste.")) for key in study.space))
+    bound = Undrawn(left, source_per_cell=any(key.partition(".")[0] in SECTIONS for key in study.space))
     shards_anew = any(key.startswith("synthesis.") for key in study.space)
     if not left:
         return bound

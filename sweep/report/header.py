@@ -10,6 +10,7 @@ from search_spaces.study import Study
 from sweep.report.machines import machines_differ
 from sweep.report.results import Results
 from sweep.report.section import KEY_DIGITS
+from sweep.stages import InpainterStage
 from sweep.text import count_text
 from sweep.versions import versions
 from trainers.variants import REAL_ONLY
@@ -42,6 +43,8 @@ def header_of(results: Results) -> Iterable[str]:
     yield _over_seeds(study, len(results.seeds))
     if results.plan.gans:
         yield "Each GAN was trained once: results hold for these GANs."
+    if any(isinstance(source, InpainterStage) for source in results.plan.sources.values()):
+        yield "Each inpainter was trained once: results hold for these inpainters."
     slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
     if study.fidelity == "paper":
         yield f"Fidelity paper: {slices}."

@@ -3,6 +3,8 @@
 from sweep.stages.detector import DetectorStage
 from sweep.stages.evaluate import EvaluateStage
 from sweep.stages.gan import GANStage
+from sweep.stages.inpaint import InpaintStage
+from sweep.stages.inpainter import InpainterStage
 from sweep.stages.lesions import LesionsStage
 from sweep.stages.paste import PasteStage
 from sweep.stages.prepare import PrepareStage
@@ -15,6 +17,8 @@ __all__ = [
     "DetectorStage",
     "EvaluateStage",
     "GANStage",
+    "InpaintStage",
+    "InpainterStage",
     "LesionsStage",
     "PasteStage",
     "PrepareStage",

@@ -19,7 +19,7 @@ from trainers.variants import SyntheticVariant
 
 @dataclass(frozen=True, eq=False)
 class SourceStage(Stage):
-    """Makes what synthetic slices are drawn from: a trained GAN, or lesions that are pasted."""
+    """Makes what synthetic slices are drawn from: a trained network, or lesions that are pasted."""
 
     run_kind: ClassVar[RunKind] = "source"
 

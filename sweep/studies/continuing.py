@@ -22,6 +22,7 @@ from sweep.studies.optuna_study import (
 from sweep.studies.records import StudyRecord, changes
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
+from trainers.variants import SECTIONS
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 CONFIG = "metsweep.config"
 """Attribute of Optuna's study: the settings that all drawn cells share."""
 COMMON = {
-    "count_scale", "prepare", "gan", "paste", "variants", "synthesis", "detector", "evaluation", "objectives",
-    "constraints",
+    "count_scale", "prepare", "gan", "paste", "inpaint", "variants", "synthesis", "detector", "evaluation",
+    "objectives", "constraints",
 }  # fmt: skip
 """Parts of a study that decide what the value of a drawn cell means."""
+LATER = ("inpaint",)
+"""Sections that older searches have no record of: they count only where a variant that reads them is drawn."""
 
 
 def check_optuna_study(study: Study, slices: str, uri: str) -> None:
@@ -143,7 +146,9 @@ def best_cells_elsewhere(study: Study, storage: BaseStorage) -> list[dict[str, A
 
 def common_config(study: Study, slices: str) -> dict[str, Any]:
     """The settings that all drawn cells of a study share, JSON-able; without keys that are drawn."""
-    values = study.model_dump(mode="json", include=COMMON, by_alias=True)
+    drawn = study.variants_to_draw()
+    unread = {section for section in LATER if not any(variant in SECTIONS[section] for variant in drawn)}
+    values = study.model_dump(mode="json", include=COMMON - unread, by_alias=True)
     for key in study.space:
         part, _, name = key.partition(".")
         if name:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 SECTION = "Comparison"
-FOLDED = ("detector", "gan", "realism", "system", "test", "validation")
+FOLDED = ("detector", "gan", "inpainter", "realism", "system", "test", "validation")
 """First parts of metrics' names, by which MLflow sorts charts into sections."""
 
 

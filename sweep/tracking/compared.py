@@ -14,17 +14,19 @@ from trainers.evaluation.measures import TABLE1
 from trainers.evaluation.metrics_file import Metrics, rate
 
 PARAMS = (
-    "detector.model", "detector.steps", "detector.learning_rate", "prepare.size", "paste.variant",
+    "detector.model", "detector.steps", "detector.learning_rate", "prepare.size", "paste.variant", "inpaint.total_kimg",
     "gan.variant", "gan.resolution", "gan.total_kimg", "gan.learning_rate", "gan.seed",
 )  # fmt: skip
 """Values of configs, beside those that the study draws."""
 HISTORY = (
     "detector/loss", "validation/*",
     "gan/d_loss", "gan/g_loss", "gan/distance", "gan/overfitting", "gan/detector_loss", "gan/resolution",
+    "inpainter/loss",
 )  # fmt: skip
 """Of training, against steps or images."""
 FINDINGS = (
     "gan/box_contrast", "gan/box_contrast_real", "gan/discard_rate", "lesions/*",
+    "inpainter/box_contrast", "inpainter/box_contrast_real", "inpainter/discard_rate",
     "realism/box_fidelity/*/recall", "realism/detector/kid/mean", "realism/wavelet/kid/mean",
     "realism/held_out/wavelet/kid/mean", "realism/ms_ssim/mean", "realism/held_out/ms_ssim/mean",
     "realism/sliced_wasserstein", "realism/held_out/sliced_wasserstein", "realism/memorisation/copies",

@@ -55,6 +55,9 @@ def source_content(stage: SourceStage, planned: StagesAfter, plan: Plan, store: 
             texts=config_files(configs),
             slices=(real_slices(stage.slices, prepared),),
         )
+        if stage.trains:
+            points = (*own.points, *history_points(artifact, "images", stage.name), *system_points(artifact))
+            own = replace(own, texts={**own.texts, **history_file(artifact)}, points=points)
     costs = tuple(part.manifest.cost for part in (artifact, *made.values()))
     return RunContent(
         key=stage.key,

@@ -13,11 +13,15 @@ from trainers.gan.checkpoint import NETWORKS
 from trainers.gan.config import GANConfig
 from trainers.variants import (
     GANS,
+    INPAINTED,
     PASTED,
     REAL,
     REAL_ONLY,
+    SECTIONS,
+    SYNTHETIC,
     VARIANTS,
     GANVariant,
+    InpaintedVariant,
     Networks,
     PastedVariant,
     RealVariant,
@@ -30,8 +34,10 @@ ROOT = Path(__file__).parents[2]
 def test_every_variant_that_a_study_may_name_is_registered() -> None:
     assert tuple(GANS) == get_args(GANVariant)
     assert tuple(PASTED) == get_args(PastedVariant)
+    assert tuple(INPAINTED) == get_args(InpaintedVariant)
     assert tuple(REAL) == get_args(RealVariant)
     assert get_args(Variant) == VARIANTS
+    assert [*SYNTHETIC] == [variant for variants in SECTIONS.values() for variant in variants]
     assert tuple(NETWORKS) == get_args(Networks)
 
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.utils.deterministic
-
-from trainers.gan.config import GANConfig
 
 torch_deterministic: Any = torch.utils.deterministic
 WARN = 1
 """torch's debug mode in which it takes kernels that repeat themselves, and warns of one that has no such twin."""
 
 
+class Arithmetic(Protocol):
+    """What a training run's config says of it."""
+
+    @property
+    def precision(self) -> str: ...
+    @property
+    def deterministic(self) -> bool: ...
+
+
 @contextmanager
-def arithmetic(config: GANConfig, device: torch.device) -> Iterator[None]:
+def arithmetic(config: Arithmetic, device: torch.device) -> Iterator[None]:
     """Within it torch rounds as `config.precision` says and, on a GPU, repeats itself if `config.deterministic`.
 
     The settings are of the whole process; those of before come back. A CPU repeats itself anyhow.

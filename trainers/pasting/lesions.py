@@ -56,7 +56,11 @@ def cut_lesions(slices: SliceSet, out: Path) -> None:
     Raises:
         TrainingError: as `training_lesions`.
     """
-    lesions = training_lesions(slices)
+    write_lesions(training_lesions(slices), slices, out)
+
+
+def write_lesions(lesions: Sequence[Lesion], slices: SliceSet, out: Path) -> None:
+    """Write lesions of the training split of a slice set as `cut_lesions` does; its other boxes count as left out."""
     boxes = slices.boxes_by_slice()
     of_split = sum(len(boxes[row]) for row in detector_rows(slices, "train"))
     (out / "figures").mkdir(parents=True, exist_ok=True)

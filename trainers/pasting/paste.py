@@ -6,9 +6,7 @@ intensity) and CarveMix (Zhang et al., MICCAI 2021: the lesion with its rim repl
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,7 +15,6 @@ import numpy as np
 
 from trainers.data.conditions import visibility
 from trainers.data.slice_set import SliceSet
-from trainers.detector.dataset import detector_rows
 from trainers.distributed import Context
 from trainers.gan.config import SynthesisConfig
 from trainers.gan.curation import Attempt
@@ -25,23 +22,12 @@ from trainers.gan.filling import fill_shard
 from trainers.gan.review import Review
 from trainers.gan.source import META_KEY, GANSource
 from trainers.pasting.config import PasteConfig
+from trainers.pasting.hosts import Host, choose_places, hosts_of, source_name
 from trainers.pasting.lesions import Lesion
 from trainers.pasting.membrane import membrane
-from trainers.pasting.places import Place, brain_of, find_place, jittered
+from trainers.pasting.places import Place
 
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class Host:
-    """A training slice."""
-
-    row: int
-    """In the slice set."""
-    image: np.ndarray
-    """H x W uint8."""
-    boxes: np.ndarray
-    """n x 4 float32."""
 
 
 def paste(
@@ -70,23 +56,14 @@ def paste(
         TrainingError: no annotated training slice.
         ConfigError: the decisions are about the slices of another source.
     """
-    boxes = slices.boxes_by_slice()
-    hosts = [Host(int(row), slices.images[row], boxes[row]) for row in detector_rows(slices, "train")]
+    hosts = hosts_of(slices)
     draw = partial(_attempts, hosts, lesions, config, synthesis.seed)
     origin = {
         "paste": config.model_dump(mode="json"),
-        "source": _source(hosts, config, synthesis.seed),
+        "source": source_name(config, synthesis.seed, hosts),
         META_KEY: GANSource(slices=slices.fingerprint).model_dump(),
     }
     fill_shard(draw, BATCH, slices, synthesis, shard, review, origin, out, context)
-
-
-def _source(hosts: Sequence[Host], config: PasteConfig, seed: int) -> str:
-    """Names what decides the slice behind an attempt's id: the lesions, too, are cut from the hosts."""
-    digest = hashlib.sha256(f"{config.model_dump_json()} {seed}".encode())
-    for host in hosts:
-        digest.update(host.image.tobytes() + host.boxes.tobytes() + b";")
-    return f"{config.variant}-{digest.hexdigest()[:12]}"
 
 
 def _attempts(
@@ -103,25 +80,14 @@ def _attempts(
 def _attempt(
     hosts: Sequence[Host], lesions: Sequence[Lesion], config: PasteConfig, seed: int, image: int, number: int
 ) -> Attempt:
-    rng = np.random.default_rng([seed, 6, image, number])
-    host = hosts[int(rng.integers(len(hosts)))]
-    foreign = [lesion for lesion in lesions if lesion.row != host.row]
-    places: list[Place] = []
-    brain, boxes = brain_of(host.image), host.boxes
-    for _ in range(int(rng.integers(1, config.most_lesions + 1))):
-        lesion = jittered(foreign[int(rng.integers(len(foreign)))], config, rng)
-        place = find_place(lesion, brain, boxes, rng)
-        if place is not None:
-            places.append(place)
-            boxes = np.concatenate([boxes, place.box[None]])
-    # All places come before what is drawn there, so that they do not depend on it.
-    pixels = host.image.astype(np.float64)
-    for place in places:
-        DRAWINGS[config.traits.content](pixels, place, rng)
+    chosen = choose_places(hosts, lesions, config, seed, image, number)
+    pixels = chosen.host.image.astype(np.float64)
+    for place in chosen.places:
+        DRAWINGS[config.traits.content](pixels, place, chosen.rng)
     drawn = np.clip(pixels.round(), 0, 255).astype(np.uint8)
     # A slice in which nothing found room is drawn again.
-    score = float(visibility(drawn[None], [boxes])[0]) if places else 0.0
-    return Attempt(image, number, drawn, boxes, score)
+    score = float(visibility(drawn[None], [chosen.boxes])[0]) if chosen.places else 0.0
+    return Attempt(image, number, drawn, chosen.boxes, score)
 
 
 def _draw_lesion(pixels: np.ndarray, place: Place, _: np.random.Generator) -> None:

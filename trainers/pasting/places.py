@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from trainers.data.conditions import BACKGROUND, whole_pixels
-from trainers.pasting.config import PasteConfig
+from trainers.pasting.config import PlacesConfig
 from trainers.pasting.lesions import ALL_NEIGHBOURS, Lesion, bounds
 
 TRIES = 50
@@ -35,7 +35,7 @@ def brain_of(image: np.ndarray) -> np.ndarray:
     return ndimage.binary_erosion(filled, ALL_NEIGHBOURS)  # pyright: ignore[reportReturnType]
 
 
-def jittered(lesion: Lesion, config: PasteConfig, rng: np.random.Generator) -> Lesion:
+def jittered(lesion: Lesion, config: PlacesConfig, rng: np.random.Generator) -> Lesion:
     """A lesion mirrored, rotated, zoomed and with another contrast; its margins go with it."""
     mirrored = config.mirror and bool(rng.random() < 0.5)
     angle = config.max_rotation * rng.uniform(-1.0, 1.0)

@@ -75,6 +75,26 @@ def test_stages_one_after_the_other(metsweep: Metsweep, cohort: Path, slices: Pa
     assert names(Path.cwd()) == {"synthetic", "fewer", "detector", "evaluation", "found"}
 
 
+def test_an_inpainter_draws_into_real_slices(metsweep: Metsweep, slices: Path) -> None:
+    tiny = {"window": 16, "rim": 1, "widths": "[8,8]", "batch_size": 4, "total_kimg": 0.02, "sampling_steps": 2}
+    settings = [part for key, value in tiny.items() for part in ("--set", f"inpaint.{key}={value}")]
+    ended = metsweep("train", "inpainter", slices, "--out", "inpainter", *settings)
+    assert ended.code == 0, ended.err
+    assert "synthesize inpainter" in ended.out
+    assert {"inpainter.pt", "config.json", "lesions.npz", "SHA256SUMS"} <= names(Path("inpainter"))
+    for count in (4, 6):
+        ended = metsweep("synthesize", "inpainter", slices, "--out", f"drawn-{count}", "--count", count)
+        assert ended.code == 0, ended.err
+    fewer, more = (open_slice_set(Path(f"drawn-{count}")) for count in (4, 6))
+    assert np.array_equal(fewer.images, more.images[:4])
+    assert more.meta["source"].startswith("inpaint-")
+    ended = metsweep("train", "inpainter", slices, "--out", "wide", "--set", "inpaint.window=64")
+    assert (ended.code, "32 pixels wide, but inpaint.window is 64" in ended.err) == (2, True)
+    ended = metsweep("synthesize", slices, slices, "--out", "none", "--count", 4)
+    assert (ended.code, "is not a trained GAN" in ended.err) == (2, True)
+    assert not {"wide", "none"} & names(Path.cwd())
+
+
 def test_a_detector_teaches_a_gan(metsweep: Metsweep, slices: Path, fidelity: Path) -> None:
     assert metsweep("train", "detector", slices, "--fidelity", fidelity, "--out", "detector").code == 0
     # 30 images in steps of 2; the last resolution fades in after 10.

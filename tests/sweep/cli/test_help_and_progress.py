@@ -46,10 +46,11 @@ LEAVES = dict(leaves(typer.main.get_command(app)))
 def test_every_command_of_the_design_is_there() -> None:
     assert {" ".join(path) for path in LEAVES} == {
         "cohort demo", "cohort check", "cohort report", "cohort import", "cohort merge", "cohort split", "prepare",
-        "slices export", "slices import", "train gan", "train detector", "synthesize", "evaluate", "realism", "score",
-        "detect", "study new", "study list", "study show", "study schema", "plan", "launch", "status", "watch", "logs",
-        "run-job", "stop", "retry", "extend", "track", "report", "promote", "registry", "rollback", "compare",
-        "store ls", "store du", "store verify", "store gc", "config show", "ui", "doctor",
+        "slices export", "slices import", "train gan", "train inpainter", "train detector", "synthesize", "evaluate",
+        "realism", "score", "detect", "study new", "study list", "study show", "study schema", "plan", "launch",
+        "status", "watch", "logs", "run-job", "stop", "retry", "extend", "track", "report", "promote",
+        "registry", "rollback", "compare", "store ls", "store du", "store verify", "store gc", "config show",
+        "ui", "doctor",
     }  # fmt: skip
 
 

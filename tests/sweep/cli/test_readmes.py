@@ -39,6 +39,7 @@ LONGER = {
     "metsweep prepare cohort60": "60 patients",
     "metsweep train": "minutes of training; tests/sweep/cli/test_by_hand.py trains tiny networks",
     "metsweep synthesize gan": "needs that GAN; tests/sweep/cli/test_by_hand.py draws from a tiny one",
+    "metsweep synthesize inpainter": "needs that inpainter, likewise",
     "metsweep realism synthetic": "needs those slices; tests/sweep/cli/test_realism.py runs it",
     "metsweep report quickstart --cohort cohort60": "needs those trials",
     "metsweep stack": "servers; tests/integration/test_stack.py runs these commands",
