@@ -13,7 +13,7 @@ from trainers.variants import INPAINTED, InpaintedVariant
 GROUPS = 8
 """Groups of channels that the network normalises together."""
 WEIGHTS_FILE = "inpainter.pt"
-"""The trained network in its folder, by which such a folder is told from a GAN's."""
+"""The trained network in its folder, which marks such a folder: a GAN's has none."""
 Channels = Annotated[int, Field(ge=GROUPS, le=8192, multiple_of=GROUPS)]
 
 
