@@ -20,7 +20,7 @@ def strip_program(config: StripConfig) -> str:
     """What strips skulls here, such as `deepbet 1.0.2`; nothing is run to find out.
 
     A command has the version of the Python package that installed it. One that no package did, such as FreeSurfer's or
-    the wrapper of a container, is known by the digest of its file, and so are SynthStrip's weights in `FREESURFER_HOME`.
+    the wrapper of a container, is known by the digest of its file; so are SynthStrip's weights in `FREESURFER_HOME`.
 
     Raises:
         CohortError: the command is not installed, or one of these files cannot be read.
