@@ -40,6 +40,9 @@ class GANConfig(Config):
     """CPGGAN: length of the noise vector. (The image-to-image GAN takes one noise channel as large as the slice.)"""
     condition_channels: Literal["1", "match"] = "1"
     """CPGGAN generator: the conditioning image as one channel, or repeated to as many channels as the features."""
+    blur: bool = Field(default=False, exclude_if=lambda blur: not blur)
+    """CPGGAN generator: whether each doubling of the resolution smooths its features, as in StyleGAN; without it coarse
+    pixels stay visible as a weave of rows and columns until training has undone them."""
     batch_size: int = Field(default=4, ge=1, le=65_536)
     """Images per step, over all workers; at most 65,536, a hundred times more than was ever useful."""
     stddev_group: int = Field(default=4, ge=1, le=65_536)

@@ -80,6 +80,14 @@ def resized(images: Tensor, resolution: int) -> Tensor:
     return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
+def blurred(x: Tensor) -> Tensor:
+    """Features smoothed by [1, 2, 1] / 4 along rows and columns (as StyleGAN does, Karras et al. 2019), zeros outside.
+
+    Two averages over 2x2 windows are this filter, and torch has fast code for them.
+    """
+    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+
 class Equalised(nn.Module):
     """Weights drawn from N(0, 1) and scaled at run time by He's constant, so that Adam treats all layers alike."""
 

@@ -19,6 +19,7 @@ from trainers.gan.layers import (
     DownscaleConvolution,
     MinibatchStddev,
     activate,
+    blurred,
     pixel_norm,
 )
 from trainers.gan.schedule import Phase
@@ -61,6 +62,7 @@ class CPGGANGenerator(Generator):
         super().__init__()
         widths = _widths(config)
         self.latent_shape = (config.latent_size,)
+        self.blurs = config.blur
         self.dtype = DTYPES[config.precision]
         self.dense = Dense(config.latent_size, widths[0] * SMALLEST**2, generator, gain=GAIN / 4)
         self.convolution = Convolution(widths[0], widths[0], generator)
@@ -82,7 +84,8 @@ class CPGGANGenerator(Generator):
         before = x
         for level in range(top):
             before = x
-            x = pixel_norm(activate(self.upscale[level](x, conditions[top - level])))
+            x = self.upscale[level](x, conditions[top - level])
+            x = pixel_norm(activate(blurred(x) if self.blurs else x))
             x = pixel_norm(activate(self.refine[level](x)))
         image = self.to_image[top](x).float()
         if not phase.fades:

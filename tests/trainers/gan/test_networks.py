@@ -14,6 +14,7 @@ from trainers.gan.layers import (
     DownscaleConvolution,
     MinibatchStddev,
     UpscaleConvolution,
+    blurred,
 )
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator
 from trainers.gan.schedule import Phase
@@ -32,6 +33,24 @@ def test_repeated_conditions_are_never_copied_but_count() -> None:
     copied = torch.cat([x, condition.expand(-1, 3, -1, -1)], dim=1)
     layer, plain = ConditionedUpscaleConvolution(4, 3, 5, seeded(2)), UpscaleConvolution(7, 5, seeded(2))
     torch.testing.assert_close(layer(x, condition), plain(copied), atol=1e-5, rtol=1e-5)
+
+
+def test_smoothed_features_leave_no_weave_of_coarse_pixels() -> None:
+    x, row = torch.randn(2, 3, 8, 8, generator=seeded()), torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (row[:, None] * row).expand(3, 1, 3, 3)
+    torch.testing.assert_close(blurred(x), F.conv2d(x, kernel, padding=1, groups=3))
+
+    def fine_stripes(blur: bool) -> float:
+        """Energy of rows and columns at frequencies in the upper half, as a share of all, of untrained images."""
+        config = tiny(resolution=32, widths=(8,) * 4, total_kimg=1.0, blur=blur)
+        latents, _, condition = inputs(16, 32)
+        with torch.no_grad():
+            images = CPGGANGenerator(config, seeded())(latents, 0 * condition, Phase(32, 1.0)).squeeze(1)
+        window = torch.hann_window(32).outer(torch.hann_window(32))
+        energy = torch.fft.fft2((images - images.mean((1, 2), keepdim=True)) * window).abs().square().mean(0)
+        return float((energy[0, 8:25].sum() + energy[8:25, 0].sum()) / energy.sum())
+
+    assert fine_stripes(True) < fine_stripes(False) / 10
 
 
 def test_equalised_layers_keep_the_scale_of_their_input() -> None:
