@@ -37,7 +37,7 @@ class DetectorConfig(Config):
     """Factor on the initial weights of the head's last layers; none of RT-DETR's.
 
     With a small one an untrained detector predicts the initial values at every anchor point. With the library's (1) the
-    first steps drive all predictions towards nothing, and some short runs do not recover in time.
+    first steps drive all predictions towards nothing, and more short runs do not recover in time.
     """
     nms_iou: float = Field(default=0.45, gt=0, lt=1)
     """Of two detections that overlap more than this, the less confident is dropped; not by models without
