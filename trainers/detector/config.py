@@ -36,8 +36,8 @@ class DetectorConfig(Config):
     initial_variation: float = Field(default=1.0, ge=0, le=1, exclude_if=lambda factor: factor == 1)
     """Factor on the initial weights of the head's last layers; none of RT-DETR's.
 
-    With a small one an untrained detector predicts the initial values at every anchor point. With the library's (1) the
-    first steps drive all predictions towards nothing, and more short runs do not recover in time.
+    With a small one an untrained detector predicts the initial values at every anchor point. With the library's (1) a
+    short run was seen to learn nothing for hundreds of steps.
     """
     nms_iou: float = Field(default=0.45, gt=0, lt=1)
     """Of two detections that overlap more than this, the less confident is dropped; not by models without
