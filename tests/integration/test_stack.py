@@ -26,6 +26,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from infra.stack.credentials import Credentials
+from infra.stack.ports import SEAWEEDFS
 from infra.stack.seaweedfs import BUCKET, Identity
 from infra.stack.service import HOST, family, free_ports, is_alive
 from infra.stack.stack import State
@@ -40,8 +41,9 @@ QUICKSTART = (
     'arms=[{"variant": "none"}, {"variant": "cpggan", "counts": [4000]}]',
     "count_scale=0.002", "synthesis.shard_size=8", "gan.batch_size=4", "gan.total_kimg=0.2", "gan.width=0.1",
     "gan.fade_kimg=0.01", "gan.stable_kimg=0.01", "gan.stable_kimg_at={4: 0.01}", "gan.checkpoint_kimg=0.1",
-    "detector.batch=4", "detector.steps=16", "detector.evaluate_every=8", "evaluation.confidence=0.01",
-    "evaluation.bootstraps=100", "realism.slices=16", "realism.kid_subsets=2", "realism.permutations=100",
+    "detector.batch=4", "detector.steps=16", "detector.evaluate_every=8", "detector.initial_confidence=0.01",
+    "detector.initial_variation=1", "evaluation.confidence=0.01", "evaluation.bootstraps=100",
+    "realism.slices=16", "realism.kid_subsets=2", "realism.permutations=100",
 )  # fmt: skip
 """A trial with and one without a GAN, as short as can be; half of the untrained detections count."""
 NOT_COMPARED = {"history.jsonl", "system.jsonl"}
@@ -258,8 +260,10 @@ def test_up_repairs_what_died_and_down_leaves_data_alone(folder: Path, credentia
     family_of_all = processes(folder)
     metsweep(home, "stack", "down", *option)
     assert list(filter(is_alive, family_of_all)) == []
-    sockets = [f"-{port + 10_000}.sock" for port in after.ports.values()]
-    assert [path.name for path in Path("/tmp").iterdir() if path.name.endswith(tuple(sockets))] == []
+    servers = {name.removeprefix("seaweedfs-"): port for name, port in after.ports.items() if name in SEAWEEDFS}
+    sockets = [Path(f"/tmp/seaweedfs-{server}-grpc-{port + 10_000}.sock") for server, port in servers.items()]
+    assert len(sockets) == 4
+    assert not any(path.exists() for path in sockets)
     assert not after.run.exists()
     assert set(listed(folder, status=1).values()) == {"stopped"}
     assert "is down. Start it: metsweep stack up" in metsweep(home, "stack", "env", *option, status=2)
