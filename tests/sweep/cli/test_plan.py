@@ -94,7 +94,9 @@ def test_json_holds_what_the_tables_tell(metsweep: Metsweep) -> None:
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert (told["study"], told["cells"], told["trials"], told["cells_to_draw"]) == ("small", 2, 4, 0)
-    assert told["arms"][1] == {"variant": "cpggan", "count_in_study": 4, "count": 4, "trials": 2, "evaluated": 0}
+    assert told["arms"][1] == {
+        "variant": "cpggan", "count_in_study": 4, "count": 4, "trials": 2, "evaluated": 0, "train_patients": None,
+    }  # fmt: skip
     by_name = {one["stage"]: one for one in told["stages"]}
     assert by_name["detector"]["to_run"] == 3
     assert by_name["detector"]["seconds_each"] == [{"stages": 3, "seconds": HOUR, "known_from": "history of 1"}]
