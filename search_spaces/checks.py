@@ -17,7 +17,7 @@ from trainers.detector.history import FPS, SENSITIVITY
 from trainers.gan.config import GANConfig
 from trainers.inpainting.config import InpaintConfig
 from trainers.pasting.config import PasteConfig
-from trainers.variants import GANS, INPAINTED, PASTED, REAL, REAL_ONLY, Variant
+from trainers.variants import GANS, INPAINTED, PASTED, REAL, REAL_ONLY
 
 VALIDATED = tuple(figure.removeprefix("validation/") for figure in (SENSITIVITY, FPS))
 """What detectors are validated by during training, at their `selection_iou`."""
@@ -32,7 +32,7 @@ def sizes(study: StudyValues) -> Iterator[Problem]:
     if size != resolution:
         message = f"prepare.size is {size} but gan.resolution is {resolution}; they must be equal"
         yield Problem(("prepare", "size"), message)
-    if any(variant in INPAINTED for variant in _variants(study)) and study.inpaint.window > size:
+    if not study.used_variants.isdisjoint(INPAINTED) and study.inpaint.window > size:
         message = f"is {study.inpaint.window}, but slices are {size} pixels wide (prepare.size); allowed: up to that"
         yield Problem(("inpaint", "window"), message)
     on = study.resources.detector
@@ -58,16 +58,10 @@ def _network(study: StudyValues) -> Iterator[Problem]:
 
 def feedback(study: StudyValues) -> Iterator[Problem]:
     """Variants that learn from the study's detector."""
-    variants = _variants(study)
+    variants = study.used_variants
     for variant, gan in GANS.items():
         if gan.needs_detector and variant in variants and not study.detector.dense:
             yield Problem(("detector", "model"), f"{variant} cannot learn from it; {NEEDS_DENSE}")
-
-
-def _variants(study: StudyValues) -> set[Variant]:
-    """All that the study enumerates or draws."""
-    drawn = study.variants_to_draw() if study.search.draws else ()
-    return {*(arm.variant for arm in study.arms), *drawn}
 
 
 def rows(study: StudyValues) -> Iterator[Problem]:

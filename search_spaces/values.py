@@ -179,6 +179,11 @@ class StudyValues(Config):
             return tuple(cast(Variant, variant) for variant in self.space["variant"].tried())
         return tuple(dict.fromkeys(arm.variant for arm in self.arms if arm.variant in SYNTHETIC))
 
+    @property
+    def used_variants(self) -> set[Variant]:
+        """All that the study enumerates or may draw."""
+        return {*(arm.variant for arm in self.arms), *(self.variants_to_draw() if self.search.draws else ())}
+
     def dimensions(self, variant: Variant) -> dict[str, Dimension]:
         """What is drawn for a variant, apart from the variant itself."""
         return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,22 @@ def load_network(
     network = build(config)
     _restore_weights(network, folder / weights, remedy)
     return config, network
+
+
+def fingerprint_of(network: nn.Module) -> str:
+    """SHA-256 of the weights, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_saved(payload: bytes, file: Path, device: torch.device) -> dict[str, Any]:
+    """What `torch.save` wrote into the file of a checkpoint, whose content is `payload`; TrainingError if broken."""
+    try:
+        return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except UNREADABLE as error:
+        raise TrainingError(f"{file} cannot be read ({error}). Remove the folder to start afresh.") from error
 
 
 def _restore_weights(network: nn.Module, file: Path, remedy: str) -> None:

@@ -149,8 +149,7 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
 
 
 def _check_normal_subjects(study: Study, cohort: Cohort) -> None:
-    variants = {arm.variant for arm in study.arms} | (set(study.variants_to_draw()) if study.search.draws else set())
-    needing = [variant for variant in variants if variant in GANS and GANS[variant].needs_normals]
+    needing = [variant for variant in study.used_variants if variant in GANS and GANS[variant].needs_normals]
     if needing and not any(subject.kind == "normal" for subject in cohort.subjects):
         raise CohortError(
             f"{cohort.folder / MANIFEST}: 0 of {len(cohort.subjects)} subjects are of kind normal, but the study "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from sweep.report.report import Format, Report
 from sweep.store.kept import Kept
+from sweep.store.manifest import StoredFile
 from sweep.versions import versions
 from trainers.data.cohort_cache import digest_of
 
@@ -25,13 +25,13 @@ class WrittenReports:
         kept = self._kept.get(_identity(report, folder, formats))
         checksums: dict[str, str] = {} if kept is None else json.loads(kept)
         paths = {folder / name: checksum for name, checksum in checksums.items()}
-        same = all(path.is_file() and _checksum(path) == checksum for path, checksum in paths.items())
+        same = all(path.is_file() and StoredFile.at(path).sha256 == checksum for path, checksum in paths.items())
         return [*paths] if paths and same else None
 
     def add(self, report: Report, folder: Path, formats: Sequence[Format], written: Sequence[Path]) -> None:
         """Keep what was written, unless runs are still to appear in MLflow."""
         if report.find_runs is None or (report.runs is not None and report.evaluated <= report.runs.keys()):
-            checksums = {path.relative_to(folder).as_posix(): _checksum(path) for path in written}
+            checksums = {path.relative_to(folder).as_posix(): StoredFile.at(path).sha256 for path in written}
             self._kept.put(_identity(report, folder, formats), json.dumps(checksums).encode())
 
 
@@ -45,7 +45,3 @@ def _identity(report: Report, folder: Path, formats: Sequence[Format]) -> str:
             [[trial.cell, trial.number, trial.evaluate.key] for trial in plan.trials], made,
         ]
     )  # fmt: skip
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

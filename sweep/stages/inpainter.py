@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sweep.stages.cards import GPURates, Precision
+from sweep.stages.lesions import findings_of_lesions
 from sweep.stages.network_stage import NetworkStage
 from sweep.stages.source import SourceStage
 from sweep.stages.stage import Findings, Stage
@@ -70,7 +71,4 @@ class InpainterStage(SourceStage, NetworkStage):
         train_inpainter(self.config, open_slice_set(inputs["slices"]), out, context)
 
     def findings(self, artifact: Path) -> Findings:
-        from trainers.pasting.lesions import read_counts
-
-        counts = read_counts(artifact)
-        return Findings({"lesions/cut": counts.cut, "lesions/left_out": counts.left_out})
+        return findings_of_lesions(artifact)

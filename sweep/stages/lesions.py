@@ -46,7 +46,12 @@ class LesionsStage(SourceStage):
         cut_lesions(open_slice_set(inputs["slices"]), out)
 
     def findings(self, artifact: Path) -> Findings:
-        from trainers.pasting.lesions import read_counts
+        return findings_of_lesions(artifact)
 
-        counts = read_counts(artifact)
-        return Findings({"lesions/cut": counts.cut, "lesions/left_out": counts.left_out})
+
+def findings_of_lesions(artifact: Path) -> Findings:
+    """How many lesions a source has cut from training slices."""
+    from trainers.pasting.lesions import read_counts
+
+    counts = read_counts(artifact)
+    return Findings({"lesions/cut": counts.cut, "lesions/left_out": counts.left_out})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -18,6 +20,39 @@ VOLUME = ("patient_id", "volume")
 """Columns that name a volume: patients may have volumes of the same name."""
 
 
+@dataclass(frozen=True)
+class WholeLesions:
+    """The 3-D lesions of a truth."""
+
+    lesion_of_box: np.ndarray
+    """Number of the lesion that each row of `truth.lesions` is a slice of; int64."""
+    patient: np.ndarray
+    """Position in `truth.patients`, one per lesion; int64."""
+    diameter_mm: np.ndarray
+    """Largest over the slices, one per lesion; NaN where it is not recorded."""
+    patients: int
+    """Of the truth, those without lesions included."""
+
+    @staticmethod
+    def of(truth: Truth) -> WholeLesions | None:
+        """None where the volume or position of a slice is not recorded."""
+        if truth.slices[["volume", "z"]].isna().any(axis=None):
+            return None
+        lesion = lesions_3d(truth)
+        boxes = pd.DataFrame(
+            {
+                "patient": truth.patient_of_slice[truth.lesions["slice"].to_numpy(dtype=np.int64)],
+                "diameter": truth.lesions["diameter_mm"].to_numpy(dtype=np.float64),
+            }
+        ).groupby(lesion)
+        patient, diameter = boxes["patient"].first().to_numpy(), boxes["diameter"].max().to_numpy()
+        return WholeLesions(lesion, patient, diameter, len(truth.patients))
+
+    def found(self, outcome: Outcome) -> np.ndarray:
+        """Whether a detection hits each lesion on any of its slices; bool."""
+        return pd.Series(outcome.found).groupby(self.lesion_of_box).any().to_numpy()
+
+
 def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     """Count across slices; None if volume or z of a slice is missing.
 
@@ -25,14 +60,13 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
     which none hits is one false positive.
     """
     truth = outcome.truth
-    if truth.slices[["volume", "z"]].isna().any(axis=None):
+    whole = WholeLesions.of(truth)
+    if whole is None:
         return None
-    lesion = lesions_3d(truth)
-    hit_lesions = pd.Series(outcome.found).groupby(lesion).any().to_numpy()
+    hit_lesions = whole.found(outcome)
     chain = link_boxes(outcome.detections, truth.slices)
     hit = pd.Series(outcome.hit).groupby(chain).any().to_numpy() if len(chain) else np.zeros(0, bool)
     volumes = truth.slices.groupby(list(VOLUME)).ngroups
-    diameters = pd.Series(truth.lesions["diameter_mm"].to_numpy(dtype=np.float64)).groupby(lesion).max().to_numpy()
     return LesionFigures(
         sensitivity=float(hit_lesions.mean()),
         fps_per_volume=float((~hit).sum() / volumes),
@@ -40,7 +74,7 @@ def lesion_figures(outcome: Outcome) -> LesionFigures | None:
         false_positives=int((~hit).sum()),
         lesions=len(hit_lesions),
         volumes=int(volumes),
-        by_diameter=sensitivity_by_class(hit_lesions, diameter_class(diameters), tuple(DIAMETERS)),
+        by_diameter=sensitivity_by_class(hit_lesions, diameter_class(whole.diameter_mm), tuple(DIAMETERS)),
     )
 
 

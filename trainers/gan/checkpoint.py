@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +15,7 @@ from trainers.gan.config import GANConfig
 from trainers.gan.image2image import ConvolutionalDiscriminator, UNetGenerator
 from trainers.gan.networks import CPGGANDiscriminator, CPGGANGenerator, Discriminator, Generator
 from trainers.variants import Networks
+from trainers.weights import load_saved
 
 FILE = "training.pt"
 NETWORKS: dict[Networks, tuple[type[Generator], type[Discriminator]]] = {
@@ -93,12 +91,7 @@ class TrainingState:
             TrainingError: it is broken, or belongs to another config.
         """
         device = self.skipped.device
-        try:
-            saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-        except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError, EOFError) as error:
-            raise TrainingError(
-                f"{folder / FILE} cannot be read ({error}). Remove the folder to start afresh."
-            ) from error
+        saved = load_saved(payload, folder / FILE, device)
         if saved["config"] != self.config.model_dump_json():
             raise TrainingError(
                 f"{folder} is a checkpoint of another run, in which {_differences(saved['config'], self.config)}; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from trainers.gan.config import GANConfig
 from trainers.gan.networks import Generator
 from trainers.gan.sampling import sample, unit
 from trainers.gan.schedule import Phase
-from trainers.weights import check_folder, load_network
+from trainers.weights import check_folder, fingerprint_of, load_network
 
 
 class TrainedGenerator:
@@ -33,10 +32,7 @@ class TrainedGenerator:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
-        digest = hashlib.sha256()
-        for name, value in self._network.state_dict().items():
-            digest.update(name.encode() + value.cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self._network)
 
     def sample(self, conditions: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """Make one slice for each conditioning image.

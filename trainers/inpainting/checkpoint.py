@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from trainers.exceptions import TrainingError
 from trainers.inpainting.config import InpaintConfig
 from trainers.inpainting.network import build_network
-from trainers.weights import UNREADABLE
+from trainers.weights import load_saved
 
 FILE = "training.pt"
 SAVED_AS_IS = ("images", "history", "snapshots")
@@ -63,12 +62,7 @@ class TrainingState:
             TrainingError: it is broken, or belongs to another config.
         """
         device = next(self.network.parameters()).device
-        try:
-            saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-        except UNREADABLE as error:
-            raise TrainingError(
-                f"{folder / FILE} cannot be read ({error}). Remove the folder to start afresh."
-            ) from error
+        saved = load_saved(payload, folder / FILE, device)
         if saved["config"] != self.config.model_dump_json():
             raise TrainingError(
                 f"{folder} is a checkpoint of another run, with the config {saved['config']}; allowed: the same "

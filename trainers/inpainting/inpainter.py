@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from trainers.gan.sampling import grey, on_device, signed
 from trainers.inpainting.config import WEIGHTS_FILE, InpaintConfig
 from trainers.inpainting.network import build_network, draw, surroundings_of
 from trainers.inpainting.windows import Windows
-from trainers.weights import check_folder, load_network
+from trainers.weights import check_folder, fingerprint_of, load_network
 
 
 class Inpainter:
@@ -29,10 +28,7 @@ class Inpainter:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
-        digest = hashlib.sha256()
-        for name, value in self._network.state_dict().items():
-            digest.update(name.encode() + value.cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self._network)
 
     def draw(self, windows: Windows, noise: np.ndarray) -> np.ndarray:
         """Draw lesions into windows, blended in.

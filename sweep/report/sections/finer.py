@@ -8,8 +8,9 @@ from sweep.report.evidence import Evidence
 from sweep.report.section import Line, Section, Value, covers, interval_values, signed
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.froc import FPS_PER_SLICE
+from trainers.evaluation.lesion_level import WholeLesions
 from trainers.evaluation.outcome import name_of
-from trainers.evaluation.whole_lesions import ALL, WholeLesions
+from trainers.evaluation.whole_lesions import ALL, gains_by_size, size_classes
 from trainers.variants import REAL_ONLY
 
 EXPLORATORY = "Exploratory: intervals, and p in the CSV file, are not adjusted for the number of comparisons."
@@ -24,12 +25,14 @@ def finer_gain_sections(evidence: Evidence) -> Iterator[Section]:
         base = arms[REAL_ONLY]
         lesions = WholeLesions.of(next(iter(base.outcomes.values())).truth)
         if lesions is not None:
-            counts = {name: int(which.sum()) for name, which in lesions.classes.items()}
+            counts = {name: int(which.sum()) for name, which in size_classes(lesions).items()}
             yield Section(
                 f"gain_by_size_{name_of(iou)}",
                 f"Gain in 3D lesion sensitivity by size, IoU {iou:g}",
                 ("arm", *(f"{name}{'' if name == ALL else ' mm'} ({count})" for name, count in counts.items())),
-                _lines(evidence, {name: lesions.gains(arm, base) for name, arm in others.items()}, tuple(counts)),
+                _lines(
+                    evidence, {name: gains_by_size(lesions, arm, base) for name, arm in others.items()}, tuple(counts)
+                ),
                 "A 3D lesion counts as found if any of its slices is hit at the confidence of Table 1: a gain may come "
                 "with false positives. Size: the largest diameter over its slices; parentheses: lesions of the test "
                 f"split. {covers(evidence.seeds)} {EXPLORATORY}",

@@ -6,9 +6,9 @@ import pytest
 from tests.trainers.evaluation.cases import make_outcome, make_truth, random_case
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.config import EvaluationConfig
-from trainers.evaluation.lesion_level import lesion_figures
+from trainers.evaluation.lesion_level import WholeLesions, lesion_figures
 from trainers.evaluation.outcome import Truth, match_outcomes
-from trainers.evaluation.whole_lesions import WholeLesions
+from trainers.evaluation.whole_lesions import gains_by_size, size_classes
 
 CONFIG = EvaluationConfig(confidence=0.3, froc_confidence=0, bootstraps=500)
 A, B, C = (0, 0, 10, 10), (50, 50, 60, 60), (80, 80, 90, 90)
@@ -26,7 +26,7 @@ def known(truth: Truth) -> WholeLesions:
 
 
 def test_lesions_are_sized_by_their_largest_slice() -> None:
-    classes = known(make_truth(SLICES, LESIONS)).classes
+    classes = size_classes(known(make_truth(SLICES, LESIONS)))
     assert {name: int(which.sum()) for name, which in classes.items()} == {"all": 5, "<5": 3, "5-10": 1, ">=10": 1}
 
 
@@ -34,14 +34,14 @@ def test_a_gain_in_small_lesions_shows_beside_a_loss_of_large_ones() -> None:
     truth = make_truth(SLICES, LESIONS)
     base = Arm({seed: make_outcome(truth, [(1, *C, 0.9), (3, *B, 0.9), (2, *A, 0.2)]) for seed in (0, 1)}, CONFIG)
     arm = Arm({seed: make_outcome(truth, [(1, *A, 0.9), (4, *A, 0.4), (3, *B, 0.5)]) for seed in (1, 2)}, CONFIG)
-    gains = known(truth).gains(arm, base)
+    gains = gains_by_size(known(truth), arm, base)
     assert {name: gain.difference for name, gain in gains.items()} == pytest.approx(
         {"all": 1 / 5, "<5": 2 / 3, "5-10": 0.0, ">=10": -1.0}
     )
     assert {name: (gain.seeds, gain.patients) for name, gain in gains.items()} == {
         "all": (1, 3), "<5": (1, 3), "5-10": (1, 1), ">=10": (1, 1),
     }  # fmt: skip
-    assert known(truth).gains(arm, Arm({7: make_outcome(truth, [])}, CONFIG)) == {}
+    assert gains_by_size(known(truth), arm, Arm({7: make_outcome(truth, [])}, CONFIG)) == {}
 
 
 def test_gains_are_differences_of_the_lesion_sensitivities() -> None:
@@ -54,7 +54,7 @@ def test_gains_are_differences_of_the_lesion_sensitivities() -> None:
         figures = [lesion_figures(outcome) for outcome in of.shown.values()]
         return float(np.mean([one["sensitivity"] for one in figures if one]))
 
-    gain = known(truth).gains(arm, base)["all"]
+    gain = gains_by_size(known(truth), arm, base)["all"]
     assert gain.difference == pytest.approx(mean(arm) - mean(base))
     assert gain.interval.low > 0
 
