@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from sweep.store import Store
 from tests.services.forward import forwarding
-from tests.services.hosts import GCS_PORT, Host, Network, until
+from tests.services.hosts import GCS_PORT, Host, Network, title_of, until
 from tests.services.mlflow_server import MLflowServer
 from tests.services.seaweedfs import BUCKET, SeaweedFS
 
@@ -45,7 +45,10 @@ class Cluster:
         self.start_worker(worker)
 
     def run(self, study: str, *arguments: str, host: Host | None = None) -> subprocess.Popen[bytes]:
-        """Start Python on a host, with the services and the store of a study."""
+        """Start Python on a host, with the services and the store of a study; both workers serve by then."""
+        for worker in self.workers:
+            if not worker.processes("raylet"):  # too busy to answer the head, which gave it up
+                self.start_worker(worker)
         return (host or self.head).run(
             sys.executable, *arguments,
             RAY_ADDRESS=f"{self.head.address}:{GCS_PORT}", METSWEEP_STORE=self.store_uri(study),
@@ -54,7 +57,15 @@ class Cluster:
 
     def finish(self, driver: subprocess.Popen[bytes], patience_s: float = 600) -> None:
         """Wait for a launch to end well."""
-        assert driver.wait(patience_s) == 0, self.head.output[-5000:]
+        try:
+            driver.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            titles = {host.name: sorted(map(title_of, host.processes("ray"))) for host in (self.head, *self.workers)}
+            raise AssertionError(f"{self._said()}\nThe launch has not ended. Ray's processes: {titles}") from None
+        assert driver.returncode == 0, self._said()
+
+    def _said(self) -> str:
+        return "\n".join(f"{host.name}: {host.output[-5000:]}" for host in (*self.workers, self.head))
 
     @staticmethod
     def store_uri(study: str) -> str:

@@ -25,9 +25,9 @@ QUICK_TO_NOTICE = {
     "RAY_health_check_initial_delay_ms": "20000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "6",
+    "RAY_health_check_failure_threshold": "10",
 }
-"""A head with these gives up a silent node after about 20 s. On a machine that is busy with other tests, one that had
+"""A head with these gives up a silent node after about 40 s. On a machine that is busy with other tests, one that had
 just started was given up after 10."""
 PORTS = (
     "--metrics-export-port=8081", "--dashboard-agent-grpc-port=8082", "--dashboard-agent-listen-port=8083",
