@@ -74,12 +74,22 @@ def fingerprint_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def read_saved(file: Path, kind: str) -> bytes:
+    """What `torch.save` wrote into the file of a checkpoint of `kind` ("a GAN"); TrainingError if it is not there."""
+    if not file.is_file():
+        raise TrainingError(
+            f"{file.parent} is not a checkpoint of {kind}: it lacks {file.name}. Remove it to start afresh."
+        )
+    return file.read_bytes()
+
+
 def load_saved(payload: bytes, file: Path, device: torch.device) -> dict[str, Any]:
-    """What `torch.save` wrote into the file of a checkpoint, whose content is `payload`; TrainingError if broken."""
+    """What `read_saved` read of a file; TrainingError if it is broken."""
     try:
         return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except UNREADABLE as error:
-        raise TrainingError(f"{file} cannot be read ({error}). Remove the folder to start afresh.") from error
+        why_not = first_line(error)
+        raise TrainingError(f"{file} cannot be read ({why_not}). Remove the folder to start afresh.") from error
 
 
 def _restore_weights(network: nn.Module, file: Path, remedy: str) -> None:

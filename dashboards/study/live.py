@@ -14,9 +14,9 @@ from dashboards.web.recent import Recent
 from sweep.plan import Plan
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.results import Results, Row, compare, read_results
-from sweep.studies.look import Look
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.overview import Overview
+from sweep.studies.watched_study import WatchedStudy
 
 T = TypeVar("T")
 FRESH_S = 1.0
@@ -105,12 +105,12 @@ class Live:
         documents = [self._store.read_text(f"{self._folder}/{name}") for name in DOCUMENTS]
         if documents != self._documents:
             opened = self._open()
-            self._opened, self._look = opened, Look(opened)
+            self._opened, self._watched = opened, WatchedStudy(opened)
             self._documents = documents
-        self._overview = self._look.now()
+        self._overview = self._watched.now()
         version = _version(documents, self._overview, self._store.damage)
         if getattr(self, "_state", None) is None or self._state.version != version:
-            self._state = State(version, self._opened, self._look.plan, self._store)
+            self._state = State(version, self._opened, self._watched.plan, self._store)
 
 
 def _version(documents: list[str | None], overview: Overview, damage: Container[str]) -> str:

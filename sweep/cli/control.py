@@ -37,9 +37,9 @@ def status(
     """
     from sweep.cli.console import output
     from sweep.cli.status_tables import MOST_ROWS, as_dict, headline, reasons, states_table
-    from sweep.studies.look import Look
+    from sweep.studies.watched_study import WatchedStudy
 
-    overview = Look(chosen.open()).now()
+    overview = WatchedStudy(chosen.open()).now()
     if as_json:
         talk.say_json(as_dict(overview))
         return
@@ -73,9 +73,9 @@ def watch(
         return
     from sweep.cli.console import output
     from sweep.cli.watching import follow
-    from sweep.studies.look import Look
+    from sweep.studies.watched_study import WatchedStudy
 
-    if not follow(Look(chosen.open()), chosen.study, every, output()):
+    if not follow(WatchedStudy(chosen.open()), chosen.study, every, output()):
         raise typer.Exit(1)
 
 

@@ -9,21 +9,21 @@ from rich.live import Live
 
 from sweep.cli.status_tables import MOST_ROWS, headline, reasons, states_table
 from sweep.console import TextConsole
-from sweep.studies.look import Look
 from sweep.studies.overview import Overview
 from sweep.studies.progress import clock
+from sweep.studies.watched_study import WatchedStudy
 from trainers.exceptions import ConfigError
 
 PLAIN_EVERY_SECONDS = 60.0
 
 
-def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -> bool:
+def follow(watched: WatchedStudy, study: str, every_seconds: float, console: TextConsole) -> bool:
     """Show the study until its launch ends; whether the launch ended by itself instead of falling silent.
 
     Raises:
         ConfigError: no launch has reported its state, or the report cannot be read.
     """
-    overview = look.now()
+    overview = watched.now()
     if overview.launch == "never":
         raise ConfigError(
             f"Study {overview.study.name}: the state of its last launch is unknown, as status.json in the store is "
@@ -39,13 +39,15 @@ def follow(look: Look, study: str, every_seconds: float, console: TextConsole) -
                 if overview.launch != "alive":
                     break
                 time.sleep(every_seconds)
-                overview = look.now()
+                overview = watched.now()
     else:
-        overview = _print_changes(look, overview, study, every_seconds, console)
+        overview = _print_changes(watched, overview, study, every_seconds, console)
     return overview.launch == "ended"
 
 
-def _print_changes(look: Look, overview: Overview, study: str, every_seconds: float, console: TextConsole) -> Overview:
+def _print_changes(
+    watched: WatchedStudy, overview: Overview, study: str, every_seconds: float, console: TextConsole
+) -> Overview:
     """Print trials whose state or stage changed, and every minute all that run."""
     before: dict[str, tuple[str, str]] = {}
     said = 0.0
@@ -69,4 +71,4 @@ def _print_changes(look: Look, overview: Overview, study: str, every_seconds: fl
         if overview.launch != "alive":
             return overview
         time.sleep(every_seconds)
-        overview = look.now()
+        overview = watched.now()

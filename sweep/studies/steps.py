@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.studies.look import Look
 from sweep.studies.opened import OpenedStudy
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.overview import launch_state
 from sweep.studies.records import Request
 from sweep.studies.selection import ended, select, unfinished
+from sweep.studies.watched_study import WatchedStudy
 
 
 def stop_trials(opened: OpenedStudy, words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -47,9 +47,9 @@ def retry_trials(opened: OpenedStudy, words: Sequence[str], *, failed: bool) -> 
     Raises:
         ConfigError: a word names nothing, or none of these trials failed or was stopped.
     """
-    look, record = Look(opened), opened.record
-    overview = look.now()
-    named = None if failed and not words else select(look.plan, words, opened.given)
+    watched, record = WatchedStudy(opened), opened.record
+    overview = watched.now()
+    named = None if failed and not words else select(watched.plan, words, opened.given)
     names = tuple(ended(overview, named, opened.given, failed=failed))
     record.forget_outcomes(names)
     alive = launch_state(record.status()) == "alive"

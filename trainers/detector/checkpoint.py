@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from trainers.exceptions import TrainingError
-from trainers.weights import UNREADABLE, first_line
+from trainers.weights import load_saved, read_saved
 
 FILE = "detector.pt"
 
@@ -62,12 +62,8 @@ def load_state(folder: Path, identity: str) -> RunState:
         TrainingError: the checkpoint is broken, or has another identity, i.e. belongs to another config or other
             numbers of slices.
     """
-    try:
-        saved: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise TrainingError(
-            f"{folder / FILE} cannot be read ({first_line(error)}). Remove the folder to start afresh."
-        ) from error
+    file = folder / FILE
+    saved = load_saved(read_saved(file, "a detector"), file, torch.device("cpu"))
     if saved["identity"] != identity:
         raise TrainingError(
             f"The checkpoint in {folder} belongs to another run, made with\n  {saved['identity']}\nand this run is\n  "

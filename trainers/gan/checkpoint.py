@@ -117,13 +117,6 @@ class TrainingState:
         return {"generator": self.generator_optimiser, "discriminator": self.discriminator_optimiser}
 
 
-def read_checkpoint(folder: Path) -> bytes:
-    """What `TrainingState.save` wrote; TrainingError for a folder without it."""
-    if not (folder / FILE).is_file():
-        raise TrainingError(f"{folder} is not a checkpoint of a GAN: it lacks {FILE}. Remove it to start afresh.")
-    return (folder / FILE).read_bytes()
-
-
 def _differences(saved: str, config: GANConfig) -> str:
     before, now = json.loads(saved), config.model_dump(mode="json")
     keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]

@@ -19,7 +19,7 @@ from trainers.exceptions import TrainingError
 from trainers.gan import figures
 from trainers.gan.arithmetic import arithmetic
 from trainers.gan.batches import Batch, TrainingSlices
-from trainers.gan.checkpoint import TrainingState, read_checkpoint
+from trainers.gan.checkpoint import FILE, TrainingState
 from trainers.gan.config import GANConfig
 from trainers.gan.feedback import DetectorFeedback, open_feedback
 from trainers.gan.layers import resized
@@ -29,6 +29,7 @@ from trainers.gan.schedule import phase_at
 from trainers.gan.source import write_source
 from trainers.gan.step import STATISTICS, update
 from trainers.gan.workers import average, check_equal, check_group, from_first
+from trainers.weights import read_saved
 
 REPORTS = 100
 SNAPSHOTS = 8
@@ -68,7 +69,7 @@ def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, det
     data = TrainingSlices(config, slices, context.rank, context.world_size)
     state = TrainingState.initial(config, context.device)
     folder = context.load_checkpoint() if context.rank == 0 else None
-    payload = from_first(read_checkpoint(folder) if folder else None, context.world_size)
+    payload = from_first(read_saved(folder / FILE, "a GAN") if folder else None, context.world_size)
     if payload is not None:
         state.restore(payload, folder or Path("the checkpoint of rank 0"))
     check_equal(state.networks, context.world_size)

@@ -76,12 +76,3 @@ class TrainingState:
 
     def _parts(self) -> dict[str, Any]:
         return {"network": self.network, "average": self.average, "optimiser": self.optimiser}
-
-
-def read_checkpoint(folder: Path) -> bytes:
-    """What `TrainingState.save` wrote; TrainingError for a folder without it."""
-    if not (folder / FILE).is_file():
-        raise TrainingError(
-            f"{folder} is not a checkpoint of an inpainter: it lacks {FILE}. Remove it to start afresh."
-        )
-    return (folder / FILE).read_bytes()

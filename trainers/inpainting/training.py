@@ -18,13 +18,14 @@ from trainers.gan.arithmetic import arithmetic
 from trainers.gan.sampling import on_device, signed
 from trainers.gan.source import write_source
 from trainers.gan.workers import average, average_gradients, check_equal, check_group, from_first
-from trainers.inpainting.checkpoint import TrainingState, read_checkpoint
+from trainers.inpainting.checkpoint import FILE, TrainingState
 from trainers.inpainting.config import WEIGHTS_FILE, InpaintConfig
 from trainers.inpainting.figures import draw_examples, draw_loss
 from trainers.inpainting.inpainter import Inpainter
 from trainers.inpainting.network import NOISE_LEVELS, noised, surroundings_of, velocity
 from trainers.inpainting.windows import TrainingWindows, Windows, box_of, fits
 from trainers.pasting.lesions import Lesion, training_lesions, write_lesions
+from trainers.weights import read_saved
 
 REPORTS = 100
 SNAPSHOTS = 6
@@ -53,7 +54,7 @@ def train_inpainter(config: InpaintConfig, slices: SliceSet, out: Path, context:
         windows = TrainingWindows(config, slices.images, lesions)
         state = TrainingState.initial(config, context.device)
         folder = context.load_checkpoint() if context.rank == 0 else None
-        payload = from_first(read_checkpoint(folder) if folder else None, context.world_size)
+        payload = from_first(read_saved(folder / FILE, "an inpainter") if folder else None, context.world_size)
         if payload is not None:
             state.restore(payload, folder or Path("the checkpoint of rank 0"))
         examples = windows.examples(EXAMPLES)

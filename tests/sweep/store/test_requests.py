@@ -14,8 +14,8 @@ from sweep.report.results import read_results
 from sweep.settings import Settings
 from sweep.store import Store, s3_bucket
 from sweep.store.s3_client import connect
-from sweep.studies.look import Look
 from sweep.studies.opened import OpenedStudy
+from sweep.studies.watched_study import WatchedStudy
 from tests.services.seaweedfs import BUCKET, SeaweedFS
 from tests.sweep.large_study import NAME, finish, write_study
 
@@ -69,6 +69,6 @@ def test_requests_do_not_grow_with_a_study(s3: SeaweedFS, asked: Counter[str], t
 
     gone = study.plan().trials[-1]
     study.store.backend.remove_artifact(gone.evaluate.name, gone.evaluate.key)
-    states = {state.trial.name: state.state for state in Look(study).now().trials}
+    states = {state.trial.name: state.state for state in WatchedStudy(study).now().trials}
     assert states.pop(gone.name) == "waiting"
     assert set(states.values()) == {"done"}

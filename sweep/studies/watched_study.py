@@ -9,7 +9,7 @@ from sweep.studies.optuna_study import DrawnCells
 from sweep.studies.overview import Observer, Overview
 
 
-class Look:
+class WatchedStudy:
     """One study, looked at again and again; its plan grows with the cells that its search draws, or its race."""
 
     def __init__(self, opened: OpenedStudy) -> None:
