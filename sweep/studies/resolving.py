@@ -148,15 +148,14 @@ def _enlarged(base: Study, added: Mapping[str, Any]) -> dict[str, Any]:
     if "trials" in added:
         values["search"] = {"trials": max(base.search.trials, added["trials"])}
     if "arms" in added:
-        kept = [arm.model_dump() for arm in base.arms if arm.train_patients]
-        arms = [[arm.variant, list(arm.counts)] for arm in base.arms if not arm.train_patients]
+        arms = [arm.model_dump(mode="json") for arm in base.arms]
         for variant, counts in added["arms"]:
-            planned = {count for arm, arm_counts in arms for count in arm_counts if arm == variant}
+            same = [arm for arm in arms if arm["variant"] == variant and "train_patients" not in arm]
+            planned = {count for arm in same for count in arm["counts"]}
             new = [count for count in counts if count not in planned]
-            last = next((arm for arm in reversed(arms) if arm[0] == variant), None)
-            if last is not None:
-                last[1].extend(new)
+            if same:
+                same[-1]["counts"] += new
             elif new:
-                arms.append([variant, new])
-        values["arms"] = [{"variant": variant, "counts": counts} for variant, counts in arms] + kept
+                arms.append({"variant": variant, "counts": new})
+        values["arms"] = arms
     return values

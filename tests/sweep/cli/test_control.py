@@ -268,6 +268,14 @@ def test_extend_adds_arms(metsweep: Metsweep) -> None:
     assert {"cpggan 8 seed 0", "image2image 4 seed 1"} < set(states(metsweep("status", STUDY, "--json")))
 
 
+def test_extended_arms_keep_their_order(metsweep: Metsweep, study: Path) -> None:
+    arms = [{"variant": "none"}, {"variant": "none", "train_patients": [1]}, {"variant": "cpggan", "counts": [4]}]
+    study.write_text(yaml.safe_dump(yaml.safe_load(study.read_text()) | {"arms": arms, "seeds": [0]}))
+    assert metsweep("extend", STUDY, "--arms", "cpggan:8", "--arms", "image2image:4").code == 0
+    trials = ("none", "none 1 patients", "cpggan 4", "cpggan 8", "image2image 4")
+    assert list(states(metsweep("status", STUDY, "--json"))) == [f"{trial} seed 0" for trial in trials]
+
+
 def test_extend_adds_cells_to_draw(metsweep: Metsweep, study: Path) -> None:
     values = yaml.safe_load(study.read_text())
     space = {"detector.learning_rate": {"float": [1e-4, 1e-3]}}
