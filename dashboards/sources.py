@@ -135,7 +135,13 @@ def _first(name: str, shards: Sequence[SliceSet], count: int) -> Source:
 
 
 def _study(name: str, store: str | None) -> OpenedStudy:
-    return open_study(name, LaunchOptions(), Settings.from_environment(store), partial(talk.note, err=True))
+    opened = open_study(name, LaunchOptions(), Settings.from_environment(store), partial(talk.note, err=True))
+    if opened.study.folds is not None:
+        raise ConfigError(
+            f"Study {name} has {opened.study.folds} folds, each with slices and detectors of its own; allowed: a study "
+            "without folds, or the folder of one slice set or evaluation in the store."
+        )
+    return opened
 
 
 def _trial(plan: Plan, name: str, text: str) -> Trial:

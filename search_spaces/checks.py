@@ -90,9 +90,10 @@ def rows(study: StudyValues) -> Iterator[Problem]:
                 yield Problem(at, message)
             seen.add(row)
     enumerated, drawn, seeds = len(study.cells()), study.search.left_to_draw(0), len(study.most_seeds)
-    cells = enumerated + drawn
-    if cells * seeds > MOST_TRIALS:
-        trials = f"{cells:,} cells times {seeds:,} seeds are {cells * seeds:,} trials"
+    cells, folds = enumerated + drawn, len(study.splits)
+    if cells * seeds * folds > MOST_TRIALS:
+        times = f" times {folds} folds" if study.folds else ""
+        trials = f"{cells:,} cells times {seeds:,} seeds{times} are {cells * seeds * folds:,} trials"
         most = ("search", "most_seeds") if study.search.races else ("seeds",)
         blamed = ("search", "trials") if drawn > max(enumerated, seeds) else most
         yield Problem(blamed, f"{trials}; allowed: up to {MOST_TRIALS:,} in a plan")
@@ -181,6 +182,20 @@ def race(study: StudyValues) -> Iterator[Problem]:
         yield Problem(("seeds",), message)
     if study.space:
         yield Problem(("space",), "a race draws nothing from it; leave it out, or use another search.method")
+
+
+def folds(study: StudyValues) -> Iterator[Problem]:
+    """What needs a single split."""
+    if study.folds is None:
+        return
+    if study.search.method != "ablation":
+        message = (
+            f"folds are for enumerated arms (search.method 'ablation'); got {study.search.method!r}. Search or race on "
+            "one split, without folds; then run the arms that matter with folds, in a study of another name"
+        )
+        yield Problem(("folds",), message)
+    if study.prepare.fold is not None:
+        yield Problem(("prepare", "fold"), f"is one fold alone, but the study has all of its {study.folds} folds")
 
 
 def _why_not_to_prune(study: StudyValues) -> str | None:

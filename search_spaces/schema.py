@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHECKS = (
     checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.search, checks.race,
-    space,
+    checks.folds, space,
 )  # fmt: skip
 
 

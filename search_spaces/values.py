@@ -13,6 +13,7 @@ from search_spaces.search import Budget, Constraint, Objective, Prices, SearchCo
 from search_spaces.space import Dimension
 from trainers.config import Config, Seed, Text
 from trainers.data.prepare_volume import PrepareConfig
+from trainers.data.stratified import FEWEST_FOLDS, Fold
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import WorkerResources
 from trainers.evaluation.config import EvaluationConfig
@@ -94,6 +95,10 @@ class StudyValues(Config):
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=10_000)
     """Each detector, of `arms` or drawn, is trained once per seed; its GAN is shared by all seeds. At most 10,000: with
     the ten arms of Table 1, these are the 100,000 trials that a plan may have."""
+    folds: int | None = Field(default=None, ge=FEWEST_FOLDS, le=1000, exclude_if=lambda folds: folds is None)
+    """Every trial runs once per fold of the tumour patients, with GANs, inpainters and detectors of that fold's own, so
+    that each patient is a test patient once per seed; splits of the cohort's manifest are left aside. None: one
+    split."""
     count_scale: float = Field(default=1.0, gt=0, le=1000)
     """Factor on every synthetic count, so that one study fits every fidelity."""
     space: dict[str, Dimension] = Field(default_factory=dict)
@@ -130,6 +135,11 @@ class StudyValues(Config):
     """How each GAN's slices are compared with real ones."""
     resources: Resources = Resources()
     """Workers, CPUs and GPUs of the training stages."""
+
+    @property
+    def splits(self) -> tuple[Fold | None, ...]:
+        """The splits that every trial runs on: the folds, else the only one, which is none of them."""
+        return (None,) if self.folds is None else tuple(Fold(number=n + 1, of=self.folds) for n in range(self.folds))
 
     def gan_for(self, variant: GANVariant) -> GANConfig:
         """The GAN config of one variant."""

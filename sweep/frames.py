@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from search_spaces.study import Study
-from sweep.plan import Plan
+from sweep.plan import Plan, Trial
 from sweep.report.report import Report, build_report
 from sweep.report.results import Row
 from sweep.settings import Settings
@@ -85,14 +85,15 @@ class StudyFrames:
                     "arm": row.name,
                     "variant": row.trials[0].variant,
                     "count": row.trials[0].count,
-                    "seed": seed,
+                    "seed": trial.seed,
+                    **({} if self.study.folds is None else {"fold": trial.fold}),
                     **dict(row.trials[0].params),
                     "split": split,
                     "iou": float(iou_text(iou)),
                     **{measure.name: rate(figures, measure.name) for measure in TABLE1},
                 }
                 for row in self.report.results.rows
-                for seed, metrics in row.metrics.items()
+                for trial, metrics in row.of_trials.items()
                 for split, ious in metrics.items()
                 for iou, figures in ious.items()
             ]
@@ -107,9 +108,9 @@ class StudyFrames:
             arms: names; all by default.
 
         Returns:
-            `arm`, `seed`, `slice_id`, `patient_id`, `scanner`, `volume`, `z`, the box `x0 y0 x1 y1` in pixels,
-            `lesion`, `diameter_mm`, `confidence` (of the detection that hits the box; NaN without one), and `found`
-            (with at least the confidence that the study evaluates at).
+            `arm`, `seed`, `fold` in a study with folds, `slice_id`, `patient_id`, `scanner`, `volume`, `z`, the box
+            `x0 y0 x1 y1` in pixels, `lesion`, `diameter_mm`, `confidence` (of the detection that hits the box; NaN
+            without one), and `found` (with at least the confidence that the study evaluates at).
 
         Raises:
             ConfigError: an unknown split, IoU threshold or arm.
@@ -123,21 +124,26 @@ class StudyFrames:
         Args and errors are those of `outcomes`.
 
         Returns:
-            `arm`, `seed`, `slice_id`, `patient_id`, `scanner`, `volume`, `z`, the box, `confidence`, `hit` (of a
-            lesion) and `shown` (with at least the confidence that the study evaluates at).
+            `arm`, `seed`, `fold` in a study with folds, `slice_id`, `patient_id`, `scanner`, `volume`, `z`, the box,
+            `confidence`, `hit` (of a lesion) and `shown` (with at least the confidence that the study evaluates at).
         """
         return self._rows(split, iou, arms, self._detections)
 
-    def slices(self) -> SliceSet:
+    def slices(self, fold: int = 1) -> SliceSet:
         """The slice set of the study: `images` (N x S x S uint8), and the frames `slices` and `boxes`.
 
         Figures per slice count every slice of a split's tumour patients, with lesions or without: the rows that
         `trainers.detector.dataset.detector_rows` names.
 
+        Args:
+            fold: of a study with folds, which differ in their splits.
+
         Raises:
             StoreError: it is not made yet.
+            ConfigError: the study has no such fold.
         """
-        stage = self.plan.trials[0].evaluate.detector.slices
+        _check("fold", fold, range(1, len(self.study.splits) + 1))
+        stage = self.plan.trials[fold - 1].evaluate.detector.slices
         prepared = self.store.find(stage.name, stage.key)
         if prepared is None:
             raise StoreError(
@@ -156,15 +162,16 @@ class StudyFrames:
         for arm in arms:
             _check("arm", arm, [row.name for row in rows])
         chosen = [row for row in rows if not arms or row.name in arms]
+        named = ["arm", "seed", *(["fold"] if self.study.folds else [])]
         frames = [
-            frame_of(outcome).assign(arm=row.name, seed=seed)
+            frame_of(outcome).assign(arm=row.name, seed=trial.seed, fold=trial.fold)
             for row in chosen
-            for seed, outcome in _read(row, split, threshold)
+            for trial, outcome in _read(row, split, threshold)
         ]
         if not frames:
             raise StoreError(f"No trial of study {self.study.name} is evaluated: {', '.join(arms) or 'all arms'}.")
         whole = pd.concat(frames, ignore_index=True)
-        return whole[["arm", "seed", *whole.columns.drop(["arm", "seed"])]]
+        return whole[[*named, *whole.columns.drop(["arm", "seed", "fold"])]]
 
     def _lesions(self, outcome: Outcome) -> pd.DataFrame:
         at = outcome.found_at
@@ -177,10 +184,10 @@ class StudyFrames:
         return _named(outcome, outcome.detections.drop(columns="lesion_row").assign(hit=outcome.hit, shown=shown))
 
 
-def _read(row: Row, split: Split, iou: float) -> Iterator[tuple[int, Outcome]]:
-    """Seed and outcome of each evaluated trial of an arm."""
-    for seed, artifact in row.artifacts.items():
-        yield seed, read_outcomes(artifact.path, split, (iou,))[iou]
+def _read(row: Row, split: Split, iou: float) -> Iterator[tuple[Trial, Outcome]]:
+    """Each evaluated trial of an arm with its outcome."""
+    for trial, artifact in row.evaluated:
+        yield trial, read_outcomes(artifact.path, split, (iou,))[iou]
 
 
 def _named(outcome: Outcome, table: pd.DataFrame) -> pd.DataFrame:

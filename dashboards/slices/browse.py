@@ -141,7 +141,7 @@ class Browser:
             if row is None:
                 yield Arm(name, None, "The study has no such arm.")
                 continue
-            artifact = row.artifacts.get(seed)
+            (artifact,) = row.artifacts.get(seed, (None,))
             if artifact is None:
                 (key,) = [trial.evaluate.key for trial in row.trials if trial.seed == seed]
                 yield Arm(name, None, state.damage.get(key, f"Seed {seed} is not evaluated yet."))

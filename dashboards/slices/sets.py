@@ -14,7 +14,7 @@ from sweep.plan import Plan
 from sweep.stages import Stage
 from sweep.store import Store
 from trainers.data.slice_set import CORNERS, SliceSet, open_slice_set
-from trainers.exceptions import StoreError
+from trainers.exceptions import ConfigError, StoreError
 
 MOST_OPEN = 24
 """Opened sets that are kept: their tables are in memory, their images are not."""
@@ -110,7 +110,17 @@ class Sets:
         return self._open.get(identity, lambda: Indexed(stage, key, open_slice_set(artifact.path_to_read(*TABLES))))
 
     def real(self, store: Store, plan: Plan) -> Indexed:
-        """The real slices of a study; errors as `open`."""
+        """The real slices of a study.
+
+        Raises:
+            ConfigError: the study has folds, each with a slice set of its own.
+            StoreError, SliceSetError: as `open`.
+        """
+        if plan.study.folds is not None:
+            raise ConfigError(
+                f"Study {plan.study.name} has {plan.study.folds} folds, each with a slice set of its own; these pages "
+                "show studies with one split. The report has pictures and figures of all folds."
+            )
         stage = plan.trials[0].evaluate.detector.slices
         return self.open(store, stage.name, stage.key)
 

@@ -59,8 +59,8 @@ class State:
         def sound(row: Row) -> Row:
             if row.number is not None:
                 return row
-            made = row.artifacts.items()
-            return replace(row, artifacts={seed: one for seed, one in made if self.store.is_sound(one, whole)})
+            made = row.made.items()
+            return replace(row, made={key: one for key, one in made if self.store.is_sound(one, whole)})
 
         results = read_results(self.plan, self.store)
         rows = compare([*map(sound, results.rows)], races=self.plan.study.search.races)

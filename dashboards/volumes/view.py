@@ -108,7 +108,8 @@ class View:
         """As `boxes_in`; none while no trial is evaluated."""
         if self.row is None:
             return pd.DataFrame(columns=list(COLUMNS))
-        outcome = _outcome(self.row.artifacts[self.seed].path, self.split, self.iou)
+        (artifact,) = self.row.artifacts[self.seed]
+        outcome = _outcome(artifact.path, self.split, self.iou)
         return boxes_in(outcome.at(self.confidence), self.volume)
 
     @property

@@ -21,6 +21,7 @@ def as_dict(outlook: Outlook) -> dict[str, Any]:
         "cohort": str(study.cohort),
         "store": without_secrets(outlook.store.uri),
         "seeds": list(study.seeds),
+        "folds": study.folds,
         "cells": len(plan.cells),
         "trials": len(plan.trials),
         "cells_to_draw": outlook.bound.cells,

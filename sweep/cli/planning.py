@@ -111,7 +111,7 @@ def show_plan(outlook: Outlook, console: TextConsole) -> None:
     console.say(
         f"Study {study.name} at {study.fidelity} fidelity: cohort {study.cohort}, "
         f"{count_text(len(plan.cells), 'cell')}, {count_text(len(plan.trials), 'trial')} "
-        f"({plan_tables.seeds_text(study.seeds)}), store "
+        f"({plan_tables.seeds_text(study.seeds)}{f', {study.folds} folds' if study.folds else ''}), store "
         f"{without_secrets(outlook.store.uri)}."
     )
     record = StudyRecord(outlook.store, study.name)

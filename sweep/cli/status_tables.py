@@ -82,6 +82,7 @@ def as_dict(overview: Overview) -> dict[str, Any]:
                 "trial": at.trial.name,
                 "cell": at.trial.cell,
                 "seed": at.trial.seed,
+                "fold": at.trial.fold,
                 "params": dict(at.trial.params),
                 "state": at.state,
                 "stage": at.stage or None,

@@ -33,7 +33,7 @@ FIRST_FEEDBACK_SEED = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One detector: an arm (variant x synthetic count) with hyperparameters and one seed."""
+    """One detector: an arm (variant x synthetic count) with hyperparameters, one seed and, with folds, one fold."""
 
     variant: Variant
     count: int
@@ -60,13 +60,19 @@ class Trial:
 
     @property
     def cell(self) -> str:
-        """Name of what is trained once per seed: the arm, or e.g. `t7 cpggan 4000` if the cell was drawn."""
+        """Name of what is trained once per seed and fold: the arm, or e.g. `t7 cpggan 4000` if the cell was drawn."""
         return self.arm if self.number is None else f"t{self.number} {self.arm}"
 
     @property
     def name(self) -> str:
-        """Name of the trial, e.g. `cpggan 4000 seed 0`."""
-        return f"{self.cell} seed {self.seed}"
+        """Name of the trial, e.g. `cpggan 4000 seed 0`, or `cpggan 4000 seed 0 fold 2`."""
+        return f"{self.cell} seed {self.seed}{self.evaluate.detector.slices.fold_text}"
+
+    @property
+    def fold(self) -> int | None:
+        """Number of its fold, from 1; None without folds."""
+        fold = self.evaluate.detector.slices.config.fold
+        return None if fold is None else fold.number
 
     @property
     def goals(self) -> tuple[Stage, ...]:
@@ -106,7 +112,7 @@ def arm_name(variant: Variant, count: int, params: Mapping[str, Any]) -> str:
 
 
 class TrialMaker:
-    """Makes the trials of one study on one slice set.
+    """Makes the trials of one study on one slice set, or on one per fold.
 
     A subclass may name other stage classes, e.g. with trainers that only take time.
     """
@@ -123,8 +129,8 @@ class TrialMaker:
 
     def __init__(self, study: Study, prepared: PrepareStage) -> None:
         self._study = study
-        self.slices = prepared
-        """The stage that makes the slice set of all trials."""
+        splits = [prepared.config.model_copy(update={"fold": fold}) for fold in study.splits] if study.folds else []
+        self._splits = [replace(prepared, config=config) for config in splits] or [prepared]
         self._shards: dict[tuple[str, str], list[ShardStage]] = {}
         self._judged: set[str] = set()
 
@@ -132,19 +138,35 @@ class TrialMaker:
         """Let the first trial of each source judge that source's slices again."""
         self._judged = set()
 
+    @property
+    def slices(self) -> PrepareStage:
+        """The stage that makes the slice set of all trials; with folds, of the first."""
+        return self._splits[0]
+
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial per seed, in a race of all that it may take; the first of each source in a plan also judges that
-        source's slices.
+        """One trial per seed, in a race of all that it may take, and fold; the first of each source in a plan also
+        judges that source's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.
         """
         study = self._study.with_params(cell)
-        shards = self._shards_of(study, cell)
+        by_split = [self._on_split(study, cell, number, prepared) for prepared in self._splits]
+        return [trial for of_seed in zip(*by_split, strict=True) for trial in of_seed]
+
+    def _on_split(self, study: Study, cell: Cell, number: int | None, prepared: PrepareStage) -> list[Trial]:
+        """One trial per seed.
+
+        Args:
+            study: with the cell's params.
+            prepared: the slice set of which sources are made; the detectors of an arm may see fewer patients.
+        """
+        shards = self._shards_of(study, cell, prepared)
         count = study.synthetic_count(cell.paper_count)
         params = dict(cell.params)
         config = study.detector_for(cell)
-        slices = self.slices if study.prepare == self.slices.config else replace(self.slices, config=study.prepare)
+        own = study.prepare.model_copy(update={"fold": prepared.config.fold})
+        slices = prepared if own == prepared.config else replace(prepared, config=own)
         made = []
         for seed in study.most_seeds:
             seeded = config.model_copy(update={"seed": seed})
@@ -158,28 +180,28 @@ class TrialMaker:
             made[0] = replace(made[0], realism=self._realism(study, shards[0].source))
         return made
 
-    def _shards_of(self, study: Study, cell: Cell) -> tuple[ShardStage, ...]:
-        source = self._source(study, cell.variant)
+    def _shards_of(self, study: Study, cell: Cell, prepared: PrepareStage) -> tuple[ShardStage, ...]:
+        source = self._source(study, cell.variant, prepared)
         return self._first_shards(study, source, study.synthetic_count(cell.paper_count)) if source else ()
 
-    def _source(self, study: Study, variant: Variant) -> SourceStage | None:
+    def _source(self, study: Study, variant: Variant, prepared: PrepareStage) -> SourceStage | None:
         if variant in GANS:
-            return self._gan(study, study.gan_for(variant))
+            return self._gan(study, study.gan_for(variant), prepared)
         if variant in PASTED:
-            return self.lesions_stage(study.paste_for(variant), self.slices)
+            return self.lesions_stage(study.paste_for(variant), prepared)
         if variant in INPAINTED:
-            return self.inpainter_stage(study.inpaint_for(variant), self.slices, study.resources.gan)
+            return self.inpainter_stage(study.inpaint_for(variant), prepared, study.resources.gan)
         return None
 
-    def _gan(self, study: Study, config: GANConfig) -> GANStage:
+    def _gan(self, study: Study, config: GANConfig, prepared: PrepareStage) -> GANStage:
         feedback = None
         if config.traits.needs_detector:
             # A seed that no trial uses: the trials' real-only detectors judge the synthetic slices, and a detector
             # that the generator was optimised against would be biased in its favour. The seed is far from the usual
             # ones, so that a study that gets more seeds keeps its GAN.
             seed = next(seed for seed in itertools.count(FIRST_FEEDBACK_SEED) if seed not in study.seeds)
-            feedback = self._real_only_detector(seed)
-        return self.gan_stage(config, self.slices, study.resources.gan, feedback)
+            feedback = self._real_only_detector(seed, prepared)
+        return self.gan_stage(config, prepared, study.resources.gan, feedback)
 
     def _first_shards(self, study: Study, source: SourceStage, slices: int) -> tuple[ShardStage, ...]:
         """As many shards as hold `slices` slices."""
@@ -199,12 +221,12 @@ class TrialMaker:
             case _:
                 raise TypeError(f"no stage draws slices from {source.name}")
 
-    def _real_only_detector(self, seed: int) -> DetectorStage:
+    def _real_only_detector(self, seed: int, prepared: PrepareStage) -> DetectorStage:
         config = self._study.detector.model_copy(update={"seed": seed})
-        return self.detector_stage(config, self.slices, (), 0, self._study.resources.detector)
+        return self.detector_stage(config, prepared, (), 0, self._study.resources.detector)
 
     def _realism(self, study: Study, source: SourceStage) -> RealismStage:
         """Judged by a detector of real slices only, that of the arm `none` with the first seed if the study has it."""
         shards = self._first_shards(study, source, study.realism.slices)
-        detector = self._real_only_detector(study.seeds[0])
+        detector = self._real_only_detector(study.seeds[0], source.slices)
         return self.realism_stage(study.realism, study.evaluation, shards, detector)

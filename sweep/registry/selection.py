@@ -109,8 +109,14 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
 
     Raises:
         StoreError: trials are missing, or none has every objective.
-        ConfigError: the study does not evaluate at IoU 0.5.
+        ConfigError: the study does not evaluate at IoU 0.5, or has folds.
     """
+    if plan.study.folds is not None:
+        raise ConfigError(
+            f"Study {plan.study.name} has {plan.study.folds} folds: each detector was trained without one fold's "
+            "patients and validated on another's, so none stands for its arm. Promote from a study without folds: "
+            "launch the best arm with all other settings under another name (--set name=...)."
+        )
     trials = [trial for trial in plan.trials if trial.number not in given_up]
     evaluated = [(trial, store.find(trial.evaluate.name, trial.evaluate.key)) for trial in trials]
     _refuse_incomplete([trial for trial, at in evaluated if at is None], plan, store, study or plan.study.name)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from search_spaces.study import Study
 from sweep import objectives
 from sweep.report.results import Results, Row, partial_text
+from sweep.report.section import covers, over
 from sweep.store import Artifact
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
@@ -45,12 +46,15 @@ class Evidence:
     """Arm -> for each seed the figures by IoU name that its evaluate stage wrote (`summary.summarise`)."""
     keys: dict[str, tuple[str, ...]]
     """Arm -> keys of its evaluate stages."""
-    slices: Artifact
-    """Slice set that all arms were evaluated on; nothing but pictures of slices reads it."""
+    slices: tuple[Artifact, ...]
+    """The slice set that all arms were evaluated on, or those of all folds; nothing but pictures of slices, and numbers
+    of training patients, are read from them."""
     chosen: str | None
     """The arm with synthetic slices that is best on the *validation* split by the study's first objective."""
     planned: int
     """Seeds that the study has for each arm; 0 in a race, whose arms have as many as it takes."""
+    folds: int | None
+    """Of the study."""
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -61,6 +65,16 @@ class Evidence:
     def seeds(self) -> int:
         """Number of seeds per arm; all arms have the same."""
         return len(next(iter(next(iter(self.by_iou.values())).values())).outcomes)
+
+    @property
+    def over(self) -> str:
+        """What its intervals take as drawn at random."""
+        return over(self.seeds, self.folds)
+
+    @property
+    def covers(self) -> str:
+        """What the intervals of a table cover."""
+        return covers(self.seeds, self.folds)
 
     @property
     def mark(self) -> str:
@@ -88,9 +102,9 @@ def build_evidence(results: Results) -> Evidence | None:
     measured = [row for row in results.arms if row.measured]
     if not measured:
         return None
-    slices = measured[0].trials[0].evaluate.detector.slices
-    prepared = results.made.get(slices.key)
-    if prepared is None:
+    keys = dict.fromkeys(trial.evaluate.detector.slices.key for trial in measured[0].trials)
+    prepared = tuple(results.made[key] for key in keys if key in results.made)
+    if len(prepared) < len(keys):
         return None
     config = plan.study.evaluation
     outcomes = {row.arm: row.outcomes(SPLIT, config) for row in measured}
@@ -102,6 +116,7 @@ def build_evidence(results: Results) -> Evidence | None:
         slices=prepared,
         chosen=_chosen(measured, plan.study),
         planned=0 if plan.study.search.races else len(plan.study.seeds),
+        folds=plan.study.folds,
     )
 
 

@@ -14,15 +14,18 @@ from trainers.evaluation.realism.report import Figures, SyntheticFigures, read_r
 def gan_section(results: Results) -> Section | None:
     """One row per GAN, or other source, with realism in the store; None without any."""
     real: Figures | None = None
+    held_out = ""
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
     of_training_slices: set[str] = set()
     for trial in results.plan.trials:
         artifact = results.made.get(trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
-            name = trial.variant if trial.number is None else f"t{trial.number} {trial.variant}"
+            variant = f"{trial.variant}{trial.evaluate.detector.slices.fold_text}"
+            name = variant if trial.number is None else f"t{trial.number} {variant}"
             report = read_realism(artifact.path)
-            real = real or report.real
+            if real is None:
+                real, held_out = report.real, f"real held-out slices{trial.evaluate.detector.slices.fold_text}"
             gans[name] = report.synthetic[trial.variant]
             if trial.gan is None:
                 of_training_slices.add(name)
@@ -34,7 +37,7 @@ def gan_section(results: Results) -> Section | None:
     what = ("box recall", "recall at random boxes")
     columns = ["variant", *(f"{recall} @ {iou_text(iou)}" for iou in ious for recall in what)]
     recalls = (cell for at_iou in fidelity.values() for cell in (str(at_iou.real), ""))
-    yardstick = ["real held-out slices", *recalls, *_distances(real)]
+    yardstick = [held_out, *recalls, *_distances(real)]
     lines = []
     for name, gan in gans.items():
         recalls = (str(boxes) for iou in ious for boxes in _asked_and_random(gan, iou).values())

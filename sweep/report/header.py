@@ -20,7 +20,7 @@ def source_of(results: Results) -> str:
     """Time of the newest result, cohort, version of metsweep."""
     study = results.plan.study
     fingerprints = {trial.evaluate.detector.slices.fingerprint[:KEY_DIGITS] for trial in results.plan.trials}
-    finished = [artifact.manifest.cost.finished for row in results.rows for artifact in row.artifacts.values()]
+    finished = [artifact.manifest.cost.finished for row in results.rows for artifact in row.made.values()]
     newest = f"{datetime.fromtimestamp(max(finished), UTC):%Y-%m-%d %H:%M} UTC" if finished else "none yet"
     cohort = " ".join([Path(study.cohort).name, *(f"(fingerprint {digits})" for digits in fingerprints)])
     return f"Newest result: {newest}. Cohort: {cohort}. metsweep {versions()['metsweep']}."
@@ -31,19 +31,25 @@ def header_of(results: Results) -> Iterable[str]:
     study = results.plan.study
     row = next((row for row in results.rows if row.artifacts), None)
     if row is None:
-        yield "No trial is complete yet."
+        yield "No trial is complete yet." if study.folds is None else "No seed has all of its folds yet."
     else:
         counts = next(iter(next(iter(row.metrics.values()))["test"].values()))
         patients, slices = count_text(counts["patients"], "patient"), count_text(counts["slices"], "slice")
-        yield f"Test split: {patients}, {slices}, {count_text(counts['lesions'], 'lesion box', 'lesion boxes')}."
+        split = "Test split" if study.folds is None else f"Test splits of all {study.folds} folds"
+        yield f"{split}: {patients}, {slices}, {count_text(counts['lesions'], 'lesion box', 'lesion boxes')}."
     yield (
         f"Detections with confidence of at least {study.evaluation.confidence:g} count. They are matched to lesion "
         "boxes one to one, greedily by confidence; all others are false positives."
     )
     yield _over_seeds(study, len(results.seeds))
-    if results.plan.gans:
+    if study.folds is not None:
+        yield (
+            "Each fold has GANs, inpainters and detectors of its own, trained without its test patients. Intervals are "
+            "over whole folds; that training patients of folds overlap is not in them."
+        )
+    elif results.plan.gans:
         yield "Each GAN was trained once: results hold for these GANs."
-    if any(isinstance(source, InpainterStage) for source in results.plan.sources.values()):
+    if study.folds is None and any(isinstance(source, InpainterStage) for source in results.plan.sources.values()):
         yield "Each inpainter was trained once: results hold for these inpainters."
     slices = f"{study.prepare.size} x {study.prepare.size} pixel slices"
     if study.fidelity == "paper":
@@ -64,13 +70,15 @@ def _over_seeds(study: Study, seeds: int) -> str:
             "Mean ± standard deviation over the detector seeds of each arm, which were added while its gain was not "
             "decided: its p and the interval of its gain are too certain below, and hold only under Looks of the race."
         )
+    if seeds == 1 and study.folds is not None:
+        return "One detector seed per arm and fold: what detectors of one seed have in common is not in the intervals."
     if seeds > 1:
         return f"Mean ± standard deviation over {seeds} detector seeds."
     return "Only one detector seed per arm: results hold for these trained detectors."
 
 
 def _collapsed(results: Results) -> Iterable[str]:
-    collapsed = [f"{row.name} seed {seed} ({why})" for row in results.rows for seed, why in row.collapsed.items()]
+    collapsed = [f"{name} ({why})" for row in results.rows for name, why in row.collapsed.items()]
     if collapsed:
         yield f"Collapsed detectors, included in every mean and deviation: {'; '.join(collapsed)}."
 

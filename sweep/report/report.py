@@ -107,7 +107,7 @@ class Report:
     @cached_property
     def evaluated(self) -> Set[str]:
         """Keys of the evaluations that it shows."""
-        return {artifact.manifest.key for row in self.results.rows for artifact in row.artifacts.values()}
+        return {artifact.manifest.key for row in self.results.rows for artifact in row.made.values()}
 
     @cached_property
     def trace(self) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,19 +15,21 @@ from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
 from trainers.evaluation.collapse import collapse
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.folds import pool_metrics, pool_outcomes
 from trainers.evaluation.metrics_file import Metrics, rate
+from trainers.evaluation.outcome import Outcome
 from trainers.evaluation.outcome_files import TABLES, read_outcomes
 from trainers.variants import REAL_ONLY
 
 
 @dataclass(frozen=True)
 class Row:
-    """Trials that differ in their seed alone: an arm that the study enumerates, or a cell that its search drew."""
+    """Trials that differ in seed and fold alone: an arm that the study enumerates, or a cell that its search drew."""
 
     trials: tuple[Trial, ...]
-    """One per seed."""
-    artifacts: Mapping[int, Artifact]
-    """Seed -> evaluate artifact, of the trials that are complete."""
+    """One per seed and fold."""
+    made: Mapping[str, Artifact]
+    """Evaluate key -> artifact, of the trials that are complete."""
     compared: tuple[int, ...] = ()
     """Seeds that its figures are over (`compare`); without any it has no figures."""
 
@@ -48,8 +50,8 @@ class Row:
 
     @property
     def complete(self) -> bool:
-        """Whether every seed is evaluated."""
-        return len(self.artifacts) == len(self.trials)
+        """Whether every trial is evaluated."""
+        return len(self.made) == len(self.trials)
 
     @property
     def measured(self) -> bool:
@@ -58,18 +60,40 @@ class Row:
 
     @property
     def seeds(self) -> str:
-        """`2/3`: complete seeds of all."""
-        return f"{len(self.artifacts)}/{len(self.trials)}"
+        """`2/3`: complete trials of all, one per seed and fold."""
+        return f"{len(self.made)}/{len(self.trials)}"
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Evaluate stage keys by which store and MLflow hold its figures; of all its trials where it has none."""
         return tuple(trial.evaluate.key for trial in self.trials if not self.measured or trial.seed in self.compared)
 
+    @property
+    def evaluated(self) -> Iterator[tuple[Trial, Artifact]]:
+        """The complete trials with their evaluate artifacts."""
+        return ((trial, self.made[key]) for trial in self.trials if (key := trial.evaluate.key) in self.made)
+
+    @cached_property
+    def artifacts(self) -> dict[int, list[Artifact]]:
+        """Seed -> evaluate artifacts of its folds, or of its only trial; of seeds that lack none."""
+        by_seed: dict[int, list[Artifact | None]] = {}
+        for trial in self.trials:
+            by_seed.setdefault(trial.seed, []).append(self.made.get(trial.evaluate.key))
+        return {seed: complete for seed, made in by_seed.items() if len(complete := [*filter(None, made)]) == len(made)}
+
+    @cached_property
+    def of_trials(self) -> dict[Trial, Metrics]:
+        """Figures of the complete trials."""
+        return {trial: read_metrics(artifact) for trial, artifact in self.evaluated}
+
     @cached_property
     def metrics(self) -> dict[int, Metrics]:
-        """Seed -> figures, of all complete trials."""
-        return {seed: read_metrics(artifact) for seed, artifact in self.artifacts.items()}
+        """Seed -> figures, over all of its folds; of the seeds in `artifacts`."""
+        by_seed: dict[int, list[Metrics]] = {seed: [] for seed in self.artifacts}
+        for trial, metrics in self.of_trials.items():
+            if trial.seed in by_seed:
+                by_seed[trial.seed].append(metrics)
+        return {seed: pool_metrics(folds) for seed, folds in by_seed.items()}
 
     @property
     def results(self) -> tuple[Metrics, ...]:
@@ -77,10 +101,10 @@ class Row:
         return tuple(self.metrics[seed] for seed in self.compared)
 
     @cached_property
-    def collapsed(self) -> dict[int, str]:
-        """Seed -> why, of the complete trials whose detectors collapsed."""
-        reasons = {seed: collapse(metrics) for seed, metrics in self.metrics.items()}
-        return {seed: why for seed, why in reasons.items() if why}
+    def collapsed(self) -> dict[str, str]:
+        """Name -> why, of the complete trials whose detectors collapsed."""
+        reasons = {trial.name: collapse(metrics) for trial, metrics in self.of_trials.items()}
+        return {name: why for name, why in reasons.items() if why}
 
     def values(self, split: Split, iou: str, name: str) -> list[float]:
         """A figure of every compared seed, e.g. `sensitivity`."""
@@ -92,11 +116,14 @@ class Row:
         return sum(values) / len(values)
 
     def outcomes(self, split: Split, config: EvaluationConfig) -> dict[float, Arm]:
-        """IoU threshold -> outcomes of the compared seeds' detectors."""
+        """IoU threshold -> outcomes of the compared seeds' detectors, over all folds."""
         files = [f"{name}.parquet" for name in TABLES]
-        read = {
-            seed: read_outcomes(self.artifacts[seed].path_to_read(*files), split, config.ious) for seed in self.compared
-        }
+
+        def of_seed(seed: int) -> dict[float, Outcome]:
+            folds = [read_outcomes(one.path_to_read(*files), split, config.ious) for one in self.artifacts[seed]]
+            return folds[0] if len(folds) == 1 else pool_outcomes(folds)
+
+        read = {seed: of_seed(seed) for seed in self.compared}
         return {iou: Arm({seed: outcomes[iou] for seed, outcomes in read.items()}, config) for iou in config.ious}
 
 
@@ -184,13 +211,8 @@ def read_results(plan: Plan, store: Store) -> Results:
         looked_at[REAL_ONLY] = plan.looks[-1].seeds
     for cell, planned in plan.cells.items():
         trials = planned[: looked_at.get(cell)]  # without those of a look that is yet to be taken
-        by_seed = {trial.seed: made.get(trial.evaluate.key) for trial in trials}
-        row = Row(trials, {seed: artifact for seed, artifact in by_seed.items() if artifact})
+        row = Row(trials, {key: made[key] for trial in trials if (key := trial.evaluate.key) in made})
         rows.setdefault((row.number is None, row.keys), row)
-    evaluated = {
-        row.arm: [trial for trial in row.trials if trial.seed in row.artifacts]
-        for row in rows.values()
-        if row.number is None
-    }
+    evaluated = {row.arm: [trial for trial, _ in row.evaluated] for row in rows.values() if row.number is None}
     compared = compare([*rows.values()], races=plan.study.search.races)
     return Results(plan, compared, machines_of(evaluated, made), made)

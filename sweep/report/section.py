@@ -142,20 +142,22 @@ def signed(comparison: Comparison, digits: int = 3) -> str:
     return f"{comparison.difference:+.{digits}f}{bounds}"
 
 
-def covers(seeds: int) -> str:
-    """What the intervals of a table cover, given the number of seeds per arm."""
-    return f"Brackets: 95% intervals over {over(seeds)}."
+def covers(seeds: int, folds: int | None = None) -> str:
+    """What the intervals of a table cover, given the number of seeds per arm, and of folds."""
+    return f"Brackets: 95% intervals over {over(seeds, folds)}."
 
 
-def over(seeds: int) -> str:
-    """What is taken as drawn at random, given the number of seeds per arm."""
+def over(seeds: int, folds: int | None = None) -> str:
+    """What is taken as drawn at random, given the number of seeds per arm, and of folds."""
+    if folds:
+        return "detector seeds and whole folds" if seeds > 1 else "whole folds"
     return "detector seeds and patients" if seeds > 1 else "patients"
 
 
 def sample_text(comparison: Comparison) -> str:
-    """`3 detector seeds, 12 patients with lesions`."""
+    """`3 detector seeds, 12 patients with lesions`, with folds `... in 5 folds`."""
     seeds, patients = count_text(comparison.seeds, "detector seed"), count_text(comparison.patients, "patient")
-    return f"{seeds}, {patients} with lesions"
+    return f"{seeds}, {patients} with lesions{f' in {comparison.folds} folds' if comparison.folds else ''}"
 
 
 def estimate_text(estimate: Estimate, digits: int = 3) -> str:

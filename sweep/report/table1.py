@@ -98,9 +98,18 @@ class Table1:
         """What the figures are, in every format but the console's, which has less room."""
         seeds = len(self.results.seeds)
         return (
-            f"{_deviation(seeds)}{covers(seeds)} Gain: paired difference in sensitivity from {REAL_ONLY}; p adjusted "
-            "for all arms (Holm). Seeds: done/planned."
+            f"{_deviation(seeds)}{covers(seeds, self._folds)} Gain: paired difference in sensitivity from {REAL_ONLY}; "
+            f"p adjusted for all arms (Holm). Seeds: {self._counted}."
         )
+
+    @property
+    def _folds(self) -> int | None:
+        return self.results.plan.study.folds
+
+    @property
+    def _counted(self) -> str:
+        """What is counted as `2/3`."""
+        return "done/planned" if self._folds is None else "detectors done/planned, one per seed and fold"
 
     def _texts(self, row: Row) -> Iterator[str]:
         for iou in self.ious:
@@ -129,7 +138,7 @@ class Table1:
         meanings = " ".join(f"{measure.short}: {measure.meaning}." for measure in TABLE1)
         caption = (
             f"{meanings} gain: sensitivity over {REAL_ONLY}, Holm-adjusted p. @: IoU. {_deviation(seeds)}"
-            f"{covers(seeds)} seeds: done/planned; key: first digits of the evaluation's stage key."
+            f"{covers(seeds, self._folds)} seeds: {self._counted}; key: first digits of the evaluation's stage key."
         )
         shown = self.ious if width >= WIDE else self.ious[:1]
         if left_out := ", ".join(f"{iou:g}" for iou in self.ious[len(shown) :]):
@@ -160,7 +169,7 @@ class Table1:
         first = row.trials[0]
         values: dict[str, Value] = {"variant": first.variant, "count": first.count}
         values |= {} if first.train_patients is None else {"train_patients": first.train_patients}
-        values |= {"seeds": len(row.trials), "seeds_complete": len(row.artifacts)}
+        values |= {"seeds": len(row.trials), "seeds_complete": len(row.made)}
         values["seeds_compared"] = len(row.compared)
         values["seeds_collapsed"] = len(row.collapsed)
         machines = {str(machine) for _, machine in self.results.machines[row.arm] if machine}

@@ -62,8 +62,8 @@ class DetectorStage(NetworkStage):
 
     @property
     def trained_for(self) -> str:
-        """Its arm and seed."""
-        return f"{self.arm} seed {self.config.seed}"
+        """Its arm, seed and fold."""
+        return f"{self.arm} seed {self.config.seed}{self.slices.fold_text}"
 
     @property
     def label(self) -> str:

@@ -26,6 +26,8 @@ from trainers.exceptions import ClusterError, CohortError, MetsweepError
 
 SECONDS_PER_VOLUME = 5.2
 """Assumed for one core, as measured on the demo."""
+SECONDS_PER_KEPT_VOLUME = 0.05
+"""Assumed where another fold has prepared the volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class PrepareStage(Stage):
 
     name: ClassVar[str] = "prepare"
     version: ClassVar[int] = 3
-    sections: ClassVar[tuple[str, ...]] = ("cohort", "prepare")
+    sections: ClassVar[tuple[str, ...]] = ("cohort", "folds", "prepare")
     run_kind: ClassVar[RunKind] = "sweep"
 
     config: PrepareConfig
@@ -48,6 +50,15 @@ class PrepareStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Stage]:
         return {}
+
+    @property
+    def fold_text(self) -> str:
+        """` fold 2`, which ends the names of all that is made of it; nothing without folds."""
+        return "" if self.config.fold is None else f" fold {self.config.fold.number}"
+
+    @property
+    def label(self) -> str:
+        return super().label + self.fold_text
 
     def extra_identity(self) -> dict[str, Any]:
         by_command = {} if self.strip_program is None else {"strip_program": self.strip_program}
@@ -66,6 +77,8 @@ class PrepareStage(Stage):
 
     def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
         volumes = self.volumes()
+        if self.config.fold is not None and self.config.fold.number > 1:
+            return Assumed(volumes * SECONDS_PER_KEPT_VOLUME, "volumes that another fold prepares, assumed")
         seconds = volumes * SECONDS_PER_VOLUME / self.resources.cpus_per_worker
         each = f"{SECONDS_PER_VOLUME:g} s per volume and core"
         return Assumed(seconds, f"{count_text(volumes, 'volume')}, {each}, assumed")

@@ -59,7 +59,7 @@ class RealismStage(Stage):
 
     @property
     def label(self) -> str:
-        return f"realism {self.source.variant}"
+        return f"realism {self.source.variant}{self.source.slices.fold_text}"
 
     @property
     def part(self) -> str:

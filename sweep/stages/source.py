@@ -32,7 +32,7 @@ class SourceStage(Stage):
 
     @property
     def label(self) -> str:
-        return f"{self.name} {self.variant}"
+        return f"{self.name} {self.variant}{self.slices.fold_text}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class ShardStage(Stage):
 
     @property
     def label(self) -> str:
-        return f"{self.name} {self.source.variant} shard {self.shard}"
+        return f"{self.name} {self.source.variant}{self.source.slices.fold_text} shard {self.shard}"
 
     @property
     def part(self) -> str:

@@ -25,6 +25,7 @@ from sweep.tracking.tags import (
     CURRENCY,
     DETECTOR_KEY,
     FIDELITY,
+    FOLD,
     GAN_KEY,
     GPU_SECONDS,
     KIND,
@@ -132,8 +133,10 @@ def trial_content(trial: Trial, plan: Plan, store: Store) -> RunContent | None:
     configs: dict[str, Config] = {"detector": stage.config, "evaluation": trial.evaluate.config}
     configs["prepare"] = stage.slices.config
     arm = {"variant": trial.variant, "count": str(trial.count), "seed": str(trial.seed)}
+    arm |= {} if trial.fold is None else {"fold": str(trial.fold)}
     knobs = {key: text for name, value in trial.params.items() for key, text in _flat(name, value).items()}
     tags = {KIND: "trial", ARM: trial.arm, VARIANT: trial.variant}
+    tags |= {} if trial.fold is None else {FOLD: str(trial.fold)}
     tags |= {DETECTOR_KEY: stage.key, FIDELITY: plan.study.fidelity}
     # MLflow's UI unfolds the parents of such runs by itself.
     tags["mlflow.runType"] = "evaluation"

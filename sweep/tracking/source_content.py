@@ -23,7 +23,7 @@ from sweep.tracking.run_content import (
     real_slices,
     system_points,
 )
-from sweep.tracking.tags import DETECTOR_KEY, FIDELITY, KIND, VARIANT
+from sweep.tracking.tags import DETECTOR_KEY, FIDELITY, FOLD, KIND, VARIANT
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
 
@@ -44,6 +44,8 @@ def source_content(stage: SourceStage, planned: StagesAfter, plan: Plan, store: 
     looked_up = {part: store.find(after.name, after.key) for part, after in planned.items()}
     made = {part: after for part, after in looked_up.items() if after is not None}
     tags = {KIND: stage.name, VARIANT: stage.variant, FIDELITY: plan.study.fidelity}
+    if stage.slices.config.fold is not None:
+        tags[FOLD] = str(stage.slices.config.fold.number)
     if isinstance(stage, GANStage):
         own = _training(stage, artifact, prepared, plan)
         tags |= {DETECTOR_KEY: stage.detector.key} if stage.detector else {}

@@ -88,7 +88,7 @@ def _set_views(writer: RunWriter, plan: Plan) -> None:
     iou = name_of(plan.study.evaluation.ious[0])
     measures = [f"{split}/{measure.name}_{iou}" for split in ("validation", "test") for measure in TABLE1]
     drawn = dict.fromkeys(name for trial in plan.trials for name in trial.params)
-    params = dict.fromkeys(("variant", "count", "seed", *drawn))
+    params = dict.fromkeys(("variant", "count", "seed", *(["fold"] if plan.study.folds else []), *drawn))
     columns = [*(f"metrics.`{name}`" for name in measures), *(f"params.`{name}`" for name in params)]
     views = {"trials": (f"tags.`{KIND}` = 'trial'", columns[0]), "sweep": ("", "attributes.start_time")}
     for view, (search, key) in views.items():

@@ -27,6 +27,8 @@ KIND, STAGE_KEY, PARENT_RUN = "metsweep.kind", "metsweep.stage_key", "mlflow.par
 WRITTEN = "metsweep.written"
 """Of runs: the names of the parts that have been written, comma-separated."""
 ARM, VARIANT, OPTUNA_NUMBER = "metsweep.arm", "metsweep.variant", "metsweep.optuna_number"
+FOLD = "metsweep.fold"
+"""Of trials and sources of a study with folds: the number of theirs, from 1."""
 COLLAPSED = "metsweep.collapsed"
 """Of trials whose detector learnt nothing: why it counts as collapsed."""
 DETECTOR_KEY, GAN_KEY = "metsweep.detector_key", "metsweep.gan_key"

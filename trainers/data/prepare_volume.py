@@ -20,6 +20,7 @@ from trainers.data.geometry import SliceGeometry
 from trainers.data.kept_lesions import Lesions, lesions_of_boxes
 from trainers.data.mask import components
 from trainers.data.slice_set import Kind, SliceSet
+from trainers.data.stratified import Fold
 from trainers.data.strip_program import strip_program
 from trainers.data.strip_quality import mask_shape
 from trainers.data.volume import SliceConfig, VolumeSlices, volume_slices
@@ -40,6 +41,9 @@ class PrepareConfig(SliceConfig):
     train_patients: int | None = Field(default=None, ge=1, le=100_000, exclude_if=lambda value: value is None)
     """Tumour patients of the training split that are used; none = all of them. They come in one random order, which
     `seed` decides, so that a larger number only adds patients. Normal subjects, validation and test stay."""
+    fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The split is this fold of the tumour patients, whatever the manifest says: the fold is the test split, the next
+    fold the validation split, and all others train. `seed` divides them as `metsweep cohort split --folds` does."""
     on_error: Literal["refuse", "drop"] = Field(default="refuse", exclude_if=lambda value: value == "refuse")
     """What becomes of a cohort with volumes that cannot be used: refused, with all of them listed, or prepared without
     them, and they are listed in `meta.json`. Decides a stage's key only as `drop`."""

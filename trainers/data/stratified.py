@@ -6,15 +6,18 @@ random, decided by the seed, and needs no strata, which few patients and many sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
 
+from trainers.config import Config
 from trainers.data.annotation import read_boxes
-from trainers.data.cohort import Cohort, check_splits
+from trainers.data.cohort import Cohort, Subject, check_splits
 from trainers.data.slice_set import Split
 from trainers.distributed import OnProgress
 from trainers.documents import read_table, shown
@@ -24,6 +27,21 @@ DRAWS = 2_000
 """Random divisions, of which the most even is taken, within a second."""
 FEWEST_FOLDS = 3
 """One each for test, validation and training."""
+
+
+class Fold(Config):
+    """Which of several divisions of the patients: each patient is a test patient in one of them."""
+
+    number: int = Field(ge=1)
+    """Counts from 1."""
+    of: int = Field(ge=FEWEST_FOLDS)
+    """Folds in all."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Fold:
+        if self.number > self.of:
+            raise ValueError(f"number is {self.number}; allowed: up to {self.of}, the folds in all")
+        return self
 
 
 @dataclass(frozen=True)
@@ -40,14 +58,23 @@ class Profile:
 
 def read_profiles(cohort: Cohort, on_progress: OnProgress) -> dict[str, Profile]:
     """The profile of each tumour patient; CohortError for annotation that cannot be used."""
+
+    def annotated() -> Iterable[tuple[Subject, pd.DataFrame]]:
+        for number, subject in enumerate(cohort.subjects, start=1):
+            if subject.kind == "tumour":
+                yield subject, read_boxes(cohort, subject)
+            on_progress(number, len(cohort.subjects), {})
+
+    return profiles_of(annotated())
+
+
+def profiles_of(annotated: Iterable[tuple[Subject, pd.DataFrame]]) -> dict[str, Profile]:
+    """The profile of each patient, from the boxes (`read_boxes`) of tumour volumes in the cohort's order."""
     diameters: dict[str, list[float]] = {}
     scanners: dict[str, str] = {}
-    for number, subject in enumerate(cohort.subjects, start=1):
-        if subject.kind == "tumour":
-            lesions = read_boxes(cohort, subject).groupby("lesion")["diameter_mm"].first()
-            diameters.setdefault(subject.patient_id, []).extend(lesions)
-            scanners.setdefault(subject.patient_id, subject.scanner)
-        on_progress(number, len(cohort.subjects), {})
+    for subject, boxes in annotated:
+        diameters.setdefault(subject.patient_id, []).extend(boxes.groupby("lesion")["diameter_mm"].first())
+        scanners.setdefault(subject.patient_id, subject.scanner)
     return {
         patient: Profile(len(sizes), float(np.median(sizes)), scanners[patient]) for patient, sizes in diameters.items()
     }

@@ -19,6 +19,7 @@ from trainers.data.cohort_cache import CohortCache, digest_of
 from trainers.data.leaks import SIGNATURE_VERSION
 from trainers.data.prepare_volume import PrepareConfig, VolumeTask
 from trainers.data.splits import assign_splits, unused_patients
+from trainers.data.stratified import in_folds, profiles_of
 from trainers.data.strip_program import strip_program
 from trainers.data.volume_file import FileDigest, file_digest
 from trainers.exceptions import CohortError, SliceSetError
@@ -108,7 +109,7 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     content_of(cohort, config, digest)
     tasks: list[VolumeTask] = []
     left_out: list[LeftOut] = []
-    how = config.model_dump(mode="json", exclude={"on_error", "train_patients"})
+    how = config.model_dump(mode="json", exclude={"on_error", "train_patients", "fold"})
     made_by = [SIGNATURE_VERSION, program, version("torch")]
     for subject, stem in zip(cohort.subjects, stems, strict=True):
         try:
@@ -122,14 +123,12 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
         paths = {name: cohort.path(path) for name, path in subject.files.items()}
         tasks.append(VolumeTask(subject, stem, paths, boxes, program, key))
     refuse_or_report(left_out, config)
-    lesions: Counter[str] = Counter()
-    for task in tasks:
-        lesions[task.subject.patient_id] += task.boxes["lesion"].nunique()
+    annotated = {task.subject.volume: task.boxes for task in tasks}
     for volume in left_out:
         with suppress(CohortError):  # where the annotation is broken, none are known
-            lesions[volume.subject.patient_id] += read_boxes(cohort, volume.subject)["lesion"].nunique()
+            annotated[volume.subject.volume] = read_boxes(cohort, volume.subject)
     # Splits are those of the whole cohort, or a damaged file would move other patients.
-    whole = assign_splits(cohort, lesions, config.seed)
+    whole = _divided(cohort, annotated, config)
     divided = {subject.volume: subject for subject in whole.subjects}
     tasks = [replace(task, subject=divided[task.subject.volume]) for task in tasks]
     unused = unused_patients(whole, config.train_patients, config.seed)
@@ -137,6 +136,18 @@ def plan_volumes(cohort: Cohort, config: PrepareConfig, cache: CohortCache | Non
     usable = replace(cohort, subjects=tuple(task.subject for task in tasks))
     check_splits(usable)
     return Volumes(usable, tuple(tasks), tuple(left_out))
+
+
+def _divided(cohort: Cohort, annotated: Mapping[str, pd.DataFrame], config: PrepareConfig) -> Cohort:
+    """The cohort with a split for every subject; `annotated`: volume -> its boxes."""
+    known = [(subject, annotated[subject.volume]) for subject in cohort.subjects if subject.volume in annotated]
+    if config.fold is not None:
+        profiles = profiles_of((subject, boxes) for subject, boxes in known if subject.kind == "tumour")
+        return in_folds(cohort, profiles, config.fold.of, config.seed)[config.fold.number - 1]
+    lesions: Counter[str] = Counter()
+    for subject, boxes in known:
+        lesions[subject.patient_id] += boxes["lesion"].nunique()
+    return assign_splits(cohort, lesions, config.seed)
 
 
 def refuse_or_report(left_out: list[LeftOut], config: PrepareConfig) -> None:

@@ -33,7 +33,10 @@ class Estimate:
 
 
 class Arm:
-    """The outcomes of one arm at one IoU threshold, one per seed, all on the same slices."""
+    """The outcomes of one arm at one IoU threshold, one per seed, all on the same slices.
+
+    With folds an outcome is that of all folds' detectors with one seed (`folds.pool_outcomes`).
+    """
 
     def __init__(self, outcomes: Mapping[int, Outcome], config: EvaluationConfig) -> None:
         self.outcomes = dict(outcomes)
@@ -73,20 +76,20 @@ class Arm:
             highest: no such ratio is higher; none is below 0.
         """
         shared = next(iter(self.counts.values()))[below].to_numpy()
-        weights = leave_one_out_weights(shared)
+        weights = leave_one_out_weights(shared, self._folds)
         values = np.array([ratios(weights, counts[above].to_numpy(), shared) for counts in self.counts.values()])
-        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, highest))
+        return Estimate(float(values[:, 0].mean()), mean_interval(values, 0.0, highest, self.folded))
 
     @cached_property
     def at_fps_per_slice(self) -> dict[float, Estimate]:
         """Sensitivity at the false positives per slice of FPS_PER_SLICE; the FROC curve's last point beyond its end."""
-        asked, weights = np.array(FPS_PER_SLICE), leave_one_out_weights(self._lesions)
+        asked, weights = np.array(FPS_PER_SLICE), self._weights
         values = np.array([curve.sensitivity_at(asked, weights) for curve in self.curves.values()])
         curves = [froc(outcome) for outcome in self.outcomes.values()]
         return {
             fps: Estimate(
                 float(np.mean([operating_point(curve, fps).sensitivity for curve in curves])),
-                mean_interval(values[..., i], 0.0, 1.0),
+                mean_interval(values[..., i], 0.0, 1.0, self.folded),
             )
             for i, fps in enumerate(FPS_PER_SLICE)
         }
@@ -103,8 +106,8 @@ class Arm:
 
     def gain(self, base: Arm) -> Comparison | None:
         """Sensitivity minus that of `base`, over the seeds that both have; None without a common seed."""
-        weights = leave_one_out_weights(self._lesions)
-        return _compared(
+        weights = self._weights
+        return self._compared(
             [self._sensitivity(seed, weights) - base._sensitivity(seed, weights) for seed in self.common(base)]
         )
 
@@ -115,7 +118,7 @@ class Arm:
         both are read at its end. The thresholds are chosen anew without each patient in turn: their choice counts as
         chance too.
         """
-        weights = leave_one_out_weights(self._lesions)
+        weights = self._weights
         rows = []
         for seed in self.common(base):
             counts, curve = base.counts[seed], self.curves[seed]
@@ -124,24 +127,38 @@ class Arm:
             limits = np.minimum(asked, end)[:, None]
             own, other = (arm.curves[seed].sensitivity_at(limits, weights)[:, 0] for arm in (self, base))
             rows.append(own - other)
-        return _compared(rows)
+        return self._compared(rows)
 
     def gains_at_fps_per_slice(self, base: Arm) -> dict[float, Comparison]:
         """The same where each detector makes as many false positives per slice as FPS_PER_SLICE asks for, or fewer.
 
         A FROC curve that ends before is read at its end. Empty without a common seed.
         """
-        asked, weights = np.array(FPS_PER_SLICE), leave_one_out_weights(self._lesions)
+        asked, weights = np.array(FPS_PER_SLICE), self._weights
         rows = [
             self.curves[seed].sensitivity_at(asked, weights) - base.curves[seed].sensitivity_at(asked, weights)
             for seed in self.common(base)
         ]
-        gains = [_compared([row[:, i] for row in rows]) for i in range(len(FPS_PER_SLICE))]
+        gains = [self._compared([row[:, i] for row in rows]) for i in range(len(FPS_PER_SLICE))]
         return {fps: gain for fps, gain in zip(FPS_PER_SLICE, gains, strict=True) if gain}
 
     def common(self, base: Arm) -> list[int]:
         """Seeds of both arms."""
         return [seed for seed in self.outcomes if seed in base.outcomes]
+
+    @property
+    def folded(self) -> int | None:
+        """Patients with lesions, where each fold of them has detectors of its own; None without folds."""
+        return None if self._folds is None else self.patients_with_lesions
+
+    @cached_property
+    def _folds(self) -> np.ndarray | None:
+        """Of each patient."""
+        return next(iter(self.outcomes.values())).truth.fold_of_patient
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return leave_one_out_weights(self._lesions, self._folds)
 
     @property
     def _lesions(self) -> np.ndarray:
@@ -152,6 +169,5 @@ class Arm:
         counts = self.counts[seed]
         return ratios(weights, counts["true_positives"].to_numpy(), counts["lesions"].to_numpy())
 
-
-def _compared(rows: Sequence[np.ndarray]) -> Comparison | None:
-    return compare(np.array(rows)) if rows else None
+    def _compared(self, rows: Sequence[np.ndarray]) -> Comparison | None:
+        return compare(np.array(rows), self.folded) if rows else None

@@ -37,19 +37,21 @@ def bootstrap_weights(patients: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), draws).astype(np.float64)
 
 
-def leave_one_out_weights(lesions: np.ndarray) -> np.ndarray:
+def leave_one_out_weights(lesions: np.ndarray, folds: np.ndarray | None = None) -> np.ndarray:
     """Row 0 holds every patient, the others all but one of those that have lesions, in turn.
 
     Patients without lesions say nothing of sensitivity and would only make a study look larger.
 
     Args:
         lesions: of each of P patients.
+        folds: of each patient; then whole folds are left out in turn, whose patients share their detectors.
 
     Returns:
-        (1 + patients with lesions) x P float64.
+        (1 + patients, or folds, with lesions) x P float64.
     """
-    patients = len(lesions)
-    return np.concatenate([np.ones((1, patients)), (1 - np.eye(patients))[np.asarray(lesions) > 0]])
+    units = np.arange(len(lesions)) if folds is None else folds
+    left_out = np.unique(units[np.asarray(lesions) > 0])
+    return np.concatenate([np.ones((1, len(units))), units != left_out[:, None]])
 
 
 def ratios(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:

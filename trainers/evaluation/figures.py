@@ -90,13 +90,13 @@ def detections_figure(images: np.ndarray, rows: np.ndarray, outcome: Outcome, sh
     return figure
 
 
-def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outcome], most: int = 5) -> Figure:
+def gained_figure(images: Sequence[np.ndarray], arms: Mapping[str, Outcome], most: int = 5) -> Figure:
     """Slices in rows, the truth and every arm's detections in columns (paper figure 5).
 
     A V marks a lesion that the first arm misses and this arm finds, an X one that only the first arm finds.
 
     Args:
-        images: N x S x S uint8; `rows` names those of the outcomes' slices.
+        images: S x S uint8, one for each of the outcomes' slices.
         arms: label -> outcome, all of one truth; the first is the real-only arm.
         most: slices, those with most such lesions.
     """
@@ -111,7 +111,7 @@ def gained_figure(images: np.ndarray, rows: np.ndarray, arms: Mapping[str, Outco
     grid = figure.subplots(len(shown), 1 + len(arms), squeeze=False)
     for panels, position in zip(grid, shown, strict=True):
         for axes in panels:
-            show_slice(axes, images[rows[position]])
+            show_slice(axes, images[position])
             axes.axis("off")
         for box in truth.boxes[position]:
             _outline(panels[0], box, TRUTH)

@@ -32,6 +32,8 @@ class WholeLesions:
     """Largest over the slices, one per lesion; NaN where it is not recorded."""
     patients: int
     """Of the truth, those without lesions included."""
+    folds: np.ndarray | None = None
+    """Fold of each patient; None without folds."""
 
     @staticmethod
     def of(truth: Truth) -> WholeLesions | None:
@@ -46,7 +48,7 @@ class WholeLesions:
             }
         ).groupby(lesion)
         patient, diameter = boxes["patient"].first().to_numpy(), boxes["diameter"].max().to_numpy()
-        return WholeLesions(lesion, patient, diameter, len(truth.patients))
+        return WholeLesions(lesion, patient, diameter, len(truth.patients), truth.fold_of_patient)
 
     def found(self, outcome: Outcome) -> np.ndarray:
         """Whether a detection hits each lesion on any of its slices; bool."""

@@ -14,6 +14,8 @@ from trainers.matching import FREE_OF_LESION, matches
 BOX = ("x0", "y0", "x1", "y1")
 SLICE_COLUMNS = ("slice_id", "patient_id", "scanner", "volume", "z")
 LESION_COLUMNS = ("slice", *BOX, "lesion", "diameter_mm")
+FOLD = "fold"
+"""Column of slices whose patients different detectors judge: the number of each patient's fold."""
 NEVER = -np.inf
 """Confidence at which a missed lesion is found."""
 
@@ -27,7 +29,8 @@ class Truth:
     """
 
     slices: pd.DataFrame
-    """Columns SLICE_COLUMNS, one row per slice, those without lesions included; detections name its positions."""
+    """Columns SLICE_COLUMNS, one row per slice, those without lesions included; detections name its positions. Pooled
+    over folds (`folds.pool_outcomes`), FOLD too."""
     lesions: pd.DataFrame
     """Columns LESION_COLUMNS, one row per box, ordered by `slice`; boxes of one 3-D lesion share a `lesion` number."""
 
@@ -46,6 +49,14 @@ class Truth:
     def patient_of_slice(self) -> np.ndarray:
         """Position in `patients`, one per slice; int64."""
         return np.searchsorted(self.patients, self.slices["patient_id"].to_numpy(dtype=str))
+
+    @cached_property
+    def fold_of_patient(self) -> np.ndarray | None:
+        """The fold of each of `patients`; None unless pooled over folds."""
+        if FOLD not in self.slices:
+            return None
+        _, first = np.unique(self.patient_of_slice, return_index=True)
+        return self.slices[FOLD].to_numpy()[first]
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,12 @@ def gains_by_size(lesions: WholeLesions, arm: Arm, base: Arm) -> dict[str, Compa
     def differences(which: np.ndarray) -> np.ndarray:
         """On all patients, then without each in turn, as `compare` wants it; one row per seed."""
         of_patients = np.bincount(lesions.patient[which], minlength=lesions.patients)
-        weights = leave_one_out_weights(of_patients)
+        weights = leave_one_out_weights(of_patients, lesions.folds)
         gained = (np.bincount(lesions.patient, one * which, minlength=lesions.patients) for one in more)
         return np.array([ratios(weights, by_patient, of_patients) for by_patient in gained])
 
-    return {name: compare(differences(which)) for name, which in size_classes(lesions).items() if seeds}
+    def compared(which: np.ndarray) -> Comparison:
+        folded = None if lesions.folds is None else len(np.unique(lesions.patient[which]))
+        return compare(differences(which), folded)
+
+    return {name: compared(which) for name, which in size_classes(lesions).items() if seeds}

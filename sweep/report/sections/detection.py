@@ -13,7 +13,6 @@ from sweep.report.section import (
     Line,
     Section,
     Value,
-    covers,
     decimal,
     estimate_text,
     interval_values,
@@ -78,7 +77,7 @@ def _at_fps(evidence: Evidence) -> Iterator[Section]:
             f"Sensitivity at given false positives per slice, IoU {iou:g}",
             ("arm", *(f"at {fps:g}" for fps in FPS_PER_SLICE)),
             lines,
-            f"{covers(evidence.seeds)} {BANDS} {ended}".strip(),
+            f"{evidence.covers} {BANDS} {ended}".strip(),
             partial(_froc, evidence, iou),
         )
 
@@ -112,7 +111,7 @@ def _whole_lesions(evidence: Evidence) -> Iterator[Section]:
 def _whole_note(evidence: Evidence) -> str:
     """How the table was made, and which detectors detect nothing."""
     text = (
-        f"{covers(evidence.seeds)} A 3D lesion counts as found if any of its slices is hit; overlapping false "
+        f"{evidence.covers} A 3D lesion counts as found if any of its slices is hit; overlapping false "
         "positives on adjacent slices are merged. Chance: sensitivity of the same detections after shuffling the true "
         "boxes between slices."
     )

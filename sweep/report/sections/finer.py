@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sweep.report.evidence import Evidence
-from sweep.report.section import Line, Section, Value, covers, interval_values, signed
+from sweep.report.section import Line, Section, Value, interval_values, signed
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.lesion_level import WholeLesions
@@ -35,7 +35,7 @@ def finer_gain_sections(evidence: Evidence) -> Iterator[Section]:
                 ),
                 "A 3D lesion counts as found if any of its slices is hit at the confidence of Table 1: a gain may come "
                 "with false positives. Size: the largest diameter over its slices; parentheses: lesions of the test "
-                f"split. {covers(evidence.seeds)} {EXPLORATORY}",
+                f"split. {evidence.covers} {EXPLORATORY}",
             )
         at_fps = {name: arm.gains_at_fps_per_slice(base) for name, arm in others.items()}
         yield Section(
@@ -48,7 +48,7 @@ def finer_gain_sections(evidence: Evidence) -> Iterator[Section]:
                 [f"at {fps:g}" for fps in FPS_PER_SLICE],
             ),
             "Both detectors are thresholded to so many false positives per slice, or to the end of their FROC curves. "
-            f"{covers(evidence.seeds)} {EXPLORATORY}",
+            f"{evidence.covers} {EXPLORATORY}",
         )
 
 

@@ -79,7 +79,7 @@ def seeds_section(evidence: Evidence, sought: float, study: str) -> Section | No
         "More detector seeds needed?",
         ("arm", "IoU", "gain", "seeds", "needed"),
         lines,
-        f"Comparisons whose interval includes 0. {covers(evidence.seeds)} Needed: detector seeds for 80% power at a "
+        f"Comparisons whose interval includes 0. {evidence.covers} Needed: detector seeds for 80% power at a "
         f"true gain of {sought:g} (p < 0.05), if seeds and patients vary as here. "
         f"{advice(undecided, sought, study, evidence.planned)}",
     )
@@ -104,7 +104,8 @@ def _advice(comparison: Comparison, sought: float, study: str, planned: int) -> 
     """The commands that add seeds, or why none would help."""
     match remedy(comparison, sought):
         case Remedy.PATIENTS:
-            return "More detector seeds would not settle this; more test patients would."
+            fewer = "patients, or folds," if comparison.folds else "test patients"
+            return f"More detector seeds would not settle this; more {fewer} would."
         case Remedy.NOTHING:
             return f"A true gain of {sought:g} would most likely have shown with these seeds."
         case Remedy.FIRST_SEEDS:
@@ -160,14 +161,16 @@ def _values(arm: str, gain: Gain, sought: float) -> dict[str, Value]:
         "patients": plain.patients,
         "seed_variance": plain.seed_variance,
         "patient_variance": plain.patient_variance,
+        **({"fold_seed_variance": plain.fold_seed_variance} if plain.folds else {}),
     }
 
 
 def _note(example: Comparison) -> str:
     """How the table was made."""
     texts = [
-        f"Paired comparison ({sample_text(example)}) with {over(example.seeds)} as random effects "
-        f"(Obuchowski-Rockette). {covers(example.seeds)} Holm: adjusted for all arms of the table.",
+        f"Paired comparison ({sample_text(example)}) with {over(example.seeds, example.folds)} as "
+        f"{'clusters (two-way, jackknife)' if example.folds else 'random effects (Obuchowski-Rockette)'}. "
+        f"{covers(example.seeds, example.folds)} Holm: adjusted for all arms of the table.",
         f"At equal FPs: both detectors are thresholded to the FPs per slice of the arm {REAL_ONLY} in Table 1 (or to "
         "the end of the shorter FROC curve).",
         f"Min. detectable gain, seeds needed: 80% power at p < 0.05; {MISSING}: unknown, or only more patients help.",

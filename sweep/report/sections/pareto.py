@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, Value, covers, measured_texts, measured_values
+from sweep.report.section import Line, Section, Value, measured_texts, measured_values
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm, Estimate
 from trainers.evaluation.measures import FPS, SENSITIVITY, TABLE1
@@ -45,7 +45,7 @@ def pareto_section(results: Results, evidence: Evidence) -> Section | None:
         lines,
         f"{'Arms and drawn cells' if results.drawn else 'Arms'} (of {len(results.measured)}) that no other dominates "
         "in mean sensitivity and mean FPs on the validation split; test values are for comparison only. Where "
-        f"intervals overlap, the order may be chance. {covers(evidence.seeds)}",
+        f"intervals overlap, the order may be chance. {evidence.covers}",
         partial(draw, results.measured, kept, places, name_of(iou)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results
-from sweep.report.section import MISSING, Line, Section, covers, estimate_text, interval_values
+from sweep.report.section import MISSING, Line, Section, estimate_text, interval_values
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.dataset import detector_rows
 from trainers.evaluation.arms import Arm, Estimate
@@ -52,8 +53,9 @@ def patients_sections(results: Results, evidence: Evidence) -> Iterator[Section]
     numbers = {row.arm: row.trials[0].train_patients for row in results.arms if row.measured}
     if REAL_ONLY not in numbers or not any(numbers.values()):
         return
-    slices = open_slice_set(evidence.slices.path_to_read("slices.parquet"))
-    own = int(slices.slices["patient_id"].iloc[detector_rows(slices, "train")].nunique())
+    sets = [open_slice_set(made.path_to_read("slices.parquet")) for made in evidence.slices]
+    trained = [slices.slices["patient_id"].iloc[detector_rows(slices, "train")].nunique() for slices in sets]
+    own = round(statistics.fmean(trained))  # of folds, which differ by one patient or two
     curve = {name: number for name, number in numbers.items() if number} | {REAL_ONLY: own}
     rising = dict(sorted(curve.items(), key=lambda pair: pair[1]))
     for iou, arms in evidence.by_iou.items():
@@ -68,7 +70,7 @@ def patients_sections(results: Results, evidence: Evidence) -> Iterator[Section]
             ],
             f"Worth: real patients with which {REAL_ONLY} reaches the same sensitivity, by straight lines between the "
             "numbers of patients above; in brackets those of the ends of the interval of the arm's gain, as if the "
-            f"curve were known exactly. {covers(evidence.seeds)} Sensitivity at the confidence of Table 1, where arms "
+            f"curve were known exactly. {evidence.covers} Sensitivity at the confidence of Table 1, where arms "
             "may differ in false positives.",
             partial(_draw, arms, rising, [*others], iou),
         )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sweep.report.evidence import SPLIT, Evidence
-from sweep.report.section import Section, over
+import numpy as np
+
+from sweep.report.evidence import Evidence
+from sweep.report.section import Section
 from sweep.report.verdict import ALPHA
 from trainers.data.slice_set import open_slice_set
-from trainers.detector.dataset import detector_rows
 from trainers.evaluation.calibration import calibration
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import Outcome
@@ -36,7 +37,7 @@ def forest_section(evidence: Evidence) -> Section | None:
         f"Gain in test sensitivity over {REAL_ONLY}",
         (),
         (),
-        f"Lines: 95% intervals over {over(evidence.seeds)}. Filled: Holm-adjusted p below {ALPHA:g}. At equal FPs: "
+        f"Lines: 95% intervals over {evidence.over}. Filled: Holm-adjusted p below {ALPHA:g}. At equal FPs: "
         f"both detectors are thresholded to the FPs per slice of {REAL_ONLY}.",
         partial(_forest, evidence),
     )
@@ -111,6 +112,10 @@ def _slices(evidence: Evidence) -> Figure:
     arms = evidence.by_iou[min(evidence.by_iou)]
     base = arms[REAL_ONLY]
     first = {name: arm.shown[seeds[0]] for name, arm in arms.items() if (seeds := arm.common(base))}
-    slices = open_slice_set(evidence.slices.path)
-    ordered = {REAL_ONLY: first[REAL_ONLY], **first}
-    return gained_figure(slices.images, detector_rows(slices, SPLIT), ordered)
+    names = first[REAL_ONLY].truth.slices["slice_id"]
+    images: dict[str, np.ndarray] = {}
+    for made in evidence.slices:
+        if not images.keys() >= set(names):  # a fold may lack training patients that another one tests
+            slices = open_slice_set(made.path)
+            images |= zip(slices.slices["slice_id"], slices.images, strict=True)
+    return gained_figure([images[name] for name in names], {REAL_ONLY: first[REAL_ONLY], **first})

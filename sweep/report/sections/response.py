@@ -13,7 +13,7 @@ import numpy as np
 
 from sweep.report.evidence import Evidence
 from sweep.report.results import Results, Row
-from sweep.report.section import Line, Section, interval_values, over, signed
+from sweep.report.section import Line, Section, interval_values, signed
 from sweep.text import count_text
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.outcome import name_of
@@ -106,7 +106,7 @@ def _section(results: Results, evidence: Evidence, iou: float, base: Row) -> Sec
         f"Gain over none by synthetic count, IoU {iou:g}",
         ("variant", "synthetic slices", "gain", "from"),
         lines,
-        _note(points, smooths, evidence.seeds) if iou == tuple(evidence.by_iou)[-1] else "",
+        _note(points, smooths, evidence.over) if iou == tuple(evidence.by_iou)[-1] else "",
         partial(_draw, enumerated, points, smooths, iou),
     )
 
@@ -186,8 +186,9 @@ def _smooth_lines(variant: str, curve: Smooth, rows: Sequence[Row]) -> list[Line
     return lines
 
 
-def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth], seeds: int) -> str:
-    texts = [f"Brackets: 95% intervals over {over(seeds)} of the paired gain, not adjusted for multiple comparisons."]
+def _note(points: Mapping[str, tuple[np.ndarray, np.ndarray]], smooths: Mapping[str, Smooth], drawn: str) -> str:
+    """How the tables were made; `drawn`: what is taken as drawn at random."""
+    texts = [f"Brackets: 95% intervals over {drawn} of the paired gain, not adjusted for multiple comparisons."]
     if points:
         numbers = ", ".join(f"{variant} {len(counts)}" for variant, (counts, _) in points.items())
         texts.append(

@@ -19,27 +19,39 @@ def trace_section(results: Results, runs: Mapping[str, str] | None) -> Section:
     Args:
         runs: evaluate key -> id of the MLflow run that holds it; None to leave MLflow out.
     """
+    folded = results.plan.study.folds is not None
     return Section(
         "trace",
         "Provenance",
-        ("arm", "seed", "complete", "evaluate key", "detector key", "GAN key", "MLflow run", "artifact"),
-        [line for row in results.rows for line in _lines(row, runs or {})],
+        (
+            "arm",
+            "seed",
+            *(["fold"] if folded else []),
+            "complete",
+            "evaluate key",
+            "detector key",
+            "GAN key",
+            "MLflow run",
+            "artifact",
+        ),
+        [line for row in results.rows for line in _lines(row, runs or {}, folded)],
         f"Tables show the first {KEY_DIGITS} digits of stage keys. The folder of an artifact holds the "
         "manifest with the checksums, `metrics.json` and every detection. Each MLflow run carries its evaluate key in "
         f"the tag {STAGE_KEY}; {'this report lists no MLflow runs' if runs is None else '`-`: no MLflow run'}.",
     )
 
 
-def _lines(row: Row, runs: Mapping[str, str]) -> Iterator[Line]:
+def _lines(row: Row, runs: Mapping[str, str], folded: bool) -> Iterator[Line]:
     for trial in row.trials:
-        artifact = row.artifacts.get(trial.seed)
+        artifact = row.made.get(trial.evaluate.key)
         evaluate, detector = trial.evaluate.key, trial.evaluate.detector.key
         gan = trial.source.key if trial.source else None
         run = runs.get(evaluate)
         path = None if artifact is None else artifact.where
         yield Line(
             [
-                *(row.name, str(trial.seed), "yes" if artifact else "no", evaluate, detector),
+                *(row.name, str(trial.seed), *([str(trial.fold)] if folded else [])),
+                *("yes" if artifact else "no", evaluate, detector),
                 *(text or MISSING for text in (gan, run, path)),
             ],
             {
@@ -47,6 +59,7 @@ def _lines(row: Row, runs: Mapping[str, str]) -> Iterator[Line]:
                 "variant": trial.variant,
                 "count": trial.count,
                 "seed": trial.seed,
+                **({"fold": trial.fold} if folded else {}),
                 "number": trial.number,
                 "params": json.dumps(dict(trial.params), sort_keys=True) if trial.params else None,
                 "complete": int(artifact is not None),

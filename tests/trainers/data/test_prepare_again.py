@@ -14,6 +14,7 @@ from trainers.data.cohort_cache import CohortCache
 from trainers.data.prepare import prepare
 from trainers.data.prepare_volume import Outcomes, PrepareConfig, VolumeTask, prepare_here
 from trainers.data.slice_set import SliceSet, open_slice_set, write_slice_set
+from trainers.data.stratified import Fold
 from trainers.data.volume_tasks import check_cohort, content_of
 from trainers.exceptions import CohortError
 
@@ -55,6 +56,11 @@ def test_one_patient_more_costs_one_patient(tmp_path: Path, prepared: Prepared) 
     prepared(folder, "again")
     assert prepared.made == []
     assert same_files(tmp_path / "first", tmp_path / "again")
+
+    for number in (1, 2, 3):
+        fold = prepared(folder, f"fold{number}", CONFIG.model_copy(update={"fold": Fold(number=number, of=3)}))
+        assert prepared.made == [], "a fold costs no second preparation"
+        assert (fold.slices["split"] == "test").any()
 
     subjects = read_manifest(folder)
     save(folder / "N004" / "t1c.nii.gz", stripped_brain(9, lesion=False))
