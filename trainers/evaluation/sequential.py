@@ -8,11 +8,13 @@ reason.
 
 Boundaries are those of looks at independent seeds. All seeds share their patients, whose part of the variance does not
 fall with more seeds: that makes looks more alike, and the boundaries cautious. Variances are estimated, so boundaries
-are levels of t tests (Jennison and Turnbull, Group Sequential Methods, 2000, chapter 3), with Satterthwaite's degrees
-of freedom but never more than the patients' own: without this cap simulated races of 18 patients erred in up to 5.1 %.
+are levels of t tests (Jennison and Turnbull, Group Sequential Methods, 2000, chapter 3). Their quantile is the mean of
+the seeds' and the patients' own, weighted by what each adds to the variance (Cochran and Cox, Experimental Designs,
+1950): Satterthwaite's degrees of freedom, taken from a variance that three seeds happened to show too small, do not
+hold at levels far below 5 % (11 arms at 3 to 8 seeds erred in up to 9.8 % of simulated races).
 
 Several arms: a group-sequential Holm procedure (Ye et al., Stat. Med. 32, 2013). An arm is tested at 5 % divided by the
-number of arms that no difference was shown for; the family-wise error stays below 5 %.
+number of arms that no difference was shown for.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ import numpy as np
 from scipy import optimize, stats
 
 from trainers.evaluation.bootstrap import LEVEL
-from trainers.evaluation.comparison import freedom_of_sum
 
 DRIFT = 3.0
 """Standard deviations that later seeds may move a difference by, when judging whether they can decide anything."""
@@ -85,11 +86,11 @@ class Differences:
         Args:
             level: R x 1.
         """
-        share = self.seed_variance / seeds
-        joint = freedom_of_sum(share, seeds, self.patient_variance, self.patients)
-        freedom = np.minimum(joint, self.patients - 1)
-        quantile = stats.t.isf(np.maximum(level, _LEAST_LEVEL) / 2, freedom)
-        return np.nan_to_num(quantile * np.sqrt(share + self.patient_variance), nan=np.inf)
+        tail = np.maximum(level, _LEAST_LEVEL) / 2
+        parts = ((self.seed_variance / seeds, seeds - 1), (self.patient_variance, self.patients - 1))
+        variance = sum(part for part, _ in parts)
+        weighted = sum(part * stats.t.isf(tail, freedom) for part, freedom in parts)
+        return np.nan_to_num(weighted / np.sqrt(np.where(variance > 0, variance, 1)), nan=np.inf)
 
 
 @lru_cache(maxsize=256)
