@@ -75,7 +75,7 @@ def fingerprint_of(network: nn.Module) -> str:
 
 
 def read_saved(file: Path, kind: str) -> bytes:
-    """What `torch.save` wrote into the file of a checkpoint of `kind` ("a GAN"); TrainingError if that file is missing."""
+    """What `torch.save` wrote into the file of a checkpoint of `kind` ("a GAN"); TrainingError if there is none."""
     if not file.is_file():
         raise TrainingError(
             f"{file.parent} is not a checkpoint of {kind}: it lacks {file.name}. Remove it to start afresh."
