@@ -10,10 +10,12 @@ import pytest
 
 from search_spaces.study import load_study
 from sweep.report.report import build_report
-from sweep.report.sections.patients import Worth
+from sweep.report.sections.patients import LearningCurve, Worth
 from sweep.store import Store
 from tests.sweep.evaluated import evaluate, prepared_slices
 from tests.sweep.small_study import plan_of, small_plan, small_study
+from trainers.evaluation.bootstrap import Interval
+from trainers.evaluation.comparison import Comparison
 from trainers.exceptions import ConfigError
 
 ARMS = [
@@ -75,11 +77,11 @@ def test_the_report_says_what_synthetic_slices_are_worth(tmp_path: Path) -> None
     }  # fmt: skip
     evidence = report.evidence
     assert evidence is not None
-    curve = {number: evidence.by_iou[0.5][arm].sensitivity.mean for arm, number in zip(SKILL, (1, 2, 3), strict=False)}
-    worth = lines["cpggan 4"]["worth"]
-    assert worth == Worth.of(evidence.by_iou[0.5]["cpggan 4"].sensitivity.mean, curve).patients
-    assert 1 < worth < 3
-    assert lines["cpggan 4"]["worth_low"] != lines["cpggan 4"]["worth_high"]
+    assert table.note.startswith("Worth: real patients with which")
+    sensitivity = {arm: values["sensitivity"] for arm, values in lines.items()}
+    curve = {number: sensitivity[arm] for arm, number in zip(SKILL, (1, 2, 3), strict=False)}
+    assert lines["cpggan 4"]["worth"] == pytest.approx(Worth.of(sensitivity["cpggan 4"], curve).patients)
+    assert lines["none"]["sensitivity"] < lines["cpggan 4"]["sensitivity"], "so that it is worth more patients"
     assert evidence.chosen == "cpggan 4", "the best arm is one with synthetic slices"
     assert table.draw is not None
     assert not [one for one in build_report(small_plan(), store).sections if one.name.startswith("patients")]
@@ -103,3 +105,22 @@ def test_worth_lies_on_straight_lines_and_takes_the_fewest_patients(
     worth = Worth.of(sensitivity, {10: 0.2, 20: 0.4, 40: 0.35, 60: 0.6})
     assert worth.patients == pytest.approx(patients, nan_ok=True)
     assert worth.text == text
+
+
+def gain(difference: float, reach: float) -> Comparison:
+    return Comparison(difference, Interval(difference - reach, difference + reach), 0.5, 3, 40, 0.01, 0.01)
+
+
+def test_slices_are_worth_patients_only_where_more_patients_are_shown_to_help() -> None:
+    gains = {"none 60": gain(0.2, 0.1), "cpggan": gain(0.1, 0.04)}
+    curve = LearningCurve(0.4, gains, {"none": 30, "none 60": 60})
+    assert [worth.text for worth in curve.worth("cpggan") or ()] == ["45", "39", "51"]
+    assert "the curve itself is uncertain" in curve.note
+    flat = LearningCurve(0.4, {**gains, "none 60": gain(0.0, 0.1)}, curve.patients)
+    assert flat.worth("cpggan") is None
+    assert flat.note == (
+        "The curve is not shown to rise (none 60 over none: +0.000 [-0.100, +0.100]), so slices cannot be expressed in "
+        "real patients."
+    )
+    fewer = LearningCurve(0.4, {"none 15": gain(-0.2, 0.1), "cpggan": gain(-0.12, 0.05)}, {"none 15": 15, "none": 30})
+    assert [worth.text for worth in fewer.worth("cpggan") or ()] == ["21", "17", "25"]
