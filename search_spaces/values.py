@@ -56,6 +56,11 @@ class Arm(Config):
     """Only of `none`: one row for each number of real training patients, in place of `prepare.train_patients`. So the
     report shows how many real patients synthetic slices are worth."""
 
+    def cells(self) -> list[Cell]:
+        """Its rows, in their order."""
+        numbers = [((TRAIN_PATIENTS, number),) for number in self.train_patients]
+        return [Cell(self.variant, count, params) for params in numbers or [()] for count in self.counts]
+
     @model_validator(mode="after")
     def _counts_fit_variant(self) -> Arm:
         if self.variant in REAL and self.counts != (0,):
@@ -176,12 +181,7 @@ class StudyValues(Config):
 
     def cells(self) -> list[Cell]:
         """What `arms` enumerates, in its order."""
-        return [
-            Cell(arm.variant, count, params)
-            for arm in self.arms
-            for params in [((TRAIN_PATIENTS, number),) for number in arm.train_patients] or [()]
-            for count in arm.counts
-        ]
+        return [cell for arm in self.arms for cell in arm.cells()]
 
     def variants_to_draw(self) -> tuple[Variant, ...]:
         """Variants that a search may draw: those of `space.variant`, else those of `arms` with synthetic slices."""

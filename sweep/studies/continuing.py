@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.search import SearchConfig
 from search_spaces.study import Study
+from search_spaces.values import Arm
 from sweep.databases import sqlite_file, will_be_made
+from sweep.plan.trial import arm_name
 from sweep.studies.choices import widen_choices
 from sweep.studies.optuna_study import (
     ARM,
@@ -19,7 +21,7 @@ from sweep.studies.optuna_study import (
     open_storage,
     within_constraints,
 )
-from sweep.studies.records import StudyRecord, changes
+from sweep.studies.records import StudyRecord, changes, lasting
 from trainers.documents import shown
 from trainers.exceptions import ConfigError
 from trainers.variants import SECTIONS
@@ -36,6 +38,9 @@ COMMON = {
 """Parts of a study that decide what the value of a drawn cell means."""
 LATER = ("inpaint",)
 """Sections that older searches have no record of: they count only where a variant that reads them is drawn."""
+
+RACED = ("seeds", "search.most_seeds", "search.gain", "evaluation.confidence", "evaluation.ious")
+"""What decides when a race looks, at what, and what ends an arm. Arms may be added: all looks are then taken anew."""
 
 
 def check_optuna_study(study: Study, slices: str, uri: str) -> None:
@@ -77,24 +82,33 @@ def check_optuna_study(study: Study, slices: str, uri: str) -> None:
 
 
 def check_race(study: Study, record: StudyRecord) -> None:
-    """Refuse a race whose looks would come at other seeds than at its last launch, which would make its error larger.
+    """Refuse a race whose looks would differ from those of its last launch, which would make its error larger.
 
     Raises:
-        ConfigError: the seeds of the first look, or the most seeds, have changed.
+        ConfigError: the seeds of a look, or what is compared or decided at it, have changed, or an arm is missing.
     """
     before = record.study() or {}
     search = before.get("search")
     if not study.search.races or not isinstance(search, dict) or search.get("method") != study.search.method:
         return
-    was = before.get("seeds"), search.get("most_seeds", SearchConfig().most_seeds)
-    now = [*study.seeds], study.search.most_seeds
-    for key, old, new in zip(("seeds", "search.most_seeds"), was, now, strict=True):
+
+    def refused(what: str) -> ConfigError:
+        return ConfigError(
+            f"Study {study.name}: {what}. Looks that are chosen after others have been taken err more often than in "
+            "5 % of studies. Restore it, or give the study another name; artifacts in the store are found again."
+        )
+
+    now = lasting(study)
+    for key in RACED:
+        section, _, name = key.rpartition(".")
+        default = None if section != "search" else getattr(SearchConfig(), name)  # which documents leave out
+        old, new = ((values[section] if section else values).get(name, default) for values in (before, now))
         if old != new:
-            raise ConfigError(
-                f"Study {study.name}: {key} was {old} when its race began, and is {new} now. Looks that are chosen "
-                "after others have been taken err more often than in 5 % of studies. Restore the setting, or give the "
-                "study another name; artifacts in the store are found again."
-            )
+            raise refused(f"{key} was {shown(old)} when its race began, and is {shown(new)} now")
+    raced = [cell for arm in before["arms"] for cell in Arm.model_validate(arm).cells()]
+    if missing := [cell for cell in raced if cell not in study.cells()]:
+        gone = arm_name(missing[0].variant, study.synthetic_count(missing[0].paper_count), dict(missing[0].params))
+        raise refused(f"its race has an arm less than when it began: {gone}")
 
 
 def take_up_choices(study: Study, uri: str) -> None:

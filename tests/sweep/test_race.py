@@ -228,7 +228,15 @@ def test_looks_are_chosen_before_the_race(tmp_path: Path) -> None:
     record = StudyRecord(Store(tmp_path / "store"), "timed")
     record.keep_study(timed_study(tmp_path, **RACE))
     check_race(timed_study(tmp_path, **RACE, name="timed"), record)
-    check_race(timed_study(tmp_path, **{**RACE, "search": {**RACE["search"], "gain": 0.2}}), record)
+    check_race(timed_study(tmp_path, **{**RACE, "arms": [*RACE["arms"], {"variant": "classic"}]}), record)
+    with pytest.raises(ConfigError, match=r"search\.gain was 0\.12 .* is 0\.2 now"):
+        check_race(timed_study(tmp_path, **{**RACE, "search": {**RACE["search"], "gain": 0.2}}), record)
+    with pytest.raises(ConfigError, match=r"evaluation\.ious was \[0\.5, 0\.25\] .* is \[0\.25, 0\.5\] now"):
+        check_race(timed_study(tmp_path, **RACE, evaluation={"ious": [0.25, 0.5]}), record)
+    with pytest.raises(ConfigError, match=r"evaluation\.confidence was"):
+        check_race(timed_study(tmp_path, **RACE, evaluation={"confidence": 0.77}), record)
+    with pytest.raises(ConfigError, match=r"an arm less than when it began: image2image 400"):
+        check_race(timed_study(tmp_path, **{**RACE, "arms": RACE["arms"][:2]}), record)
     with pytest.raises(ConfigError, match=r"search\.most_seeds was 12 .* is 13 now"):
         check_race(timed_study(tmp_path, **{**RACE, "search": {**RACE["search"], "most_seeds": 13}}), record)
     with pytest.raises(ConfigError, match=r"is a race, which adds seeds itself"):
