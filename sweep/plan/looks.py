@@ -41,6 +41,8 @@ class Look:
 
     seeds: int
     arms: Mapping[str, ArmAtLook]
+    collapsed: tuple[str, ...] = ()
+    """Names of the trials behind it whose detectors collapsed (`trainers.evaluation.collapse`)."""
 
 
 def last_looks(looks: Sequence[Look]) -> dict[str, tuple[int, ArmAtLook]]:
@@ -51,7 +53,7 @@ def last_looks(looks: Sequence[Look]) -> dict[str, tuple[int, ArmAtLook]]:
 def look_text(study: Study, look: Look) -> str:
     """What one look saw, for a line of progress."""
     seen = "; ".join(f"{arm} {figures_text(at)}, {decision_text(at.decision, study)}" for arm, at in look.arms.items())
-    return f"Look at {look.seeds} seeds: {seen}."
+    return f"Look at {look.seeds} seeds: {seen}.{collapsed_text([look])}"
 
 
 def race_text(study: Study, looks: Sequence[Look]) -> str:
@@ -68,7 +70,14 @@ def race_text(study: Study, looks: Sequence[Look]) -> str:
     return (
         f"Race for gains in test sensitivity over {REAL_ONLY} at IoU {study.evaluation.ious[0]:g}, after "
         f"{count_text(len(looks), 'look')}: {decided}. Brackets hold for all looks and arms together."
+        f"{collapsed_text(looks)}"
     )
+
+
+def collapsed_text(looks: Sequence[Look]) -> str:
+    """A sentence that names the collapsed detectors that some looks judged, after a blank; nothing without any."""
+    collapsed = dict.fromkeys(name for look in looks for name in look.collapsed)
+    return f" Collapsed detectors, included in these gains: {', '.join(collapsed)}." if collapsed else ""
 
 
 def decision_text(decision: Decision, study: Study) -> str:

@@ -15,10 +15,12 @@ from sweep.plan.looks import ArmAtLook, Look, last_looks
 from sweep.plan.plan import Plan
 from sweep.plan.trial import Trial
 from sweep.stages import EvaluateStage
-from sweep.store import Store
+from sweep.store import Artifact, Store
 from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
+from trainers.evaluation.collapse import collapse
 from trainers.evaluation.comparison import Comparison, compare
 from trainers.evaluation.metrics import counts_by
+from trainers.evaluation.metrics_file import METRICS_FILE, read_metrics
 from trainers.evaluation.sequential import Decision, Differences, Looks, decide
 from trainers.variants import REAL_ONLY
 
@@ -60,7 +62,8 @@ def race(whole: Plan, store: Store, given_up: Collection[str] = ()) -> Plan:
             for i, arm in enumerate(arms)
             if arm in left
         }
-        looks.append(Look(seeds, seen))
+        judged = (trial for arm in (REAL_ONLY, *seen) for trial in whole.cells[arm][:seeds])
+        looks.append(Look(seeds, seen, tuple(one.name for one in judged if _collapsed(store, one.evaluate.key))))
         left = {arm for arm in left if seen[arm].decision == Decision.OPEN}
         seeds += 1
     names = {trial.name for arm, trials in whole.cells.items() for trial in trials[: needed[arm]]}
@@ -101,11 +104,23 @@ def _sensitivity(store: Store, key: str, iou: float, confidence: float) -> np.nd
     """On all patients, then without each in turn, as `compare` wants it."""
     from trainers.evaluation.outcome_files import read_outcomes  # pandas, which a plan without looks does not need
 
-    artifact = store.find(EvaluateStage.name, key)
-    assert artifact is not None, "a look waits for all evaluations"
+    artifact = _evaluation(store, key)
     counts = counts_by(read_outcomes(artifact.path, SPLIT, (iou,), confidence)[iou])
     lesions = counts["lesions"].to_numpy()
     return ratios(leave_one_out_weights(lesions), counts["true_positives"].to_numpy(), lesions)
+
+
+@lru_cache(maxsize=4096)
+def _collapsed(store: Store, key: str) -> bool:
+    artifact = _evaluation(store, key)
+    metrics = read_metrics(artifact.text(METRICS_FILE), f"{artifact.where}/{METRICS_FILE}")
+    return collapse(metrics) is not None
+
+
+def _evaluation(store: Store, key: str) -> Artifact:
+    artifact = store.find(EvaluateStage.name, key)
+    assert artifact is not None, "a look waits for all evaluations"
+    return artifact
 
 
 def _differences(compared: Mapping[str, Comparison], arms: Sequence[str], seeds: int) -> Differences:

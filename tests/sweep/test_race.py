@@ -17,6 +17,7 @@ from sweep.engine.launch import _look
 from sweep.engine.search import StudySearch
 from sweep.plan import Trial
 from sweep.plan.estimate import Estimator
+from sweep.plan.looks import look_text
 from sweep.plan.plan import plan_with
 from sweep.plan.racing import race, rest_of_race
 from sweep.plan.schedule import Jobs
@@ -60,12 +61,16 @@ def truth() -> Truth:
 TRUTH = truth()
 
 
-def evaluate(store: Store, trial: Trial) -> None:
-    """Publish what a detector of the arm's skill finds; the same trial finds the same lesions."""
+def evaluate(store: Store, trial: Trial, **changes: Any) -> None:
+    """Publish what a detector of the arm's skill finds; the same trial finds the same lesions.
+
+    Args:
+        changes: of the figures in `metrics.json`.
+    """
     draw = np.random.default_rng([*trial.arm.encode(), trial.seed])
     hits = TRUTH.lesions[draw.random(len(TRUTH.lesions)) < SKILL[trial.arm]].assign(confidence=0.9)
     outcomes = match_outcomes(hits[list(DETECTION_COLUMNS)], TRUTH, trial.evaluate.config.ious)
-    figures = {name: summary(len(hits) / len(TRUTH.lesions)) for name in ("iou50", "iou25")}
+    figures = {name: summary(len(hits) / len(TRUTH.lesions), **changes) for name in ("iou50", "iou25")}
     with publishing(store, trial.evaluate, cost_of(60, cpus=1)) as folder:
         for name, table in outcome_tables(outcomes).items():
             pd.concat([table.assign(split=split) for split in ("validation", "test")]).to_parquet(
@@ -194,6 +199,22 @@ def test_report_and_status_show_looks_and_decisions(raced: Driver) -> None:
     overview = Observer(raced.study, raced.store).look(plan)
     assert report.verdict in headline(overview, "timed")
     assert as_dict(overview)["race"][GOOD]["decision"] == "better"
+
+
+def test_looks_name_the_collapsed_detectors_that_they_judge(tmp_path: Path) -> None:
+    driver = Driver(tmp_path / "race")
+    for _ in range(9):
+        given = driver.next()
+        assert given is not None
+        silent = given[1].name == f"{GOOD} seed 1"
+        evaluate(driver.store, given[1], **({"true_positives": 0, "false_positives": 0} if silent else {}))
+        driver.search.on_trial_complete(given[0], {"state": "done"})
+    named = f" Collapsed detectors, included in these gains: {GOOD} seed 1."
+    plan = race(driver.whole, driver.store)
+    assert look_text(driver.study, plan.looks[0]).endswith(named)
+    report = build_report(plan, driver.store)
+    assert report.verdict.endswith(named)
+    assert next(section for section in report.sections if section.name == "race").note.endswith(named)
 
 
 def test_a_report_between_two_looks_shows_those_that_were_taken(tmp_path: Path) -> None:
