@@ -119,11 +119,14 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 
 def _per_point(name: str, bills: Mapping[str, Bill], evidence: Evidence | None, prices: Prices) -> float | None:
     """Cost beyond that of the real-only arm, per 0.01 of sensitivity gained beyond chance, once all seeds have run."""
-    gains = {} if evidence is None or evidence.mark else next(iter(evidence.gains.values()))
-    gain = gains.get(name)
+    if evidence is None or evidence.mark:
+        return None
+    gain = next(iter(evidence.gains.values())).get(name)
     if gain is None or not decided(gain.plain) or gain.plain.difference < 0 or bills[name].missing:
         return None
-    extra = bills[name].total + bills[REAL_ONLY].total.share(-1)
+    of_base = len(next(iter(evidence.by_iou.values()))[REAL_ONLY].shown)
+    # In a race the real-only arm may have more seeds.
+    extra = bills[name].total + bills[REAL_ONLY].total.share(-of_base / gain.plain.seeds)
     cost = money(extra, prices)
     return (extra.hours if math.isnan(cost) else cost) / (100 * gain.plain.difference)
 
@@ -169,8 +172,8 @@ def _note(stages: Mapping[str, Stage], spent: Mapping[str, Spent], users: Counte
         "Hours: wall-clock time, the sum over stages; GPU-hours and CPU-hours: times the GPUs and CPU cores held. The "
         "cost of a stage that several arms share is split equally; all drawn cells count as one arm. Waiting, failed "
         "attempts and realism are not included.",
-        f"{per_gain}: an arm's cost beyond {REAL_ONLY} per 0.01 gained at the first IoU threshold, if the interval of "
-        "the gain excludes 0.",
+        f"{per_gain}: an arm's cost beyond that of {REAL_ONLY} with as many seeds, per 0.01 gained at the first IoU "
+        "threshold, if the interval of the gain excludes 0.",
     ]
     if shared:
         texts.append(f"Shared: {', '.join(shared)}.")
