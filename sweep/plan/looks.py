@@ -29,10 +29,11 @@ class ArmAtLook:
 
     @property
     def interval(self) -> Interval:
-        """The repeated confidence interval, which holds at all looks at once."""
+        """The repeated confidence interval, which holds at all looks at once; no difference is beyond 1."""
         from trainers.evaluation.bootstrap import Interval
 
-        return Interval(self.comparison.difference - self.reach, self.comparison.difference + self.reach)
+        low, high = self.comparison.difference - self.reach, self.comparison.difference + self.reach
+        return Interval(max(low, -1.0), min(high, 1.0))
 
 
 @dataclass(frozen=True)
