@@ -17,7 +17,7 @@ from trainers.evaluation.arms import Arm
 from trainers.evaluation.comparison import Comparison, holm
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.metrics_file import Summary
-from trainers.variants import REAL_ONLY
+from trainers.variants import REAL, REAL_ONLY
 
 SPLIT = "test"
 
@@ -63,7 +63,7 @@ class Evidence:
 
     @property
     def seeds(self) -> int:
-        """Number of seeds per arm; all arms have the same."""
+        """Number of seeds of the first arm: of all arms, unless they race, each over seeds of its own."""
         return len(next(iter(next(iter(self.by_iou.values())).values())).outcomes)
 
     @property
@@ -123,7 +123,7 @@ def build_evidence(results: Results) -> Evidence | None:
 def _chosen(measured: Sequence[Row], study: Study) -> str | None:
     aim = study.objectives[0]
     towards = 1 if aim.direction == "maximize" else -1
-    synthetic = [row for row in measured if row.trials[0].variant != REAL_ONLY]
+    synthetic = [row for row in measured if row.trials[0].variant not in REAL]
     values = {row.arm: towards * objectives.mean(aim, row.results) for row in synthetic}
     defined = {arm: value for arm, value in values.items() if not math.isnan(value)}
     return max(defined, key=lambda arm: defined[arm], default=None)

@@ -85,6 +85,17 @@ def test_only_complete_arms_are_compared_with_the_real_only_one(report: Report) 
     assert [row[0] for row in sensitivity.rows] == ["none", "cpggan 4", "cpggan 8"]
 
 
+def test_sizes_of_few_lesions_have_their_number_and_no_gain(report: Report) -> None:
+    by_size = section(report, "Gain in 3D lesion sensitivity by size, IoU 0.5")
+    (_, all_lesions, *few), numbers = (
+        by_size.rows[0],
+        [column.split("(")[1].rstrip(")") for column in by_size.columns[2:]],
+    )
+    assert few == [f"{number} lesion{'' if number == '1' else 's'}: too few" for number in numbers]
+    assert all_lesions[0] in "+-"
+    assert [name for name in by_size.lines[0].values if name.startswith("gain")][::4] == ["gain all"]
+
+
 def test_table_1_has_intervals_and_adjusted_p(report: Report) -> None:
     table = report.table1
     lines = {line.cells[0]: line for line in table.section().lines}

@@ -23,7 +23,7 @@ ARMS = [
     {"variant": "none", "train_patients": [2, 3]},
     {"variant": "cpggan", "counts": [4]},
 ]
-SKILL = {"none": 0.1, "none 2 patients": 0.45, "none 3 patients": 0.8, "cpggan 4": 0.5}
+SKILL = {"none": 0.1, "none 2 patients": 0.45, "none 3 patients": 0.8, "cpggan 4": 0.5, "classic": 0.9}
 
 
 def test_only_the_detectors_of_such_an_arm_see_other_patients() -> None:
@@ -65,7 +65,7 @@ def test_a_number_that_the_study_has_already_is_refused() -> None:
 
 
 def test_the_report_says_what_synthetic_slices_are_worth(tmp_path: Path) -> None:
-    plan, store = small_plan(seeds=(0, 1, 2), arms=ARMS), Store(tmp_path)
+    plan, store = small_plan(seeds=(0, 1, 2), arms=[*ARMS, {"variant": "classic"}]), Store(tmp_path)
     slices = prepared_slices(plan, store)
     for trial in plan.trials:
         evaluate(plan, store, trial, slices, SKILL[trial.arm])
@@ -73,7 +73,7 @@ def test_the_report_says_what_synthetic_slices_are_worth(tmp_path: Path) -> None
     (table,) = [one for one in report.sections if one.name == "patients_iou50"]
     lines: dict[str, Any] = {str(line.values["arm"]): line.values for line in table.lines}
     assert {arm: values["patients"] for arm, values in lines.items()} == {
-        "none": 1, "none 2 patients": 2, "none 3 patients": 3, "cpggan 4": 1,
+        "none": 1, "none 2 patients": 2, "none 3 patients": 3, "cpggan 4": 1, "classic": 1,
     }  # fmt: skip
     evidence = report.evidence
     assert evidence is not None

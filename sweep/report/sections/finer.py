@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from sweep.report.evidence import Evidence
-from sweep.report.section import Line, Section, Value, interval_values, signed
+from sweep.report.section import MISSING, Line, Section, Value, interval_values, signed
+from sweep.text import count_text
 from trainers.evaluation.comparison import Comparison
 from trainers.evaluation.froc import FPS_PER_SLICE
 from trainers.evaluation.lesion_level import WholeLesions
@@ -13,6 +14,8 @@ from trainers.evaluation.outcome import name_of
 from trainers.evaluation.whole_lesions import ALL, gains_by_size, size_classes
 from trainers.variants import REAL_ONLY
 
+FEWEST = 10
+"""Lesions of a class of sizes that a gain is shown for."""
 EXPLORATORY = "Exploratory: intervals, and p in the CSV file, are not adjusted for the number of comparisons."
 
 
@@ -26,13 +29,20 @@ def finer_gain_sections(evidence: Evidence) -> Iterator[Section]:
         lesions = WholeLesions.of(next(iter(base.outcomes.values())).truth)
         if lesions is not None:
             counts = {name: int(which.sum()) for name, which in size_classes(lesions).items()}
+            few = {
+                name: f"{count_text(count, 'lesion')}: too few"
+                for name, count in counts.items()
+                if name != ALL and count < FEWEST
+            }
+            by_size = {
+                name: {of: gain for of, gain in gains_by_size(lesions, arm, base).items() if of not in few}
+                for name, arm in others.items()
+            }
             yield Section(
                 f"gain_by_size_{name_of(iou)}",
                 f"Gain in 3D lesion sensitivity by size, IoU {iou:g}",
                 ("arm", *(f"{name}{'' if name == ALL else ' mm'} ({count})" for name, count in counts.items())),
-                _lines(
-                    evidence, {name: gains_by_size(lesions, arm, base) for name, arm in others.items()}, tuple(counts)
-                ),
+                _lines(evidence, by_size, {**dict.fromkeys(counts, MISSING), **few}),
                 "A 3D lesion counts as found if any of its slices is hit at the confidence of Table 1: a gain may come "
                 "with false positives. Size: the largest diameter over its slices; parentheses: lesions of the test "
                 f"split. {evidence.covers} {EXPLORATORY}",
@@ -45,18 +55,18 @@ def finer_gain_sections(evidence: Evidence) -> Iterator[Section]:
             _lines(
                 evidence,
                 {name: {f"at {fps:g}": gain for fps, gain in gains.items()} for name, gains in at_fps.items()},
-                [f"at {fps:g}" for fps in FPS_PER_SLICE],
+                {f"at {fps:g}": MISSING for fps in FPS_PER_SLICE},
             ),
             "Both detectors are thresholded to so many false positives per slice, or to the end of their FROC curves. "
             f"{evidence.covers} {EXPLORATORY}",
         )
 
 
-def _lines(evidence: Evidence, gains: Mapping[str, Mapping[str, Comparison]], columns: Sequence[str]) -> list[Line]:
-    """One per arm that shares a seed with the real-only arm."""
+def _lines(evidence: Evidence, gains: Mapping[str, Mapping[str, Comparison]], columns: Mapping[str, str]) -> list[Line]:
+    """One per arm that shares a seed with the real-only arm; `columns`: column -> what it shows without a gain."""
     return [
         Line(
-            [arm, *(signed(row[column]) for column in columns)],
+            [arm, *(signed(row[column]) if column in row else empty for column, empty in columns.items())],
             _values(arm, row),
             evidence.keys[arm] + evidence.keys[REAL_ONLY],
         )
