@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from search_spaces.cell import Cell
 from search_spaces.problems import Problem, complaints, did_you_mean
-from search_spaces.search import MOST_TRIALS
+from search_spaces.search import MOST_TRIALS, SearchConfig
 from search_spaces.values import StudyValues
 from trainers.detector.architecture import DENSE, PAPER
 from trainers.detector.buildable import why_not_buildable
-from trainers.detector.config import DetectorConfig
+from trainers.detector.config import AUGMENTATION, DetectorConfig
 from trainers.detector.history import FPS, SENSITIVITY
+from trainers.documents import shown
 from trainers.gan.config import GANConfig
 from trainers.inpainting.config import InpaintConfig
 from trainers.pasting.config import PasteConfig
@@ -70,6 +71,9 @@ def rows(study: StudyValues) -> Iterator[Problem]:
     numbers = [number for arm in study.arms for number in arm.train_patients]
     if len(set(numbers)) < len(numbers):
         yield Problem(("arms",), f"train_patients lists a number more than once: {numbers}")
+    if numbers and not study.search.draws and Cell(REAL_ONLY) not in study.cells():
+        message = f"gains need `{REAL_ONLY}` with all patients, too; add `- variant: {REAL_ONLY}`"
+        yield Problem(("arms",), f"train_patients: {message}")
     if study.prepare.train_patients in numbers:
         message = f"{study.prepare.train_patients} is prepare.train_patients, with which `{REAL_ONLY}` trains already"
         yield Problem(("arms",), f"train_patients: {message}")
@@ -116,6 +120,9 @@ def variant_overrides(study: StudyValues) -> Iterator[Problem]:
             yield Problem(("variants", variant, key), f"unknown key; got {values[key]!r}.{hint}")
         if unknown:
             continue
+        for key in [key for key in values if variant in REAL and key not in AUGMENTATION]:
+            message = f"must be that of all arms; allowed for {variant}: augmentation ({', '.join(AUGMENTATION)})"
+            yield Problem(("variants", variant, key), f"{message}; got {values[key]!r}")
         try:
             if variant in GANS:
                 study.gan_for(variant)
@@ -165,6 +172,25 @@ def search(study: StudyValues) -> Iterator[Problem]:
             yield Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}")
         if len(set(study.objectives)) < len(study.objectives):
             yield Problem(("objectives",), "an objective is listed more than once")
+
+
+def idle(study: StudyValues) -> Iterator[Problem]:
+    """Keys of `search` that its method does not read; one of a search may stay while it is run as an ablation."""
+    search, default = study.search, SearchConfig()
+    methods: dict[str, str] = {}
+    if not search.races:
+        methods |= dict.fromkeys(("gain", "most_seeds"), "'race'")
+    if not search.draws:
+        methods |= dict.fromkeys(("first", "first_from", "patience"), "'random' or 'tpe'")
+    if search.races:
+        methods |= dict.fromkeys(("trials", "pruning"), "'random' or 'tpe'")
+    for key, method in methods.items():
+        if getattr(search, key) != getattr(default, key):
+            message = (
+                f"does nothing with search.method {search.method!r}, only with {method}; allowed: its default, "
+                f"{shown(getattr(default, key))}; got {shown(getattr(search, key))}"
+            )
+            yield Problem(("search", key), message)
 
 
 def race(study: StudyValues) -> Iterator[Problem]:

@@ -129,7 +129,7 @@ class StudyValues(Config):
     inpaint: InpaintConfig = Field(default=InpaintConfig(), exclude_if=lambda inpaint: inpaint == InpaintConfig())
     """How the diffusion model that draws lesions into real slices is trained, and draws."""
     variants: dict[AdjustableVariant, dict[str, Any]] = Field(default_factory=dict)
-    """Overrides for one variant: of `gan`, of `paste`, of `inpaint`, or (`classic`) of `detector`."""
+    """Overrides for one variant: of `gan`, `paste` or `inpaint`, or (`classic`) of the augmentation in `detector`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How synthetic slices are drawn."""
     detector: DetectorConfig = DetectorConfig()

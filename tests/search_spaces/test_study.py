@@ -95,6 +95,7 @@ def minimal() -> dict[str, object]:
         ),
         ({"seeds": 3}, r"mine.yaml:\d+: seeds: allowed is a list, e.g. \[3\]; got 3\.$"),
         ({"arms": {"variant": "none"}}, r"arms: allowed is a list, e.g. \[{...}\]; got a mapping\.$"),
+        ({"detector": {"model": 3}}, r"mine.yaml:\d+: detector.model: allowed: yolov3, .* of Ultralytics; got 3\.$"),
         ({"prepare": 3}, r"prepare: allowed is a mapping, {key: value}; got 3\.$"),
         ({"fidelity": "laptob"}, "Unknown fidelity 'laptob'. Did you mean 'laptop'"),
     ],

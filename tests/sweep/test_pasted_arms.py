@@ -74,6 +74,8 @@ def test_settings_of_one_variant_change_its_arms_alone(plan: Plan) -> None:
         study_of(variants={"copy_paste": {"most_lesion": 1}})
     with pytest.raises(ValueError, match="none"):
         study_of(variants={"none": {"mosaic": 1}})
+    with pytest.raises(ValueError, match="must be that of all arms; allowed for classic: augmentation"):
+        study_of(variants={"classic": {"steps": 900}})
 
 
 def test_drawn_settings_win_over_those_of_a_variant() -> None:

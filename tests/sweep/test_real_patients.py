@@ -50,6 +50,7 @@ def test_without_them_no_key_changes() -> None:
     [
         ("arms=[{variant: cpggan, counts: [400], train_patients: [2]}]", "set prepare.train_patients"),
         ("arms=[{variant: none, train_patients: [2, 2]}]", "more than once"),
+        ("arms=[{variant: none, train_patients: [2]}]", "add `- variant: none`"),
         ("arms=[{variant: none, train_patients: [0]}]", "train_patients"),
     ],
 )

@@ -94,7 +94,11 @@ def _largest(value: Any) -> float:
 
 def _opened(given: Any) -> Any:
     """The name as it is; for a path, what the file holds."""
-    if not isinstance(given, str) or given in NAMES:
+    if isinstance(given, NetworkFile) or (isinstance(given, Mapping) and given.keys() == {"file", "content"}):
+        return given
+    if not isinstance(given, str):
+        raise ValueError(f"allowed: {ALLOWED}; got {shown(given)}")
+    if given in NAMES:
         return given
     path = Path(given)
     if path.suffix not in (".yaml", ".yml"):

@@ -9,6 +9,10 @@ from trainers.detector.architecture import DENSE, PAPER, Network, head_of
 
 STRIDE = 32
 """Coarsest stride of YOLOv3; network resolutions are multiples of it."""
+AUGMENTATION = (
+    "degrees", "translate", "scale", "shear", "flipud", "fliplr", "mosaic", "copy_paste", "intensity",
+)  # fmt: skip
+"""Settings that change how slices are shown, and nothing else."""
 
 
 class DetectorConfig(Config):
