@@ -175,22 +175,16 @@ def search(study: StudyValues) -> Iterator[Problem]:
 
 
 def idle(study: StudyValues) -> Iterator[Problem]:
-    """Keys of `search` that its method does not read; one of a search may stay while it is run as an ablation."""
+    """Keys of `search` that its method does not read; any may stay while the study is run as an ablation."""
     search, default = study.search, SearchConfig()
-    methods: dict[str, str] = {}
-    if not search.races:
-        methods |= dict.fromkeys(("gain", "most_seeds"), "'race'")
-    if not search.draws:
-        methods |= dict.fromkeys(("first", "first_from", "patience"), "'random' or 'tpe'")
+    keys, of = (), ""
     if search.races:
-        methods |= dict.fromkeys(("trials", "pruning"), "'random' or 'tpe'")
-    for key, method in methods.items():
-        if getattr(search, key) != getattr(default, key):
-            message = (
-                f"does nothing with search.method {search.method!r}, only with {method}; allowed: its default, "
-                f"{shown(getattr(default, key))}; got {shown(getattr(search, key))}"
-            )
-            yield Problem(("search", key), message)
+        keys, of = ("first", "first_from", "patience", "trials", "pruning"), "'random' or 'tpe'"
+    elif search.draws:
+        keys, of = ("gain", "most_seeds"), "'race'"
+    for key in [key for key in keys if getattr(search, key) != getattr(default, key)]:
+        message = f"does nothing with search.method {search.method!r}, only with {of}; allowed: its default, "
+        yield Problem(("search", key), f"{message}{shown(getattr(default, key))}; got {shown(getattr(search, key))}")
 
 
 def race(study: StudyValues) -> Iterator[Problem]:
