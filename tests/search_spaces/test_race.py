@@ -36,7 +36,10 @@ def test_seeds_of_the_first_look_come_first_then_the_least_others() -> None:
         ({"search": {"method": "race", "gain": 0}}, "greater than 0"),
         ({"search": {"method": "race", "patience": 3}}, "does nothing with search.method 'race', only with 'random'"),
         ({"search": {"method": "race", "trials": 3}}, "does nothing with search.method 'race'"),
-        ({"search": {"method": "tpe", "trials": 3, "most_seeds": 9}}, "with search.method 'tpe', only with 'race'"),
+        (
+            {"search": {"method": "tpe", "most_seeds": 9}, "space": {"gan.learning_rate": {"float": [1e-4, 1e-3]}}},
+            "with search.method 'tpe', only with 'race'",
+        ),
         ({"space": {"count": {"int": [400, 800]}}}, "a race draws nothing from it"),
         (
             {"arms": [*ARMS, {"variant": "image2image", "counts": [*range(1, 200)]}],
