@@ -24,7 +24,7 @@ from sweep.report.sections.finer import finer_gain_sections
 from sweep.report.sections.gains import SOUGHT, gain_sections, seeds_section
 from sweep.report.sections.pareto import pareto_section
 from sweep.report.sections.patients import patients_sections
-from sweep.report.sections.pictures import forest_section, picture_sections, slices_section, sources_section
+from sweep.report.sections.pictures import forest_section, picture_sections, slices_section
 from sweep.report.sections.race import race_section
 from sweep.report.sections.response import response_sections
 from sweep.report.sections.trace import FindRuns, trace_section
@@ -207,8 +207,7 @@ def _sections(results: Results, evidence: Evidence | None, sought: float, study:
     if evidence is not None:
         measured += [*patients_sections(results, evidence), *finer_gain_sections(evidence)]
         measured += [*detection_sections(evidence), *picture_sections(evidence)]
-    cost = cost_section(results, evidence, results.plan.study.prices)
-    spent = [cost, gan_section(results), sources_section(results)]
+    spent = [cost_section(results, evidence, results.plan.study.prices), gan_section(results)]
     figures = (_marked(section, results.mark) for section in measured)
     yield from filter(None, [race_section(results.plan), *figures, *spent])
 

@@ -25,16 +25,7 @@ def contact_sheet(
     boxes: Mapping[str, Sequence[np.ndarray]],
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write the picture of `slices_figure` as PNG."""
-    slices_figure(rows, boxes, captions).savefig(path, dpi=110)
-
-
-def slices_figure(
-    rows: Mapping[str, np.ndarray],
-    boxes: Mapping[str, Sequence[np.ndarray]],
-    captions: Mapping[str, Sequence[str]] | None = None,
-) -> Figure:
-    """One named row of slices each.
+    """Write a PNG with one named row of slices each.
 
     Args:
         rows: name -> N x S x S uint8, the same S in all of them.
@@ -68,7 +59,7 @@ def slices_figure(
     axis.set_xticks([])
     axis.set_yticks([top + size / 2 for top in tops], list(rows), rotation=90, va="center")
     axis.tick_params(length=0)
-    return figure
+    figure.savefig(path, dpi=110)
 
 
 def loss_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.report.evidence import Evidence
-from sweep.report.results import Results
 from sweep.report.section import Section
 from sweep.report.verdict import ALPHA
-from sweep.store import Artifact
 from trainers.data.slice_set import open_slice_set
 from trainers.evaluation.calibration import calibration
 from trainers.evaluation.comparison import Comparison
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Mapping[str, Sequence[Outcome]]], Figure | None]
 
-SLICES_SHOWN, MOST_VARIANTS = 10, 12
-"""Columns and rows of a picture of synthetic slices."""
 BESIDE = 0.17
 """From the middle of an arm's row to each of its two gains."""
 
@@ -54,22 +50,6 @@ def slices_section(evidence: Evidence) -> Section | None:
     return Section("gained", "Test slices on which the arms differ most", (), (), "", partial(_slices, evidence))
 
 
-def sources_section(results: Results) -> Section | None:
-    """Slices of each variant of the study's arms; None without any in the store."""
-    shards: dict[str, Artifact] = {}
-    training: Artifact | None = None
-    for trial in results.plan.trials:
-        detector = trial.evaluate.detector
-        if trial.number is None and detector.shards and (first := results.made.get(detector.shards[0].key)):
-            training = training or results.made.get(detector.slices.key)
-            shards.setdefault(f"{trial.variant}{detector.slices.fold_text}", first)
-    if training is None:
-        return None
-    note = "The first slices of each variant with their boxes, below training slices with theirs."
-    shown = dict(list(shards.items())[:MOST_VARIANTS])
-    return Section("variants", "Slices of each variant", (), (), note, partial(_first_slices, training, shown))
-
-
 def picture_sections(evidence: Evidence) -> Iterator[Section]:
     """Lesions missed by diameter, confidence and calibration, at the loosest IoU threshold."""
     from trainers.evaluation.figures import calibration_figure, confidence_figure, missed_figure
@@ -86,20 +66,6 @@ def picture_sections(evidence: Evidence) -> Iterator[Section]:
     for name, (title, draw, possible) in drawn.items():
         if possible:
             yield Section(name, f"{title}, IoU {loosest:g}", (), (), "", partial(_drawn, draw, shown))
-
-
-def _first_slices(training: Artifact, shards: Mapping[str, Artifact]) -> Figure:
-    from trainers.gan.figures import slices_figure
-
-    real = open_slice_set(training.path)
-    rows = real.indices("train", "tumour")
-    shown = {"real": (real, rows[np.linspace(0, len(rows) - 1, SLICES_SHOWN).astype(int)])}
-    for name, shard in shards.items():
-        drawn = open_slice_set(shard.path)
-        shown[name] = drawn, np.arange(min(SLICES_SHOWN, len(drawn.images)))
-    images = {name: slices.images[wanted] for name, (slices, wanted) in shown.items()}
-    boxes = {name: (slices.boxes_by_slice(), wanted) for name, (slices, wanted) in shown.items()}
-    return slices_figure(images, {name: [of[row] for row in wanted] for name, (of, wanted) in boxes.items()})
 
 
 def _drawn(draw: Draw, shown: Mapping[str, Sequence[Outcome]]) -> Figure:
