@@ -142,9 +142,12 @@ class StudyValues(Config):
     """Workers, CPUs and GPUs of the training stages."""
 
     @property
-    def splits(self) -> tuple[Fold | None, ...]:
-        """The splits that every trial runs on: the folds, else the only one, which is none of them."""
-        return (None,) if self.folds is None else tuple(Fold(number=n + 1, of=self.folds) for n in range(self.folds))
+    def splits(self) -> tuple[PrepareConfig, ...]:
+        """How the slice sets that every trial runs on are prepared: one for each fold, else the only one."""
+        if self.folds is None:
+            return (self.prepare,)
+        folds = (Fold(number=n + 1, of=self.folds) for n in range(self.folds))
+        return tuple(self.prepare.model_copy(update={"fold": fold}) for fold in folds)
 
     def gan_for(self, variant: GANVariant) -> GANConfig:
         """The GAN config of one variant."""

@@ -9,16 +9,10 @@ from collections.abc import Mapping, Sequence
 from search_spaces.search import AT_FPS, Constraint, Objective
 from search_spaces.study import Study
 from sweep.plan import Trial
-from sweep.store import Artifact, Store
-from trainers.evaluation import metrics_file
+from sweep.stages.evaluate import read_metrics
+from sweep.store import Store
 from trainers.evaluation.metrics_file import Metrics, Summary, rate
 from trainers.evaluation.outcome import name_of
-
-
-def read_metrics(artifact: Artifact) -> Metrics:
-    """The figures of an evaluate artifact."""
-    name = metrics_file.METRICS_FILE
-    return metrics_file.read_metrics(artifact.text(name), f"{artifact.where}/{name}")
 
 
 def evaluated(trial: Trial, store: Store) -> Metrics:

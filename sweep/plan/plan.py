@@ -139,8 +139,7 @@ def make_trial_maker(study: Study, verify: bool = False) -> TrialMaker:
     cohort = open_cohort(Path(study.cohort))
     cache = CohortCache(cache_folder(), verify)
     fingerprint = content_of(cohort, study.prepare, cache.digest)
-    for fold in study.splits:
-        split = study.prepare if fold is None else study.prepare.model_copy(update={"fold": fold})
+    for split in study.splits:
         identity = [fingerprint, split.model_dump(mode="json")]
         cache.once(identity, lambda split=split: plan_volumes(cohort, split, cache))
     cache.keep()

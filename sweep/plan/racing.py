@@ -14,13 +14,12 @@ import numpy as np
 from sweep.plan.looks import ArmAtLook, Look, last_looks
 from sweep.plan.plan import Plan
 from sweep.plan.trial import Trial
-from sweep.stages import EvaluateStage
+from sweep.stages.evaluate import EvaluateStage, read_metrics
 from sweep.store import Artifact, Store
 from trainers.evaluation.bootstrap import leave_one_out_weights, ratios
 from trainers.evaluation.collapse import collapse
 from trainers.evaluation.comparison import Comparison, compare
 from trainers.evaluation.metrics import counts_by
-from trainers.evaluation.metrics_file import METRICS_FILE, read_metrics
 from trainers.evaluation.sequential import Decision, Differences, Looks, decide
 from trainers.variants import REAL_ONLY
 
@@ -112,9 +111,7 @@ def _sensitivity(store: Store, key: str, iou: float, confidence: float) -> np.nd
 
 @lru_cache(maxsize=4096)
 def _collapsed(store: Store, key: str) -> bool:
-    artifact = _evaluation(store, key)
-    metrics = read_metrics(artifact.text(METRICS_FILE), f"{artifact.where}/{METRICS_FILE}")
-    return collapse(metrics) is not None
+    return collapse(read_metrics(_evaluation(store, key))) is not None
 
 
 def _evaluation(store: Store, key: str) -> Artifact:

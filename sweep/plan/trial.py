@@ -129,8 +129,7 @@ class TrialMaker:
 
     def __init__(self, study: Study, prepared: PrepareStage) -> None:
         self._study = study
-        splits = [prepared.config.model_copy(update={"fold": fold}) for fold in study.splits] if study.folds else []
-        self._splits = [replace(prepared, config=config) for config in splits] or [prepared]
+        self._splits = [replace(prepared, config=config) for config in study.splits]
         self._shards: dict[tuple[str, str], list[ShardStage]] = {}
         self._judged: set[str] = set()
 

@@ -14,9 +14,10 @@ from functools import cached_property
 
 from search_spaces.schema import Study
 from search_spaces.search import Constraint, Objective
-from sweep.objectives import figure, read_metrics
+from sweep.objectives import figure
 from sweep.plan import Plan, Trial
 from sweep.report.section import measured_texts
+from sweep.stages.evaluate import read_metrics
 from sweep.store import Artifact, Store
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord

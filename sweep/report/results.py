@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.plan.looks import last_looks
 from sweep.report.machines import Made, machines_of
+from sweep.stages.evaluate import read_metrics
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm

@@ -12,10 +12,13 @@ from sweep.stages.detector import DetectorStage
 from sweep.stages.network_stage import NetworkStage
 from sweep.stages.stage import RunKind, Stage
 from sweep.stages.work import SliceCounts, Work
+from sweep.store import Artifact
 from trainers.data.slice_set import open_slice_set
 from trainers.detector.config import DetectorConfig
 from trainers.distributed import Context, WorkerResources
+from trainers.evaluation import metrics_file
 from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.metrics_file import Metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +66,9 @@ class EvaluateStage(NetworkStage):
 
         slices = open_slice_set(inputs["slices"])
         evaluate(inputs["detector"], slices, self.config, out, context.progress, context.device)
+
+
+def read_metrics(artifact: Artifact) -> Metrics:
+    """The figures of an evaluate artifact."""
+    name = metrics_file.METRICS_FILE
+    return metrics_file.read_metrics(artifact.text(name), f"{artifact.where}/{name}")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.study import Study
-from sweep.objectives import objective_values, read_metrics, violations
+from sweep.objectives import objective_values, violations
 from sweep.plan import Plan, Trial
 from sweep.plan.looks import Look
 from sweep.stages import EvaluateStage
+from sweep.stages.evaluate import read_metrics
 from sweep.store import Store
 from sweep.store.backend import READERS
 from sweep.studies.optuna_study import Drawn, left_to_draw

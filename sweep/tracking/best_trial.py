@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Mapping
 
 from search_spaces.study import Study
-from sweep.objectives import objective_values, read_metrics, undefined, violations
+from sweep.objectives import objective_values, undefined, violations
 from sweep.plan import Trial
+from sweep.stages.evaluate import read_metrics
 from sweep.store import Store
 from sweep.tracking.compared import evaluation_figures
 from sweep.tracking.run_content import Point

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.search import Prices
 from sweep.machine_use import read_system_samples
 from sweep.models.packaging import save_detector
-from sweep.objectives import read_metrics
 from sweep.plan import Plan, Trial
 from sweep.stages import PrepareStage, Stage
+from sweep.stages.evaluate import read_metrics
 from sweep.store import Artifact, Cost, Store
 from sweep.tracking.compared import FINDINGS, HISTORY, SYSTEM, chosen, evaluation_figures, shown
 from sweep.tracking.tags import (
