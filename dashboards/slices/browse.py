@@ -109,7 +109,7 @@ class Browser:
             raise ConfigError(f"slice is {view.slice}; allowed: 0 to {count - 1}.")
         pictures = self._beside(state, made, view.slice)
         _, shard, row = self._sets.place(state.store, made, view.slice)
-        facts = {"visibility of its least visible tumour": shard.value(row, "visibility")[:5]}
+        facts = {"visibility of its least visible drawn tumour": shard.value(row, "visibility")[:5]}
         opened = {"title": shard.value(row, "slice_id"), "facts": facts, "pictures": pictures}
         return {**content, "open": {**opened, **_around(view, numbers)}}
 

@@ -23,7 +23,7 @@ class InpaintStage(ShardStage, NetworkStage):
     """Draws lesions into the slices of a shard."""
 
     name: ClassVar[str] = "inpaint"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     sections: ClassVar[tuple[str, ...]] = ("synthesis",)
     network: ClassVar[str | None] = "inpainter"
     joins: ClassVar[str | None] = "inpainter"

@@ -23,7 +23,7 @@ class PasteStage(ShardStage):
     """Draws a shard without a network."""
 
     name: ClassVar[str] = "paste"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     sections: ClassVar[tuple[str, ...]] = ("synthesis",)
     joins: ClassVar[str | None] = "lesions"
 

@@ -162,13 +162,14 @@ def visibility(images: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
         outside the brain, or one that covers the whole slice, stands out from nothing and scores 0.
     """
     scores = [
-        min((_stands_out(inside, ring) for inside, ring in surroundings), default=float("inf"))
+        min((stands_out(inside, ring) for inside, ring in surroundings), default=float("inf"))
         for surroundings in box_surroundings(images, boxes)
     ]
     return np.array(scores, dtype=np.float64)
 
 
-def _stands_out(inside: np.ndarray, ring: np.ndarray) -> float:
+def stands_out(inside: np.ndarray, ring: np.ndarray) -> float:
+    """The score that `visibility` gives a box with these surroundings (`box_surroundings`)."""
     brain = ring[ring > BACKGROUND]
     if not brain.size or brain.size < LEAST_BRAIN * ring.size:
         return 0.0

@@ -33,7 +33,7 @@ class Attempt:
     boxes: np.ndarray
     """n x 4 float32 (x0, y0, x1, y1), pixels."""
     visibility: float
-    """Score of its least visible box (`trainers.data.conditions.visibility`)."""
+    """Score of the least visible box that was drawn (`trainers.data.conditions.visibility`)."""
 
     @property
     def slice_id(self) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from trainers.data.conditions import visibility
 from trainers.data.slice_set import SliceSet
 from trainers.distributed import Context
 from trainers.gan.config import SynthesisConfig
@@ -21,7 +19,6 @@ from trainers.inpainting.inpainter import Inpainter, load_inpainter
 from trainers.inpainting.windows import Windows, contrast_of, corner_for, fits, weights_of
 from trainers.pasting.hosts import Chosen, Host, choose_places, hosts_of, source_name
 from trainers.pasting.lesions import Lesion, read_lesions
-from trainers.pasting.places import Place
 
 BATCH = 16
 
@@ -32,10 +29,11 @@ def inpaint(
     """Write shard number `shard` as a slice set into the folder `out`, in the form that `synthesize` gives it.
 
     A slice is a training slice with its own lesions and boxes, and one to `most_lesions` more, at the places and of the
-    sizes that `copy_paste` of equal settings gives its lesions, one drawn after the other. Image i depends on the
-    inpainter, the training slices, the configs and i alone: every random number of an attempt at it comes from a
-    generator seeded with (seed, i, attempt), and every call of the network has the same shape. Of `synthesis` the
-    fields of `ConditionConfig` and `batch_size` have no meaning here.
+    sizes that the same attempt of `copy_paste` with equal settings gives its lesions, one drawn after the other.
+    Neither other boxes nor the background change. Image i depends on the inpainter, the training slices, the configs
+    and i alone: every random number of an attempt at it comes from a generator seeded with (seed, i, attempt), and
+    every call of the network has the same shape. Of `synthesis` the fields of `ConditionConfig` and `batch_size` have
+    no meaning here.
 
     Args:
         folder: that `train_inpainter` wrote.
@@ -76,41 +74,31 @@ def _attempts(
     ]
     drawn = [each.host.image.copy() for each in chosen]
     # A lesion beside an earlier one of its slice is drawn with that one in sight.
-    for places in zip_longest(*(each.places for each in chosen)):
-        _draw(inpainter, drawn, places, [each.rng for each in chosen], most)
+    for turn in range(max(len(each.places) for each in chosen)):
+        _draw(inpainter, drawn, chosen, turn, most)
     return [
-        Attempt(image, number, pixels, each.boxes, _score(pixels, each))
+        Attempt(image, number, pixels, each.boxes, each.score(pixels))
         for (image, number), pixels, each in zip(wanted, drawn, chosen, strict=True)
     ]
 
 
-def _draw(
-    inpainter: Inpainter,
-    slices: Sequence[np.ndarray],
-    places: Sequence[Place | None],
-    rngs: Sequence[np.random.Generator],
-    most: int,
-) -> None:
-    """Draw a lesion at a place into each of the slices that has one."""
+def _draw(inpainter: Inpainter, slices: Sequence[np.ndarray], chosen: Sequence[Chosen], turn: int, most: int) -> None:
+    """Draw a lesion at place number `turn` into each of the slices that has one."""
     config = inpainter.config
     side = config.window
     images, weights, contrast, noise = (np.zeros((most, side, side), dtype) for dtype in (np.uint8, *3 * [np.float32]))
     views: dict[int, np.ndarray] = {}
-    for number, (pixels, place, rng) in enumerate(zip(slices, places, rngs, strict=True)):
-        if place is not None:
+    for number, (pixels, each) in enumerate(zip(slices, chosen, strict=True)):
+        if turn < len(each.places):
+            place = each.places[turn]
             corner = top, left = corner_for(place.box, len(pixels), side)
             window = np.s_[top : top + side, left : left + side]
             views[number] = pixels[window]
             images[number] = views[number]
-            weights[number] = weights_of(place.box, corner, config)
+            weights[number] = weights_of(place.box, corner, config) * each.free(place)[window]
             rows, columns = place.window
             contrast[number] = contrast_of(place.lesion, rows.start, columns.start, len(pixels))[window]
-            noise[number] = rng.standard_normal((side, side), dtype=np.float32)
+            noise[number] = each.rng.standard_normal((side, side), dtype=np.float32)
     made = inpainter.draw(Windows(images, weights, contrast), noise)
     for number, view in views.items():
         view[:] = made[number]
-
-
-def _score(pixels: np.ndarray, chosen: Chosen) -> float:
-    """Of its least visible lesion; a slice in which nothing found room is drawn again."""
-    return float(visibility(pixels[None], [chosen.boxes])[0]) if chosen.places else 0.0

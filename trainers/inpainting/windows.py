@@ -23,7 +23,8 @@ class Windows:
     images: np.ndarray
     """N x W x W uint8."""
     weights: np.ndarray
-    """N x W x W float32: share that a drawing has in a pixel; 1 in the box, falling in the rim, else 0."""
+    """N x W x W float32: share that a drawing has in a pixel; 1 in the box, falling in the rim, 0 elsewhere and
+    where nothing may be drawn."""
     contrast: np.ndarray
     """N x W x W float32: where the lesion is to be, how much brighter than its surroundings, as a share of white; else
     0."""

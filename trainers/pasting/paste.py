@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from trainers.data.conditions import visibility
 from trainers.data.slice_set import SliceSet
 from trainers.distributed import Context
 from trainers.gan.config import SynthesisConfig
@@ -44,8 +43,8 @@ def paste(
 
     A slice is a training slice with its own lesions and boxes, and one to `config.most_lesions` more. Image i depends
     on the lesions, the training slices, the configs and i alone; every random number of an attempt at it comes from a
-    generator seeded with (seed, i, attempt). All variants draw at the same places. Of `synthesis` the fields of
-    `ConditionConfig` and `batch_size` have no meaning here.
+    generator seeded with (seed, i, attempt). Attempt for attempt all variants draw at the same places. Of
+    `synthesis` the fields of `ConditionConfig` and `batch_size` have no meaning here.
 
     Args:
         lesions: of the training split (`training_lesions`).
@@ -85,9 +84,7 @@ def _attempt(
     for place in chosen.places:
         DRAWINGS[config.traits.content](pixels, place, chosen.rng)
     drawn = np.clip(pixels.round(), 0, 255).astype(np.uint8)
-    # A slice in which nothing found room is drawn again.
-    score = float(visibility(drawn[None], [chosen.boxes])[0]) if chosen.places else 0.0
-    return Attempt(image, number, drawn, chosen.boxes, score)
+    return Attempt(image, number, drawn, chosen.boxes, chosen.score(drawn))
 
 
 def _draw_lesion(pixels: np.ndarray, place: Place, _: np.random.Generator) -> None:

@@ -30,9 +30,13 @@ class Place:
 
 
 def brain_of(image: np.ndarray) -> np.ndarray:
-    """The brain of a slice without its outermost pixels, ventricles included; H x W bool."""
-    filled = ndimage.binary_fill_holes(image > BACKGROUND)
-    return ndimage.binary_erosion(filled, ALL_NEIGHBOURS)  # pyright: ignore[reportReturnType]
+    """The brain of a slice, ventricles included; H x W bool."""
+    return ndimage.binary_fill_holes(image > BACKGROUND)  # pyright: ignore[reportReturnType]
+
+
+def interior_of(brain: np.ndarray) -> np.ndarray:
+    """A brain without its outermost pixels; H x W bool."""
+    return ndimage.binary_erosion(brain, ALL_NEIGHBOURS)  # pyright: ignore[reportReturnType]
 
 
 def jittered(lesion: Lesion, config: PlacesConfig, rng: np.random.Generator) -> Lesion:

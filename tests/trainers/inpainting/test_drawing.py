@@ -11,7 +11,7 @@ import pytest
 from tests.trainers.gan.tiny_runs import Interruptible, KilledError
 from tests.trainers.inpainting.painted import painted, tiny, trained
 from tests.trainers.pasting.brains import SIZE, SYNTHESIS, make_brains, pasted
-from trainers.data.conditions import box_contrast
+from trainers.data.conditions import box_contrast, box_surroundings, stands_out
 from trainers.data.slice_set import SliceSet
 from trainers.exceptions import TrainingError
 from trainers.gan import filling
@@ -43,18 +43,27 @@ def test_fewer_slices_are_the_first_of_more(inpainter: Path, brains: SliceSet, t
 def test_a_slice_is_a_training_slice_but_for_lesions_at_its_new_boxes(
     inpainter: Path, brains: SliceSet, tmp_path: Path
 ) -> None:
-    made = painted(inpainter, brains, tmp_path, synthesis=PLAIN)
+    made = painted(inpainter, brains, tmp_path, synthesis=PLAIN.model_copy(update={"shard_size": 24}))
     real = brains.images[brains.indices("train")].astype(int)
     own, rim = brains.boxes_by_slice(), tiny().rim
-    contrasts = []
-    for image, boxes in zip(made.images.astype(int), made.boxes_by_slice(), strict=True):
+    contrasts, spared = [], np.zeros(2, dtype=int)
+    scores = made.slices["visibility"]
+    for image, boxes, score in zip(made.images.astype(int), made.boxes_by_slice(), scores, strict=True):
         host = int(np.argmin([(image != other).sum() for other in real]))
         np.testing.assert_array_equal(boxes[0], own[host][0])
         redrawn = np.zeros((SIZE, SIZE), dtype=bool)
         for x0, y0, x1, y1 in boxes[1:].astype(int):
             redrawn[max(0, y0 - rim) : y1 + rim, max(0, x0 - rim) : x1 + rim] = True
-        np.testing.assert_array_equal(image[~redrawn], real[host][~redrawn])
+        lesion, background = np.zeros_like(redrawn), real[host] == 0
+        x0, y0, x1, y1 = boxes[0].astype(int)
+        lesion[y0:y1, x0:x1] = True
+        kept = ~redrawn | lesion | background
+        np.testing.assert_array_equal(image[kept], real[host][kept])
+        spared += (redrawn & lesion).sum(), (redrawn & background).sum()
         contrasts += box_contrast(image[None], [boxes])[1:].tolist()
+        (surroundings,) = box_surroundings(image[None], [boxes])
+        assert score == min((stands_out(*around) for around in surroundings[1:]), default=0)
+    assert spared.all(), "no box of these slices lies beside a lesion, or beside the background"
     assert np.median(contrasts) > 10, "the network has learnt that lesions are bright"
 
 

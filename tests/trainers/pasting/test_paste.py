@@ -11,8 +11,13 @@ import pytest
 from tests.trainers.gan.tiny_runs import Interruptible, KilledError
 from tests.trainers.pasting.brains import SIZE, SYNTHESIS, make_brains, pasted
 from trainers.data.conditions import box_contrast
-from trainers.data.slice_set import SliceSet
+from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.gan import filling
+from trainers.gan.review import Review
+from trainers.pasting.config import PasteConfig
+from trainers.pasting.hosts import choose_places, hosts_of
+from trainers.pasting.lesions import training_lesions
+from trainers.pasting.paste import paste
 from trainers.variants import PASTED
 
 
@@ -84,6 +89,36 @@ def test_a_placebo_takes_the_places_of_lesions(brains: SliceSet, tmp_path: Path)
     assert (lesions.images != discs.images).any(axis=(1, 2)).all()
     contrasts = box_contrast(discs.images, discs.boxes_by_slice())
     assert (contrasts > 15).all()
+
+
+def test_lesions_of_hosts_are_not_judged(brains: SliceSet, tmp_path: Path) -> None:
+    lesions, scores = training_lesions(brains), []
+    for name, level in {"faint": 90, "bright": 255}.items():
+        images = np.array(brains.images)
+        for image, boxes in zip(images, brains.boxes_by_slice(), strict=True):
+            for x0, y0, x1, y1 in boxes.astype(int):
+                image[y0:y1, x0:x1] = level
+        hosts = SliceSet(brains.path, images, brains.slices, brains.boxes, {})
+        plain, context = SYNTHESIS.model_copy(update={"curate": False}), Interruptible(tmp_path / "checkpoints")
+        paste(lesions, hosts, PasteConfig(), plain, 0, Review(), tmp_path / name, context)
+        scores.append(open_slice_set(tmp_path / name).slices["visibility"])
+    np.testing.assert_array_equal(*scores)
+    assert (scores[0] > 1).all()
+
+
+def test_a_drawing_stays_in_the_brain_and_off_other_boxes(brains: SliceSet) -> None:
+    images = np.array(brains.images)
+    images[:, 23:26, 23:26] = 0  # a ventricle
+    hosts = hosts_of(SliceSet(brains.path, images, brains.slices, brains.boxes, {}))
+    lesions, config = training_lesions(brains), PasteConfig(most_lesions=3)
+    chosen = [choose_places(hosts, lesions, config, 0, image, 0) for image in range(8)]
+    assert max(len(each.places) for each in chosen) > 1
+    for each in chosen:
+        for place in each.places:
+            expected = brains.images[each.host.row] > 20
+            for x0, y0, x1, y1 in each.boxes.astype(int):
+                expected[y0:y1, x0:x1] &= (place.box == [x0, y0, x1, y1]).all()
+            np.testing.assert_array_equal(each.free(place), expected)
 
 
 def test_killed_shard_continues_to_the_same_result(
