@@ -101,6 +101,8 @@ class TrainingState:
             module.load_state_dict(saved["modules"][name])
         for name, optimiser in self._optimisers().items():
             optimiser.load_state_dict(saved["optimisers"][name])
+            for group in optimiser.param_groups:  # not as on the device where it was saved
+                group["capturable"] = optimiser.defaults["capturable"]
         for name in SAVED_AS_IS:
             setattr(self, name, saved[name])
         self.snapshots = [snapshot.cpu() for snapshot in self.snapshots]

@@ -9,10 +9,10 @@ inputs: drawn outside, by images shown, they are those of an update that is not 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,27 +31,26 @@ Record = Callable[[Replay], Replay]
 """From an update to a function that repeats it, without having run it."""
 
 
-def as_cuda_graph(run: Replay) -> Replay:
-    """Record what a function launches on the current stream, which must not be the default one."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-        result = run()
+def cuda_graphs() -> Record:
+    """What records as CUDA graphs that share memory, as none starts before the result of another was read.
 
-    def replay() -> Tensor:
-        graph.replay()
-        return result
+    The current stream must not be the default one, and be the same each time.
+    """
+    pool = torch.cuda.graph_pool_handle()
 
-    return replay
+    def record(run: Replay) -> Replay:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads of the process may allocate meanwhile, as those of Ray and of the checkpoints do.
+        with torch.cuda.graph(graph, pool, torch.cuda.current_stream(), capture_error_mode="thread_local"):
+            result = run()
 
+        def replay() -> Tensor:
+            graph.replay()
+            return result
 
-@contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """Within it the device works on a stream of its own, as recording demands; both wait for each other at the ends."""
-    before, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    own.wait_stream(before)
-    with torch.cuda.stream(own):
-        yield
-    before.wait_stream(own)
+        return replay
+
+    return record
 
 
 @dataclass(frozen=True)
@@ -68,20 +67,37 @@ class _Kind:
 class RecordedUpdate:
     """`update` of one worker, replayed where that is possible; the statistics it returns last until the next call.
 
+    It works on a stream of its own, as recording demands; what its caller launches before and after waits in line.
+
     Args:
-        record: what records; another function than a CUDA graph's where there is no GPU.
+        recorder: makes what records, anew in each phase; another than that of CUDA graphs where there is no GPU.
     """
 
     def __init__(
-        self, state: TrainingState, feedback: DetectorFeedback | None, context: Context, record: Record = as_cuda_graph
+        self,
+        state: TrainingState,
+        feedback: DetectorFeedback | None,
+        context: Context,
+        recorder: Callable[[], Record] = cuda_graphs,
     ) -> None:
-        self._state, self._feedback, self._context, self._record = state, feedback, context, record
+        self._state, self._feedback, self._context, self._recorder = state, feedback, context, recorder
         self._alpha, self._teaching = torch.zeros(2, device=context.device)
         self._inputs: dict[torch.Size, Inputs] = {}
         self._runs: Counter[_Kind] = Counter()
+        self._phase: tuple[int, bool] | None = None
         self._recorded: dict[_Kind, Replay] = {}
+        self._streams: Any = torch.get_device_module(context.device)
+        self._own = self._streams.Stream(context.device)
 
     def __call__(self, batch: Batch, share: range) -> Tensor:
+        before = self._streams.current_stream(self._context.device)
+        self._own.wait_stream(before)
+        with self._streams.stream(self._own):
+            statistics = self._update(batch, share)
+        before.wait_stream(self._own)
+        return statistics
+
+    def _update(self, batch: Batch, share: range) -> Tensor:
         state = self._state
         inputs = self._kept(inputs_of(state, batch, share, self._context.device))
         course = course_at(state.config, state.images)
@@ -94,9 +110,9 @@ class RecordedUpdate:
         self._runs[kind] += 1
         if self._runs[kind] <= UNRECORDED:
             return run()
+        if self._phase != (now := (phase.resolution, phase.fades)):
+            self._phase, self._recorded, self._record = now, {}, self._recorder()  # phases do not come back
         if kind not in self._recorded:
-            for other in [other for other in self._recorded if other.resolution != kind.resolution]:
-                del self._recorded[other]  # smaller images do not come back
             self._recorded[kind] = self._record(run)
         return self._recorded[kind]()
 

@@ -45,7 +45,7 @@ class Inputs:
     conditions: Tensor
     """N x H x W uint8."""
     boxes: Tensor
-    """N x M x 4 float32: x0, y0, x1, y1, pixels; rows of zeros fill up. M is 0 without a detector."""
+    """N x M x 4 float32: x0, y0, x1, y1, pixels; rows of zeros fill up. M is 1 where no detector teaches."""
     latents: Tensor
     """2 x N x the generator's latent shape: for the discriminator's and for the generator's update."""
     mix: Tensor
@@ -106,7 +106,7 @@ def inputs_of(state: TrainingState, batch: Batch, share: range, device: torch.de
     return Inputs(
         on_device(batch.images, device),
         on_device(batch.conditions, device),
-        on_device(padded(batch.boxes if config.traits.needs_detector else []), device),
+        on_device(padded(batch.boxes if course_at(config, state.images).taught else []), device),
         latents[:, mine],
         mix[mine],
         torch.rand(config.batch_size, numbers, generator=random, device=device)[mine],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from trainers.gan.checkpoint import FILE, TrainingState
 from trainers.gan.config import GANConfig
 from trainers.gan.feedback import DetectorFeedback, open_feedback
 from trainers.gan.layers import resized
-from trainers.gan.recording import RecordedUpdate, own_stream
+from trainers.gan.recording import RecordedUpdate
 from trainers.gan.sampling import noise, sample, unit
 from trainers.gan.schedule import phase_at
 from trainers.gan.source import write_source
@@ -54,20 +53,16 @@ def train_gan(config: GANConfig, slices: SliceSet, out: Path, context: Context, 
             config, the workers' networks became unequal, or too many gradients are not finite.
     """
     check_group(context.world_size)
-    if context.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(context.device)
-    with arithmetic(config, context.device), own_stream(context.device) if _records(config, context) else nullcontext():
+    with arithmetic(config, context.device):
         _train(config, slices, out, context, detector)
-
-
-def _records(config: GANConfig, context: Context) -> bool:
-    return config.cuda_graph and context.device.type == "cuda" and context.world_size == 1
 
 
 def _train(config: GANConfig, slices: SliceSet, out: Path, context: Context, detector: Path | None) -> None:
     feedback = open_feedback(config, detector, context.device)
     data = TrainingSlices(config, slices, context.rank, context.world_size)
     state = TrainingState.initial(config, context.device)
+    if context.device.type == "cuda":  # which the networks have initialised
+        torch.cuda.reset_peak_memory_stats(context.device)
     folder = context.load_checkpoint() if context.rank == 0 else None
     payload = from_first(read_saved(folder / FILE, "a GAN") if folder else None, context.world_size)
     if payload is not None:
@@ -87,7 +82,7 @@ def _run(
     checkpoints = total / (state.config.checkpoint_kimg * 1000)
     recent = _Recent(state.images, context)
     step = partial(update, state, feedback=feedback, context=context)
-    if _records(state.config, context):
+    if state.config.cuda_graph and context.device.type == "cuda" and context.world_size == 1:
         step = RecordedUpdate(state, feedback, context)
     while state.images < total:
         before = state.images

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,17 +17,18 @@ from trainers.data.slice_set import SliceSet
 from trainers.gan.batches import TrainingSlices
 from trainers.gan.checkpoint import TrainingState
 from trainers.gan.config import GANConfig
-from trainers.gan.recording import UNRECORDED, RecordedUpdate, Replay
+from trainers.gan.recording import UNRECORDED, Record, RecordedUpdate, Replay
 from trainers.gan.schedule import phase_at
 from trainers.gan.step import course_at, inputs_of, run_update, update
 
 Step = Callable[..., Tensor]
+CPU = torch.device("cpu")
 
 
 def trained(
     config: GANConfig, slices: SliceSet, step_of: Callable[[TrainingState], Step]
 ) -> tuple[TrainingState, list]:
-    state = TrainingState.initial(config, torch.device("cpu"))
+    state = TrainingState.initial(config, CPU)
     data, step, statistics = TrainingSlices(config, slices, 0, 1), step_of(state), []
     while state.images < config.total_images:
         statistics.append(step(data.batch(state.images), data.share).clone())
@@ -41,10 +44,17 @@ def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices
     config = tiny(precision="bf16", loss="r1", penalty_interval=2, **growth, **augment)
     context = Interruptible(tmp_path)
     recorded: list[tuple[int, bool]] = []
-    replays = 0
+    recorders = replays = 0
+    default = torch.cpu.current_stream()
 
     def recording(state: TrainingState) -> Step:
+        def recorder() -> Record:
+            nonlocal recorders
+            recorders += 1
+            return record
+
         def record(run: Replay) -> Replay:
+            assert torch.cpu.current_stream() is not default
             phase = phase_at(config, state.images)
             recorded.append((phase.resolution, phase.fades))
 
@@ -60,7 +70,7 @@ def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices
 
             return replay
 
-        return RecordedUpdate(state, None, context, record)
+        return RecordedUpdate(state, None, context, recorder)
 
     def plain(state: TrainingState) -> Step:
         return lambda batch, share: update(state, batch, share, None, context)
@@ -81,7 +91,20 @@ def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices
         kinds |= {kind} if runs[kind] > UNRECORDED else set()
     assert len(recorded) == len(kinds)
     assert {kind[:2] for kind in kinds} == set(recorded)
+    assert recorders == len(set(recorded)), "one pool of memory for a phase"
+    assert torch.cpu.current_stream() is default
     assert replays == sum(count - UNRECORDED for count in runs.values() if count > UNRECORDED) > 5
+
+
+def test_boxes_that_no_detector_reads_yet_need_no_recording_of_their_own(slices: SliceSet) -> None:
+    config = tiny(variant="cpggan+detector", detector_start_kimg=0.1)
+    state = TrainingState.initial(config, CPU)
+    batch = TrainingSlices(config, slices, 0, 1).batch(0)
+    crowded = replace(batch, boxes=[np.repeat(boxes, 3, axis=0) for boxes in batch.boxes])
+    shapes = []
+    for state.images in (0, 104):
+        shapes.append({inputs_of(state, each, range(8), CPU).boxes.shape for each in (batch, crowded)})
+    assert [len(each) for each in shapes] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trainers.data.slice_set import SliceSet, open_slice_set
 from trainers.distributed import Context, Placement
 from trainers.exceptions import StopRequestedError, TrainingError
 from trainers.gan.batches import TrainingSlices
-from trainers.gan.checkpoint import TrainingState
+from trainers.gan.checkpoint import FILE, TrainingState
 from trainers.gan.config import GANConfig
 from trainers.gan.schedule import phase_at
 from trainers.gan.step import update
@@ -224,6 +224,22 @@ def test_a_foreign_checkpoint_is_refused(slices: SliceSet, tmp_path: Path) -> No
         train_gan(tiny(), slices, tmp_path, Interruptible(tmp_path / "checkpoints", 1))
     with pytest.raises(TrainingError, match=r"another run, in which gan\.seed was 0 \(now 1\)"):
         train_gan(tiny(seed=1), slices, tmp_path, Interruptible(tmp_path / "checkpoints"))
+
+
+def test_a_checkpoint_does_not_bring_along_how_another_device_runs_adam(tmp_path: Path) -> None:
+    state = TrainingState.initial(tiny(cuda_graph=True), torch.device("cpu"))
+    state.discriminator_optimiser.param_groups[0]["capturable"] = True  # as on a GPU
+    state.save(tmp_path)
+    resumed = TrainingState.initial(state.config, torch.device("cpu"))
+    resumed.restore((tmp_path / FILE).read_bytes(), tmp_path)
+    assert [group["capturable"] for group in resumed.discriminator_optimiser.param_groups] == [False]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_asks_nothing_of_a_gpu_before_its_networks_are_there(slices: SliceSet, tmp_path: Path) -> None:
+    """Without a GPU torch's own message says so; a question to CUDA before it is initialised fails even with one."""
+    with pytest.raises((AssertionError, RuntimeError), match=r"NVIDIA|not compiled with CUDA"):
+        train_gan(tiny(), slices, tmp_path, Interruptible(tmp_path / "checkpoints", device=GPU))
 
 
 def test_workers_need_a_process_group(slices: SliceSet, tmp_path: Path) -> None:
