@@ -170,6 +170,9 @@ def search(study: StudyValues) -> Iterator[Problem]:
     elif study.search.draws:
         if study.search.pruning != "none" and (why := _why_not_to_prune(study)):
             yield Problem(("search", "pruning"), f"{why}; got {study.search.pruning!r}")
+        if study.search.first_from is not None and study.search.first_from.study == study.name:
+            message = f"is this study itself; allowed: another study that draws; got {study.name!r}"
+            yield Problem(("search", "first_from", "study"), message)
         if len(set(study.objectives)) < len(study.objectives):
             yield Problem(("objectives",), "an objective is listed more than once")
 

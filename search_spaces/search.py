@@ -70,13 +70,15 @@ class SearchConfig(Config):
     """Decides what is drawn, together with the order in which cells finish."""
     first: tuple[dict[str, Scalar], ...] = Field(default=(), max_length=MOST_TRIALS, exclude_if=lambda cells: not cells)
     """Cells known to be good, which count among `trials` and are drawn before all others: each a mapping of keys of
-    `space` to values within their ranges. Keys that a cell leaves out are drawn."""
+    `space` to values within their ranges. Keys that a cell leaves out are drawn; one that leaves out none is listed
+    once."""
     first_from: FirstFrom | None = Field(default=None, exclude_if=lambda other: other is None)
     """Another study whose best cells are drawn after `first`, where they lie in this space. They are trained here,
     unless the store holds them: figures of another cohort cannot be compared."""
     patience: int | None = Field(default=None, ge=1, le=MOST_TRIALS, exclude_if=lambda cells: cells is None)
     """Draw no more once so many cells in a row have ended without a new best: without a better value of the objective,
-    or of one of several, within the constraints. Failed cells do not count. None = `trials` alone decides."""
+    or of one of several, within the constraints. Failed cells do not count. `tpe` can learn nothing if this ends it
+    within its `startup_trials`. None = `trials` alone decides."""
 
     @property
     def draws(self) -> bool:

@@ -108,7 +108,8 @@ def _whole_counts(drawn: Dimension) -> Iterator[Problem]:
 def _first_cells(study: StudyValues) -> Iterator[Problem]:
     """Cells to draw first: within the space, and allowed together."""
     variants = study.variants_to_draw()
-    for position, cell in enumerate(study.search.first):
+    first = study.search.first
+    for position, cell in enumerate(first):
         at = ("search", "first", position)
         variant = cell.get("variant", None if "variant" in study.space else variants[0])
         if variant not in variants:
@@ -123,8 +124,10 @@ def _first_cells(study: StudyValues) -> Iterator[Problem]:
             elif key != "variant" and not drawn[key].holds(value):
                 form = drawn[key].model_dump(exclude_none=True, exclude_defaults=True)
                 yield Problem((*at, key), f"allowed is a value that space.{key} draws, {form}; got {value!r}")
-    if len(study.search.first) > study.search.trials:
-        message = f"lists {len(study.search.first)} cells; allowed: up to search.trials, {study.search.trials}"
+        if cell in first[:position] and drawn.keys() <= cell.keys():
+            yield Problem(at, f"is cell {first.index(cell)} once more; allowed: every cell once; got {cell}")
+    if len(first) > study.search.trials:
+        message = f"lists {len(first)} cells; allowed: up to search.trials, {study.search.trials}"
         yield Problem(("search", "first"), message)
 
 

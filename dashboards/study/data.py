@@ -11,7 +11,7 @@ from typing import Any
 
 from dashboards.study.live import State
 from sweep.cli.status_tables import headline, reasons
-from sweep.plan.looks import race_text
+from sweep.plan.looks import held_up_text, race_text
 from sweep.report.evidence import Gain
 from sweep.report.report import header_of
 from sweep.report.results import Row
@@ -77,10 +77,14 @@ def evidence(state: State, base: str) -> dict[str, Any]:
     found = state.evidence
     if found is None or base not in found.arms:
         base = REAL_ONLY
+    plan = state.plan
+    shown = (
+        race_text(plan.study, plan.looks)
+        if plan.looks
+        else state.once("verdict", lambda: verdict(found, SOUGHT, plan.study.name))
+    )
     answer: dict[str, Any] = {
-        "verdict": race_text(state.plan.study, state.plan.looks)
-        if state.plan.looks
-        else state.once("verdict", lambda: verdict(found, SOUGHT, state.plan.study.name)),
+        "verdict": shown + held_up_text(plan.held_up_by),
         "header": list(header_of(state.results)),
         "arms": [] if found is None else list(found.arms),
         "base": base,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweep.console import TextTable
-from sweep.plan.looks import last_looks, race_text
+from sweep.plan.looks import held_up_text, last_looks, race_text
 from sweep.studies.overview import STATES, Overview, TrialState
 from sweep.studies.progress import clock, last_update
 from sweep.text import count_text
@@ -29,6 +29,8 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
         yield f"Best so far: cell {name}, {objective.metric} {value:.3f} at IoU {objective.iou:g} on validation."
     if overview.looks:
         yield race_text(overview.study, overview.looks)
+    if overview.held_up_by:
+        yield held_up_text(overview.held_up_by).strip()
     yield _launch(overview, study)
 
 
@@ -72,6 +74,7 @@ def as_dict(overview: Overview) -> dict[str, Any]:
             }
             for arm, (seeds, at) in last_looks(overview.looks).items()
         },
+        "race_held_up_by": [trial.name for trial in overview.held_up_by],
         "seconds_left": overview.seconds_left,
         "launch": {
             "state": overview.launch,

@@ -13,7 +13,7 @@ from rich.live import Live
 from sweep.console import TextConsole, TextTable
 from sweep.engine.cluster import Capacity
 from sweep.plan import Plan
-from sweep.plan.looks import look_text
+from sweep.plan.looks import held_up_text, look_text
 from sweep.stages import EvaluateStage
 from sweep.store import Store
 from sweep.studies.pace import Pace
@@ -72,6 +72,8 @@ class Display:
         if plan is not self.plan:
             for look in plan.looks[len(self.plan.looks) :]:
                 self.say(look_text(plan.study, look))
+            if plan.held_up_by != self.plan.held_up_by:
+                self.say(held_up_text(plan.held_up_by).strip())
             self.plan = plan
             self._pace = None
 

@@ -12,6 +12,7 @@ from sweep.text import count_text
 from trainers.variants import REAL_ONLY
 
 if TYPE_CHECKING:  # scipy, which a plan needs only for a race
+    from sweep.plan.trial import Trial
     from trainers.evaluation.bootstrap import Interval
     from trainers.evaluation.comparison import Comparison
     from trainers.evaluation.sequential import Decision
@@ -73,6 +74,15 @@ def race_text(study: Study, looks: Sequence[Look]) -> str:
         f"{count_text(len(looks), 'look')}: {decided}. Brackets hold for all looks and arms together."
         f"{collapsed_text(looks)}"
     )
+
+
+def held_up_text(trials: Sequence[Trial]) -> str:
+    """A sentence on what holds up a race (`Plan.held_up_by`), after a blank; nothing if nothing does."""
+    if not trials:
+        return ""
+    arms, names = dict.fromkeys(trial.cell for trial in trials), ", ".join(trial.name for trial in trials)
+    held_up = "any arm" if REAL_ONLY in arms else ", ".join(arms)
+    return f" No further look at {held_up} without trials that failed or were stopped (metsweep retry): {names}."
 
 
 def collapsed_text(looks: Sequence[Look]) -> str:

@@ -31,6 +31,8 @@ class Plan:
     trials: tuple[Trial, ...]
     looks: tuple[Look, ...] = ()
     """Those that its race has taken; its trials are then those up to the next look."""
+    held_up_by: tuple[Trial, ...] = ()
+    """Trials of its race that failed or were stopped: further looks at their arms, or of the base at any, need them."""
 
     @cached_property
     def cells(self) -> dict[str, tuple[Trial, ...]]:

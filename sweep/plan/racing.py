@@ -32,7 +32,8 @@ def race(whole: Plan, store: Store, given_up: Collection[str] = ()) -> Plan:
 
     Args:
         whole: all trials that the race may take.
-        given_up: names of trials that failed or were stopped by hand: their arms stay undecided, the others go on.
+        given_up: names of trials that failed or were stopped: their arms stay undecided, the others go on; where one is
+            of the base, no further look is taken.
 
     Raises:
         DamagedArtifact: an evaluation is damaged.
@@ -44,6 +45,7 @@ def race(whole: Plan, store: Store, given_up: Collection[str] = ()) -> Plan:
     decisions = np.zeros((1, len(arms)), np.int64)
     needed = dict.fromkeys(whole.cells, seeds)
     looks: list[Look] = []
+    held_up_by: list[Trial] = []
     left = set(arms)
 
     def lacking(arm: str) -> list[Trial]:
@@ -51,7 +53,10 @@ def race(whole: Plan, store: Store, given_up: Collection[str] = ()) -> Plan:
 
     while left and seeds <= search.most_seeds:
         needed |= dict.fromkeys((REAL_ONLY, *left), seeds)
-        left -= {arm for arm in left if any(trial.name in given_up for trial in lacking(arm))}
+        racing = (REAL_ONLY, *(arm for arm in arms if arm in left))
+        ended = [trial for arm in racing for trial in lacking(arm) if trial.name in given_up]
+        held_up_by += ended
+        left -= {trial.cell for trial in ended}
         if not left or any(lacking(arm) for arm in (REAL_ONLY, *left)):
             break
         compared = {arm: _compared(whole, arm, seeds, store) for arm in left}
@@ -66,7 +71,8 @@ def race(whole: Plan, store: Store, given_up: Collection[str] = ()) -> Plan:
         left = {arm for arm in left if seen[arm].decision == Decision.OPEN}
         seeds += 1
     names = {trial.name for arm, trials in whole.cells.items() for trial in trials[: needed[arm]]}
-    return Plan(whole.study, tuple(trial for trial in whole.trials if trial.name in names), tuple(looks))
+    trials = tuple(trial for trial in whole.trials if trial.name in names)
+    return Plan(whole.study, trials, tuple(looks), tuple(held_up_by))
 
 
 def rest_of_race(whole: Plan, raced: Plan) -> list[list[Trial]]:

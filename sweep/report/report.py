@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sweep.plan import Plan
-from sweep.plan.looks import race_text
+from sweep.plan.looks import held_up_text, race_text
 from sweep.report.evidence import Evidence, build_evidence
 from sweep.report.gan_table import gan_section
 from sweep.report.header import header_of, source_of
@@ -77,7 +77,8 @@ class Report:
     def verdict(self) -> str:
         """What the study shows, in a sentence or two."""
         plan = self.results.plan
-        return race_text(plan.study, plan.looks) if plan.looks else verdict(self.evidence, self.sought, self.named)
+        shown = race_text(plan.study, plan.looks) if plan.looks else verdict(self.evidence, self.sought, self.named)
+        return shown + held_up_text(plan.held_up_by)
 
     @cached_property
     def header(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def _identity(report: Report, folder: Path, formats: Sequence[Format]) -> str:
         [
             versions()["metsweep"], version("matplotlib"), str(folder.absolute()), sorted(formats),
             plan.study.model_dump(mode="json"), report.named, report.sought, repr(plan.looks),
+            [trial.name for trial in plan.held_up_by],
             [[trial.cell, trial.number, trial.evaluate.key] for trial in plan.trials], made,
         ]
     )  # fmt: skip

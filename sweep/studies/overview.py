@@ -70,6 +70,8 @@ class Overview:
     """Of the whole study, or up to the next look of a race, at the present pace; None if it cannot be estimated."""
     looks: Sequence[Look] = ()
     """Those of a race."""
+    held_up_by: Sequence[Trial] = ()
+    """Trials of a race that failed or were stopped, which its further looks need."""
 
     @property
     def numbers(self) -> Counter[State]:
@@ -123,7 +125,8 @@ class Observer:
         ended_early = [state.trial for state in states if state.state in ("failed", "stopped", "pruned")]
         given_up = {key for trial in ended_early for key in (trial.evaluate.key, trial.evaluate.detector.key)}
         left = None if to_draw or not progress else seconds_left(plan, self._store, done_keys, progress, given_up)
-        return Overview(self._study, states, status, to_draw, self._best(done, plan), left, plan.looks)
+        best = self._best(done, plan)
+        return Overview(self._study, states, status, to_draw, best, left, plan.looks, plan.held_up_by)
 
     def _read_metrics(self, done: Sequence[Trial]) -> None:
         unread = {trial.evaluate.key for trial in done} - self._metrics.keys()

@@ -26,6 +26,8 @@ from trainers.exceptions import ConfigError
         (f"seeds=[{','.join(map(str, range(9_999)))}]", "seeds: .*9,999 seeds are .* trials; allowed: up to 100,000"),
         ("budget.wall_hours=.inf", "budget.wall_hours: Input should be a finite number; got inf"),
         ("gan.learning_rate=.nan", "gan.learning_rate: "),
+        ("inpaint.total_kimg=0.0001", r"inpaint.total_kimg: .*greater than or equal to 0\.001; got 0\.0001"),
+        ("gan.total_kimg=0.0001", r"gan.total_kimg: .*greater than or equal to 0\.001; got 0\.0001"),
         ("gan.stddev_group=1000000000000", "gan.stddev_group: .*less than or equal to 65536"),
         ("gan.widths=[1000000000000]", "gan.widths.0: .*less than or equal to 8192"),
         ("gan.resolution=1099511627776", "gan.resolution: .*less than or equal to 512"),

@@ -357,3 +357,19 @@ def test_cells_to_draw_first_lie_within_the_space(cell: dict[str, Any], message:
 def test_no_more_cells_first_than_are_drawn() -> None:
     with pytest.raises(ValidationError, match=r"lists 3 cells; allowed: up to search\.trials, 2"):
         searching(search={"method": "tpe", "trials": 2, "first": [{"variant": "none"}] * 3})
+
+
+def test_a_whole_cell_is_drawn_first_once_and_no_study_begins_with_its_own_cells() -> None:
+    cells: list[dict[str, Any]] = [
+        {"variant": "none"},
+        {"variant": "none"},
+        {"variant": "none", "detector.box_gain": 5},
+    ]
+    assert len(searching(search={"method": "tpe", "first": cells}).search.first) == 3, "a key left out is drawn anew"
+    with pytest.raises(ValidationError) as refused:
+        searching(search={"method": "tpe", "first": [*cells, {"detector.box_gain": 5.0, "variant": "none"}]})
+    message = "mine.yaml: search.first.3: is cell 2 once more; allowed: every cell once; got {"
+    assert message in explain("mine.yaml", refused.value)
+    own = searching().name
+    with pytest.raises(ValidationError, match=rf"is this study itself; allowed: another study .*; got '{own}'"):
+        searching(search={"method": "tpe", "first_from": {"study": own}})

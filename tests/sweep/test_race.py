@@ -174,6 +174,8 @@ def test_an_arm_whose_trial_fails_or_is_stopped_holds_up_no_other(tmp_path: Path
         evaluate(driver.store, given[1])
         driver.search.on_trial_complete(given[0], {"state": "done"})
     ended = driver.search.plan
+    held_up = f" No further look at {SAME} without trials that failed or were stopped (metsweep retry): {SAME} seed 3."
+    assert build_report(ended, driver.store).verdict.endswith(held_up)
     assert decisions(driver)[-1][1] == {GOOD: Decision.BETTER}
     assert (len(ended.cells[SAME]), lost) == (4, f"{SAME} seed 3")
     assert race(driver.whole, driver.store, StudyRecord(driver.store, "timed").outcomes()).looks[-1].seeds > 4
@@ -183,6 +185,31 @@ def test_an_arm_whose_trial_fails_or_is_stopped_holds_up_no_other(tmp_path: Path
         later = Driver(tmp_path / "race")
         later.run()
         assert decisions(later)[-1][1] == {SAME: Decision.WITHIN}
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_race_whose_base_fails_says_why_it_ended(tmp_path: Path, seed: int) -> None:
+    """Before the first look, and after it."""
+    driver = Driver(tmp_path / "race")
+    while (given := driver.next()) is not None:
+        if given[1].name == f"none seed {seed}":
+            driver.search.on_trial_complete(given[0], {"state": "failed", "error": "x"})
+            continue
+        evaluate(driver.store, given[1])
+        driver.search.on_trial_complete(given[0], {"state": "done"})
+    why = f"No further look at any arm without trials that failed or were stopped (metsweep retry): none seed {seed}."
+    plan = race(driver.whole, driver.store, StudyRecord(driver.store, "timed").outcomes())
+    assert len(plan.looks) == (seed > 1)
+    report = build_report(plan, driver.store)
+    assert report.verdict.endswith(f" {why}")
+    assert all(section.note.endswith(why) for section in report.sections if section.name == "race")
+    overview = Observer(driver.study, driver.store).look(plan)
+    assert why in headline(overview, "timed")
+    assert as_dict(overview)["race_held_up_by"] == [f"none seed {seed}"]
+    later = Driver(tmp_path / "race")
+    later.run()
+    assert decisions(later)[-1][1] == {SAME: Decision.WITHIN}
+    assert not later.search.plan.held_up_by
 
 
 def test_report_and_status_show_looks_and_decisions(raced: Driver) -> None:

@@ -67,7 +67,8 @@ class DetectorConfig(Config):
     final_learning_rate: float = Field(default=1e-3, ge=0)
     """Learning rate of the last step, reached along a cosine; equal to `learning_rate` = constant."""
     warmup_steps: int = Field(default=1000, ge=0, le=10**9)
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises from 0. A run with fewer steps ends while it still rises, below
+    `learning_rate`."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on convolution weights."""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)

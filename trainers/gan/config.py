@@ -74,9 +74,9 @@ class GANConfig(Config):
     some two thousand kernels one by one. On a CPU it changes nothing."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share of itself that the averaged generator, which makes the synthetic slices, keeps at each step."""
-    total_kimg: float = Field(default=12_000.0, gt=0.0, le=1e9)
-    """Length of the run: thousands of real images shown (3,000,000 steps of 4); at most a billion, more
-    than any run finishes."""
+    total_kimg: float = Field(default=12_000.0, ge=0.001, le=1e9)
+    """Length of the run: thousands of real images shown (3,000,000 steps of 4); at least one image, and at most a
+    billion thousands, more than any run finishes."""
     fade_kimg: float = Field(default=600.0, ge=0.0)
     """Thousands of images over which a new resolution is faded in."""
     stable_kimg: float = Field(default=600.0, ge=0.0)

@@ -39,8 +39,8 @@ class InpaintConfig(PlacesConfig):
     """Adam's first learning rate, from which it falls to 0 along a cosine."""
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Share of itself that the averaged network, which draws, keeps at each step."""
-    total_kimg: float = Field(default=2000.0, gt=0.0, le=1e9)
-    """Length of the run: thousands of windows shown."""
+    total_kimg: float = Field(default=2000.0, ge=0.001, le=1e9)
+    """Length of the run: thousands of windows shown, in whole steps; at least one window."""
     sampling_steps: int = Field(default=20, ge=1, le=1000)
     """Steps of DDIM from noise to a lesion: calls of the network per window that is drawn."""
     precision: Literal["fp32", "tf32"] = "fp32"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweep.plan import Plan
-from sweep.plan.looks import collapsed_text, decision_text, figures_text
+from sweep.plan.looks import collapsed_text, decision_text, figures_text, held_up_text
 from sweep.report.section import Line, Section, interval_values
 from trainers.variants import REAL_ONLY
 
@@ -36,5 +36,5 @@ def race_section(plan: Plan) -> Section | None:
         "confidence intervals, which hold at all looks and for all arms together (error spent as Lan and DeMets do, "
         "Holm over arms); none where nothing can be shown yet. An arm ends once it is better or worse than "
         f"{REAL_ONLY}, differs by less than {search.gain:g}, or cannot be decided by {search.most_seeds} seeds because "
-        f"too few patients were tested.{collapsed_text(plan.looks)}",
+        f"too few patients were tested.{collapsed_text(plan.looks)}{held_up_text(plan.held_up_by)}",
     )
