@@ -27,8 +27,9 @@ class Phase:
 
     def blend(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """What is shown of two tensors of one shape: of the resolution before and of this one."""
-        alpha = self.alpha if self.on_device is None else self.on_device.to(fine.dtype)
-        return torch.lerp(coarse, fine, alpha)
+        if self.on_device is None:
+            return torch.lerp(coarse, fine, self.alpha)
+        return torch.lerp(coarse.float(), fine.float(), self.on_device).to(fine.dtype)  # a factor of bf16 has 7 bits
 
 
 def phase_at(config: GANConfig, images: float) -> Phase:

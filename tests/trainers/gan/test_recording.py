@@ -18,7 +18,7 @@ from trainers.gan.batches import TrainingSlices
 from trainers.gan.checkpoint import TrainingState
 from trainers.gan.config import GANConfig
 from trainers.gan.recording import UNRECORDED, Record, RecordedUpdate, Replay
-from trainers.gan.schedule import phase_at
+from trainers.gan.schedule import Phase, phase_at
 from trainers.gan.step import course_at, inputs_of, run_update, update
 
 Step = Callable[..., Tensor]
@@ -38,7 +38,7 @@ def trained(
 
 def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices: SliceSet, tmp_path: Path) -> None:
     """A stand-in for the graph runs the update again as it was recorded, and without the count of images."""
-    # Shares faded in are multiples of 1/8: exact in bf16, too.
+    # Shares faded in are multiples of 1/8, for which 1 - alpha is exact.
     growth = {"initial_resolution": 8, "stable_kimg": 0.064, "fade_kimg": 0.064, "total_kimg": 0.2}
     augment = {"augment": "adaptive", "augment_kimg": 0.05, "augment_target": 0.1}
     config = tiny(precision="bf16", loss="r1", penalty_interval=2, **growth, **augment)
@@ -94,6 +94,18 @@ def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices
     assert recorders == len(set(recorded)), "one pool of memory for a phase"
     assert torch.cpu.current_stream() is default
     assert replays == sum(count - UNRECORDED for count in runs.values() if count > UNRECORDED) > 5
+
+
+@pytest.mark.parametrize("fades_in", [0.07, 1 / 3, 0.9])
+def test_a_recorded_fade_is_not_rounded_to_the_format_of_the_features(fades_in: float) -> None:
+    features = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    blends = []
+    for on_device in (None, torch.tensor(fades_in)):
+        coarse, fine = (each.clone().requires_grad_() for each in features)
+        blended = Phase(8, fades_in, on_device).blend(coarse, fine)
+        blended.backward(features[0])
+        blends.append([blended, coarse.grad, fine.grad])
+    assert all(torch.equal(launched, recorded) for launched, recorded in zip(*blends, strict=True))
 
 
 def test_boxes_that_no_detector_reads_yet_need_no_recording_of_their_own(slices: SliceSet) -> None:
