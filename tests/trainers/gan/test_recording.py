@@ -41,7 +41,7 @@ def test_replayed_updates_read_what_changes_between_steps_from_the_device(slices
     # Shares faded in are multiples of 1/8, for which 1 - alpha is exact.
     growth = {"initial_resolution": 8, "stable_kimg": 0.064, "fade_kimg": 0.064, "total_kimg": 0.2}
     augment = {"augment": "adaptive", "augment_kimg": 0.05, "augment_target": 0.1}
-    config = tiny(precision="bf16", loss="r1", penalty_interval=2, **growth, **augment)
+    config = tiny(loss="r1", penalty_interval=2, **growth, **augment)
     context = Interruptible(tmp_path)
     recorded: list[tuple[int, bool]] = []
     recorders = replays = 0
