@@ -54,7 +54,8 @@ def test_a_shown_study_says_where_each_value_comes_from(tmp_path: Path) -> None:
     assert "cohort: other  # --cohort other" in shown
     assert "  - {variant: cpggan, counts: [4000]}  # study study.yaml:6" in shown
     assert "  steps: 9  # --set detector.steps=9" in shown
-    assert "  batch: 8  # fidelity laptop.yaml:35" in shown
+    line = shipped("fidelities")["laptop"].read_text().splitlines().index("  batch: 8") + 1
+    assert f"  batch: 8  # fidelity laptop.yaml:{line}" in shown
     assert not any("default" in line for line in shown)
     assert "  trials: 40  # default" in show_study(resolved, everything=True).splitlines()
 
