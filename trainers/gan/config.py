@@ -195,7 +195,7 @@ class SynthesisConfig(ConditionConfig):
     shard is held in memory."""
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
     """Slices in one call of the network; None takes as many as are fast: on a CPU 4 at 256 pixels and 16 up to 128, on
-    a GPU 32. It may change an image's grey levels by rounding."""
+    a GPU 128. It may change an image's grey levels by rounding."""
     seed: Seed = 0
     """Decides noise and conditions."""
     curate: bool = True

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from trainers.exceptions import TrainingError
+from trainers.gan.arithmetic import arithmetic
 from trainers.gan.checkpoint import build_generator
 from trainers.gan.config import GANConfig
 from trainers.gan.networks import Generator
-from trainers.gan.sampling import sample, unit
+from trainers.gan.sampling import sample_there, unit
 from trainers.gan.schedule import Phase
 from trainers.weights import check_folder, fingerprint_of, load_network
 
@@ -47,10 +49,16 @@ class TrainedGenerator:
         Raises:
             TrainingError: the conditioning images have another size.
         """
+        return self.start(conditions, latents)()
+
+    def start(self, conditions: np.ndarray, latents: np.ndarray) -> Callable[[], np.ndarray]:
+        """`sample`, which a GPU does meanwhile: the slices are what the function that this returns gives."""
         size = self.config.resolution
         if conditions.shape[1:] != (size, size):
             raise TrainingError(f"Conditioning images are {conditions.shape[1:]}; allowed: {(size, size)} pixels.")
-        return sample(self._network, unit(conditions, self.device), latents, Phase(size, 1.0))
+        with arithmetic(self.config, self.device):
+            made = sample_there(self._network, unit(conditions, self.device), latents, Phase(size, 1.0))
+        return lambda: made.cpu().numpy()
 
 
 def load_generator(gan_dir: Path, device: torch.device) -> TrainedGenerator:

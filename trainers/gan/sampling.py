@@ -48,7 +48,6 @@ def noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 0) -> np
     return np.random.default_rng([seed, 3, index, attempt]).standard_normal(shape, dtype=np.float32)
 
 
-@torch.no_grad()
 def sample(generator: Generator, conditions: Tensor, latents: np.ndarray, phase: Phase) -> np.ndarray:
     """Make slices.
 
@@ -59,5 +58,10 @@ def sample(generator: Generator, conditions: Tensor, latents: np.ndarray, phase:
     Returns:
         N x R x R uint8.
     """
-    images = generator(torch.from_numpy(latents).to(conditions.device), conditions, phase)
-    return grey(images).cpu().numpy()
+    return sample_there(generator, conditions, latents, phase).cpu().numpy()
+
+
+@torch.no_grad()
+def sample_there(generator: Generator, conditions: Tensor, latents: np.ndarray, phase: Phase) -> Tensor:
+    """`sample`, whose slices stay on the generator's device: for a GPU they need not be done yet."""
+    return grey(generator(on_device(latents, conditions.device), conditions, phase))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from trainers.gan.review import Review
 from trainers.gan.sampling import noise
 from trainers.gan.source import META_KEY, check_slices, read_source
 
-CPU_PIXELS, CPU_BATCH, GPU_BATCH = 4 * 256**2, 16, 32
+CPU_PIXELS, CPU_BATCH, GPU_BATCH = 4 * 256**2, 16, 128
 """Larger calls are slower on a CPU: features of more than 32 MB are fetched from the system anew at every layer."""
 
 
@@ -71,7 +71,7 @@ def synthesize(
         "source": _source(generator, annotations, config),
         META_KEY: learnt_from and learnt_from.model_dump(),
     }
-    draw = partial(_draw, generator, annotations, config)
+    draw = _Drawing(generator, annotations, config)
     batch_size = _batch_size(config, generator)
     made, refused = fill_shard(draw, batch_size, slices, config, shard, review, origin, out, context)
     if shard == 0:
@@ -92,31 +92,36 @@ def _batch_size(config: SynthesisConfig, generator: TrainedGenerator) -> int:
     return config.batch_size or (fitting if generator.device.type == "cpu" else GPU_BATCH)
 
 
-def _draw(
-    generator: TrainedGenerator,
-    annotations: Sequence[np.ndarray],
-    config: SynthesisConfig,
-    wanted: Sequence[tuple[int, int]],
-    batch_size: int,
-) -> list[Attempt]:
-    """Make attempts, given by image and number, in one call of the network that always has `batch_size` images."""
-    size = generator.config.resolution
-    boxes = [_boxes_of(image, number, annotations, size, config) for image, number in wanted]
-    conditions = np.zeros((batch_size, size, size), dtype=np.uint8)
-    conditions[: len(wanted)] = conditioning_images(boxes, size)
-    latents = np.zeros((batch_size, *generator.latent_shape), dtype=np.float32)
-    for place, (image, number) in enumerate(wanted):
-        latents[place] = noise(config.seed, image, generator.latent_shape, number)
-    made = generator.sample(conditions, latents)[: len(wanted)]
-    scores = visibility(made, boxes).tolist()
-    return [
-        Attempt(image, number, pixels, own, score)
-        for (image, number), pixels, own, score in zip(wanted, made, boxes, scores, strict=True)
-    ]
+class _Drawing:
+    """Makes attempts in calls of the network; while a GPU is at one, the host draws what the next is likely to need."""
 
+    def __init__(self, generator: TrainedGenerator, annotations: Sequence[np.ndarray], config: SynthesisConfig) -> None:
+        self._generator, self._annotations, self._config = generator, annotations, config
+        self._drawn = lru_cache(3 * _batch_size(config, generator))(self._draw)
 
-def _boxes_of(
-    image: int, number: int, annotations: Sequence[np.ndarray], size: int, config: SynthesisConfig
-) -> np.ndarray:
-    annotation, rng = choose_annotation(config.seed, image, number, len(annotations))
-    return draw_condition(annotations[annotation], size, config, rng)
+    def __call__(self, wanted: Sequence[tuple[int, int]], batch_size: int) -> list[Attempt]:
+        """Attempts, given by image and number, from one call that always has `batch_size` images."""
+        size = self._generator.config.resolution
+        boxes = [self._drawn(*attempt)[0] for attempt in wanted]
+        conditions = np.zeros((batch_size, size, size), dtype=np.uint8)
+        conditions[: len(wanted)] = conditioning_images(boxes, size)
+        latents = np.zeros((batch_size, *self._generator.latent_shape), dtype=np.float32)
+        for place, attempt in enumerate(wanted):
+            latents[place] = self._drawn(*attempt)[1]
+        finish = self._generator.start(conditions, latents)
+        newest = max(image for image, _ in wanted)
+        for image in range(newest + 1, newest + 1 + batch_size):
+            self._drawn(image, 0)
+        made = finish()[: len(wanted)]
+        scores = visibility(made, boxes).tolist()
+        return [
+            Attempt(image, number, pixels, own, score)
+            for (image, number), pixels, own, score in zip(wanted, made, boxes, scores, strict=True)
+        ]
+
+    def _draw(self, image: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and noise of an attempt."""
+        config, generator = self._config, self._generator
+        annotation, rng = choose_annotation(config.seed, image, number, len(self._annotations))
+        boxes = draw_condition(self._annotations[annotation], generator.config.resolution, config, rng)
+        return boxes, noise(config.seed, image, generator.latent_shape, number)

@@ -9,6 +9,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
 
+from trainers.gan.arithmetic import arithmetic
 from trainers.gan.sampling import grey, on_device, signed
 from trainers.inpainting.config import WEIGHTS_FILE, InpaintConfig
 from trainers.inpainting.network import build_network, draw, surroundings_of
@@ -39,6 +40,10 @@ class Inpainter:
         Returns:
             N x W x W uint8.
         """
+        with arithmetic(self.config, self.device):
+            return self._draw(windows, noise)
+
+    def _draw(self, windows: Windows, noise: np.ndarray) -> np.ndarray:
         images = signed(windows.images, self.device)
         weights, contrast, first = (
             on_device(part, self.device).unsqueeze(1) for part in (windows.weights, windows.contrast, noise)

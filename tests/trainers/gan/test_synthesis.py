@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from tests.trainers.gan.tiny_shards import CONFIG, STRICT, changed, shard
 from trainers.data.conditions import box_contrast, conditioning_images, visibility
 from trainers.data.slice_set import SliceSet
 from trainers.exceptions import TrainingError
-from trainers.gan import filling, synthesis
+from trainers.gan import filling
+from trainers.gan.checkpoint import build_generator
 from trainers.gan.generator import TrainedGenerator, load_generator
 from trainers.gan.pictures import interpolate, moving_box
 from trainers.gan.review import Review
 from trainers.gan.sampling import noise
-from trainers.gan.synthesis import synthesize
+from trainers.gan.synthesis import _Drawing, synthesize
 from trainers.gan.training import train_gan
 
 
@@ -70,9 +72,12 @@ def test_first_attempt_whose_tumours_are_visible_fills_the_slot(gan: Path, faint
     assert found["unclear"] == (~visible.any(axis=1)).sum() > 0
 
 
+def drawing(generator: TrainedGenerator, slices: SliceSet) -> _Drawing:
+    return _Drawing(generator, [boxes for boxes in slices.boxes_by_slice() if len(boxes)], CONFIG)
+
+
 def score_of(generator: TrainedGenerator, slices: SliceSet, image: int, number: int) -> float:
-    annotations = [boxes for boxes in slices.boxes_by_slice() if len(boxes)]
-    boxes = synthesis._boxes_of(image, number, annotations, SIZE, CONFIG)
+    boxes, _ = drawing(generator, slices)._draw(image, number)
     latents = np.zeros((4, *generator.latent_shape), dtype=np.float32)
     latents[0] = noise(CONFIG.seed, image, generator.latent_shape, number)
     conditions = conditioning_images([boxes, *[np.zeros((0, 4))] * 3], SIZE)
@@ -97,13 +102,43 @@ def test_without_curation_the_first_attempt_stays(gan: Path, faint: SliceSet, tm
 def test_every_call_of_the_network_has_the_same_shape(gan: Path, faint: SliceSet) -> None:
     generator, shapes = load_generator(gan, torch.device("cpu")), []
     generator._network.register_forward_hook(lambda *given: shapes.append(len(given[-1])))
-    annotations = [boxes for boxes in faint.boxes_by_slice() if len(boxes)]
-    alone = synthesis._draw(generator, annotations, CONFIG, [(3, 1)], 4)
-    among = synthesis._draw(generator, annotations, CONFIG, [(0, 0), (1, 0), (2, 2), (3, 1)], 4)
+    alone = drawing(generator, faint)([(3, 1)], 4)
+    among = drawing(generator, faint)([(0, 0), (1, 0), (2, 2), (3, 1)], 4)
     assert shapes == [4, 4]
     assert len(alone) == 1
     np.testing.assert_array_equal(alone[0].pixels, among[3].pixels)
     assert alone[0].visibility == among[3].visibility
+
+
+def test_noise_and_boxes_of_the_next_call_are_drawn_while_the_network_is_at_one(
+    gan: Path, faint: SliceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load_generator(gan, torch.device("cpu"))
+    draw, known, start = drawing(generator, faint), [], generator.start
+
+    def watched(conditions: np.ndarray, latents: np.ndarray) -> Callable[[], np.ndarray]:
+        finish, counts = start(conditions, latents), draw._drawn.cache_info
+        known.append(counts().misses)
+
+        def finished() -> np.ndarray:
+            known.append(counts().misses)
+            return finish()
+
+        return finished
+
+    monkeypatch.setattr(generator, "start", watched)
+    draw([(0, 0), (1, 0), (2, 0), (3, 0)], 4)
+    draw([(1, 1), (4, 0), (5, 0), (6, 0)], 4)
+    assert known == [4, 8, 9, 12]
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
+def test_a_gpu_draws_in_the_precision_that_the_gan_was_trained_in(precision: str, allowed: bool) -> None:
+    config, found = tiny(precision=precision), []
+    generator = TrainedGenerator(config, build_generator(config), torch.device("cpu"))
+    generator._network.register_forward_hook(lambda *_: found.append(torch.backends.cudnn.allow_tf32))
+    generator.sample(np.zeros((4, SIZE, SIZE), np.uint8), np.zeros((4, *generator.latent_shape), np.float32))
+    assert found == [allowed]
 
 
 def test_another_seed_makes_other_images(gan: Path, slices: SliceSet, tmp_path: Path) -> None:
