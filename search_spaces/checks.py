@@ -141,7 +141,13 @@ def figures(study: StudyValues) -> Iterator[Problem]:
     ious = ", ".join(f"{iou:g}" for iou in study.evaluation.ious)
     for key in ("objectives", "constraints"):
         for index, figure in enumerate(getattr(study, key)):
-            if figure.iou in study.evaluation.ious:
+            if study.search.draws and figure.of_slices and (real := set(REAL) & set(study.variants_to_draw())):
+                message = (
+                    f"{figure.metric} is a figure of synthetic slices, of which {' and '.join(sorted(real))} has none; "
+                    "leave it out of space.variant (arms may list it), or use another metric"
+                )
+                yield Problem((key, index, "metric"), message)
+            if figure.iou in study.evaluation.ious or not figure.has_iou:
                 continue
             if key in study.model_fields_set:
                 message = (
@@ -229,7 +235,7 @@ def _why_not_to_prune(study: StudyValues) -> str | None:
     if objective.metric in VALIDATED and objective.iou == iou:
         return None
     return (
-        f"pruning would compare cells by a figure other than the objective, {objective.metric} at IoU "
-        f"{objective.iou:g}: during training, detectors are validated by {' or '.join(VALIDATED)} at IoU {iou:g} "
-        "(detector.selection_iou). Allowed: none, or one of those as the objective"
+        f"pruning would compare cells by a figure other than the objective, {objective.label}: during training, "
+        f"detectors are validated by {' or '.join(VALIDATED)} at IoU {iou:g} (detector.selection_iou). Allowed: none, "
+        "or one of those as the objective"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,9 +18,18 @@ Metric = Literal[
     "sensitivity_at_2_fps",
     "sensitivity_at_4_fps",
     "sensitivity_at_8_fps",
+    "sliced_wasserstein",
+    "box_fidelity",
 ]
 AT_FPS = {f"sensitivity_at_{fps}_fps": fps for fps in (1, 2, 4, 8)}
 """Metrics that are read from the FROC curve -> false positives per slice at which."""
+OF_SLICES = ("sliced_wasserstein", "box_fidelity")
+"""Metrics of synthetic slices, which the stage `realism` measures. Kernel and Frechet distances are none of them: their
+features are scaled by those of held-out slices, so they depend on test patients."""
+WITHOUT_IOU = ("sliced_wasserstein",)
+"""Metrics that count no boxes."""
+LOWER = (*(measure.name for measure in TABLE1 if measure.better == "lower"), "sliced_wasserstein")
+"""Metrics of which less is better."""
 
 MOST_RACED = 1000
 """Seeds of an arm."""
@@ -95,33 +104,74 @@ class SearchConfig(Config):
         return max(0, self.trials - drawn) if self.draws else 0
 
 
-class Objective(Config):
-    """A figure on the validation split that a search optimises."""
+class SearchedFigure(Config):
+    """A figure that a search optimises or bounds; none depends on patients of the test split."""
 
     metric: Metric = "sensitivity"
-    """`sensitivity`, `fps_per_slice` (false positives), or sensitivity at 1, 2, 4 or 8 false positives per slice."""
+    """On the validation split `sensitivity`, `fps_per_slice` (false positives), or sensitivity at 1, 2, 4 or 8 false
+    positives per slice. Of synthetic slices `sliced_wasserstein`, their distance from training slices, or
+    `box_fidelity`, the share of their boxes that a detector of real slices finds."""
     iou: float = Field(default=0.5, gt=0, le=1)
-    """IoU threshold; one of `evaluation.ious`."""
+    """IoU threshold; one of `evaluation.ious`. `sliced_wasserstein` has none."""
+
+    @property
+    def of_slices(self) -> bool:
+        """Whether it is about synthetic slices, so that arms without any lack it."""
+        return self.metric in OF_SLICES
+
+    @property
+    def has_iou(self) -> bool:
+        """Whether it is measured at an IoU threshold."""
+        return self.metric not in WITHOUT_IOU
+
+    @property
+    def label(self) -> str:
+        """E.g. `sensitivity at IoU 0.5`, or `sliced_wasserstein`."""
+        return f"{self.metric}{self._at}"
+
+    @property
+    def place(self) -> str:
+        """What follows a value, e.g. ` at IoU 0.5 on validation`; nothing for `sliced_wasserstein`."""
+        return self._at if self.of_slices else f"{self._at} on validation"
+
+    @property
+    def column(self) -> str:
+        """Heading of its column, e.g. `validation sensitivity`, or `box_fidelity`."""
+        return self.metric if self.of_slices else f"validation {self.metric}"
+
+    @property
+    def _at(self) -> str:
+        return f" at IoU {self.iou:g}" if self.has_iou else ""
+
+    @model_validator(mode="after")
+    def _iou_says_something(self) -> Self:
+        default = type(self).model_fields["iou"].default
+        if not self.has_iou and self.iou != default:
+            message = f"{self.metric} has no IoU threshold; leave it out; got {self.iou:g}"
+            raise MisfitError([Problem(("iou",), message)])
+        return self
+
+
+class Objective(SearchedFigure):
+    """A figure that a search optimises."""
+
     direction: Literal["maximize", "minimize"] = "maximize"
-    """`maximize` for sensitivities, `minimize` for false positives."""
+    """`minimize` for false positives and `sliced_wasserstein`, `maximize` for all others."""
 
     @model_validator(mode="after")
     def _towards_the_better(self) -> Objective:
-        lower = {measure.name for measure in TABLE1 if measure.better == "lower"}
-        better = "minimize" if self.metric in lower else "maximize"
+        better = "minimize" if self.metric in LOWER else "maximize"
         if self.direction != better:
             message = f"allowed for {self.metric} is {better}; got {self.direction!r}"
             raise MisfitError([Problem(("direction",), message)])
         return self
 
 
-class Constraint(Config):
-    """A bound on a figure of the validation split: a drawn cell beyond it does not count as the best."""
+class Constraint(SearchedFigure):
+    """A bound on a figure: a drawn cell beyond it does not count as the best."""
 
     metric: Metric = "fps_per_slice"
     """As in `objectives`."""
-    iou: float = Field(default=0.5, gt=0, le=1)
-    """IoU threshold; one of `evaluation.ious`."""
     at_most: float | None = Field(default=None, ge=0)
     """Largest value allowed."""
     at_least: float | None = Field(default=None, ge=0)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar, cast
 from pydantic import Field, model_validator
 
 from search_spaces.cell import TRAIN_PATIENTS, Cell
-from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig
+from search_spaces.search import Budget, Constraint, Objective, Prices, SearchConfig, SearchedFigure
 from search_spaces.space import Dimension
 from trainers.config import Config, Seed, Text
 from trainers.data.prepare_volume import PrepareConfig
@@ -113,9 +113,10 @@ class StudyValues(Config):
     search: SearchConfig = SearchConfig()
     """How the space is searched."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), min_length=1)
-    """What the search optimises, on the validation split; several objectives lead to their best trade-offs."""
+    """What the search optimises, on the validation split or of synthetic slices; several objectives lead to their best
+    trade-offs."""
     constraints: tuple[Constraint, ...] = ()
-    """Bounds on figures of the validation split, which the best cell must meet."""
+    """Bounds on such figures, which the best cell must meet."""
     budget: Budget = Budget()
     """What a launch may use."""
     prices: Prices = Prices()
@@ -140,6 +141,16 @@ class StudyValues(Config):
     """How each GAN's slices are compared with real ones."""
     resources: Resources = Resources()
     """Workers, CPUs and GPUs of the training stages."""
+
+    @property
+    def searched(self) -> tuple[SearchedFigure, ...]:
+        """All that the search optimises or bounds."""
+        return (*self.objectives, *self.constraints)
+
+    @property
+    def judges_slices(self) -> bool:
+        """Whether any of that is about synthetic slices, so that the result of each cell needs their realism."""
+        return any(figure.of_slices for figure in self.searched)
 
     @property
     def splits(self) -> tuple[PrepareConfig, ...]:

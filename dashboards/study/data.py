@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 from dashboards.study.live import State
+from search_spaces.search import Objective
 from sweep.cli.status_tables import headline, reasons
+from sweep.objectives import mean
 from sweep.plan.looks import held_up_text, race_text
 from sweep.report.evidence import Gain
 from sweep.report.report import header_of
@@ -47,7 +49,7 @@ def trials_now(overview: Overview, state: State, study: str) -> dict[str, Any]:
         "headline": list(headline(sound, study)),
         "reasons": list(reasons(sound)),
         "damage": [*damage.values()],
-        "objective": f"validation {overview.study.objectives[0].metric}",
+        "objective": overview.study.objectives[0].column,
         "trials": [_trial(trial, damage) for trial in sound.trials],
     }
 
@@ -55,7 +57,7 @@ def trials_now(overview: Overview, state: State, study: str) -> dict[str, Any]:
 def _without(damage: Mapping[str, str], overview: Overview, state: State) -> Overview:
     """The overview in which trials whose evaluation is damaged are to be run again."""
     trials = [TrialState(at.trial, "waiting") if at.trial.evaluate.key in damage else at for at in overview.trials]
-    whole = {row.name: [*row.metrics.values()] for row in state.results.rows if row.complete}
+    whole = {row.name: [*row.all_measured.values()] for row in state.results.rows if row.complete}
     return replace(overview, trials=trials, best=best_of(overview.study, whole))
 
 
@@ -66,9 +68,9 @@ def figures(state: State) -> dict[str, Any]:
     return {
         "ious": list(study.evaluation.ious),
         "draws": study.search.draws,
-        "objective": {"name": f"validation_{objective.metric}_{name_of(objective.iou)}", "better": objective.direction},
+        "objective": {"better": objective.direction},
         "mark": results.mark,
-        "rows": [_row(row, study.evaluation.ious) for row in results.rows],
+        "rows": [_row(row, study.evaluation.ious) | {"objective": _value(row, objective)} for row in results.rows],
     }
 
 
@@ -186,6 +188,11 @@ def _trial(at: TrialState, damage: Mapping[str, str]) -> dict[str, Any]:
         "reason": at.reason,
         "key": trial.evaluate.key,
     }
+
+
+def _value(row: Row, objective: Objective) -> float | None:
+    value = mean(objective, row.searched) if row.measured else math.nan
+    return None if math.isnan(value) else value
 
 
 def _row(row: Row, ious: Sequence[float]) -> dict[str, Any]:

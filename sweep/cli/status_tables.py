@@ -26,7 +26,7 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
     objective = overview.study.objectives[0]
     if overview.best:
         name, value = overview.best
-        yield f"Best so far: cell {name}, {objective.metric} {value:.3f} at IoU {objective.iou:g} on validation."
+        yield f"Best so far: cell {name}, {objective.metric} {value:.3f}{objective.place}."
     if overview.looks:
         yield race_text(overview.study, overview.looks)
     if overview.held_up_by:
@@ -41,7 +41,7 @@ def states_table(overview: Overview, most: int | None) -> TextTable:
     objective = overview.study.objectives[0]
     left_out = f"{len(ordered) - len(shown):,} more; --all shows them" if len(shown) < len(ordered) else None
     left = ("trial", "state", "stage")
-    columns = (*left, "progress", "time left", f"validation {objective.metric}")
+    columns = (*left, "progress", "time left", objective.column)
     return TextTable.of(None, columns, map(_row, shown), left=left, whole=("trial",), caption=left_out)
 
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from sweep.engine.board import BoardHandle
-from sweep.objectives import evaluated, not_a_number, objective_values, undefined, violations
+from sweep.objectives import measured_seeds, not_a_number, objective_values, undefined, violations
 from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.racing import race
 from sweep.store import Store
@@ -248,15 +248,15 @@ class StudySearch(Searcher):
             self.on_end(trials[0], Outcome(state="failed", error=error))
 
     def _complete(self, cell: DrawnCell) -> None:
-        metrics = [evaluated(trial, self.store) for trial in cell.trials]
-        if figure := undefined(self._study, metrics):
+        measured = measured_seeds(cell.trials, self._study, self.store)
+        if figure := undefined(self._study, measured):
             failed = Outcome(state="failed", error=not_a_number(figure))
             self.on_end(cell.trials[0], failed)
             self._abandon(cell, failed)
             return
-        for name, value in violations(self._study, metrics).items():
+        for name, value in violations(self._study, measured).items():
             cell.optuna.set_constraint(name, value)
-        self._optuna.tell(cell.optuna, objective_values(self._study, metrics))
+        self._optuna.tell(cell.optuna, objective_values(self._study, measured))
         del self._cells[cell.optuna.number]
 
     def _abandon(self, cell: DrawnCell, outcome: Outcome) -> None:

@@ -42,7 +42,8 @@ class Trial:
     evaluate: EvaluateStage
     """The trial's result; its inputs lead to all stages that the trial needs."""
     realism: RealismStage | None = None
-    """Figures of the trial's synthetic slices, in the first trial of each source of such slices."""
+    """Figures of the trial's synthetic slices; in the first trial of each source of such slices, or in all trials where
+    the study's objectives or constraints are about them."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key -> value of what a search drew for its cell, beside variant and count; or of TRAIN_PATIENTS."""
     number: int | None = None
@@ -143,8 +144,8 @@ class TrialMaker:
         return self._splits[0]
 
     def trials(self, cell: Cell, number: int | None = None) -> list[Trial]:
-        """One trial per seed, in a race of all that it may take, and fold; the first of each source in a plan also
-        judges that source's slices.
+        """One trial per seed, in a race of all that it may take, and fold; the first of each source in a plan, or all
+        where the study `judges_slices`, also judge that source's slices.
 
         Raises:
             ConfigError: the cell's values are not allowed together.
@@ -174,9 +175,11 @@ class TrialMaker:
             )
             evaluate = self.evaluate_stage(study.evaluation, detector)
             made.append(Trial(cell.variant, count, seed, evaluate, params=params, number=number))
-        if shards and shards[0].source.key not in self._judged:
+        if shards and (study.judges_slices or shards[0].source.key not in self._judged):
             self._judged.add(shards[0].source.key)
-            made[0] = replace(made[0], realism=self._realism(study, shards[0].source))
+            judging = len(made) if study.judges_slices else 1
+            realism = self._realism(study, shards[0].source)
+            made[:judging] = [replace(trial, realism=realism) for trial in made[:judging]]
         return made
 
     def _shards_of(self, study: Study, cell: Cell, prepared: PrepareStage) -> tuple[ShardStage, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, bytes_of
 from sweep.plan.schedule import Jobs
 from sweep.plan.trial import Trial, TrialMaker
-from sweep.stages import Stage
+from sweep.stages import DetectorStage, RealismStage, ShardStage, Stage
 from sweep.store import Store
 from trainers.exceptions import ConfigError
 from trainers.variants import SECTIONS, Variant
@@ -37,6 +37,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     """Bound what `left` more cells cost, and add the jobs that make them.
 
     GANs are at most one per variant without a GAN in the plan or the store; one per cell if a key of `gan` is drawn.
+    Each comes with the realism of its slices, which every cell needs where the study `judges_slices`.
     """
     study = plan.study
     bound = Undrawn(left, source_per_cell=any(key.partition(".")[0] in SECTIONS for key in study.space))
@@ -59,6 +60,8 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         bound.bytes += bytes_of(stages)
         return jobs.add(stages, after)
 
+    for detector in _real_only_detectors(cells.values(), plan, store):
+        add([detector])
     of_source = {variant: _made_for_source(trials, plan) for variant, trials in cells.items()}
     if not bound.source_per_cell:
         names = {stage.name for stages in of_source.values() for stage in stages}
@@ -72,7 +75,7 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
         if of_source[dearest] and bound.source_per_cell:
             before = [add(of_source[dearest])]
         elif shards_anew and cells[dearest][0].source:
-            before = [add([*cells[dearest][0].evaluate.detector.shards], before)]
+            before = [add(_drawn_anew(cells[dearest][0], study), before)]
         for trial in cells[dearest]:
             add([trial.evaluate.detector, *trial.own_goals], before)
     return bound
@@ -111,6 +114,26 @@ def _made_for_source(trials: list[Trial], plan: Plan) -> list[Stage]:
     for goal in (first.evaluate, *goals_of_source.values()):
         goal.collect(needed)
     return [stage for stage in needed.values() if stage.run_kind == "source"]
+
+
+def _drawn_anew(trial: Trial, study: Study) -> list[Stage]:
+    """The shards of a cell that shares its source with others, and their realism if the cell is judged by it."""
+    needed: dict[str, Stage] = {}
+    for goal in trial.goals if study.judges_slices else (trial.evaluate,):
+        goal.collect(needed)
+    return [stage for stage in needed.values() if isinstance(stage, ShardStage | RealismStage)]
+
+
+def _real_only_detectors(cells: Iterable[list[Trial]], plan: Plan, store: Store) -> list[Stage]:
+    """Those that judge the slices of cells or teach their GANs, which all cells share, as far as they are not made."""
+    made = plan.stages.keys() | store.keys(DetectorStage.name)
+    others = {
+        stage.key: stage
+        for first, *_ in cells
+        for stage in first.stages.values()
+        if isinstance(stage, DetectorStage) and stage.key != first.evaluate.detector.key
+    }
+    return [stage for key, stage in others.items() if key not in made]
 
 
 def _dearest(study: Study, variant: Variant) -> Cell:

@@ -64,8 +64,8 @@ class Gate:
 def constraint_gate(name: str, value: float, bound: float, kept: bool) -> Gate:
     """Does the trial keep to a constraint of the study?"""
     if math.isnan(value):
-        return Gate(name, None, bound, Verdict.UNDETERMINED, "The figure is not defined on validation.")
-    why = f"{'Keeps' if kept else 'Does not keep'} to the study's constraint, on validation."
+        return Gate(name, None, bound, Verdict.UNDETERMINED, "The figure is not defined for this trial.")
+    why = f"{'Keeps' if kept else 'Does not keep'} to the study's constraint."
     return Gate(name, value, bound, Verdict.of(kept), why)
 
 

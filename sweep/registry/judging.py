@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.search import Constraint
+from sweep.objectives import tried_in_turn
 from sweep.plan import Plan, Trial
 from sweep.registry.gates import (
     FPS_CAP,
@@ -75,8 +76,8 @@ def generator_gates(ranked: Ranked, among: Sequence[Ranked], plan: Plan, store: 
 def _picked(ranked: Ranked, among: Sequence[Ranked], planned: int) -> Gate:
     """Was the trial picked by validation figures, or by a person? `planned`: how many trials the study has."""
     first, best = ranked.study.objectives[0], among[0]
-    aims = ", ".join(f"{aim.metric} at IoU {aim.iou:g}" for aim in ranked.study.objectives)
-    by = f"of {count_text(len(among), 'trial')} by {aims} on validation"
+    named = ", ".join(f"{aim.metric}{aim.place}" for aim in tried_in_turn(ranked.study))
+    by = f"of {count_text(len(among), 'trial')} by {named}"
     left_out = planned - len(among)
     others = f"; {left_out} more ended early, failed, or lack a figure" if left_out else ""
     verdict, why = Verdict.PASS, f"The best {by}{others}."
@@ -99,7 +100,8 @@ def _bounds(plan: Plan, limits: Limits) -> tuple[float, list[Constraint]]:
 def _kept(ranked: Ranked, constraint: Constraint) -> Gate:
     value = ranked.value(constraint)
     side, bound = ("<=", constraint.at_most) if constraint.at_most is not None else (">=", constraint.at_least or 0.0)
-    name = f"{constraint.metric} @ {constraint.iou:g} {side} {bound:g}"
+    figure = f"{constraint.metric} @ {constraint.iou:g}" if constraint.has_iou else constraint.metric
+    name = f"{figure} {side} {bound:g}"
     return constraint_gate(name, value, bound, constraint.violation(value) <= 0)
 
 
@@ -142,10 +144,10 @@ def _arm(keys: Mapping[int, str], store: Store, config: EvaluationConfig) -> Arm
 
 
 def _realism(trial: Trial, plan: Plan, store: Store) -> SyntheticFigures | None:
-    """The realism of a trial's GAN, or None if the store does not hold it."""
+    """The realism of a trial's GAN, of its own slices if they are judged; None if the store does not hold it."""
     gan = trial.gan
     assert gan is not None, "only trials with a GAN have a generator"
-    for stage in (planned.realism for planned in plan.trials):
+    for stage in (trial.realism, *(planned.realism for planned in plan.trials)):
         if stage is not None and stage.source.key == gan.key:
             artifact = store.find(stage.name, stage.key)
             if artifact is not None:

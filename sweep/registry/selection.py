@@ -1,4 +1,4 @@
-"""Selects the trial to promote: the best by the study's objectives on validation. The test split has no say.
+"""Selects the trial to promote: the best by the study's objectives. The test split has no say.
 
 Test figures are unbiased only as long as nothing is chosen by them. So no option chooses by the test split, and a trial
 that a person names must be the best by validation too, unless they override this and give a reason: they may have taken
@@ -8,16 +8,16 @@ its name from the test table.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from search_spaces.schema import Study
-from search_spaces.search import Constraint, Objective
-from sweep.objectives import figure
+from search_spaces.search import SearchedFigure
+from sweep.objectives import Measured, figure, read_measured, tried_in_turn
 from sweep.plan import Plan, Trial
 from sweep.report.section import measured_texts
-from sweep.stages.evaluate import read_metrics
+from sweep.stages import EvaluateStage
 from sweep.store import Artifact, Store
 from sweep.studies.outcome import StopReason
 from sweep.studies.records import StudyRecord
@@ -33,14 +33,13 @@ from trainers.exceptions import ConfigError, StoreError
 
 @dataclass(frozen=True)
 class Ranked:
-    """A trial and its figures on the validation split."""
+    """A trial and its figures, of the detector those on the validation split."""
 
     trial: Trial
     study: Study
-    metrics: Mapping[str, Summary]
-    """IoU name -> figures (`summary.summarise`)."""
+    results: Measured
     evaluation: Artifact
-    """The artifact that they were read from."""
+    """Of its detector."""
 
     @cached_property
     def measured(self) -> Arm:
@@ -51,7 +50,7 @@ class Ranked:
     @property
     def figures(self) -> Summary:
         """At IoU 0.5."""
-        return self.metrics[name_of(IOU)]
+        return self.results.metrics["validation"][name_of(IOU)]
 
     @property
     def fps_per_slice(self) -> float:
@@ -69,24 +68,29 @@ class Ranked:
         chance = self.figures["chance"]
         return chance and chance["sensitivity"]
 
-    def value(self, of: Objective | Constraint) -> float:
+    def value(self, of: SearchedFigure) -> float:
         """The figure that an objective or a constraint of the study is about; NaN where it is not defined."""
-        return figure(of, self.metrics)
+        return figure(of, self.results)
 
     @property
     def comparable(self) -> bool:
         """Whether every objective of the study is defined."""
-        return not any(math.isnan(self.value(objective)) for objective in self.study.objectives)
+        return not any(math.isnan(self.value(objective)) for objective in tried_in_turn(self.study))
 
     @property
     def order(self) -> tuple[float, ...]:
-        """Smaller is better: within the constraints, then by each objective in turn, then by fewer false positives.
+        """Smaller is better: within the constraints, then by each of `tried_in_turn`, then by fewer false positives.
 
-        Equal for trials that are equal on validation.
+        Equal for trials that are equal in all of these.
         """
         beyond = sum(_beyond(bound.violation(self.value(bound))) for bound in self.study.constraints)
-        signed = ((-1 if aim.direction == "maximize" else 1) * self.value(aim) for aim in self.study.objectives)
+        signed = ((-1 if aim.direction == "maximize" else 1) * self.value(aim) for aim in tried_in_turn(self.study))
         return beyond, *signed, self.fps_per_slice
+
+    @property
+    def slices_text(self) -> str:
+        """What the objectives are about in its synthetic slices, before `text`; empty if they are not."""
+        return "".join(f"{aim.label} {self.value(aim):.4g}, " for aim in self.study.objectives if aim.of_slices)
 
     def text(self) -> str:
         """The figures of Table 1 with their intervals, the same that the report shows for a single seed."""
@@ -119,14 +123,20 @@ def ranking(plan: Plan, store: Store, given_up: Collection[int] = (), study: str
             "launch the best arm with all other settings under another name (--set name=...)."
         )
     trials = [trial for trial in plan.trials if trial.number not in given_up]
-    evaluated = [(trial, store.find(trial.evaluate.name, trial.evaluate.key)) for trial in trials]
-    _refuse_incomplete([trial for trial, at in evaluated if at is None], plan, store, study or plan.study.name)
-    every = [Ranked(trial, plan.study, read_metrics(at)["validation"], at) for trial, at in evaluated if at]
+    measured = read_measured(trials, plan.study, store)
+    missing = [trial for trial in trials if trial.evaluate.key not in measured]
+    _refuse_incomplete(missing, plan, store, study or plan.study.name)
+    evaluations = store.find_all(EvaluateStage.name, measured)
+    every = [
+        Ranked(trial, plan.study, measured[key], evaluations[key])
+        for trial in trials
+        if (key := trial.evaluate.key) in evaluations
+    ]
     ranked = [trial for trial in every if trial.comparable]
     if not ranked:
         raise StoreError(
-            f"Study {plan.study.name}: no trial (of {len(plan.trials):,}) has every objective on the validation "
-            f"split, so none is the best. `metsweep status {study or plan.study.name}` shows how they ended."
+            f"Study {plan.study.name}: no trial (of {len(plan.trials):,}) has every objective, so "
+            f"none is the best. `metsweep status {study or plan.study.name}` shows how they ended."
         )
     return sorted(ranked, key=lambda trial: trial.order)
 
@@ -146,10 +156,10 @@ def pick(ranked: list[Ranked], name: str | None, forced: bool) -> Ranked:
         raise ConfigError(f"--trial {name!r} is not a trial of the study with all figures; allowed: {allowed}.")
     if named.order != best.order and not forced:
         raise ConfigError(
-            f"--trial {name!r} is not the best on the validation split: it has {named.text()}; "
-            f"{best.trial.name!r} has {best.text()}. A trial picked by hand may have been picked by its test "
-            "figures, which are then biased. Allowed: no --trial, the best trial's name, or --force with the reason, "
-            "which the version keeps."
+            f"--trial {name!r} is not the best on the validation split: it has {named.slices_text}{named.text()}; "
+            f"{best.trial.name!r} has {best.slices_text}{best.text()}. A trial picked by hand may have been picked by "
+            "its test figures, which are then biased. Allowed: no --trial, the best trial's name, or --force with the "
+            "reason, which the version keeps."
         )
     return named
 

@@ -50,7 +50,7 @@ class Evidence:
     """The slice set that all arms were evaluated on, or those of all folds; nothing but pictures of slices, and numbers
     of training patients, are read from them."""
     chosen: str | None
-    """The arm with synthetic slices that is best on the *validation* split by the study's first objective."""
+    """The arm with synthetic slices that is best by the study's first objective, which is not about test patients."""
     planned: int
     """Seeds that the study has for each arm; 0 in a race, whose arms have as many as it takes."""
     folds: int | None
@@ -124,7 +124,7 @@ def _chosen(measured: Sequence[Row], study: Study) -> str | None:
     aim = study.objectives[0]
     towards = 1 if aim.direction == "maximize" else -1
     synthetic = [row for row in measured if row.trials[0].variant not in REAL]
-    values = {row.arm: towards * objectives.mean(aim, row.results) for row in synthetic}
+    values = {row.arm: towards * objectives.mean(aim, row.searched) for row in synthetic}
     defined = {arm: value for arm, value in values.items() if not math.isnan(value)}
     return max(defined, key=lambda arm: defined[arm], default=None)
 

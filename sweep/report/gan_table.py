@@ -18,7 +18,8 @@ def gan_section(results: Results) -> Section | None:
     gans: dict[str, SyntheticFigures] = {}
     keys: dict[str, tuple[str, ...]] = {}
     of_training_slices: set[str] = set()
-    for trial in results.plan.trials:
+    first_with = {trial.realism.key: trial for trial in reversed(results.plan.trials) if trial.realism}
+    for trial in (trial for trial in results.plan.trials if trial in first_with.values()):
         artifact = results.made.get(trial.realism.key) if trial.realism else None
         if artifact is not None and trial.realism is not None:
             variant = f"{trial.variant}{trial.evaluate.detector.slices.fold_text}"

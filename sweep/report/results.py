@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from sweep.objectives import Measured
 from sweep.plan import Plan, Trial
 from sweep.plan.looks import last_looks
 from sweep.report.machines import Made, machines_of
 from sweep.stages.evaluate import read_metrics
+from sweep.stages.realism import read_slice_figures
 from sweep.store import Artifact, Store
 from trainers.data.slice_set import Split
 from trainers.evaluation.arms import Arm
@@ -19,6 +21,7 @@ from trainers.evaluation.folds import pool_metrics, pool_outcomes
 from trainers.evaluation.metrics_file import Metrics, rate
 from trainers.evaluation.outcome import Outcome
 from trainers.evaluation.outcome_files import TABLES, read_outcomes
+from trainers.evaluation.realism.report import SyntheticFigures
 from trainers.variants import REAL_ONLY
 
 
@@ -32,6 +35,8 @@ class Row:
     """Evaluate key -> artifact, of the trials that are complete."""
     compared: tuple[int, ...] = ()
     """Seeds that its figures are over (`compare`); without any it has no figures."""
+    judged: Mapping[str, Artifact] = field(default_factory=dict)
+    """Realism key -> artifact, of the trials whose synthetic slices are judged."""
 
     @property
     def arm(self) -> str:
@@ -94,6 +99,21 @@ class Row:
             if trial.seed in by_seed:
                 by_seed[trial.seed].append(metrics)
         return {seed: pool_metrics(folds) for seed, folds in by_seed.items()}
+
+    @cached_property
+    def all_measured(self) -> dict[int, Measured]:
+        """Seed -> what objectives and constraints are about; of the seeds in `artifacts`."""
+        slices = {key: read_slice_figures(artifact) for key, artifact in self.judged.items()}
+        own: dict[int, list[SyntheticFigures]] = {seed: [] for seed in self.metrics}
+        for trial in self.trials:
+            if trial.realism and trial.realism.key in slices and trial.seed in own:
+                own[trial.seed].append(slices[trial.realism.key])
+        return {seed: Measured(metrics, own[seed]) for seed, metrics in self.metrics.items()}
+
+    @property
+    def searched(self) -> tuple[Measured, ...]:
+        """What objectives and constraints are about, of the compared seeds."""
+        return tuple(self.all_measured[seed] for seed in self.compared)
 
     @property
     def results(self) -> tuple[Metrics, ...]:
@@ -211,7 +231,12 @@ def read_results(plan: Plan, store: Store) -> Results:
         looked_at[REAL_ONLY] = plan.looks[-1].seeds
     for cell, planned in plan.cells.items():
         trials = planned[: looked_at.get(cell)]  # without those of a look that is yet to be taken
-        row = Row(trials, {key: made[key] for trial in trials if (key := trial.evaluate.key) in made})
+        judged = {trial.realism.key for trial in trials if trial.realism and plan.study.judges_slices}
+        row = Row(
+            trials,
+            {key: made[key] for trial in trials if (key := trial.evaluate.key) in made},
+            judged={key: made[key] for key in judged & made.keys()},
+        )
         rows.setdefault((row.number is None, row.keys), row)
     evaluated = {row.arm: [trial for trial, _ in row.evaluated] for row in rows.values() if row.number is None}
     compared = compare([*rows.values()], races=plan.study.search.races)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sweep.stages.detector import DetectorStage
 from sweep.stages.source import ShardStage, SourceStage
 from sweep.stages.stage import Findings, RunKind, Stage
 from sweep.stages.work import Assumed, SliceCounts
+from sweep.store import Artifact
 from sweep.text import count_text
 from trainers.data.slice_set import open_slice_set
 from trainers.distributed import Context, WorkerResources
 from trainers.evaluation.bootstrap import Interval
 from trainers.evaluation.config import EvaluationConfig
 from trainers.evaluation.realism.config import RealismConfig
+
+if TYPE_CHECKING:  # pandas, which a plan does not need
+    from trainers.evaluation.realism.report import SyntheticFigures
 
 SECONDS_PER_SLICE = 0.08
 """Assumed for one synthetic slice, as measured on the demo."""
@@ -96,6 +100,14 @@ class RealismStage(Stage):
             metrics |= _numbers(path, figures.pop("features")) | _numbers(path, figures)
         note = f"Do these slices give away patients of the training split? {synthetic.memorisation.verdict.sentence}."
         return Findings(metrics, note=note, document=(artifact / FILE).read_text())
+
+
+def read_slice_figures(artifact: Artifact) -> SyntheticFigures:
+    """The figures of the synthetic slices that a realism artifact is about."""
+    from trainers.evaluation.realism.report import FILE, realism_of
+
+    (synthetic,) = realism_of(artifact.text(FILE), f"{artifact.where}/{FILE}").synthetic.values()
+    return synthetic
 
 
 def _numbers(path: str, value: Any) -> dict[str, float]:

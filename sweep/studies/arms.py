@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.study import Study
-from sweep.objectives import evaluated, not_a_number, objective_values, undefined
+from sweep.objectives import lacks_slices, measured_seeds, not_a_number, objective_values, results_of, undefined
 from sweep.plan import Plan, Trial
-from sweep.stages import EvaluateStage
+from sweep.stages import EvaluateStage, RealismStage
 from sweep.store import Store
 from sweep.studies.optuna_study import ARM, ERROR, create_optuna_study
 from trainers.variants import VARIANTS
@@ -29,13 +29,18 @@ MOST_SLICES = 10**9
 
 
 def record_arms(plan: Plan, store: Store, storage: BaseStorage) -> dict[str, str]:
-    """Record every arm whose seeds are all evaluated, unless it is recorded already.
+    """Record every arm whose seeds are all measured, unless it is recorded already.
 
     Returns:
         Name of an arm's first trial -> its error, of arms recorded now whose objective is not a number.
     """
-    done_keys = store.keys(EvaluateStage.name)
-    complete = [trials for trials in plan.cells.values() if all(trial.evaluate.key in done_keys for trial in trials)]
+    names = (EvaluateStage.name, RealismStage.name) if plan.study.judges_slices else (EvaluateStage.name,)
+    done_keys = set[str]().union(*(store.keys(name) for name in names))
+    complete = [
+        trials
+        for trials in plan.cells.values()
+        if all(stage.key in done_keys for trial in trials for stage in results_of(trial, plan.study))
+    ]
     if not complete:
         return {}
     optuna_study = create_optuna_study(plan.study, storage)
@@ -48,6 +53,8 @@ def record_arm(
 ) -> str | None:
     """Record one arm that has ended, once: as complete with the mean over its seeds, or as failed.
 
+    An arm without synthetic slices, where an objective or a constraint is about them, is not recorded as complete.
+
     Args:
         trials: of the arm, one per seed; all evaluated, unless it failed.
         error: why it failed.
@@ -57,6 +64,8 @@ def record_arm(
     """
     import optuna
 
+    if error is None and lacks_slices(trials[0], study):
+        return None
     keys = [trial.evaluate.key for trial in trials]
     recorded = [
         attributes
@@ -65,8 +74,8 @@ def record_arm(
     ]
     if any(attributes.get(ERROR) == error or (not error and _is_undefined(attributes)) for attributes in recorded):
         return None
-    metrics = [] if error else [evaluated(trial, store) for trial in trials]
-    undefined_figure = None if error else undefined(study, metrics)
+    measured = [] if error else measured_seeds(trials, study, store)
+    undefined_figure = None if error else undefined(study, measured)
     undefined_error = undefined_figure and not_a_number(undefined_figure)
     failed = error or undefined_error
     params = {VARIANT: trials[0].variant, COUNT: trials[0].count}
@@ -74,7 +83,7 @@ def record_arm(
     optuna_study.add_trial(
         optuna.trial.create_trial(
             state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
-            values=None if failed else objective_values(study, metrics),
+            values=None if failed else objective_values(study, measured),
             params={name: value for name, value in params.items() if name in distributions},
             distributions=distributions,
             user_attrs={ARM: trials[0].arm, KEYS: keys}

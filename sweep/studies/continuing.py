@@ -35,7 +35,8 @@ COMMON = {
     "count_scale", "prepare", "gan", "paste", "inpaint", "variants", "synthesis", "detector", "evaluation",
     "objectives", "constraints",
 }  # fmt: skip
-"""Parts of a study that decide what the value of a drawn cell means."""
+"""Parts of a study that decide what the value of a drawn cell means; where slices are judged, so do `realism` and the
+first seed, which is that of the detector that judges them."""
 LATER = ("inpaint",)
 """Sections that older searches have no record of: they count only where a variant that reads them is drawn."""
 
@@ -162,7 +163,8 @@ def common_config(study: Study, slices: str) -> dict[str, Any]:
     """The settings that all drawn cells of a study share, JSON-able; without keys that are drawn."""
     drawn = study.variants_to_draw()
     unread = {section for section in LATER if not any(variant in SECTIONS[section] for variant in drawn)}
-    values = study.model_dump(mode="json", include=COMMON - unread, by_alias=True)
+    judge: dict[str, Any] = {"realism": True, "seeds": {0}} if study.judges_slices else {}
+    values = study.model_dump(mode="json", include=dict.fromkeys(COMMON - unread, True) | judge, by_alias=True)
     for key in study.space:
         part, _, name = key.partition(".")
         if name:

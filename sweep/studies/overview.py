@@ -6,25 +6,20 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.study import Study
-from sweep.objectives import objective_values, violations
+from sweep.objectives import Measured, objective_values, read_measured, undefined, violations
 from sweep.plan import Plan, Trial
 from sweep.plan.looks import Look
-from sweep.stages import EvaluateStage
-from sweep.stages.evaluate import read_metrics
 from sweep.store import Store
-from sweep.store.backend import READERS
 from sweep.studies.optuna_study import Drawn, left_to_draw
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.pace import seconds_left
 from sweep.studies.progress import KEPT, StageProgress, watched_figure
 from sweep.studies.records import Status, StudyRecord
 from trainers.evaluation.collapse import collapse
-from trainers.evaluation.metrics_file import Metrics
 
 State = Literal["running", "waiting", "failed", "stopped", "pruned", "done"]
 STATES: tuple[State, ...] = ("running", "waiting", "failed", "stopped", "pruned", "done")
@@ -49,7 +44,8 @@ class TrialState:
     reason: str | None = None
     """Why it failed or was stopped, or that its detector collapsed, in words."""
     value: float | None = None
-    """The study's first objective: of the done trial, or of the best weights of the running detector so far."""
+    """The study's first objective: of the done trial, or of the best weights of the running detector so far; None if
+    the trial has no such figure, or not yet."""
     last: float | None = None
     """Of a running detector, the same figure at its newest validation."""
 
@@ -100,7 +96,7 @@ class Observer:
     def __init__(self, study: Study, store: Store) -> None:
         self._study, self._store = study, store
         self._record = StudyRecord(store, study.name)
-        self._metrics: dict[str, Metrics] = {}
+        self._measured: dict[str, Measured] = {}
 
     def look(self, plan: Plan, drawn: Sequence[Drawn] = ()) -> Overview:
         """The present state of the study; `plan` has the trials of the cells `drawn` so far."""
@@ -108,7 +104,8 @@ class Observer:
         outcomes = self._record.outcomes()
         done_keys = {name: self._store.keys(name) for name in plan.wanted}
         done = [trial for trial in plan.trials if all(goal.key in done_keys[goal.name] for goal in trial.goals)]
-        self._read_metrics(done)
+        unread = [trial for trial in done if trial.evaluate.key not in self._measured]
+        self._measured |= read_measured(unread, self._study, self._store)
         ended: dict[int | None, Outcome | None] = {cell.number: _outcome_of(cell) for cell in drawn}
         progress = status.stages if status and launch_state(status) == "alive" else {}
         running = set(status.running) if status and progress else set()
@@ -128,18 +125,12 @@ class Observer:
         best = self._best(done, plan)
         return Overview(self._study, states, status, to_draw, best, left, plan.looks, plan.held_up_by)
 
-    def _read_metrics(self, done: Sequence[Trial]) -> None:
-        unread = {trial.evaluate.key for trial in done} - self._metrics.keys()
-        artifacts = self._store.find_all(EvaluateStage.name, unread) if unread else {}
-        with ThreadPoolExecutor(READERS) as pool:
-            self._metrics |= zip(artifacts, pool.map(read_metrics, artifacts.values()), strict=True)
-
     def _done(self, trial: Trial) -> TrialState:
-        metrics = self._metrics.get(trial.evaluate.key)
-        value = objective_values(self._study, [metrics])[0] if metrics else None
-        collapsed = collapse(metrics) if metrics else None
+        measured = self._measured.get(trial.evaluate.key)
+        value = objective_values(self._study, [measured])[0] if measured else math.nan
+        collapsed = collapse(measured.metrics) if measured else None
         reason = collapsed and f"its detector collapsed: {collapsed}"
-        return TrialState(trial, "done", reason=reason, value=value)
+        return TrialState(trial, "done", reason=reason, value=None if math.isnan(value) else value)
 
     def _under_way(
         self, trial: Trial, stages: Mapping[str, StageProgress], done_keys: Mapping[str, set[str]]
@@ -152,30 +143,31 @@ class Observer:
             if at is None or at.state != "running":
                 return TrialState(trial, "waiting", at.label if at else stage.label, at.maker() if at else "")
             share = at.done / at.total if at.total else None
-            watched = watched_figure(self._study.objectives[0].direction)
-            kept, last = at.metrics.get(KEPT + watched), at.metrics.get(watched)
+            objective = self._study.objectives[0]
+            watched = watched_figure(objective.direction)
+            figures = {} if objective.of_slices else at.metrics
+            kept, last = figures.get(KEPT + watched), figures.get(watched)
             return TrialState(trial, "running", at.label, "", share, at.seconds_left(), value=kept, last=last)
         return TrialState(trial, "running")
 
     def _best(self, done: Sequence[Trial], plan: Plan) -> tuple[str, float] | None:
-        cells: dict[str, list[Metrics]] = defaultdict(list)
+        cells: dict[str, list[Measured]] = defaultdict(list)
         for trial in done:
-            if trial.evaluate.key in self._metrics:
-                cells[trial.cell].append(self._metrics[trial.evaluate.key])
-        whole = {cell: metrics for cell, metrics in cells.items() if len(metrics) == len(plan.cells[cell])}
+            if trial.evaluate.key in self._measured:
+                cells[trial.cell].append(self._measured[trial.evaluate.key])
+        whole = {cell: measured for cell, measured in cells.items() if len(measured) == len(plan.cells[cell])}
         return best_of(self._study, whole)
 
 
-def best_of(study: Study, cells: Mapping[str, Sequence[Metrics]]) -> tuple[str, float] | None:
+def best_of(study: Study, cells: Mapping[str, Sequence[Measured]]) -> tuple[str, float] | None:
     """The best of some cells by the first objective and within the constraints, and its mean over its seeds."""
     values = {
-        cell: objective_values(study, metrics)[0]
-        for cell, metrics in cells.items()
-        if not any(value > 0 for value in violations(study, metrics).values())
+        cell: objective_values(study, measured)[0]
+        for cell, measured in cells.items()
+        if undefined(study, measured) is None and not any(value > 0 for value in violations(study, measured).values())
     }
-    ranked = [cell for cell, value in values.items() if not math.isnan(value)]
     choose = max if study.objectives[0].direction == "maximize" else min
-    best = choose(ranked, key=values.__getitem__, default=None)
+    best = choose(values, key=values.__getitem__, default=None)
     return None if best is None else (best, values[best])
 
 

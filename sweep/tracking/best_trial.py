@@ -6,33 +6,31 @@ import time
 from collections.abc import Iterable, Mapping
 
 from search_spaces.study import Study
-from sweep.objectives import objective_values, undefined, violations
+from sweep.objectives import Measured, figure, read_measured, tried_in_turn, undefined, violations
 from sweep.plan import Trial
-from sweep.stages.evaluate import read_metrics
 from sweep.store import Store
 from sweep.tracking.compared import evaluation_figures
 from sweep.tracking.run_content import Point
 from sweep.tracking.run_writer import RunWriter, TrackedRun
 from sweep.tracking.tags import BEST_RUN, BEST_TRIAL
-from trainers.evaluation.metrics_file import Metrics
+from trainers.evaluation.outcome import name_of
 
 
 class BestTrial:
-    """Compares the complete trials of a study; reads each evaluation once."""
+    """Compares the complete trials of a study; reads the results of each once."""
 
     def __init__(self) -> None:
         self._read: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {}
 
     def read(self, trials: Iterable[Trial], study: Study, store: Store) -> int:
-        """Read the evaluations of complete trials that were not read yet; returns how many are.
+        """Read the results of complete trials that were not read yet; returns how many are.
 
         One that was damaged and set aside is missing; it is read once it has been made again.
         """
-        for trial in trials:
-            key = trial.evaluate.key
-            if key not in self._read and (artifact := store.find(trial.evaluate.name, key)):
-                metrics = read_metrics(artifact)
-                self._read[key] = _order(study, metrics), evaluation_figures(metrics)
+        unread = [trial for trial in trials if trial.evaluate.key not in self._read]
+        for key, measured in read_measured(unread, study, store).items():
+            figures = evaluation_figures(measured.metrics) | _of_slices(study, measured)
+            self._read[key] = _order(study, measured), figures
         return len(self._read)
 
     def show(
@@ -40,7 +38,7 @@ class BestTrial:
     ) -> None:
         """Let the parent run show the figures of the best trial and name it, if that changed.
 
-        The best is chosen by the study's constraints and objectives on validation; a trial that lacks a figure for one
+        The best is chosen by the study's constraints and objectives; a trial that lacks a figure for one
         of them is left out.
 
         Args:
@@ -58,10 +56,20 @@ class BestTrial:
         writer.add(parent, points, {BEST_TRIAL: trials[best].name, BEST_RUN: runs[best].id})
 
 
-def _order(study: Study, metrics: Metrics) -> tuple[float, ...]:
+def _order(study: Study, measured: Measured) -> tuple[float, ...]:
     """Smaller is better: how far constraints are exceeded, then the objectives; empty if one of these is undefined."""
-    if undefined(study, [metrics]) is not None:
+    if undefined(study, [measured]) is not None:
         return ()
-    exceeded = sum(max(0.0, violation) for violation in violations(study, [metrics]).values())
-    values = zip(study.objectives, objective_values(study, [metrics]), strict=True)
+    exceeded = sum(max(0.0, violation) for violation in violations(study, [measured]).values())
+    values = ((aim, figure(aim, measured)) for aim in tried_in_turn(study))
     return exceeded, *((-value if aim.direction == "maximize" else value) for aim, value in values)
+
+
+def _of_slices(study: Study, measured: Measured) -> dict[str, float]:
+    """What objectives and constraints are about in synthetic slices, as the run of their source names it."""
+    names = {
+        asked: f"box_fidelity/{name_of(asked.iou)}/conditioned/recall" if asked.has_iou else asked.metric
+        for asked in study.searched
+        if asked.of_slices and measured.slices
+    }
+    return {f"realism/{name}": figure(asked, measured) for asked, name in names.items()}

@@ -16,15 +16,26 @@ README = (Path(__file__).parents[2] / "search_spaces" / "README.md").read_text()
 
 
 def shown(language: str) -> str:
-    """The code block in a language."""
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-    return block
+    """The first code block in a language."""
+    return blocks(language)[0]
+
+
+def blocks(language: str) -> list[str]:
+    """All code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_study_loads_and_keeps_to_the_schema(tmp_path: Path) -> None:
     path = written(tmp_path, shown("yaml"))
     assert load_study(path).gan_for("image2image").learning_rate == 5e-4
     SCHEMA.validate(read_study(path).values)
+
+
+def test_a_search_for_good_slices_loads(tmp_path: Path) -> None:
+    _, by_slices = blocks("yaml")
+    study = load_study(written(tmp_path, "name: mine\ncohort: c\nfidelity: laptop\n" + by_slices))
+    assert study.judges_slices
+    assert [figure.label for figure in study.objectives] == ["sliced_wasserstein", "box_fidelity at IoU 0.5"]
 
 
 def test_mistakes_are_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ from trainers.variants import GANS
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 DIMENSION: TypeAdapter[Dimension] = TypeAdapter(Dimension)
 
+CLOSE = {"metric": "sliced_wasserstein", "direction": "minimize"}
+FAITHFUL = {"metric": "box_fidelity", "iou": 0.25}
+WITH_SLICES = {"variant": {"choice": ["cpggan"]}, "count": {"int": [400, 12000]}}
+
 
 def trials(study: Study, count: int, seed: int = 0, **options: Any) -> tuple[optuna.Study, list[Cell]]:
     drawing = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5), **options)
@@ -282,6 +286,39 @@ def test_only_what_detectors_validate_to_along_the_way_is_pruned_by(pruning: str
         assert line.startswith("study.yaml: search.pruning: pruning would compare cells by a figure other than")
         assert f"{told}: during training, detectors are validated by sensitivity or fps_per_slice at IoU 0.5 " in line
         assert line.endswith(f"Allowed: none, or one of those as the objective; got '{pruning}'.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objectives": [{"metric": "sliced_wasserstein"}]},
+            "allowed for sliced_wasserstein is minimize; got 'maximize'",
+        ),
+        ({"objectives": [CLOSE | {"iou": 0.25}]}, "sliced_wasserstein has no IoU threshold; leave it out; got 0.25"),
+        ({"objectives": [FAITHFUL | {"iou": 0.3}]}, r"allowed are evaluation.ious: 0.5, 0.25; got 0.3"),
+        ({"objectives": [CLOSE, CLOSE]}, "an objective is listed more than once"),
+        (
+            {"objectives": [CLOSE], "search": {"method": "tpe", "pruning": "asha"}},
+            "other than the objective, sliced_wasserstein: during training, detectors are validated by sensitivity",
+        ),
+        (
+            {"constraints": [FAITHFUL | {"at_least": 0.5}], "space": {"variant": {"choice": ["cpggan", "none"]}}},
+            "box_fidelity is a figure of synthetic slices, of which none has none; leave it out of space.variant",
+        ),
+    ],
+)
+def test_figures_of_slices_that_cannot_be_searched_for_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        searching(**{"space": WITH_SLICES, **changes})
+
+
+def test_figures_of_slices_are_searched_for_without_an_iou_they_do_not_need() -> None:
+    study = searching(space=WITH_SLICES, objectives=[CLOSE, FAITHFUL], evaluation={"ious": [0.25]})
+    assert [figure.label for figure in study.searched] == ["sliced_wasserstein", "box_fidelity at IoU 0.25"]
+    assert study.judges_slices
+    assert Study.model_validate(study.model_dump()) == study
+    assert not searching().judges_slices
 
 
 def test_a_space_that_nothing_draws_from_is_refused_unless_asked_for() -> None:

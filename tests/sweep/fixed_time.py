@@ -34,10 +34,11 @@ from sweep.stages import (
     GANStage,
     PrepareStage,
     RealismStage,
+    SourceStage,
     SynthesizeStage,
 )
 from sweep.studies.outcome import StopReason
-from tests.sweep.summaries import summary
+from tests.sweep.summaries import realism_report, summary
 from tests.trainers.detector.selected import SELECTED
 from trainers.config import Config
 from trainers.data.slice_set import open_slice_set
@@ -48,6 +49,7 @@ from trainers.evaluation.evaluate import truth_of
 from trainers.evaluation.outcome import match_outcomes, outcome_tables
 from trainers.evaluation.summary import summarise
 from trainers.exceptions import MetsweepError, TrainingError
+from trainers.gan.config import GANConfig
 from trainers.gan.workers import from_first
 from trainers.matching import DETECTION_COLUMNS
 
@@ -204,14 +206,30 @@ def quality(stage: DetectorStage) -> float:
     return round(arm + stage.count / 10_000 - 0.1 * rate + 0.001 * (stage.config.seed % 7), 6)
 
 
-class TimedMaker(TrialMaker):
-    """Trials of these stages; GANs are not looked at."""
+@dataclass(frozen=True, eq=False)
+class TimedRealism(RealismStage):
+    """Sleeps; tells what `wasserstein` says."""
 
-    gan_stage, synthesize_stage = TimedGAN, TimedSynthesize
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        time.sleep(Pace.beside(self.source.slices.cohort).short)
+        (out / "realism.json").write_text(json.dumps(realism_report(self.source.variant, wasserstein(self))))
+
+
+def wasserstein(stage: RealismStage) -> float:
+    """A distance that depends on the GAN alone: least for a CPGGAN, and at a learning rate of 1e-3."""
+    config = stage.source.config
+    assert isinstance(config, GANConfig)
+    return {"cpggan": 10.0, "image2image": 20.0}[config.variant] + abs(math.log10(config.learning_rate) + 3)
+
+
+class TimedMaker(TrialMaker):
+    """Trials of these stages; GANs are looked at only where the study optimises what is seen."""
+
+    gan_stage, synthesize_stage, realism_stage = TimedGAN, TimedSynthesize, TimedRealism
     detector_stage, evaluate_stage = TimedDetector, TimedEvaluate
 
-    def _realism(self, study: Study, gan: GANStage) -> RealismStage | None:  # pyright: ignore
-        return None
+    def _realism(self, study: Study, source: SourceStage) -> RealismStage | None:  # pyright: ignore
+        return super()._realism(study, source) if study.judges_slices else None
 
 
 class TrainedMaker(TimedMaker):

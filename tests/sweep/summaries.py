@@ -1,4 +1,4 @@
-"""Figures of an evaluation as `metrics.json` holds them, without an evaluation."""
+"""Figures as `metrics.json` and `realism.json` hold them, without an evaluation or synthetic slices."""
 
 from __future__ import annotations
 
@@ -25,4 +25,33 @@ def summary(sensitivity: float, fps_per_slice: float = 2.0, **changes: Any) -> d
         "chance": None,
         "calibration": None,
         **changes,
+    }
+
+
+def realism_report(variant: str, sliced_wasserstein: float, recall: float = 0.8) -> dict[str, Any]:
+    """All that is told of the slices of a source; `recall` of their conditioning boxes, at IoU 0.25 0.1 more."""
+
+    def fidelity(conditioned: float) -> dict[str, Any]:
+        of_boxes = {"conditioned": conditioned, "random": 0.1, "real": 0.9}
+        return {what: {"recall": found, "interval": [0.0, 1.0]} for what, found in of_boxes.items()}
+
+    compared = {"features": {}, "ms_ssim": None}
+    memorisation = {
+        "training_patients": 3, "held_out_patients": 3, "nearest_is_training": 0.5, "nearest_interval": [0.3, 0.7],
+        "nearest_p": 0.3, "close_share": 0.0, "close_share_held_out": 0.0, "close_p": 0.3, "close_distance": 1.0,
+        "copies": 0, "synthetic_slices": 12, "p": 0.6, "splits_alike_p": 0.5, "smallest_p": 0.01, "verdict": "no_sign",
+    }  # fmt: skip
+    return {
+        "compared_slices": 12,
+        "real": {**compared, "sliced_wasserstein": 5.0},
+        "synthetic": {
+            variant: {
+                **compared,
+                "sliced_wasserstein": sliced_wasserstein,
+                "slices": 12,
+                "box_fidelity": {"iou50": fidelity(recall), "iou25": fidelity(recall + 0.1)},
+                "memorisation": memorisation,
+            }
+        },
+        "notes": [],
     }

@@ -153,6 +153,18 @@ def test_run_waits_for_realism_and_takes_other_settings_in(
     assert written == {"gan", *planned[0], *planned[1]}
 
 
+def test_the_parent_shows_the_trial_with_the_best_slices(realistic: Plan, full_store: Store, tmp_path: Path) -> None:
+    wanted = {"objectives": [{"metric": "sliced_wasserstein", "direction": "minimize"}]}
+    study = realistic.study.model_validate(realistic.study.model_dump() | wanted)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    _record(replace(realistic, study=study), full_store, uri)
+    runs = runs_of(uri)
+    parent = runs["small"].data
+    assert parent.tags["metsweep.best_trial"] == "cpggan 4 seed 0", "none has no slices"
+    distance = runs["gan cpggan"].data.metrics["realism/sliced_wasserstein"]
+    assert parent.metrics["realism/sliced_wasserstein"] == distance
+
+
 def test_the_report_tells_of_every_gan_that_was_looked_at(plan: Plan, realistic: Plan, full_store: Store) -> None:
     assert gan_section(read_results(plan, full_store)) is None
     section = build_report(realistic, full_store).sections[-1]

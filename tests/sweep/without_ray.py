@@ -20,9 +20,9 @@ from sweep.studies.continuing import take_up_choices
 from sweep.studies.optuna_study import Drawn, drawn_cells, find_optuna_study, open_storage, read_drawn
 from sweep.studies.outcome import Outcome, StopReason
 from sweep.studies.records import StudyRecord
-from tests.sweep.fixed_time import make_timed_maker, quality, timed_study
+from tests.sweep.fixed_time import make_timed_maker, quality, timed_study, wasserstein
 from tests.sweep.publishing import publishing
-from tests.sweep.summaries import summary
+from tests.sweep.summaries import realism_report, summary
 
 SEARCH = {
     "arms": [{"variant": "none"}],
@@ -93,11 +93,15 @@ class Sweep(Asking):
         self.outcomes[trial.name] = outcome
 
     def finish(self, name: str, trial: Trial, **changes: float) -> None:
-        """The trial is evaluated, and Tune says so."""
+        """The trial is evaluated, its slices are judged where they count, and Tune says so."""
         figures = summary(**{"sensitivity": quality(trial.evaluate.detector), **changes})
         with publishing(self.store, trial.evaluate) as folder:
             text = json.dumps({"validation": {"iou50": figures, "iou25": figures}})
             (folder / "metrics.json").write_text(text)
+        if trial.realism and self.store.find("realism", trial.realism.key) is None:
+            report = realism_report(trial.variant, wasserstein(trial.realism))
+            with publishing(self.store, trial.realism) as folder:
+                (folder / "realism.json").write_text(json.dumps(report))
         self.search.on_trial_complete(name, {"state": "done"})
 
     def run(self) -> list[str]:

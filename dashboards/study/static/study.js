@@ -103,13 +103,13 @@ function drawCurves() {
 }
 
 function drawParallel() {
-  const { name, better } = shown.figures.objective;
-  const cells = shown.figures.rows.filter((row) => row.number !== null && typeof row.values[name] === "number");
+  const { better } = shown.figures.objective;
+  const cells = shown.figures.rows.filter((row) => row.number !== null && row.objective !== null);
   for (const part of document.querySelectorAll("#parallel, #search, nav a[href='#search']")) part.hidden = !shown.figures.draws;
   if (!shown.figures.draws) return;
   if (cells.length < 2) return say(at("parallel-plot"), "Fewer than two drawn cells are complete.");
   const settings = [...new Set(cells.flatMap((row) => Object.keys(row.settings)))].filter((key) => new Set(cells.map((row) => row.settings[key])).size > 1 && cells.every((row) => row.settings[key] !== undefined));
-  const axes = [...settings.map((key) => ({ name: key, values: cells.map((row) => row.settings[key]) })), { name: "objective", values: cells.map((row) => row.values[name]) }];
+  const axes = [...settings.map((key) => ({ name: key, values: cells.map((row) => row.settings[key]) })), { name: "objective", values: cells.map((row) => row.objective) }];
   const ranked = [...axes.at(-1).values].sort((a, b) => (better === "maximize" ? a - b : b - a));
   parallel(at("parallel-plot"), axes, axes.at(-1).values.map((value) => ranked.indexOf(value) / (ranked.length - 1)), cells.map((row) => row.name));
 }

@@ -29,18 +29,19 @@ FEWEST = 10
 def best_section(results: Results) -> Section | None:
     """The best drawn cells on the validation split, feasible ones first; None if none is complete."""
     study = results.plan.study
-    complete = [row for row in results.drawn if row.measured]
+    complete = _complete(results)
     if not complete:
         return None
     first = study.objectives[0]
     towards = -1 if first.direction == "maximize" else 1
+    tested_at = first.iou if first.has_iou else study.evaluation.ious[0]
     ordered = sorted(complete, key=lambda row: (bool(_broken(row, study)), towards * value_of(row, first)))
-    iou = name_of(first.iou)
+    iou = name_of(tested_at)
     lines = []
     for row in ordered[:SHOWN]:
         params, broken = dict(row.trials[0].params), _broken(row, study)
         values: dict[str, Value] = {"cell": row.name, "number": row.number}
-        values |= {f"validation_{_name(objective)}": value_of(row, objective) for objective in study.objectives}
+        values |= {_column(objective): value_of(row, objective) for objective in study.objectives}
         tested = {measure: row.mean("test", iou, measure.name) for measure in TABLE1}
         values |= {f"test_{measure.name}_{iou}": value for measure, value in tested.items()}
         values |= {"feasible": int(not broken), "params": json.dumps(params, sort_keys=True)}
@@ -55,16 +56,16 @@ def best_section(results: Results) -> Section | None:
         "Best drawn cells",
         (
             "cell",
-            *(f"{_name(objective)}, validation" for objective in study.objectives),
+            *map(_heading, study.objectives),
             "keeps to bounds",
-            *(f"{measure.title}, test, IoU {first.iou:g}" for measure in TABLE1),
+            *(f"{measure.title}, test, IoU {tested_at:g}" for measure in TABLE1),
             "seeds",
             "hyperparameters",
         ),
         lines,
-        f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_name(first)} on "
-        f"the validation split ({first.direction}); bounds: {bounds}. Validation figures of the best of "
-        "many cells are optimistic; test figures had no part in the choice.",
+        f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_heading(first)} "
+        f"({first.direction}); bounds: {bounds}. These figures of the best of many cells are optimistic; test figures "
+        "had no part in the choice.",
     )
 
 
@@ -73,7 +74,7 @@ def importance_section(results: Results) -> Section | None:
     study = results.plan.study
     if not study.search.draws:
         return None
-    complete = [row for row in results.drawn if row.measured]
+    complete = _complete(results)
     title = "Importance of hyperparameters"
     if len(complete) < FEWEST:
         reason = f"Needs {FEWEST} or more complete drawn cells; the study has {len(complete)}."
@@ -93,7 +94,7 @@ def importance_section(results: Results) -> Section | None:
         ("hyperparameter", *(f"for {objective}" for objective in by_objective)),
         lines,
         f"How much each hyperparameter separates the best tenth of {len(complete)} complete drawn cells from the "
-        "others, on the validation split; the shares add up to 1. Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023). "
+        "others; the shares add up to 1. Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023). "
         "The shares have no direction, and from few cells they are rough.",
         partial(_draw, by_objective),
     )
@@ -115,8 +116,14 @@ def importances(rows: Sequence[Row], study: Study, objective: Objective) -> dict
 
 
 def value_of(row: Row, figure: Objective | Constraint) -> float:
-    """The value of a cell that a search learns from: on the validation split, mean over seeds."""
-    return objectives.mean(figure, row.results)
+    """The value of a cell that a search learns from: mean over seeds."""
+    return objectives.mean(figure, row.searched)
+
+
+def _complete(results: Results) -> list[Row]:
+    """The drawn cells of which a search has learnt."""
+    study = results.plan.study
+    return [row for row in results.drawn if row.measured and objectives.undefined(study, row.searched) is None]
 
 
 def _replayed(row: Row, rows: Sequence[Row], study: Study, objective: Objective) -> FrozenTrial:
@@ -145,7 +152,15 @@ def _broken(row: Row, study: Study) -> str:
 
 
 def _name(figure: Objective | Constraint) -> str:
-    return f"{figure.metric} @ {figure.iou:g}"
+    return f"{figure.metric} @ {figure.iou:g}" if figure.has_iou else figure.metric
+
+
+def _heading(figure: Objective) -> str:
+    return _name(figure) if figure.of_slices else f"{_name(figure)}, validation"
+
+
+def _column(figure: Objective) -> str:
+    return _name(figure) if figure.of_slices else f"validation_{_name(figure)}"
 
 
 def _bound(constraint: Constraint) -> str:

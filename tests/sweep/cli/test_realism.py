@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from sweep.cli import main
 from tests.sweep.cli.conftest import Metsweep
 from tests.trainers.disc_slices import make_slice_set
-from trainers.data.slice_set import write_slice_set
+from trainers.data.slice_set import open_slice_set, write_slice_set
+from trainers.evaluation.config import EvaluationConfig
+from trainers.evaluation.realism.config import RealismConfig
+from trainers.evaluation.realism.realism import realism
+from trainers.evaluation.realism.report import read_realism
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,32 @@ def test_table_pictures_and_verdict(
 
     assert metsweep(*command, "--out", "again").code == 0
     assert Path("again/realism.json").read_text() == Path("realism/realism.json").read_text()
+
+
+def test_what_a_search_optimises_says_nothing_of_test_patients(
+    slices: Path, detector: Path, synthetic: tuple[Path, Path], brief: Path, tmp_path: Path
+) -> None:
+    drawn, real = open_slice_set(synthetic[1]), open_slice_set(slices)
+    settings = yaml.safe_load(brief.read_text())
+    config, evaluation = RealismConfig(**settings["realism"]), EvaluationConfig(**settings["evaluation"])
+    images = real.images.copy()
+    tested = (real.slices["split"] == "test").to_numpy()
+    images[tested] = 255 - images[tested]
+    write_slice_set(tmp_path / "others", images, real.slices, real.boxes, real.meta)
+    reports = []
+    for place in (slices, tmp_path / "others"):
+        out, slice_set = tmp_path / f"of_{place.name}", open_slice_set(place)
+        cpu = torch.device("cpu")
+        realism({"many": [drawn]}, slice_set, detector, config, evaluation, out, lambda *_: None, cpu)
+        reports.append(read_realism(out))
+    before, after = reports
+    assert before.real != after.real
+    one, other = before.synthetic["many"], after.synthetic["many"]
+    assert one.features != other.features, "so a kernel distance is no objective"
+    assert one.sliced_wasserstein == other.sliced_wasserstein
+    assert {iou: at.conditioned for iou, at in one.box_fidelity.items()} == {
+        iou: at.conditioned for iou, at in other.box_fidelity.items()
+    }
 
 
 def test_several_sets_are_drawn_together(

@@ -90,5 +90,9 @@ class RealismReport:
 
 def read_realism(folder: Path) -> RealismReport:
     """The report that `realism` wrote into `folder`; ScoringError if `realism.json` is damaged."""
-    file = folder / FILE
-    return parsed(file.read_bytes(), RealismReport, file, ScoringError, "Compare the slices again.")
+    return realism_of((folder / FILE).read_bytes(), folder / FILE)
+
+
+def realism_of(content: str | bytes, where: Path | str) -> RealismReport:
+    """The report in a `realism.json`; ScoringError, which names its place, if it is damaged."""
+    return parsed(content, RealismReport, where, ScoringError, "Compare the slices again.")
