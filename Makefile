@@ -12,8 +12,10 @@ PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 GPU_PYTHON := 3.12
 GPU_PACKAGES := ultralytics ultralytics-thop ultralytics-platform pydantic pydantic-core annotated-types typing-inspection \
 	typing-extensions nibabel filelock fill-voids rich markdown-it-py mdurl pygments
-# Another Python than that of $(VENV), which then needs no network: `make bench-gpu PYTHON=python3` (trainers/README.md).
+# Another Python than that of $(VENV), which then needs no network: `make bench-gpu PYTHON=python3` (trainers/gan/README.md).
 PYTHON := $(BIN)/python
+# What a command prints is in the folder OUT, too, where that is set: a machine that is lent for minutes may go in the middle.
+KEPT = $(if $(OUT),bash -o pipefail -c '$(2) 2>&1 | tee $(OUT)/$(1).txt',$(2))
 ON_GPU := $(if $(filter $(BIN)/python,$(PYTHON)),$(INSTALLED))
 
 .PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-sweep bench-commands gpu-wheels lint types ci clean
@@ -34,10 +36,10 @@ test-long: $(INSTALLED)  ## the rest: a driver killed ten times or in a race, a 
 	$(BIN)/pytest -m long
 
 test-gpu: $(ON_GPU)  ## a GPU computes what a CPU does, each time the same; fails where there is none
-	$(PYTHON) -m pytest -m gpu tests/trainers/test_gpu.py tests/trainers/gan/test_training.py
+	$(call KEPT,test-gpu,$(PYTHON) -m pytest -v -m gpu --timeout 120 tests/trainers/test_gpu.py tests/trainers/gan/test_training.py)
 
 bench-gpu: $(ON_GPU)  ## speed of one GPU with full-width networks; fails where there is none
-	PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu
+	$(call KEPT,bench-gpu,PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu)
 
 gpu-wheels: $(INSTALLED)  ## build/gpu-wheels: what trainers needs on a machine with torch and without network
 	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp \

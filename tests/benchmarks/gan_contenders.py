@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -41,7 +41,7 @@ CONTENDERS = ("peer", "unfused", "plain", "ours")
 
 Iteration = Callable[[], None]
 Synthesis = Callable[[int], None]
-"""Makes so many slices in one call of the generator."""
+"""Makes so many slices in one call of the generator, from the same inputs each time."""
 
 
 def iteration(name: str, config: GANConfig, device: torch.device) -> Iteration:
@@ -62,18 +62,22 @@ def synthesis(name: str, config: GANConfig, device: torch.device) -> Synthesis:
     if name == "peer":
         generator, _ = _peer_networks(config, device)
         depth = _peer_depth(config)
+        noise_of = cache(lambda count: torch.randn(count, config.latent_size))
 
         @torch.no_grad()
         def forward(count: int) -> None:
-            generator(torch.randn(count, config.latent_size).to(device), depth, 1.0).cpu()
+            generator(noise_of(count).to(device), depth, 1.0).cpu()
 
         return forward
     trained_generator = TrainedGenerator(config, build_generator(config).requires_grad_(False), device)
 
-    def sample(count: int) -> None:
-        batch = random_batch(config, count)
+    @cache
+    def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
         latents = np.random.default_rng(1).standard_normal((count, config.latent_size), dtype=np.float32)
-        trained_generator.sample(batch.conditions, latents)
+        return random_batch(config, count).conditions, latents
+
+    def sample(count: int) -> None:
+        trained_generator.sample(*inputs(count))
 
     return sample
 

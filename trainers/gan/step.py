@@ -45,7 +45,7 @@ class Inputs:
     conditions: Tensor
     """N x H x W uint8."""
     boxes: Tensor
-    """N x M x 4 float32: x0, y0, x1, y1, pixels; rows of zeros fill up. M is 1 where no detector teaches."""
+    """N x M x 4 float32: x0, y0, x1, y1, pixels; rows of zeros fill up. N is 0 where no detector teaches."""
     latents: Tensor
     """2 x N x the generator's latent shape: for the discriminator's and for the generator's update."""
     mix: Tensor
