@@ -33,8 +33,8 @@ class NetworkStage(Stage):
         """The number format of most operations on a GPU."""
 
     @classmethod
-    def gpu_seconds(cls, work: Work, slices: SliceCounts, rate: float) -> float:
-        """Of the network's operations at `rate` FLOPs a second."""
+    def gpu_seconds(cls, work: Work, slices: SliceCounts, rate: float, workers: int) -> float:
+        """Of the network's operations at `rate` FLOPs a second, those of all workers together."""
         return cls.flops(work, slices) / rate
 
     def assumed(self, slices: SliceCounts, flops: float | None) -> Assumed:
@@ -43,7 +43,7 @@ class NetworkStage(Stage):
         if on.gpus_per_worker:
             card, precision = card_here(), self.precision(self.work)
             rate = self.gpu_flops[precision] * card.share(precision)
-            seconds = self.gpu_seconds(self.work, slices, on.workers * on.gpus_per_worker * rate)
+            seconds = self.gpu_seconds(self.work, slices, on.workers * on.gpus_per_worker * rate, on.workers)
             speed = f"up to {rate / 1e12:.3g} TFLOP/s in {precision} per {card.names[0]}"
         else:
             seconds = flops / (on.workers * on.cpus_per_worker * self.core_flops)

@@ -20,6 +20,7 @@ from tests.sweep.small_study import small_plan
 from trainers.distributed import WorkerResources
 from trainers.gan.config import GANConfig
 
+RECORDED = {"precision": "bf16", "cuda_graph": True}
 ON_GPU = WorkerResources(gpus_per_worker=1)
 FULL: dict[str, Any] = {"initial_resolution": 256, "total_kimg": 100, "stable_kimg": 0, "fade_kimg": 0}
 
@@ -43,6 +44,11 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
         ({"batch_size": 64, "precision": "bf16"}, 2.42),
         ({"batch_size": 16, "precision": "tf32"}, 5.04),
         ({"batch_size": 32, "precision": "bf16", "resolution": 128, "initial_resolution": 128, "width": 0.25}, 2.6),
+        # Recorded updates are not measured: these are the targets.
+        ({"batch_size": 4, **RECORDED}, 6.0),
+        ({"batch_size": 16, **RECORDED}, 3.0),
+        ({"batch_size": 64, **RECORDED}, 1.9),
+        ({"batch_size": 32, **RECORDED, "resolution": 128, "initial_resolution": 128, "width": 0.25}, 0.4),
     ],
     ids=str,
 )
@@ -92,6 +98,14 @@ def test_slower_cards_take_longer_but_no_update_is_shorter_than_its_launch() -> 
     assert isinstance(gan, GANStage)
     config = GANConfig.model_validate(FULL | {"batch_size": 64, "precision": "bf16"})
     work = GANStage(config, gan.slices, ON_GPU).work
-    seconds = [GANStage.gpu_seconds(work, SliceCounts(0), rate) for rate in (273e12, 2730e12, 27e15)]
+    seconds = [GANStage.gpu_seconds(work, SliceCounts(0), rate, 1) for rate in (273e12, 2730e12, 27e15)]
     assert seconds[0] > 1.9 * seconds[1]
     assert seconds[1] == seconds[2] == pytest.approx(100_000 / 64 * 28 * 0.0028)
+
+
+def test_recording_helps_one_worker_alone() -> None:
+    (gan, *_) = (stage for stage in small_plan().stages.values() if stage.name == "gan")
+    assert isinstance(gan, GANStage)
+    work = GANStage(GANConfig.model_validate(FULL | RECORDED), gan.slices, ON_GPU).work
+    alone, two = (GANStage.gpu_seconds(work, SliceCounts(0), 27e15, workers) for workers in (1, 2))
+    assert two > 5 * alone
