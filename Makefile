@@ -18,7 +18,7 @@ PYTHON := $(BIN)/python
 KEPT = $(if $(OUT),bash -o pipefail -c '$(2) 2>&1 | tee $(OUT)/$(1).txt',$(2))
 ON_GPU := $(if $(filter $(BIN)/python,$(PYTHON)),$(INSTALLED))
 
-.PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-sweep bench-commands gpu-wheels lint types ci clean
+.PHONY: demo test test-slow test-long test-gpu bench-data bench-detector bench-gan bench-gpu bench-gpu-shared bench-sweep bench-commands gpu-wheels lint types ci clean
 
 demo: $(INSTALLED)  ## the main job: demo cohort, five trials, Table 1, a champion in the registry
 	$(BIN)/metsweep cohort demo demo-cohort --patients 20 --normals 2 --seed 0
@@ -40,6 +40,9 @@ test-gpu: $(ON_GPU)  ## a GPU computes what a CPU does, each time the same; fail
 
 bench-gpu: $(ON_GPU)  ## speed of one GPU with full-width networks; fails where there is none
 	$(call KEPT,bench-gpu,PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu)
+
+bench-gpu-shared: $(ON_GPU)  ## six small detectors on one GPU, beside and after each other; fails where there is none
+	$(call KEPT,bench-gpu-shared,PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu_shared)
 
 gpu-wheels: $(INSTALLED)  ## build/gpu-wheels: what trainers needs on a machine with torch and without network
 	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp \
