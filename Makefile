@@ -36,7 +36,8 @@ test-long: $(INSTALLED)  ## the rest: a driver killed ten times or in a race, a 
 	$(BIN)/pytest -m long
 
 test-gpu: $(ON_GPU)  ## a GPU computes what a CPU does, each time the same; fails where there is none
-	$(call KEPT,test-gpu,$(PYTHON) -m pytest -v -m gpu --timeout 120 tests/trainers/test_gpu.py tests/trainers/gan/test_training.py)
+	$(call KEPT,test-gpu,$(PYTHON) -m pytest -v -m gpu --timeout 120 tests/trainers/test_gpu.py tests/trainers/gan/test_training.py \
+		tests/trainers/detector/test_detector_training.py)
 
 bench-gpu: $(ON_GPU)  ## speed of one GPU with full-width networks; fails where there is none
 	$(call KEPT,bench-gpu,PYTHONUNBUFFERED=1 $(PYTHON) -m tests.benchmarks.bench_gpu)

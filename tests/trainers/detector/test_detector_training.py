@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.devices import DEVICES, GPU
 from tests.trainers.disc_slices import FolderContext, make_slice_set, tiny_config
 from trainers.data.slice_set import SliceSet
 from trainers.detector.checkpoint import RunState, Selection
@@ -112,11 +113,22 @@ def test_what_was_shown_is_told(tmp_path: Path, discs: SliceSet, synthetic_discs
     assert load_detector(tmp_path / "out").config == config
 
 
-def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path, discs: SliceSet, straight: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_killed_run_continues_as_if_nothing_had_happened(
+    device: str, tmp_path: Path, discs: SliceSet, straight: Path
+) -> None:
+    if device == GPU:
+        whole, again = (
+            train(tiny_config(), discs, tmp_path / name, FolderContext(tmp_path / name / "checkpoint", device=device))
+            for name in ("whole", "again")
+        )
+        for name, value in weights(whole).items():
+            torch.testing.assert_close(weights(again)[name], value, rtol=0, atol=0, msg=f"two whole runs: {name}")
+        straight = whole
     checkpoint = tmp_path / "killed" / "checkpoint"
     with pytest.raises(InterruptedError):
-        train(tiny_config(), discs, tmp_path / "killed", FolderContext(checkpoint, dies_at=5))
-    second = FolderContext(checkpoint)
+        train(tiny_config(), discs, tmp_path / "killed", FolderContext(checkpoint, dies_at=5, device=device))
+    second = FolderContext(checkpoint, device=device)
     resumed = train(tiny_config(), discs, tmp_path / "killed", second)
 
     assert second.reports[0][0] == 5, "continues after the checkpoint of step 4"
