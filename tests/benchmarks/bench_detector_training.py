@@ -34,8 +34,14 @@ BATCH, SIZE, THREADS = 16, 256, 1
 PREDICTED = 32
 """Slices of one forward pass in prediction."""
 NETWORK = {"width": 0.25, "depth": 0.34, "train_size": 256}
+LAPTOP_SLICE = 64
+LAPTOP = {"width": 0.125, "depth": 0.125, "validation_size": 96}
+"""The network of `laptop` fidelity."""
 CONFIDENCE = 1e-5
-NEEDED = {"one worker / peer": 1.0, "two workers / one worker": 1.6, "predict / network alone": 0.85}
+NEEDED = {
+    "one worker / peer": 1.0, "two workers / one worker": 1.6, "predict / network alone": 0.85,
+    "predict, laptop / network alone, laptop": 0.85,
+}  # fmt: skip
 
 
 def write_slices(folder: Path) -> None:
@@ -130,19 +136,22 @@ def run_peer(folder: Path) -> None:
     (folder / "speed").write_text(str(speed(ends)))
 
 
-def run_prediction(folder: Path, whole: bool) -> None:
+def run_prediction(folder: Path, whole: bool, laptop: bool) -> None:
     """Predict on every slice, or run the network alone; the speed goes to the file `speed`."""
     import torch
+    from torch.nn import functional as F
 
     from trainers.data.slice_set import open_slice_set
     from trainers.detector.config import DetectorConfig
     from trainers.detector.model import build_model
     from trainers.detector.prediction import Detector, predict
 
-    config = DetectorConfig(validation_size=NETWORK["train_size"], **NETWORK)
+    config = DetectorConfig.model_validate(LAPTOP if laptop else NETWORK | {"validation_size": NETWORK["train_size"]})
     detector = Detector(build_model(config).eval(), config, torch.device("cpu"))
     images = np.array(open_slice_set(folder / "set").images)
-    pixels = torch.from_numpy(images)[:, None].float().div(255)
+    if laptop:
+        images = np.ascontiguousarray(images[:, :LAPTOP_SLICE, :LAPTOP_SLICE])
+    pixels = F.interpolate(torch.from_numpy(images)[:, None].float().div(255), config.validation_size, mode="bilinear")
     batches = [one.contiguous(memory_format=torch.channels_last) for one in pixels.split(PREDICTED)]
 
     def once() -> None:
@@ -174,7 +183,7 @@ def measure(folder: Path, name: str) -> float:
 
 def compare() -> dict[str, Any]:
     """Run everything ROUNDS times in turns, print the table and return its figures."""
-    names = ("one worker", "peer", "two workers", "predict", "network alone")
+    names = dict.fromkeys(name for pair in NEEDED for name in pair.split(" / "))
     runs: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="metsweep-bench-") as scratch:
         write_slices(Path(scratch))
@@ -204,7 +213,7 @@ if __name__ == "__main__":
             run_ours(Path(folder), 2)
         case ["peer", folder]:
             run_peer(Path(folder))
-        case ["predict" | "network alone" as name, folder]:
-            run_prediction(Path(folder), whole=name == "predict")
+        case ["predict" | "network alone" | "predict, laptop" | "network alone, laptop" as name, folder]:
+            run_prediction(Path(folder), whole=name.startswith("predict"), laptop=name.endswith("laptop"))
         case _:
             print(json.dumps(compare()))
