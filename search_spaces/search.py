@@ -26,6 +26,8 @@ AT_FPS = {f"sensitivity_at_{fps}_fps": fps for fps in (1, 2, 4, 8)}
 OF_SLICES = ("sliced_wasserstein", "box_fidelity")
 """Metrics of synthetic slices, which the stage `realism` measures. Kernel and Frechet distances are none of them: their
 features are scaled by those of held-out slices, so they depend on test patients."""
+SHARES = ("sensitivity", *AT_FPS, "box_fidelity")
+"""Metrics that are shares of boxes, 0 to 1."""
 WITHOUT_IOU = ("sliced_wasserstein",)
 """Metrics that count no boxes."""
 LOWER = (*(measure.name for measure in TABLE1 if measure.better == "lower"), "sliced_wasserstein")
@@ -183,6 +185,19 @@ class Constraint(SearchedFigure):
             got = "neither" if self.at_most is None else "both"
             raise ValueError(f"needs one of at_most and at_least, e.g. at_most: 12; got {got}")
         return self
+
+    @model_validator(mode="after")
+    def _share_within_one(self) -> Constraint:
+        key, bound = ("at_least", self.at_least) if self.at_most is None else ("at_most", self.at_most)
+        if self.metric in SHARES and bound is not None and bound > 1:
+            message = f"{self.metric} is a share; allowed: 0 to 1, e.g. 0.5; got {bound:g}"
+            raise MisfitError([Problem((key,), message)])
+        return self
+
+    @property
+    def bound(self) -> str:
+        """E.g. `at most 12`."""
+        return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
 
     def violation(self, value: float) -> float:
         """How far a value lies beyond the bound; 0 or less within the bound, as Optuna's samplers expect."""

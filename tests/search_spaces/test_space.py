@@ -258,6 +258,8 @@ def test_two_keys_that_are_allowed_only_together_may_be_drawn() -> None:
         ({"objectives": [{"metric": "fps_per_slice"}]}, "allowed for fps_per_slice is minimize"),
         ({"constraints": [{}]}, "needs one of at_most and at_least, e.g. at_most: 12; got neither"),
         ({"constraints": [{"at_most": 1, "at_least": 0}]}, "needs one of at_most and at_least.*got both"),
+        ({"constraints": [{"metric": "box_fidelity", "at_least": 50}]}, "a share; allowed: 0 to 1, e.g. 0.5; got 50"),
+        ({"constraints": [{"metric": "sensitivity_at_1_fps", "at_most": 1.1}]}, "is a share; allowed: 0 to 1.*got 1.1"),
         ({"space": {"gan.drift": {"float": [0, 1]}}}, "ambiguous: arms lists no variant with synthetic slices"),
         ({"space": {k: v for k, v in SPACE.items() if k != "count"}}, "the count to draw cpggan with is ambiguous"),
     ],
@@ -335,6 +337,7 @@ def test_a_constraint_is_kept_where_its_violation_is_not_above_zero() -> None:
     assert Constraint(at_most=12).violation(11) == -1
     assert Constraint(at_most=12).violation(13) == 1
     assert Constraint(metric="sensitivity", at_least=0.5).violation(0.25) == 0.25
+    assert Constraint(metric="sensitivity", at_least=1).bound == "at least 1"
     assert isinstance(searching().space["gan.width"], Choice)
 
 

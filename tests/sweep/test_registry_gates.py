@@ -272,9 +272,9 @@ def test_study_s_objectives_and_constraints_rank_and_bind(store: Store) -> None:
     gate = detector(store, capped)["FPs per slice"]
     assert (gate.verdict, gate.figure, gate.limit) == ("pass", 3.0, 3.0)
     assert detector(store, capped, Limits(fps_cap=2.5))["FPs per slice"].verdict == "fail"
-    nobody = asked([Objective()], [Constraint(metric="sensitivity", iou=0.25, at_least=1.1)])
-    gate = detector(store, nobody)["sensitivity @ 0.25 >= 1.1"]
-    assert (gate.verdict, gate.figure, gate.limit) == ("fail", 1.0, 1.1)
+    nobody = asked([Objective()], [Constraint(metric="fps_per_slice", iou=0.25, at_most=0.5)])
+    gate = detector(store, nobody)["fps_per_slice @ 0.25 <= 0.5"]
+    assert (gate.verdict, gate.figure, gate.limit) == ("fail", 1.0, 0.5)
 
 
 def test_constraint_whose_figure_is_not_defined_cannot_be_told() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from search_spaces.cell import Cell
 from sweep.cli.status_tables import headline, states_table
-from sweep.objectives import read_measured
+from sweep.objectives import measured_seeds, read_measured, violations
 from sweep.plan import Plan, Trial
 from sweep.plan.estimate import Estimator
 from sweep.plan.schedule import Jobs
@@ -26,7 +26,7 @@ from sweep.store import Store
 from sweep.studies.arms import record_arms
 from sweep.studies.continuing import check_optuna_study
 from sweep.studies.optuna_study import open_storage, plan_drawn
-from sweep.studies.overview import Observer
+from sweep.studies.overview import Observer, best_of
 from tests.sweep.evaluated import put
 from tests.sweep.fixed_time import make_timed_maker, timed_study, wasserstein
 from tests.sweep.publishing import publishing
@@ -97,7 +97,7 @@ def test_a_search_learns_what_realism_tells_of_each_cell(tmp_path: Path) -> None
         stage = cells[told.number][0].realism
         assert stage
         assert told.values == [pytest.approx(wasserstein(stage)), pytest.approx(0.9)]
-        assert told.constraints == {"sliced_wasserstein": pytest.approx(wasserstein(stage) - 15)}
+        assert told.constraints == {"sliced_wasserstein at most 15": pytest.approx(wasserstein(stage) - 15)}
     assert {trial.state.name for trial in sweep.told} == {"COMPLETE"}
     assert {outcome.state for outcome in sweep.outcomes.values()} == {"done"}
 
@@ -182,6 +182,21 @@ def test_slices_beyond_a_bound_are_not_the_best(by_slices: Plan, tmp_path: Path)
     assert ranking(by_slices, store)[0].trial.variant == "image2image"
     overview = Observer(by_slices.study, store).look(by_slices)
     assert overview.best == ("image2image 4", 20.0)
+
+
+def test_two_bounds_of_one_figure_both_hold(tmp_path: Path) -> None:
+    bounds = [{"metric": "sliced_wasserstein", **bound} for bound in ({"at_most": 40}, {"at_least": 10})]
+    plan = plan_of(small_study(objectives=[CLOSE], constraints=bounds))
+    store = Store(tmp_path)
+    for trial in plan.trials:
+        put(store, trial, 0.5)
+        if trial.realism:
+            judge(store, trial, 99.0 if trial.variant == "image2image" else 5.0)
+    cells = {cell: measured_seeds(trials, plan.study, store) for cell, trials in plan.cells.items()}
+    assert violations(plan.study, cells["image2image 4"]) == {
+        "sliced_wasserstein at most 40": 59.0, "sliced_wasserstein at least 10": -89.0,
+    }  # fmt: skip
+    assert best_of(plan.study, cells) is None
 
 
 def test_the_report_orders_drawn_cells_by_their_slices(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def best_section(results: Results) -> Section | None:
         short = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in params.items()}
         cells.append(", ".join(f"{key}={value}" for key, value in short.items()))
         lines.append(Line(cells, values, row.keys))
-    bounds = ", ".join(map(_bound, study.constraints)) or "none"
+    bounds = ", ".join(f"{_name(bounded)} {bounded.bound}" for bounded in study.constraints) or "none"
     return Section(
         "best",
         "Best drawn cells",
@@ -161,11 +161,6 @@ def _heading(figure: Objective) -> str:
 
 def _column(figure: Objective) -> str:
     return _name(figure) if figure.of_slices else f"validation_{_name(figure)}"
-
-
-def _bound(constraint: Constraint) -> str:
-    at_most, at_least = constraint.at_most, constraint.at_least
-    return f"{_name(constraint)} " + (f"at most {at_most:g}" if at_most is not None else f"at least {at_least:g}")
 
 
 def _draw(by_objective: dict[str, dict[str, float]]) -> Figure:
