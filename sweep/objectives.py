@@ -1,4 +1,8 @@
-"""The objectives and constraints of a study in what was measured of its trials; nothing is read of test patients."""
+"""The objectives and constraints of a study in what was measured of its trials.
+
+Nothing is read of test patients but whether the detector that judges slices works at all, which is the same for all
+cells of a study.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,10 @@ from sweep.store.backend import READERS
 from trainers.evaluation.metrics_file import Metrics, rate
 from trainers.evaluation.outcome import name_of
 from trainers.evaluation.realism.report import SyntheticFigures
+
+COLLAPSED_JUDGE = (
+    ": the detector that judges slices finds lesions of held-out patients no more often than boxes at random places"
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def undefined(study: Study, seeds: Sequence[Measured]) -> str | None:
 
 def not_a_number(figure: str) -> str:
     """The error of a cell with an `undefined` figure."""
-    return f"{figure} is not a number."
+    return f"{figure} is not a number{COLLAPSED_JUDGE if figure.startswith('box_fidelity') else ''}."
 
 
 def tried_in_turn(study: Study) -> tuple[Objective, ...]:
@@ -115,5 +123,6 @@ def mean(asked: SearchedFigure, seeds: Sequence[Measured]) -> float:
 
 def _of_slices(asked: SearchedFigure, slices: SyntheticFigures) -> float:
     if asked.metric == "box_fidelity":
-        return slices.box_fidelity[name_of(asked.iou)].conditioned.recall
+        fidelity = slices.box_fidelity[name_of(asked.iou)]
+        return fidelity.conditioned.recall if fidelity.judged else math.nan
     return slices.sliced_wasserstein

@@ -28,11 +28,14 @@ def summary(sensitivity: float, fps_per_slice: float = 2.0, **changes: Any) -> d
     }
 
 
-def realism_report(variant: str, sliced_wasserstein: float, recall: float = 0.8) -> dict[str, Any]:
-    """All that is told of the slices of a source; `recall` of their conditioning boxes, at IoU 0.25 0.1 more."""
+def realism_report(
+    variant: str, sliced_wasserstein: float, recall: float = 0.8, judge: float = 0.9
+) -> dict[str, Any]:
+    """All that is told of the slices of a source; `recall` of their conditioning boxes, at IoU 0.25 0.1 more, and `judge` of real
+    lesions."""
 
     def fidelity(conditioned: float) -> dict[str, Any]:
-        of_boxes = {"conditioned": conditioned, "random": 0.1, "real": 0.9}
+        of_boxes = {"conditioned": conditioned, "random": 0.1, "real": judge}
         return {what: {"recall": found, "interval": [0.0, 1.0]} for what, found in of_boxes.items()}
 
     compared = {"features": {}, "ms_ssim": None}

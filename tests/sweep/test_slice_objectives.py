@@ -25,7 +25,7 @@ from sweep.report.sections.best import best_section
 from sweep.store import Store
 from sweep.studies.arms import record_arms
 from sweep.studies.continuing import check_optuna_study
-from sweep.studies.optuna_study import open_storage, plan_drawn
+from sweep.studies.optuna_study import ERROR, open_storage, plan_drawn
 from sweep.studies.overview import Observer, best_of
 from tests.sweep.evaluated import put
 from tests.sweep.fixed_time import make_timed_maker, timed_study, wasserstein
@@ -49,12 +49,13 @@ BY_SLICES: dict[str, Any] = {
 }
 
 
-def judge(store: Store, trial: Trial, distance: float, recall: float = 0.8) -> None:
+def judge(store: Store, trial: Trial, distance: float, recall: float = 0.8, on_real: float = 0.9) -> None:
     """Publish what is told of a trial's slices."""
     assert trial.realism
     if store.find("realism", trial.realism.key) is None:
+        report = realism_report(trial.variant, distance, recall, on_real)
         with publishing(store, trial.realism) as folder:
-            (folder / "realism.json").write_text(json.dumps(realism_report(trial.variant, distance, recall)))
+            (folder / "realism.json").write_text(json.dumps(report))
 
 
 def test_each_trial_has_the_realism_of_its_own_slices_judged_by_a_detector_that_taught_nothing() -> None:
@@ -100,6 +101,22 @@ def test_a_search_learns_what_realism_tells_of_each_cell(tmp_path: Path) -> None
         assert told.constraints == {"sliced_wasserstein at most 15": pytest.approx(wasserstein(stage) - 15)}
     assert {trial.state.name for trial in sweep.told} == {"COMPLETE"}
     assert {outcome.state for outcome in sweep.outcomes.values()} == {"done"}
+
+
+@pytest.mark.parametrize("on_real", [0.0, 0.1])
+def test_a_collapsed_detector_judges_nothing(tmp_path: Path, on_real: float) -> None:
+    sweep = Sweep(tmp_path, **{**BY_SLICES, "arms": []})
+    given = sweep.next()
+    assert given
+    judge(sweep.store, given[1], 10.0, 0.0, on_real)
+    sweep.finish(*given)
+    (told,) = sweep.told
+    why = (
+        "box_fidelity at IoU 0.25 is not a number: the detector that judges slices finds lesions of held-out patients "
+        "no more often than boxes at random places."
+    )
+    assert (told.state.name, told.user_attrs[ERROR]) == ("FAIL", why)
+    assert sweep.outcomes[given[1].name].error == why
 
 
 def test_a_cell_ends_once_its_slices_are_judged(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ class BoxFidelity:
     real: Found
     """The detector's sensitivity on real slices of held-out patients; interval over patients."""
 
+    @property
+    def judged(self) -> bool:
+        """Whether the detector finds real lesions more often than boxes at random places; if not, it has collapsed."""
+        return self.real.recall > self.random.recall
+
 
 def box_fidelity(
     detections: pd.DataFrame,
