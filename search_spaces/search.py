@@ -107,7 +107,11 @@ class SearchConfig(Config):
 
 
 class SearchedFigure(Config):
-    """A figure that a search optimises or bounds; none depends on patients of the test split."""
+    """A figure that a search optimises or bounds.
+
+    None depends on the content of test slices; only on their number, which bounds how many slices `sliced_wasserstein`
+    compares, and, for `box_fidelity`, on whether the detector that judges finds any of their lesions.
+    """
 
     metric: Metric = "sensitivity"
     """On the validation split `sensitivity`, `fps_per_slice` (false positives), or sensitivity at 1, 2, 4 or 8 false

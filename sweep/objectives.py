@@ -1,7 +1,6 @@
 """The objectives and constraints of a study in what was measured of its trials.
 
-Nothing is read of test patients but whether the detector that judges slices works at all, which is the same for all
-cells of a study.
+Nothing is read of test patients but whether the detector that judges slices, one for all cells, has collapsed.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ def headline(overview: Overview, study: str) -> Iterator[str]:
     objective = overview.study.objectives[0]
     if overview.best:
         name, value = overview.best
-        yield f"Best so far: cell {name}, {objective.metric} {value:.3f}{objective.place}."
+        rule = " (by the first objective, within the constraints)" if len(overview.study.objectives) > 1 else ""
+        yield f"Best so far: cell {name}, {objective.metric} {value:.3f}{objective.place}{rule}."
     if overview.looks:
         yield race_text(overview.study, overview.looks)
     if overview.held_up_by:

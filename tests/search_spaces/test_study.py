@@ -126,6 +126,15 @@ def test_a_figure_at_an_iou_that_is_not_evaluated_is_refused_at_its_line(
         load_study("mine.yaml")
 
 
+def test_the_first_cell_of_gan_quality_has_the_fidelity_s_own_settings() -> None:
+    study = load_study("gan_quality")
+    (first,) = study.search.first
+    assert first.keys() == study.space.keys()
+    own = study.gan_for("cpggan")
+    for key in [key for key in first if key.startswith("gan.")]:
+        assert first[key] == getattr(own, key.removeprefix("gan.")), key
+
+
 def test_an_evaluation_without_the_iou_of_the_default_objective_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(minimal() | {"evaluation": {"ious": [0.25]}}))

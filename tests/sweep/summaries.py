@@ -28,11 +28,11 @@ def summary(sensitivity: float, fps_per_slice: float = 2.0, **changes: Any) -> d
     }
 
 
-def realism_report(
-    variant: str, sliced_wasserstein: float, recall: float = 0.8, judge: float = 0.9
-) -> dict[str, Any]:
-    """All that is told of the slices of a source; `recall` of their conditioning boxes, at IoU 0.25 0.1 more, and `judge` of real
-    lesions."""
+def realism_report(variant: str, sliced_wasserstein: float, recall: float = 0.8, judge: float = 0.9) -> dict[str, Any]:
+    """All that is told of the slices of a source; `recall` of their conditioning boxes, at IoU 0.25 0.1 more.
+
+    `judge`: share of real lesions that the detector which judges them finds.
+    """
 
     def fidelity(conditioned: float) -> dict[str, Any]:
         of_boxes = {"conditioned": conditioned, "random": 0.1, "real": judge}

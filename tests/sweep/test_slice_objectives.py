@@ -232,7 +232,10 @@ def test_the_report_orders_drawn_cells_by_their_slices(tmp_path: Path) -> None:
     assert section.columns[:3] == ("cell", "sliced_wasserstein", "box_fidelity @ 0.25")
     assert [row[:3] for row in section.rows] == [["t1 cpggan 4", "20.000", "0.700"], ["t0 cpggan 4", "30.000", "0.700"]]
     assert section.lines[0].values["sliced_wasserstein"] == 20.0
-    assert "ordered by sliced_wasserstein (minimize)" in section.note
+    assert "ordered by sliced_wasserstein (minimize), the first objective, within the bounds; bounds" in section.note
+    overview = Observer(study, store).look(plan)
+    rule = "sliced_wasserstein 20.000 (by the first objective, within the constraints)."
+    assert f"Best so far: cell t1 cpggan 4, {rule}" in list(headline(overview, "x"))
     assert _chosen(results.arms, study) == "image2image 4", "whose slices are shown"
     gans = gan_section(results)
     assert gans

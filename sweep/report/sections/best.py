@@ -51,6 +51,7 @@ def best_section(results: Results) -> Section | None:
         cells.append(", ".join(f"{key}={value}" for key, value in short.items()))
         lines.append(Line(cells, values, row.keys))
     bounds = ", ".join(f"{_name(bounded)} {bounded.bound}" for bounded in study.constraints) or "none"
+    rule = ", the first objective, within the bounds" if len(study.objectives) > 1 else ""
     return Section(
         "best",
         "Best drawn cells",
@@ -64,7 +65,7 @@ def best_section(results: Results) -> Section | None:
         ),
         lines,
         f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_heading(first)} "
-        f"({first.direction}); bounds: {bounds}. These figures of the best of many cells are optimistic; test figures "
+        f"({first.direction}){rule}; bounds: {bounds}. These figures of the best of many cells are optimistic; test figures "
         "had no part in the choice.",
     )
 
