@@ -65,8 +65,8 @@ def best_section(results: Results) -> Section | None:
         ),
         lines,
         f"{len(lines)} of {len(complete)} complete cells ({len(results.drawn)} drawn), ordered by {_heading(first)} "
-        f"({first.direction}){rule}; bounds: {bounds}. These figures of the best of many cells are optimistic; test figures "
-        "had no part in the choice.",
+        f"({first.direction}){rule}; bounds: {bounds}. These figures of the best of many cells are optimistic; test "
+        "figures had no part in the choice.",
     )
 
 
