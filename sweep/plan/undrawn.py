@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from search_spaces.cell import Cell
+from search_spaces.space import Choice, Dimension
 from search_spaces.study import Study
 from sweep.plan.estimate import Estimator, Usage
 from sweep.plan.plan import Plan, bytes_of
@@ -21,7 +24,7 @@ from trainers.variants import SECTIONS, Variant
 
 @dataclass
 class Undrawn:
-    """An upper bound: every cell is of the dearest variant, at the upper end of every range."""
+    """An upper bound: every cell is of the dearest variant and, key by key, of the value that costs most."""
 
     cells: int
     usage: Usage = field(default_factory=Usage)
@@ -44,15 +47,23 @@ def add_undrawn(plan: Plan, maker: TrialMaker, left: int, estimator: Estimator, 
     shards_anew = any(key.startswith("synthesis.") for key in study.space)
     if not left:
         return bound
-    drawn = {variant: _dearest(study, variant) for variant in study.variants_to_draw()}
-    cells = {variant: maker.trials(cell) for variant, cell in drawn.items()}
 
-    def cost(trials: list[Trial]) -> float:
-        with_gan = trials[0].stages.values() if bound.source_per_cell else [trials[0].evaluate.detector]
-        used = estimator.total(with_gan)
+    def seconds(stages: Iterable[Stage]) -> float:
+        used = estimator.total(stages)
         return used.gpu_seconds or used.cpu_seconds
 
-    dearest = max(cells, key=lambda variant: cost(cells[variant]))
+    def cost(cell: Cell) -> float:
+        return seconds(maker.trials(cell)[0].stages.values())
+
+    drawn = {variant: _dearest(study, variant, cost) for variant in study.variants_to_draw()}
+    maker.start_plan()
+    cells = {variant: maker.trials(cell) for variant, cell in drawn.items()}
+
+    def cost_here(trials: list[Trial]) -> float:
+        first = trials[0]
+        return seconds(first.stages.values() if bound.source_per_cell else [first.evaluate.detector])
+
+    dearest = max(cells, key=lambda variant: cost_here(cells[variant]))
 
     def add(stages: list[Stage], after: list[int] | None = None) -> int:
         bound.usage += estimator.total(stages)
@@ -136,16 +147,30 @@ def _real_only_detectors(cells: Iterable[list[Trial]], plan: Plan, store: Store)
     return [stage for key, stage in others.items() if key not in made]
 
 
-def _dearest(study: Study, variant: Variant) -> Cell:
-    """A cell of a variant at the upper end of every range; with the study's values if those do not fit together."""
-    values: dict[str, Any] = {"variant": variant}
-    for key, dimension in study.dimensions(variant).items():
-        tried = list(dimension.tried())
-        numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
-        values[key] = max(numbers) if len(numbers) == len(tried) else tried[0]
+def _dearest(study: Study, variant: Variant, cost: Callable[[Cell], float]) -> Cell:
+    """A cell of a variant with, for one key after the other, the choice or the end of a range that costs most; with the
+    study's values if those do not fit together."""
+    tried = {key: _ends(dimension) for key, dimension in study.dimensions(variant).items()}
+    values: dict[str, Any] = {"variant": variant, **{key: ends[0] for key, ends in tried.items()}}
+
+    def cost_with(key: str, value: Any) -> float:
+        try:
+            return cost(study.cell_of({**values, key: value}))
+        except ConfigError:
+            return -math.inf
+
+    for key, ends in tried.items():
+        values[key] = max(ends, key=partial(cost_with, key))
     cell = study.cell_of(values)
     try:
         study.with_params(cell)
     except ConfigError:
         return Cell(cell.variant, cell.paper_count)
     return cell
+
+
+def _ends(dimension: Dimension) -> list[Any]:
+    """Its choices, or the ends of its range; of numbers the largest first, which stands for those that cost as much."""
+    tried = list(dimension.tried() if isinstance(dimension, Choice) else dimension.ends)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tried)
+    return sorted(tried, reverse=True) if numbers else tried

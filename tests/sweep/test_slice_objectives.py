@@ -12,7 +12,7 @@ import pytest
 from search_spaces.cell import Cell
 from sweep.cli.status_tables import headline, states_table
 from sweep.objectives import measured_seeds, read_measured, violations
-from sweep.plan import Plan, Trial
+from sweep.plan import Plan, Trial, TrialMaker
 from sweep.plan.estimate import Estimator
 from sweep.plan.schedule import Jobs
 from sweep.plan.undrawn import add_undrawn
@@ -22,6 +22,7 @@ from sweep.report.evidence import _chosen
 from sweep.report.gan_table import gan_section
 from sweep.report.results import read_results
 from sweep.report.sections.best import best_section
+from sweep.stages import PrepareStage
 from sweep.store import Store
 from sweep.studies.arms import record_arms
 from sweep.studies.continuing import check_optuna_study
@@ -87,6 +88,22 @@ def test_the_realism_of_every_cell_is_planned(tmp_path: Path) -> None:
     drawn_anew = shared | {"synthesis.max_shift": {"float": [0.0, 0.1]}}
     assert bound(space=drawn_anew)["realism"] == 2 + 4
     assert bound(objectives=[{}], constraints=[])["realism"] == 0
+
+
+def test_cells_yet_to_be_drawn_are_bounded_by_the_values_that_cost_most(tmp_path: Path) -> None:
+    prepared = PrepareStage(small_study().prepare, cohort=Path("discs"), fingerprint="discs")
+
+    def cpu_seconds(**keys: list[Any]) -> float:
+        space = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4]}}
+        space |= {f"gan.{key}": {"choice": choices} for key, choices in keys.items()}
+        study = small_study(arms=[{"variant": "none"}], space=space, search={"method": "random"})
+        maker, store = TrialMaker(study, prepared), Store(tmp_path)
+        plan = plan_drawn(maker, study, ())
+        estimator = Estimator(plan, store)
+        return add_undrawn(plan, maker, 2, estimator, Jobs({}, estimator), store).usage.cpu_seconds
+
+    dearest = cpu_seconds(penalty_interval=[1], loss=["relativistic"])
+    assert cpu_seconds(penalty_interval=[1, 16], loss=["r1", "relativistic"]) == dearest
 
 
 def test_a_search_learns_what_realism_tells_of_each_cell(tmp_path: Path) -> None:

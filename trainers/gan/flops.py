@@ -16,15 +16,14 @@ from trainers.gan.schedule import Phase
 
 SHAPE = {
     "variant", "resolution", "initial_resolution", "widths", "unet_widths", "critic_widths", "width", "min_width",
-    "latent_size", "condition_channels", "batch_size", "stddev_group", "loss", "penalty_interval",
+    "latent_size", "condition_channels", "batch_size", "stddev_group", "loss",
 }  # fmt: skip
-"""Fields of a GAN that decide what a step computes."""
+"""Fields of a GAN that decide what a step computes, and what the penalty does."""
 
 
 def training_flops(config: GANConfig) -> float:
     """Of a whole training run, at every resolution of its schedule (without fades and augmentation)."""
-    shape = _shape(config)
-    return sum(images * _per_image(shape, resolution).training for resolution, images in _schedule(config).items())
+    return sum(images * _training(config, resolution) for resolution, images in _schedule(config).items())
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Updates:
 
 def updates_of_run(config: GANConfig) -> list[Updates]:
     """A run's updates, resolution by resolution."""
-    shape, batch = _shape(config), config.batch_size
+    batch = config.batch_size
     return [
-        Updates(images / batch, batch * _per_image(shape, side).training, _layers(config, side))
+        Updates(images / batch, batch * _training(config, side), _layers(config, side))
         for side, images in _schedule(config).items()
     ]
 
@@ -64,9 +63,15 @@ def _schedule(config: GANConfig) -> dict[int, float]:
     return {**shown, last: config.total_images - sum(shown.values())}
 
 
+def _training(config: GANConfig, resolution: int) -> float:
+    each = _per_image(_shape(config), resolution)
+    return each.step + each.penalty / config.penalty_interval
+
+
 @dataclass(frozen=True)
 class _PerImage:
-    training: float
+    step: float
+    penalty: float
     drawing: float
 
 
@@ -107,5 +112,4 @@ def _per_image(shape: str, resolution: int) -> _PerImage:
 
     with torch.no_grad():
         drawing = count_flops(draw)
-    training = count_flops(step) + count_flops(regularise) / state.config.penalty_interval
-    return _PerImage(training / batch, drawing / batch)
+    return _PerImage(count_flops(step) / batch, count_flops(regularise) / batch, drawing / batch)
