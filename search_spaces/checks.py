@@ -163,6 +163,20 @@ def figures(study: StudyValues) -> Iterator[Problem]:
                 yield Problem(("evaluation", "ious"), message)
 
 
+def without_effect(study: StudyValues) -> Iterator[Problem]:
+    """Keys that are drawn although they change nothing that a search for good slices learns.
+
+    Whatever the count, a source is judged by the same first slices, and by the same detector.
+    """
+    if not study.search.draws or not all(figure.of_slices for figure in study.searched):
+        return
+    for key, drawn in study.space.items():
+        if key.startswith("detector.") or (key == "count" and len(drawn.tried()) > 1):
+            advice = "Draw one count, e.g. {choice: [8000]}" if key == "count" else "Leave it out"
+            message = f"changes no objective and no constraint, which are all about slices. {advice}, or add a figure"
+            yield Problem(("space", key), f"{message} of the detectors, e.g. the objective sensitivity")
+
+
 def search(study: StudyValues) -> Iterator[Problem]:
     """Whether the study has anything to run and anything to draw."""
     if not study.search.draws and not study.arms:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 CHECKS = (
-    checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.search, checks.idle,
-    checks.race, checks.folds, space,
+    checks.sizes, checks.feedback, checks.rows, checks.variant_overrides, checks.figures, checks.without_effect,
+    checks.search, checks.idle, checks.race, checks.folds, space,
 )  # fmt: skip
 
 

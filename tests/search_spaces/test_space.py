@@ -26,7 +26,7 @@ DIMENSION: TypeAdapter[Dimension] = TypeAdapter(Dimension)
 
 CLOSE = {"metric": "sliced_wasserstein", "direction": "minimize"}
 FAITHFUL = {"metric": "box_fidelity", "iou": 0.25}
-WITH_SLICES = {"variant": {"choice": ["cpggan"]}, "count": {"int": [400, 12000]}}
+WITH_SLICES = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [4000]}}
 
 
 def trials(study: Study, count: int, seed: int = 0, **options: Any) -> tuple[optuna.Study, list[Cell]]:
@@ -313,6 +313,24 @@ def test_only_what_detectors_validate_to_along_the_way_is_pruned_by(pruning: str
 def test_figures_of_slices_that_cannot_be_searched_for_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         searching(**{"space": WITH_SLICES, **changes})
+
+
+@pytest.mark.parametrize(
+    ("key", "drawn", "advice"),
+    [
+        ("count", {"int": [4000, 8000]}, r"Draw one count, e\.g\. {choice: \[8000\]}, or add a figure of"),
+        ("detector.box_gain", {"float": [2.5, 10]}, "Leave it out, or add a figure of the detectors"),
+    ],
+)
+def test_what_cannot_change_figures_of_slices_is_drawn_only_beside_others(
+    key: str, drawn: dict[str, Any], advice: str
+) -> None:
+    space = {"variant": {"choice": ["cpggan"]}, "count": {"choice": [8000]}, "gan.drift": {"float": [0, 1]}}
+    assert searching(space=space, objectives=[CLOSE], evaluation={"ious": [0.5]})
+    with pytest.raises(ValidationError, match=f"changes no objective and no constraint, which are all.*{advice}"):
+        searching(space=space | {key: drawn}, objectives=[CLOSE])
+    assert searching(space=space | {key: drawn}, objectives=[CLOSE, {}])
+    assert searching(space=space | {key: drawn}, objectives=[CLOSE], constraints=[{"at_most": 12}])
 
 
 def test_figures_of_slices_are_searched_for_without_an_iou_they_do_not_need() -> None:
