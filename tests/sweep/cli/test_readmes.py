@@ -41,7 +41,6 @@ LONGER = {
     "metsweep synthesize gan": "needs that GAN; tests/sweep/cli/test_by_hand.py draws from a tiny one",
     "metsweep synthesize inpainter": "needs that inpainter, likewise",
     "metsweep realism synthetic": "needs those slices; tests/sweep/cli/test_realism.py runs it",
-    "metsweep report quickstart --cohort cohort60": "needs those trials",
     "metsweep stack": "servers; tests/integration/test_stack.py runs these commands",
     "eval": "reads what `metsweep stack env` prints, as tests/integration/test_stack.py does",
     "pip install": "make installs the same",
