@@ -49,7 +49,10 @@ def lacks_slices(trial: Trial, study: Study) -> bool:
 
 
 def read_measured(trials: Iterable[Trial], study: Study, store: Store) -> dict[str, Measured]:
-    """Evaluate key -> what was measured, of the trials whose results are in the store; each artifact is read once."""
+    """Evaluate key -> what was measured, of the trials whose results are in the store; each artifact is read once.
+
+    An evaluation without figures counts as none.
+    """
     results = {trial.evaluate.key: results_of(trial, study) for trial in trials}
     evaluated = store.find_all(EvaluateStage.name, results.keys()) if results else {}
     judging = {stage.key for stages in results.values() for stage in stages[1:]}
@@ -61,7 +64,7 @@ def read_measured(trials: Iterable[Trial], study: Study, store: Store) -> dict[s
     return {
         key: Measured(metrics_of[key], tuple(slices_of[stage.key] for stage in stages[1:]))
         for key, stages in results.items()
-        if key in evaluated and all(stage.key in judged for stage in stages[1:])
+        if metrics_of.get(key) and all(stage.key in judged for stage in stages[1:])
     }
 
 
